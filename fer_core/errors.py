@@ -1,0 +1,60 @@
+"""What this toolkit raises; a command turns any of these into one line and exit code 1."""
+
+from __future__ import annotations
+
+
+class FerError(Exception):
+    """Anything wrong with the input or the environment that its user can mend."""
+
+
+class DataError(FerError):
+    """A file of faces that cannot be read as one.
+
+    Parameters
+    ----------
+    source : str
+        The file or folder as the user named it; `-` is standard input.
+    message : str
+        What was expected and what was found.
+    row : int, optional
+        Row number; the header is row 1.
+    column : str, optional
+        Name of the column at fault.
+
+    Examples
+    --------
+    >>> print(DataError("test.csv", "expected 2304 integers in 0..255, found 2303", row=1042, column="feature"))
+    test.csv row 1042, column 'feature': expected 2304 integers in 0..255, found 2303
+    """
+
+    def __init__(self, source: str, message: str, *, row: int | None = None, column: str | None = None) -> None:
+        self.source = source
+        self.message = message
+        self.row = row
+        self.column = column
+        where = source
+        if row is not None:
+            where += f" row {row}"
+        if column is not None:
+            where += f", column {column!r}"
+        super().__init__(f"{where}: {message}")
+
+
+class CardError(FerError):
+    """A model card with a missing, unknown or contradicting entry."""
+
+
+class ModelError(FerError):
+    """A model file that is absent, damaged, or not the one its card describes."""
+
+
+class DeviceError(FerError):
+    """A device that was asked for and cannot be had."""
+
+
+class OutputError(FerError):
+    """An output that exists already, or that cannot be written."""
+
+
+class ConfigError(FerError, ValueError):
+    """A setting outside its range."""

@@ -1,0 +1,127 @@
+"""Faces: what every reader returns and every other part takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core.errors import DataError
+from fer_core.expressions import IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A batch or a whole file of faces.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, 48, 48)
+        Gray levels, 0 black to 255 white.
+    rows : ndarray of int64, shape (N,)
+        Row numbers in the source. The header of a CSV is row 1, so its first face is row 2; in an image
+        tree the first file is row 1.
+    labels : ndarray of int64, shape (N,), or None
+        0..6, positions in `EXPRESSIONS`; None where the source has no labels.
+    ids : ndarray of str, shape (N,), or None
+        The `id` column as written, or the file's path within an image tree.
+    usage : ndarray of str, shape (N,), or None
+        The `Usage` column, or the split folder's name.
+    source : str
+        The file or folder as the user named it.
+    rejected : tuple of DataError
+        The rows left out by ``on_error="skip"``, in order.
+    """
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+    ids: NDArray[np.str_] | None = None
+    usage: NDArray[np.str_] | None = None
+    source: str = ""
+    rejected: tuple[DataError, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(f"images: expected uint8 (N, 48, 48), found {self.images.dtype} {self.images.shape}")
+        for name in ("rows", "labels", "ids", "usage"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (n,):
+                raise ValueError(f"{name}: expected shape ({n},) to go with {n} images, found {column.shape}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: NDArray[Any] | Sequence[int] | slice) -> Faces:
+        """Return the faces at `index` (positions, a boolean mask or a slice), in that order."""
+        chosen = index if isinstance(index, slice) else np.asarray(index)
+
+        def of(column: NDArray[Any] | None) -> Any:
+            return None if column is None else column[chosen]
+
+        return replace(
+            self,
+            images=self.images[chosen],
+            rows=self.rows[chosen],
+            labels=of(self.labels),
+            ids=of(self.ids),
+            usage=of(self.usage),
+        )
+
+    def with_usage(self, usage: str) -> Faces:
+        """Return the faces of one split.
+
+        Raises
+        ------
+        DataError
+            If the source does not say which split a face belongs to, or has no face of `usage`.
+        """
+        if self.usage is None:
+            raise DataError(self.source, f"has no Usage column, so its {usage} rows cannot be told")
+        faces = self.take(self.usage == usage)
+        if not len(faces):
+            found = ", ".join(sorted(set(self.usage.tolist()))) or "none"
+            raise DataError(self.source, f"has no row of usage {usage!r}; found {found}")
+        return faces
+
+    def require_labels(self) -> NDArray[np.int64]:
+        """Return the labels, or raise DataError where there are none."""
+        if self.labels is None:
+            raise DataError(self.source, "has no labels; expected a column 'emotion' or 'label', or label folders")
+        return self.labels
+
+    def sha256(self) -> str:
+        """Return the sha256 of images and labels, as hex; how the faces were stored does not matter."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def concatenate(parts: Sequence[Faces]) -> Faces:
+    """Join batches of one source into one `Faces`.
+
+    Parameters
+    ----------
+    parts : sequence of Faces
+        At least one; all with the same columns.
+    """
+
+    def joined(name: str) -> Any:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
+    return Faces(
+        images=joined("images"),
+        rows=joined("rows"),
+        labels=joined("labels"),
+        ids=joined("ids"),
+        usage=joined("usage"),
+        source=parts[0].source,
+        rejected=tuple(error for part in parts for error in part.rejected),
+    )

@@ -1,0 +1,102 @@
+"""Faces from a tree of image files, `SPLIT/LABEL/*.{png,jpg}` or `LABEL/*.{png,jpg}`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core.errors import DataError
+from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, USAGES
+from fer_core.faces import Faces
+
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+SPLITS: Final = {usage.lower(): usage for usage in USAGES} | {"train": "Training"}
+"""Split folders that go by a name of FER2013; any other keeps its own name, since `test` could be either test."""
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
+    """List the image files below `root` as (path, label, usage or None), sorted by folder and name.
+
+    Raises
+    ------
+    DataError
+        If a folder is neither a label nor a split that holds labels, or if there is no image at all.
+    """
+    try:
+        top = _folders(root)
+        flat = any(folder.name.lower() in EXPRESSIONS for folder in top)
+        splits = [(root, None)] if flat else [(f, SPLITS.get(f.name.lower(), f.name)) for f in top]
+        found = []
+        for split, usage in splits:
+            for folder in _folders(split):
+                if folder.name.lower() not in EXPRESSIONS:
+                    raise DataError(str(folder), f"expected a folder named one of {', '.join(EXPRESSIONS)}")
+                label = EXPRESSIONS.index(folder.name.lower())
+                found += [(f, label, usage) for f in sorted(folder.iterdir()) if f.suffix.lower() in SUFFIXES]
+    except OSError as error:
+        raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
+    if not found:
+        raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, found none")
+    return found
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read one gray 48x48 image file; a colour file passes where its channels are equal.
+
+    Returns
+    -------
+    ndarray of uint8, shape (48, 48)
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.size != (IMAGE_SIZE, IMAGE_SIZE):
+                raise DataError(str(path), f"expected a 48x48 image, found {image.width}x{image.height}")
+            if image.mode == "L":
+                return np.asarray(image)
+            channels = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "damaged or of another format"
+        raise DataError(str(path), f"expected a PNG or JPEG image, found a file that cannot be read ({reason})") from None
+    if (channels != channels[..., :1]).any():
+        raise DataError(str(path), "expected a gray image, found colour")
+    return channels[..., 0].copy()
+
+
+def iter_image_folder(path: str | Path, *, batch_rows: int, usage: str | None, on_error: str) -> Iterator[Faces]:
+    """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
+    root, source = Path(path), str(path)
+    listing = list(enumerate(list_images(root), start=1))
+    if usage is not None:
+        if all(split is None for _, (_, _, split) in listing):
+            raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
+        listing = [entry for entry in listing if entry[1][2] == usage]
+    for start in range(0, max(len(listing), 1), batch_rows):
+        images, kept, rejected = [], [], []
+        for entry in listing[start : start + batch_rows]:
+            try:
+                images.append(read_image(entry[1][0]))
+                kept.append(entry)
+            except DataError as error:
+                if on_error == "fail":
+                    raise
+                rejected.append(DataError(error.source, error.message, row=entry[0]))
+        splits = [split for _, (_, _, split) in kept]
+        yield Faces(
+            images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
+            rows=np.array([row for row, _ in kept], np.int64),
+            labels=np.array([label for _, (_, label, _) in kept], np.int64),
+            ids=np.array([file.relative_to(root).as_posix() for _, (file, _, _) in kept], np.str_),
+            usage=None if listing and listing[0][1][2] is None else np.array(splits, np.str_),
+            source=source,
+            rejected=tuple(rejected),
+        )

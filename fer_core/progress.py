@@ -1,0 +1,88 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+PLAIN_INTERVAL_S: Final = 10.0
+
+
+class Advance(Protocol):
+    """Report `n` more units done, and optionally a note such as the current loss."""
+
+    def __call__(self, n: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Advance]:
+    """Show how far `task` is, how fast it goes and how long it still takes.
+
+    Parameters
+    ----------
+    task : str
+        What is being done, such as ``score``.
+    total : int or None
+        Units in all; None where the end is not known before it comes.
+    unit : str
+        What is counted.
+
+    Yields
+    ------
+    Advance
+        Call it with the units just done.
+    """
+    if sys.stderr.isatty():
+        yield from _bar(task, total, unit)
+    else:
+        yield from _lines(task, total, unit)
+
+
+def _bar(task: str, total: int | None, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as BarTask
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: BarTask) -> Text:
+            return Text(f"{task.speed or 0:,.0f} {unit}/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}" + ("" if total is None else "/{task.total:.0f}")),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar_task = bar.add_task(task, total=total, note="")
+
+        def advance(n: int, note: str = "") -> None:
+            bar.update(bar_task, advance=n, note=note)
+
+        yield advance
+
+
+def _lines(task: str, total: int | None, unit: str) -> Iterator[Advance]:
+    start = shown = time.monotonic()
+    done = 0
+
+    def advance(n: int, note: str = "") -> None:
+        nonlocal done, shown
+        done += n
+        now = time.monotonic()
+        if now - shown < PLAIN_INTERVAL_S:
+            return
+        shown = now
+        rate = done / (now - start)
+        parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
+        if total is not None:
+            parts.append(f"{(total - done) / rate:.0f} s left")
+        print(f"{task}: {', '.join([*parts, note] if note else parts)}", file=sys.stderr, flush=True)
+
+    yield advance

@@ -1,0 +1,84 @@
+"""Augmentation of a whole batch at once, on the device where it lives."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from fer_train.config import AugmentConfig
+
+
+def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Change each image of a batch in its own random way.
+
+    Flip, rotation, zoom and shift are one affine map, so an image is resampled once, bilinearly, and what
+    comes into view from outside repeats the border.
+
+    Parameters
+    ----------
+    images : Tensor
+        float32 (batch, 1, 48, 48) in 0..255.
+    config : AugmentConfig
+        The limits.
+    generator : Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    Tensor
+        The same shape, type and range.
+    """
+    images = _warp(images, config, generator)
+    images = _relight(images, config, generator)
+    if config.erasing > 0:
+        images = _erase(images, config.erasing, generator)
+    return images
+
+
+def _uniform(n: int, limit: float, like: Tensor, generator: Generator) -> Tensor:
+    return (torch.rand(n, generator=generator, device=like.device) * 2 - 1) * limit
+
+
+def _warp(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    n = len(images)
+    angle = _uniform(n, math.radians(config.rotation_degrees), images, generator)
+    scale = 1 / (1 + _uniform(n, config.zoom, images, generator))
+    mirror = torch.ones(n, device=images.device)
+    if config.flip:
+        mirror = torch.where(_uniform(n, 1.0, images, generator) < 0, -mirror, mirror)
+    # Normalized coordinates run from -1 to 1, so a share of the side is twice that there.
+    shift_x, shift_y = (_uniform(n, 2 * config.shift, images, generator) for _ in range(2))
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    rows = [torch.stack([cos * mirror, -sin, shift_x], 1), torch.stack([sin * mirror, cos, shift_y], 1)]
+    grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _relight(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    n = len(images)
+    gain = 1 + _uniform(n, config.contrast, images, generator)
+    offset = _uniform(n, 255 * config.brightness, images, generator)
+    middle = images.mean(dim=(1, 2, 3))
+    # gain * (image - middle) + middle + offset, as one multiplication and one addition
+    return (images * gain.view(-1, 1, 1, 1) + (middle * (1 - gain) + offset).view(-1, 1, 1, 1)).clamp(0, 255)
+
+
+def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """Overwrite a rectangle of 2 to 25 % of the area, aspect 1/3 to 3, with noise."""
+    n, _, height, width = images.shape
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=images.device)
+
+    area = 0.02 + rand(n) * (0.25 - 0.02)
+    aspect = torch.exp((rand(n) * 2 - 1) * math.log(3.0))
+    half_height = (area * aspect).sqrt().clamp(max=1) * height / 2
+    half_width = (area / aspect).sqrt().clamp(max=1) * width / 2
+    y = torch.arange(height, device=images.device) - (rand(n) * height).view(-1, 1)
+    x = torch.arange(width, device=images.device) - (rand(n) * width).view(-1, 1)
+    inside = (y.abs() < half_height.view(-1, 1)).unsqueeze(2) & (x.abs() < half_width.view(-1, 1)).unsqueeze(1)
+    chosen = inside & (rand(n) < share).view(-1, 1, 1)
+    return torch.where(chosen.unsqueeze(1), rand(*images.shape) * 255, images)

@@ -1,0 +1,112 @@
+"""Weights on disk: safetensors whose metadata is the model card, and the network rebuilt from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fer_core import CardError, ModelCard, ModelError
+from fer_core.output import staged
+from fer_train.models import build_model
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of a state's tensors, as hex.
+
+    Over each tensor in the order of their names: name, type, shape and little-endian values. It does not
+    depend on the file that holds them, so a safetensors file can carry it in its own metadata.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        values = state[name].detach().cpu().numpy()
+        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:
+    """Write tensors and card to `path`, whole or not at all, replacing what is there."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with staged(path, force=True) as stage:
+        save_file(tensors, stage, metadata=card.to_metadata())
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
+    """Read tensors and card back.
+
+    Raises
+    ------
+    ModelError
+        If the file is absent or damaged, or its tensors are not those whose sha256 the card states.
+    CardError
+        If the card is incomplete.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors: {error}") from None
+    card = ModelCard.from_metadata(metadata, str(path))
+    found = weights_sha256(state)
+    if found != card.weights_sha256:
+        raise ModelError(f"{path}: expected weights of sha256 {card.weights_sha256:.12}, found {found:.12}")
+    return state, card
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the weights file of an exports folder or of a run.
+
+    Raises
+    ------
+    ModelError
+        If `folder` is neither.
+    """
+    for name in ("weights.safetensors", "ema.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder}: expected an exports folder or a run, found no weights.safetensors or ema.safetensors")
+
+
+def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
+    """Rebuild a network and read its card; parameters and errors as for `load_model`."""
+    folder = Path(path)
+    file = weights_path(folder)
+    state, card = load_weights(file)
+    if (folder / "card.json").is_file():
+        card.require_equal(ModelCard.load_json(folder / "card.json"), str(file), str(folder / "card.json"))
+    model = build_model(card.architecture, **card.standardization, **card.architecture_arguments)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CardError(f"{file}: the weights are not those of {card.architecture}: {error}") from None
+    return model.eval(), card
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Rebuild the PyTorch original.
+
+    Parameters
+    ----------
+    path : str or Path
+        An exports folder or a run folder.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, on the CPU; float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+
+    Raises
+    ------
+    ModelError, CardError
+        If the weights are absent, damaged, or not the ones of the card.
+    """
+    return load_model_and_card(path)[0]

@@ -1,0 +1,112 @@
+"""Every setting of a training run, validated at once and dumped as JSON beside what it made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fer_core import ConfigError
+
+OPTIMIZERS: Final = ("adam", "adamw", "sgd")
+SCHEDULES: Final = ("constant", "cosine", "one-cycle")
+DEVICES: Final = ("auto", "cpu", "cuda")
+PRECISIONS: Final = ("auto", "fp32", "bf16")
+
+
+def _require(ok: bool, name: str, expected: str, found: object) -> None:
+    if not ok:
+        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far an image may be changed before the network sees it; zero turns a change off."""
+
+    flip: bool = True
+    """Mirror left and right in half of all cases."""
+    rotation_degrees: float = 10.0
+    """Largest turn to either side."""
+    shift: float = 0.1
+    """Largest shift along each axis, as a share of the image's side."""
+    zoom: float = 0.1
+    """Largest magnification or reduction: the scale lies in 1 - zoom to 1 + zoom."""
+    brightness: float = 0.1
+    """Largest change of the gray level, as a share of 255."""
+    contrast: float = 0.1
+    """Largest change of the contrast: the factor lies in 1 - contrast to 1 + contrast."""
+    erasing: float = 0.0
+    """Share of images of which a rectangle is overwritten with noise (Zhong et al. 2020, Random Erasing)."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.rotation_degrees <= 180, "rotation_degrees", "0 to 180", self.rotation_degrees)
+        _require(0 <= self.zoom < 1, "zoom", "0 to below 1", self.zoom)
+        for name in ("shift", "brightness", "contrast", "erasing"):
+            _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The recipe of one run. The defaults are the course report's: Adam at 3e-4, constant, with augmentation."""
+
+    model: str = "course-cnn"
+    """Name in the registry of `fer_train.models`."""
+    model_arguments: dict[str, Any] = field(default_factory=dict)
+    """What the model's constructor is called with beside its defaults."""
+    epochs: int = 100
+    """Passes over the Training rows."""
+    batch_size: int = 128
+    """Faces a step."""
+    optimizer: str = "adam"
+    """One of adam, adamw, sgd (Nesterov, momentum 0.9)."""
+    lr: float = 3e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Of weights with two or more dimensions; biases and normalization are never decayed."""
+    schedule: str = "constant"
+    """constant; cosine: to zero; one-cycle: linear up over 30 % of the steps, then cosine to zero."""
+    lr_warmup_epochs: float = 0.0
+    """Epochs of linear warm-up from zero before constant and cosine."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016)."""
+    ema_decay: float = 0.999
+    """Decay a step of the exponential moving average of the weights; 0 keeps the last weights themselves."""
+    augment: AugmentConfig | None = field(default_factory=AugmentConfig)
+    """None trains on the images as they are."""
+    seed: int = 0
+    """Of weights, order, augmentation and dropout."""
+    device: str = "auto"
+    """auto takes CUDA where there is one."""
+    precision: str = "auto"
+    """auto is bf16 on a GPU that computes it in hardware, else fp32; the weights are always float32."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
+        _require(self.lr > 0, "lr", "above 0", self.lr)
+        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        _require(self.lr_warmup_epochs >= 0, "lr_warmup_epochs", "at least 0", self.lr_warmup_epochs)
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", "0 to below 1", self.label_smoothing)
+        _require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1", self.ema_decay)
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+        ):
+            _require(getattr(self, name) in known, name, f"one of {', '.join(known)}", getattr(self, name))
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> FitConfig:
+        """Read back what `save` wrote; raise ConfigError naming the file where it is anything else."""
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            augment = table.pop("augment")
+            return cls(**table, augment=None if augment is None else AugmentConfig(**augment))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"{path}: cannot be read as the settings of a run: {error}") from None

@@ -1,0 +1,91 @@
+"""The splits of a run: FER2013's protocol as code, and the dataset as two tensors on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer_core import DataError, Faces, read_faces
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on and what it chooses by.
+
+    Attributes
+    ----------
+    training, validation : Faces
+        Labelled, not empty.
+    mean, std : float
+        Of all Training pixels, in pixel units.
+    """
+
+    training: Faces
+    validation: Faces
+    mean: float
+    std: float
+
+    def training_data(self) -> dict[str, Any]:
+        """Return the model card's record of the data."""
+        return {
+            "source": Path(self.training.source).name,
+            "sha256": self.training.sha256(),
+            "rows": {"Training": len(self.training), "PublicTest": len(self.validation)},
+        }
+
+
+def load_splits(data: str | Path, validation: str | Path | None = None) -> Splits:
+    """Read the Training rows and the PublicTest rows by which anything is chosen.
+
+    PrivateTest is never read into a run: the test split of FER2013 chooses nothing.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces with a Usage column; or, where `validation` is given, a file of training faces, of which only
+        the Training rows are used if it has a Usage column.
+    validation : str or Path, optional
+        Another file whose PublicTest rows, or all rows where it has no Usage column, are the validation split.
+
+    Raises
+    ------
+    DataError
+        If a split is missing, empty or without labels.
+    """
+    faces = read_faces(data)
+    if validation is None:
+        if faces.usage is None:
+            raise DataError(str(data), "has no Usage column; name the faces to validate on with --validation")
+        training, held_out = faces.with_usage("Training"), faces.with_usage("PublicTest")
+    else:
+        other = read_faces(validation)
+        training = faces if faces.usage is None else faces.with_usage("Training")
+        held_out = other if other.usage is None else other.with_usage("PublicTest")
+    for split in (training, held_out):
+        split.require_labels()
+        if not len(split):
+            raise DataError(split.source, "expected at least one face, found none")
+    mean, std = pixel_statistics(training.images)
+    if std == 0:
+        raise DataError(training.source, "expected faces that differ, found one gray level in all Training pixels")
+    return Splits(replace(training, rejected=()), replace(held_out, rejected=()), mean, std)
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return mean and standard deviation over all pixels, exactly, from the histogram of gray levels."""
+    counts = np.bincount(images.reshape(-1), minlength=256)
+    levels = np.arange(256)
+    mean = float((counts * levels).sum() / counts.sum())
+    return mean, float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+
+
+def to_device(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Move a whole split to the device: images uint8 (N, 1, 48, 48), labels int64 (N,)."""
+    images = torch.from_numpy(np.ascontiguousarray(faces.images)).unsqueeze(1)
+    return images.to(device), torch.from_numpy(faces.require_labels()).to(device)

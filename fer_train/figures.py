@@ -1,0 +1,39 @@
+"""Pictures of a run, drawn by matplotlib, the same for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fer_core.output import staged
+
+
+def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """Draw loss and accuracy of both splits over the epochs.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Rows of `metrics.csv`.
+    path : Path
+        The PNG to write.
+    title : str
+        Of the figure.
+    """
+    # pyplot keeps global state and wants a display; the figure classes alone need neither.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [row["epoch"] for row in rows]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Cross-entropy", "Accuracy"), strict=True):
+        marker = "o" if len(rows) == 1 else None
+        axes.plot(epochs, [row[f"train_{name}"] for row in rows], label="Training, augmented, with dropout", marker=marker)
+        axes.plot(epochs, [row[f"validation_{name}"] for row in rows], label="PublicTest, averaged weights", marker=marker)
+        axes.set(xlabel="Epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.suptitle(title)
+    with staged(path, force=True) as stage:
+        figure.savefig(stage, format="png", dpi=120, metadata={"Software": None})

@@ -1,0 +1,106 @@
+"""The two networks of the course report: a CNN and a DNN of about as many parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fer_core import EXPRESSIONS, IMAGE_SIZE, PIXELS, ConfigError
+from fer_train.models.layers import Standardize
+
+
+def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.ReLU(inplace=False), nn.Dropout(dropout)]
+
+
+class CourseCNN(nn.Module):
+    """Convolutions in groups of 2, 2 and 3, each group max-pooled, then dense 256, 256, 7.
+
+    Parameters
+    ----------
+    mean, std : float
+        Standardization in pixel units.
+    widths : sequence of int
+        Channels of the three groups.
+    hidden : int
+        Units of the two hidden dense layers.
+    dropout : float
+        Share of hidden dense units dropped while training.
+    batch_norm : bool
+        Normalize after each convolution (Ioffe and Szegedy 2015).
+    """
+
+    def __init__(
+        self,
+        mean: float,
+        std: float,
+        widths: Sequence[int] = (48, 96, 192),
+        hidden: int = 256,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(widths) != 3 or min(widths) < 1:
+            raise ConfigError(f"widths: expected three numbers of channels, found {tuple(widths)}")
+        self.standardize = Standardize(mean, std)
+        layers: list[nn.Module] = []
+        channels = 1
+        for width, convolutions in zip(widths, (2, 2, 3), strict=True):
+            for _ in range(convolutions):
+                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.ReLU(inplace=False))
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        side = IMAGE_SIZE // 8
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            *_dense(channels * side * side, hidden, dropout),
+            *_dense(hidden, hidden, dropout),
+            nn.Linear(hidden, len(EXPRESSIONS)),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""
+        logits: Tensor = self.classifier(self.features(self.standardize(images)))
+        return logits
+
+
+class CourseDNN(nn.Module):
+    """Dense 2304-1024-512-256-7.
+
+    Parameters
+    ----------
+    mean, std : float
+        Standardization in pixel units.
+    widths : sequence of int
+        Units of the hidden layers.
+    dropout : float
+        Share of hidden units dropped while training.
+    """
+
+    def __init__(
+        self,
+        mean: float,
+        std: float,
+        widths: Sequence[int] = (1024, 512, 256),
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ConfigError(f"widths: expected numbers of units, found {tuple(widths)}")
+        self.standardize = Standardize(mean, std)
+        layers: list[nn.Module] = [nn.Flatten()]
+        units = PIXELS
+        for width in widths:
+            layers += _dense(units, width, dropout)
+            units = width
+        self.classifier = nn.Sequential(*layers, nn.Linear(units, len(EXPRESSIONS)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""
+        logits: Tensor = self.classifier(self.standardize(images))
+        return logits

@@ -1,0 +1,69 @@
+"""Where a model comes from: library versions, the code's commit, and the card that says so."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
+from fer_infer.evaluation import wilson_interval
+from fer_train.checkpoint import weights_sha256
+from fer_train.config import FitConfig
+from fer_train.data import Splits
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a trained network depends on."""
+    return {name: version(name) for name in ("fer-toolkit", "numpy", "onnx", "torch")}
+
+
+def git_commit() -> str:
+    """Return the commit of this code, `+changes` appended where files differ from it, or `unknown`."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def make_card(
+    config: FitConfig,
+    splits: Splits,
+    training_data: dict[str, Any],
+    state: Mapping[str, Tensor],
+    epoch: int,
+    accuracy: float,
+) -> ModelCard:
+    """Write the card of a run's averaged weights as they stand after `epoch`."""
+    n = len(splits.validation)
+    return ModelCard(
+        architecture=config.model,
+        architecture_arguments=dict(config.model_arguments),
+        labels=EXPRESSIONS,
+        input_size=(IMAGE_SIZE, IMAGE_SIZE),
+        standardization={"mean": splits.mean, "std": splits.std},
+        precision="fp32",
+        weights_sha256=weights_sha256(state),
+        training_data=training_data,
+        selection=f"moving average of the weights after epoch {epoch} of {config.epochs}; PublicTest chose no epoch",
+        seeds=(config.seed,),
+        scores={
+            "PublicTest": {
+                "n": n,
+                "accuracy": accuracy,
+                "wilson_95": list(wilson_interval(round(accuracy * n), n)),
+                "tta": "none",
+            }
+        },
+        versions=library_versions(),
+        git_commit=git_commit(),
+    )

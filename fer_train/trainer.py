@@ -1,0 +1,322 @@
+"""The training loop: model, optimizer, one straight read, and a run folder that can always go on."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fer_core import ConfigError, DeviceError, ModelCard, ModelError, OutputError
+from fer_core.output import staged
+from fer_core.progress import progress
+from fer_train.augment import augment
+from fer_train.checkpoint import load_weights, save_weights, weights_sha256
+from fer_train.config import FitConfig
+from fer_train.data import Splits, to_device
+from fer_train.figures import save_curves
+from fer_train.models import build_model
+from fer_train.provenance import make_card
+
+METRICS: Final = (
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "elapsed_s",
+    "faces_per_s",
+)
+"""Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn auto, cpu or cuda into a device; raise DeviceError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = "this PyTorch is built for the CPU alone" if built is None else f"no GPU answers CUDA {built}"
+        raise DeviceError(f"--device cuda: {why}")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Turn auto into bf16 on a GPU that computes it in hardware, else fp32.
+
+    CPUs that have bf16 instructions differ: on some it doubles the speed, on others it costs a third.
+    """
+    if name != "auto":
+        return name
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if fast else "fp32"
+
+
+def make_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.Optimizer:
+    """Build the optimizer; weight decay touches only parameters of two or more dimensions."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = device.type == "cuda"
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=fused)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.lr, fused=fused)
+
+
+def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig) -> float:
+    """Return the learning rate of a step, counted from 0; a pure function, so that resuming needs no state."""
+    warmup = config.lr_warmup_epochs * steps_per_epoch
+    if config.schedule == "one-cycle":
+        warmup = 0.3 * steps
+    if step < warmup:
+        return config.lr * (step + 1) / warmup if warmup > 1 else config.lr
+    if config.schedule == "constant":
+        return config.lr
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+class WeightAverage:
+    """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
+
+    The decay is min(decay, (1 + step) / (10 + step)), so that the first steps do not weigh for ever.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.step = 0
+        self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model's present weights."""
+        decay = min(self.decay, (1 + self.step) / (10 + self.step)) if self.decay else 0.0
+        self.step += 1
+        average, present = [], []
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                average.append(self.state[name])
+                present.append(tensor)
+            else:
+                self.state[name].copy_(tensor)
+        torch._foreach_lerp_(average, present, 1 - decay)
+
+
+@dataclass
+class _Run:
+    """What a resumed run needs to go on exactly as if it had never stopped."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
+    epoch: int = 0
+    elapsed_s: float = 0.0
+
+    def save(self, path: Path) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state,
+            "average_step": self.average.step,
+            "epoch": self.epoch,
+            "elapsed_s": self.elapsed_s,
+        }
+        with staged(path, force=True) as stage:
+            torch.save(state, stage)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise ModelError(f"{path}: cannot be resumed from: {error}") from None
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.state = state["average"]
+        self.average.step = state["average_step"]
+        self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
+
+
+def fit(
+    splits: Splits,
+    config: FitConfig,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda metrics: None,
+) -> ModelCard:
+    """Train a network and write its run folder after every epoch.
+
+    Parameters
+    ----------
+    splits : Splits
+        From `load_splits`.
+    config : FitConfig
+        The recipe.
+    output : str or Path
+        The run folder: `config.json`, `metrics.csv`, `curves.png`, `last.safetensors`, `ema.safetensors`,
+        `resume.pt`.
+    resume : bool
+        Go on with the run in `output`, whose `config.json` must be `config`. On the CPU the result is the
+        same to the bit as without the interruption.
+    report : callable
+        Gets each epoch's row of `metrics.csv`.
+
+    Returns
+    -------
+    ModelCard
+        Of the last epoch's averaged weights.
+
+    Raises
+    ------
+    OutputError
+        If `output` exists and `resume` is false, or the other way round.
+    ConfigError
+        If the run to resume was made with other settings.
+    """
+
+
+    folder = Path(output)
+    device = pick_device(config.device)
+    precision = pick_precision(config.precision, device)
+    _open_folder(folder, config, resume)
+    fabric = Fabric(accelerator=device.type, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
+    # Convolutions on NHWC memory run three times as fast on CPUs and feed tensor cores without transposes.
+    model = model.to(device, memory_format=torch.channels_last)
+    run = _Run(model, make_optimizer(model, config, device), WeightAverage(model, config.ema_decay))
+    if resume:
+        run.load(folder / "resume.pt", device)
+    network, optimizer = fabric.setup(model, run.optimizer)
+    shadow = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
+    shadow = fabric.setup(shadow.to(device, memory_format=torch.channels_last))
+
+    training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
+    data_record = splits.training_data()
+    total = config.epochs * len(training[0])
+    with progress(f"fit {folder.name}", total) as advance:
+        advance(run.epoch * len(training[0]))
+        while run.epoch < config.epochs:
+            start = time.perf_counter()
+            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, advance)
+            train_s = time.perf_counter() - start
+            shadow.load_state_dict(run.average.state)
+            loss, accuracy = _validate(shadow, validation)
+            run.epoch += 1
+            run.elapsed_s += time.perf_counter() - start
+            lr = optimizer.param_groups[0]["lr"]
+            speed = len(training[0]) / train_s
+            values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, speed)
+            metrics = dict(zip(METRICS, values, strict=True))
+            card = make_card(config, splits, data_record, run.average.state, run.epoch, accuracy)
+            _save_epoch(folder, run, card, metrics)
+            report(metrics)
+    return load_weights(folder / "ema.safetensors")[1]
+
+
+def _open_folder(folder: Path, config: FitConfig, resume: bool) -> None:
+    if resume:
+        if not (folder / "resume.pt").is_file():
+            raise OutputError(f"{folder}: expected a run to resume, found no resume.pt")
+        if (saved := FitConfig.load(folder / "config.json")) != config:
+            raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
+    elif folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: exists already; --resume goes on with it")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save(folder / "config.json")
+
+
+def _train_epoch(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: _Run,
+    data: tuple[Tensor, Tensor],
+    config: FitConfig,
+    advance: Callable[[int, str], None],
+) -> tuple[float, float]:
+    """Pass once over the data; return mean loss and accuracy, as seen while training."""
+    images, labels = data
+    batches = math.ceil(len(images) / config.batch_size)
+    # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state.
+    torch.manual_seed(config.seed * 1_000_003 + run.epoch)
+    generator = torch.Generator(images.device).manual_seed(config.seed * 1_000_003 + run.epoch)
+    order = torch.randperm(len(images), generator=generator, device=images.device)
+    totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
+    network.train()
+    for number, chosen in enumerate(order.split(config.batch_size)):
+        lr = learning_rate(run.epoch * batches + number, config.epochs * batches, batches, config)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        batch, target = images[chosen].float(), labels[chosen]
+        if config.augment is not None:
+            batch = augment(batch, config.augment, generator)
+        logits = network(batch.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+        run.average.update(run.model)
+        totals += torch.stack([loss.detach() * len(chosen), (logits.detach().argmax(1) == target).sum()])
+        advance(len(chosen), "")
+    mean_loss, accuracy = (totals / len(images)).tolist()
+    if not math.isfinite(mean_loss):
+        raise ModelError(f"epoch {run.epoch + 1}: the loss is {mean_loss}; a lower --lr or --precision fp32 may help")
+    return mean_loss, accuracy
+
+
+@torch.no_grad()
+def _validate(network: nn.Module, data: tuple[Tensor, Tensor], batch_size: int = 512) -> tuple[float, float]:
+    """Return mean cross-entropy and accuracy on a split."""
+    network.eval()
+    loss = torch.zeros((), device=data[0].device)
+    correct = torch.zeros_like(loss)
+    for images, labels in _batches(data, batch_size):
+        logits = network(images.float().contiguous(memory_format=torch.channels_last))
+        loss += functional.cross_entropy(logits, labels, reduction="sum")
+        correct += (logits.argmax(1) == labels).sum()
+    n = len(data[0])
+    return float(loss) / n, float(correct) / n
+
+
+def _batches(data: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(data[0].split(size), data[1].split(size), strict=True)
+
+
+def _save_epoch(folder: Path, run: _Run, card: ModelCard, metrics: dict[str, Any]) -> None:
+    """Write weights first and `resume.pt` last: whatever interrupts, the run goes on from a whole epoch."""
+
+
+    path = folder / "metrics.csv"
+    rows = [row for row in read_metrics(folder) if row["epoch"] < metrics["epoch"]] + [metrics]
+    with staged(path, force=True) as stage, stage.open("w", newline="") as file:
+        writer = csv.DictWriter(file, METRICS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    save_curves(rows, folder / "curves.png", folder.name)
+    last = run.model.state_dict()
+    save_weights(folder / "ema.safetensors", run.average.state, card)
+    last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
+    save_weights(folder / "last.safetensors", last, last_card)
+    run.save(folder / "resume.pt")
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Read a run's `metrics.csv`; an empty list before the first epoch."""
+    path = run / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
