@@ -60,18 +60,17 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
-def make_optimizer(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """Build the optimizer; weight decay touches only parameters of two or more dimensions."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    fused = device.type == "cuda"
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=fused)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, fused=fused)
+    return kind(groups, lr=config.lr, fused=True)
 
 
 def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig) -> float:
@@ -195,7 +194,7 @@ def fit(
     model = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
     # Convolutions on NHWC memory run three times as fast on CPUs and feed tensor cores without transposes.
     model = model.to(device, memory_format=torch.channels_last)
-    run = _Run(model, make_optimizer(model, config, device), WeightAverage(model, config.ema_decay))
+    run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resume:
         run.load(folder / "resume.pt", device)
     network, optimizer = fabric.setup(model, run.optimizer)
