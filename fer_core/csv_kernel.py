@@ -19,7 +19,8 @@ def _compiled() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool]:
     # Numba takes 0.3 s to import, which no `--help` should pay; the machine code is cached on disk.
     from numba import njit
 
-    return njit(cache=True, nogil=True)(_decode)  # type: ignore[no-any-return]
+    compiled: Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool] = njit(cache=True, nogil=True)(_decode)
+    return compiled
 
 
 def _decode(text: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> bool:
@@ -31,10 +32,9 @@ def _decode(text: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> bool:
     count, value, digits = 0, 0, 0
     for i in range(start, end + 1):
         if i < end and text[i] != 32:
-            digit = np.int64(text[i]) - 48
-            if digit < 0 or digit > 9:
+            if text[i] < 48 or text[i] > 57:
                 return False
-            value = value * 10 + digit
+            value = value * 10 + (np.int64(text[i]) - 48)
             digits += 1
         else:
             if digits == 0 or digits > 3 or value > 255 or count == pixels.size:

@@ -170,7 +170,7 @@ class _Batch:
         """Validate one line in full and keep its face, unless it belongs to another split than `usage`."""
         names, dialect = self.dialect.names, self.dialect
         if line is None:
-            raise DataError(self.source, f"expected a row of at most {MAX_LINE_BYTES} bytes, found a longer one", row=row)
+            raise DataError(self.source, f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
         try:
             cells = split_cells(line)
         except ValueError as error:

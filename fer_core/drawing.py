@@ -91,7 +91,7 @@ def stroke(x: Field, y: Field, start: tuple[Amount, Amount], end: tuple[Amount, 
 
 
 def between(y: Field, top: Field, bottom: Field) -> Field:
-    """What lies below the curve `top` and above the curve `bottom`, each given by its height at every pixel."""
+    """Return what lies below the curve `top` and above the curve `bottom`, each given by its height at every pixel."""
     return edge(np.minimum(y - top, bottom - y))
 
 

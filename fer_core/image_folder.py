@@ -66,7 +66,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             channels = np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or "damaged or of another format"
-        raise DataError(str(path), f"expected a PNG or JPEG image, found a file that cannot be read ({reason})") from None
+        raise DataError(str(path), f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
     if (channels != channels[..., :1]).any():
         raise DataError(str(path), "expected a gray image, found colour")
     return channels[..., 0].copy()

@@ -113,7 +113,7 @@ class ModelCard:
         for name, wrong in (("has no", keys - set(metadata)), ("has an unknown", set(metadata) - keys)):
             if wrong:
                 raise CardError(f"{source}: the model card {name} {', '.join(sorted(wrong))}")
-        values = {}
+        values: dict[str, Any] = {}
         for key, text in metadata.items():
             try:
                 value = json.loads(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -43,11 +42,11 @@ def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> 
         yield stage
         if folder and target.exists():
             old = stage.with_suffix(".old")
-            os.replace(target, old)
-            os.replace(stage, target)
+            target.replace(old)
+            stage.replace(target)
             shutil.rmtree(old)
         else:
-            os.replace(stage, target)
+            stage.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:

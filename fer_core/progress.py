@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
+
+import click
 
 PLAIN_INTERVAL_S: Final = 10.0
 
@@ -14,7 +15,8 @@ PLAIN_INTERVAL_S: Final = 10.0
 class Advance(Protocol):
     """Report `n` more units done, and optionally a note such as the current loss."""
 
-    def __call__(self, n: int, note: str = "") -> None: ...
+    def __call__(self, n: int, note: str = "") -> None:
+        """Count `n` more units."""
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Adva
     Advance
         Call it with the units just done.
     """
-    if sys.stderr.isatty():
+    if click.get_text_stream("stderr").isatty():
         yield from _bar(task, total, unit)
     else:
         yield from _lines(task, total, unit)
@@ -83,6 +85,6 @@ def _lines(task: str, total: int | None, unit: str) -> Iterator[Advance]:
         parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
         if total is not None:
             parts.append(f"{(total - done) / rate:.0f} s left")
-        print(f"{task}: {', '.join([*parts, note] if note else parts)}", file=sys.stderr, flush=True)
+        click.echo(f"{task}: {', '.join([*parts, note] if note else parts)}", err=True)
 
     yield advance

@@ -268,9 +268,9 @@ def _paint(face: Face, units: Units, regions: NDArray[np.bool_]) -> Field:
     paint_relief(canvas, face)
     # The rows hold each part in every pose.
     paint_eyes(canvas.rows(9, 30), face, units)
-    paint_brows(canvas.rows(1, 27), face, units)
-    paint_nose(canvas.rows(10, 45), face, units)
-    paint_mouth(canvas.rows(25, 48), face, units)
+    paint_brows(canvas.rows(0, 25), face, units)
+    paint_nose(canvas.rows(13, 45), face, units)
+    paint_mouth(canvas.rows(27, 48), face, units)
     paint_glasses(canvas.rows(7, 32), face)
     return gray
 

@@ -1,0 +1,1 @@
+"""Train classifiers of facial expressions and export them."""

@@ -24,12 +24,15 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    series = {"train": "Training, augmented, with dropout", "validation": "PublicTest, averaged weights"}
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Cross-entropy", "Accuracy"), strict=True):
-        marker = "o" if len(rows) == 1 else None
-        axes.plot(epochs, [row[f"train_{name}"] for row in rows], label="Training, augmented, with dropout", marker=marker)
-        axes.plot(epochs, [row[f"validation_{name}"] for row in rows], label="PublicTest, averaged weights", marker=marker)
+    for axes, (name, label) in zip(
+        figure.subplots(1, 2), {"loss": "Cross-entropy", "accuracy": "Accuracy"}.items(), strict=True
+    ):
+        for split, legend in series.items():
+            marker = "o" if len(rows) == 1 else None  # one point makes no line
+            axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], label=legend, marker=marker)
         axes.set(xlabel="Epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
