@@ -34,7 +34,7 @@ def _decode(text: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> bool:
         if i < end and text[i] != 32:
             if text[i] < 48 or text[i] > 57:
                 return False
-            value = value * 10 + (np.int64(text[i]) - 48)
+            value = value * 10 + int(text[i]) - 48
             digits += 1
         else:
             if digits == 0 or digits > 3 or value > 255 or count == pixels.size:

@@ -182,13 +182,14 @@ def fit(
     ConfigError
         If the run to resume was made with other settings.
     """
-
     folder = Path(output)
     device = pick_device(config.device)
     config = replace(config, device=device.type, precision=pick_precision(config.precision, device))
     _open_folder(folder, config, resume)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(device.type, devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true")
+    fabric = Fabric(
+        accelerator=device.type, devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true"
+    )
 
     torch.manual_seed(config.seed)
     model = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
