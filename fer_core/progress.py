@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Adva
     Advance
         Call it with the units just done.
     """
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         yield from _bar(task, total, unit)
     else:
         yield from _lines(task, total, unit)

@@ -1,0 +1,23 @@
+"""Scoring and evaluation with ONNX Runtime alone; nothing here imports torch, and nothing heavy before it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_infer.evaluation import evaluate
+    from fer_infer.pipeline import score
+    from fer_infer.session import Scorer
+
+__all__ = ["Scorer", "evaluate", "score"]
+
+_HOMES = {"Scorer": "fer_infer.session", "evaluate": "fer_infer.evaluation", "score": "fer_infer.pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562), because ONNX Runtime and scikit-learn take longer to load than `--help` may."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_core import DataError, Faces, read_faces
+from fer_core import USAGES, ConfigError, DataError, Faces, read_faces
+from fer_core.synthetic import draw_faces
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,28 @@ def load_splits(data: str | Path, validation: str | Path | None = None) -> Split
     if std == 0:
         raise DataError(training.source, "expected faces that differ, found one gray level in all Training pixels")
     return Splits(replace(training, rejected=()), replace(held_out, rejected=()), mean, std)
+
+
+def synthesize(rows: int, seed: int) -> Faces:
+    """Draw labelled faces and split them as FER2013 is split: 80 % Training, 10 % PublicTest, 10 % PrivateTest.
+
+    Parameters
+    ----------
+    rows : int
+        Faces in all, 10 at least so that no split is empty.
+    seed : int
+        Of the drawing.
+
+    Returns
+    -------
+    Faces
+    """
+    if rows < 10:
+        raise ConfigError(f"rows: expected at least 10, found {rows}")
+    drawn = draw_faces(rows, seed=seed)
+    tenth = rows // 10
+    usage = np.repeat(np.array(USAGES), [rows - 2 * tenth, tenth, tenth])
+    return Faces(drawn.images, np.arange(2, rows + 2), labels=drawn.labels, usage=usage, source="drawn faces")
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:

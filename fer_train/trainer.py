@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import ConfigError, DeviceError, ModelCard, ModelError, OutputError
+from fer_core import ConfigError, DeviceError, Faces, ModelCard, ModelError, OutputError
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_train.augment import augment
@@ -25,6 +26,7 @@ from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
 from fer_train.figures import save_curves
 from fer_train.models import build_model
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.provenance import make_card
 
 METRICS: Final = (
@@ -38,6 +40,11 @@ METRICS: Final = (
     "faces_per_s",
 )
 """Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
+
+
+SAMPLE_FILE: Final = "sample.npz"
+"""PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
+SAMPLE_ROWS: Final = 512
 
 
 def pick_device(name: str) -> torch.device:
@@ -58,57 +65,6 @@ def pick_precision(name: str, device: torch.device) -> str:
         return name
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if fast else "fp32"
-
-
-def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; weight decay touches only parameters of two or more dimensions."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, fused=True)
-
-
-def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig) -> float:
-    """Return the learning rate of a step, counted from 0; a pure function, so that resuming needs no state."""
-    warmup = config.lr_warmup_epochs * steps_per_epoch
-    if config.schedule == "one-cycle":
-        warmup = 0.3 * steps
-    if step < warmup:
-        return config.lr * (step + 1) / warmup if warmup > 1 else config.lr
-    if config.schedule == "constant":
-        return config.lr
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-
-class WeightAverage:
-    """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
-
-    The decay is min(decay, (1 + step) / (10 + step)), so that the first steps do not weigh for ever.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.step = 0
-        self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards the model's present weights."""
-        decay = min(self.decay, (1 + self.step) / (10 + self.step)) if self.decay else 0.0
-        self.step += 1
-        average, present = [], []
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                average.append(self.state[name])
-                present.append(tensor)
-            else:
-                self.state[name].copy_(tensor)
-        torch._foreach_lerp_(average, present, 1 - decay)
 
 
 @dataclass
@@ -163,7 +119,7 @@ def fit(
         The recipe.
     output : str or Path
         The run folder: `config.json`, `metrics.csv`, `curves.png`, `last.safetensors`, `ema.safetensors`,
-        `resume.pt`.
+        `resume.pt`, `sample.npz`.
     resume : bool
         Go on with the run in `output`, whose `config.json` must be `config`. On the CPU the result is the
         same to the bit as without the interruption.
@@ -203,6 +159,7 @@ def fit(
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     data_record = splits.training_data()
+    _save_sample(folder, splits.validation)
     total = config.epochs * len(training[0])
     with progress(f"fit {folder.name}", total) as advance:
         advance(run.epoch * len(training[0]))
@@ -240,6 +197,12 @@ def _open_folder(folder: Path, config: FitConfig, resume: bool) -> None:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         config.save(folder / "config.json")
+
+
+def _save_sample(folder: Path, faces: Faces) -> None:
+    sample = faces.take(slice(SAMPLE_ROWS))
+    with staged(folder / SAMPLE_FILE, force=True) as stage, stage.open("wb") as file:
+        np.savez_compressed(file, images=sample.images, rows=sample.rows, source=np.array(Path(faces.source).name))
 
 
 def _train_epoch(

@@ -1,0 +1,40 @@
+"""Faces to CSV, in the layout of fer2013.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_core.errors import DataError
+from fer_core.faces import Faces
+from fer_core.output import staged
+
+
+def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
+    """Write `emotion,pixels,Usage`, the layout of Kaggle's fer2013.csv.
+
+    Parameters
+    ----------
+    faces : Faces
+        With labels and usage.
+    path : str or Path
+        The file to make.
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    DataError
+        If the faces have no labels or no usage.
+    OutputError
+        If `path` exists and `force` is false, or cannot be written.
+    """
+    labels = faces.require_labels()
+    if faces.usage is None:
+        raise DataError(faces.source, "has no Usage, which the layout of fer2013.csv needs")
+    gray_levels = np.array([str(level) for level in range(256)], dtype=object)
+    with staged(path, force=force) as stage, stage.open("w", encoding="ascii", newline="\n") as file:
+        file.write("emotion,pixels,Usage\n")
+        for image, label, usage in zip(faces.images, labels, faces.usage, strict=True):
+            file.write(f"{label},{' '.join(gray_levels[image.reshape(-1)])},{usage}\n")

@@ -1,0 +1,212 @@
+"""Scoring a file of any length in constant memory: a thread reads ahead while the model runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import Final, TypeVar
+
+import numpy as np
+
+from fer_core import OutputError, iter_faces
+from fer_core.output import staged
+from fer_core.progress import progress
+from fer_core.reader import OnError
+from fer_infer.predictions import PredictionWriter, RejectWriter
+from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
+
+T = TypeVar("T")
+
+READ_AHEAD: Final = 2
+"""Batches that wait for the model; one more is being read and one is being scored."""
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What `score` did.
+
+    Attributes
+    ----------
+    rows : int
+        Faces scored.
+    rejected : int
+        Rows left out by ``on_error="skip"``.
+    label_counts : dict of str to int
+        Faces by predicted class.
+    provider : str
+        On which the model ran, as the session itself reports it.
+    provider_note : str
+        Why it is not CUDA; empty where it is.
+    elapsed_s : float
+        From the call to the last row, loading the model included.
+    output : Path
+        The predictions.
+    rejects : Path or None
+        The list of rejected rows, where there are any.
+    """
+
+    rows: int
+    rejected: int
+    label_counts: dict[str, int]
+    provider: str
+    provider_note: str
+    elapsed_s: float
+    output: Path
+    rejects: Path | None
+
+    @property
+    def faces_per_s(self) -> float:
+        """Faces a second of `elapsed_s`."""
+        return self.rows / self.elapsed_s
+
+
+def score(
+    data: str | Path,
+    model: str | Path,
+    output: str | Path,
+    *,
+    columns: str = "id-label",
+    device: str = "auto",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    threads: int | None = None,
+    on_error: OnError = "fail",
+    force: bool = False,
+) -> ScoreSummary:
+    """Predict the expression of every face of a file.
+
+    Parameters
+    ----------
+    data : str or Path
+        What `fer_core.iter_faces` takes: a CSV (plain, gzip or zstandard), `-` for standard input, an image tree.
+    model : str or Path
+        An exports folder or an ONNX file.
+    output : str or Path
+        The CSV to write, whole or not at all.
+    columns : {"id-label", "probabilities", "logits"}
+        What it holds beside `id` and `label`, the number of the class with the largest logit.
+    device : {"auto", "cpu", "cuda"}
+        As for `Scorer`.
+    batch_size : int
+        Faces that are read, scored and written at once.
+    threads : int, optional
+        As for `Scorer`.
+    on_error : {"fail", "skip"}
+        At a wrong row, stop and leave no output, or list it in `OUTPUT.rejects.csv` and go on.
+    force : bool
+        Replace an existing output.
+
+    Returns
+    -------
+    ScoreSummary
+
+    Raises
+    ------
+    DataError, ModelError, CardError, DeviceError, OutputError, ConfigError
+        In every case no output is left, nor a part of one.
+    """
+    start_s = time.perf_counter()
+    output = Path(output)
+    if output.exists() and output.samefile(data):
+        raise OutputError(f"{output}: is the data to be scored; expected another output")
+    with staged(output, force=force) as stage, RejectWriter(output, force=force) as rejects:
+        scorer = Scorer(model, device, threads=threads)
+        counts = np.zeros(len(scorer.card.labels), np.int64)
+        with (
+            open(stage, "w", encoding="utf-8", newline="") as file,
+            read_ahead(lambda: iter_faces(data, batch_rows=batch_size, on_error=on_error)) as batches,
+            progress("score", None) as advance,
+        ):
+            predictions = PredictionWriter(file, columns, scorer.card.labels)
+            for faces in batches:
+                logits, probabilities = scorer.run(faces.images, batch_size=batch_size)
+                labels = logits.argmax(axis=1)
+                predictions.write(faces, labels, logits, probabilities)
+                rejects.write(faces.rejected)
+                counts += np.bincount(labels, minlength=len(counts))
+                advance(len(faces))
+    return ScoreSummary(
+        rows=int(counts.sum()),
+        rejected=rejects.n,
+        label_counts=dict(zip(scorer.card.labels, counts.tolist(), strict=True)),
+        provider=scorer.provider,
+        provider_note=scorer.provider_note,
+        elapsed_s=time.perf_counter() - start_s,
+        output=output,
+        rejects=rejects.path if rejects.n else None,
+    )
+
+
+@contextmanager
+def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Iterator[Iterator[T]]:
+    """Run an iterator in a thread of its own, at most `depth` finished items ahead of who takes them.
+
+    Parameters
+    ----------
+    start : callable
+        Returns the iterator; called in the thread, where the iterator lives and dies.
+    depth : int
+        Items that may wait. At most ``depth + 2`` exist: one more being made, and one being used.
+
+    Yields
+    ------
+    iterator
+        The items in order. What the iterator raises is raised here, after the items before it.
+    """
+    ready: Queue[T | _End] = Queue(maxsize=depth)
+    stop = Event()
+
+    def read() -> None:
+        # A thread left behind, blocked on a pipe that stays silent, must not see its stdin torn down at exit.
+        stdin = sys.stdin  # noqa: F841
+        end = _End()
+        try:
+            for item in start():
+                ready.put(item)
+                del item  # or it would be kept while the next one is made
+                if stop.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - raised again by who takes the items
+            end = _End(error)
+        ready.put(end)
+
+    thread = Thread(target=read, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        yield _taken(ready)
+    finally:
+        stop.set()
+        _drain(ready, thread)
+
+
+@dataclass(frozen=True)
+class _End:
+    """The last entry of a queue: nothing follows, or an error does."""
+
+    error: BaseException | None = None
+
+
+def _taken(ready: Queue[T | _End]) -> Iterator[T]:
+    while True:
+        item = ready.get()
+        if isinstance(item, _End):
+            if item.error is not None:
+                raise item.error
+            return
+        yield item
+        del item
+
+
+def _drain(ready: Queue[T | _End], thread: Thread, patience_s: float = 1.0) -> None:
+    """Make room until the thread has seen that it should stop; give it up where it waits for its own input."""
+    deadline = time.monotonic() + patience_s
+    while thread.is_alive() and time.monotonic() < deadline:
+        try:
+            ready.get(timeout=0.02)
+        except Empty:
+            continue

@@ -1,0 +1,184 @@
+"""The program `fer-train`: each command parses, calls one function of the library, and says where its results are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fer_core.program import Program
+
+if TYPE_CHECKING:
+    from fer_train.config import FitConfig
+
+DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
+
+
+@click.group(cls=Program, name="fer-train", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fer-toolkit")
+def main() -> None:
+    """Train classifiers of facial expressions, evaluate them and export them to ONNX."""
+
+
+@main.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--rows", default=5000, show_default=True, type=click.IntRange(min=10), help="Faces to draw.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the drawing.")
+@FORCE
+def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
+    """Draw faces into the CSV file OUTPUT, in the layout of fer2013.csv.
+
+    80 % of the rows are Training, 10 % PublicTest, 10 % PrivateTest.
+    """
+    from fer_core.csv_writer import write_csv
+    from fer_train.data import synthesize
+
+    write_csv(synthesize(rows, seed), output, force=force)
+    click.echo(f"{output}: {rows:,} drawn faces")
+
+
+@main.command()
+@DATA
+@click.option("--output", type=click.Path(path_type=Path), help="CSV file for the findings, one row each.")
+@FORCE
+def audit(data: Path, output: Path | None, force: bool) -> None:
+    """Look for repeated, contradicting, leaking and blank faces in DATA."""
+    from fer_core import read_faces
+    from fer_train.audit import audit
+
+    result = audit(read_faces(data))
+    click.echo(f"{data}: {result.rows:,} faces")
+    for split, counts in result.class_counts.items():
+        click.echo(f"  {split}: " + ", ".join(f"{label} {count:,}" for label, count in counts.items()))
+    click.echo(f"  {result.exact_repeats:,} exact repeats, in {result.repeat_groups:,} groups of equal pixels")
+    click.echo(f"  {result.conflict_groups:,} of these groups carry conflicting labels")
+    for split, rows in result.leaked_rows.items():
+        click.echo(f"  {rows:,} faces of {split} also stand in Training")
+    click.echo(f"  {result.blank_rows:,} blank faces")
+    if output is not None:
+        result.save(output, force=force)
+        click.echo(f"{output}: {len(result.findings):,} findings")
+
+
+@main.command()
+def models() -> None:
+    """List the architectures with their parameters and multiply-adds a face."""
+    from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
+
+    click.echo(f"{'name':12} {'parameters':>12} {'multiply-adds':>14}  architecture")
+    for name, architecture in ARCHITECTURES.items():
+        model = build_model(name, mean=0.0, std=1.0)
+        sizes = f"{count_parameters(model):12,} {count_multiply_adds(model):14,}"
+        click.echo(f"{name:12} {sizes}  {architecture.summary}")
+
+
+def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    table = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        try:
+            table[key] = json.loads(value)
+        except json.JSONDecodeError:
+            equals = ""
+        if not equals:
+            raise click.BadParameter(f"expected KEY=JSON, such as batch_norm=true, found {text!r}")
+    return table
+
+
+@main.command()
+@DATA
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option("--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest.")
+@click.option("--model", default="course-cnn", show_default=True, help="Architecture; `fer-train models` lists them.")
+@click.option("--model-argument", "model_arguments", multiple=True, callback=_key_value, metavar="KEY=JSON",
+              help="Argument of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.")  # fmt: skip
+@click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]")
+@click.option("--batch-size", type=int, help="Faces a step.  [default: 128]")
+@click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4]")
+@click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), help="[default: adam]")
+@click.option("--weight-decay", type=float, help="Of weights, never of biases.  [default: 0]")
+@click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]")
+@click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]")
+@click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]")
+@click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]")
+@click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]")
+@click.option("--erasing", type=float, help="Share of images with an erased rectangle.  [default: 0]")
+@click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]")
+@click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings.")
+def fit(data: Path, output: Path, validation: Path | None, resume: bool, **options: Any) -> None:
+    """Train a network on the Training rows of DATA and write the run folder OUTPUT after each epoch.
+
+    The weights kept are the last epoch's moving average. PublicTest rows are scored after each epoch;
+    PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with.
+    """
+    from fer_train.data import load_splits
+    from fer_train.trainer import fit
+
+    config = _fit_config(output, resume, {key: value for key, value in options.items() if value not in (None, {})})
+    splits = load_splits(data, validation)
+    card = fit(splits, config, output, resume=resume, report=_print_epoch)
+    score = card.scores["PublicTest"]
+    low, high = score["wilson_95"]
+    click.echo(
+        f"PublicTest accuracy {score['accuracy']:.2%}, 95 % interval {low:.2%} to {high:.2%}, n = {score['n']:,}"
+    )
+    click.echo(f"{output}: metrics.csv, curves.png, ema.safetensors")
+
+
+def _fit_config(output: Path, resume: bool, options: dict[str, Any]) -> FitConfig:
+    from dataclasses import replace
+
+    from fer_train.config import AugmentConfig, FitConfig
+
+    if resume:
+        if options:
+            names = ", ".join("--" + name.replace("_", "-") for name in options)
+            raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
+        return FitConfig.load(output / "config.json")
+    erasing, wanted = options.pop("erasing", 0.0), options.pop("augment", True)
+    return replace(FitConfig(**options), augment=AugmentConfig(erasing=erasing) if wanted else None)
+
+
+def _print_epoch(metrics: dict[str, Any]) -> None:
+    click.echo(
+        f"epoch {metrics['epoch']:.0f}: training loss {metrics['train_loss']:.4f}, accuracy "
+        f"{metrics['train_accuracy']:.2%}; PublicTest loss {metrics['validation_loss']:.4f}, accuracy "
+        f"{metrics['validation_accuracy']:.2%}; {metrics['faces_per_s']:,.0f} faces/s"
+    )
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@DATA
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--usage", help="Evaluate this split of DATA only, such as PublicTest.")
+@FORCE
+def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool) -> None:
+    """Evaluate RUN, a run or an exports folder, on the labelled faces of DATA, in PyTorch."""
+    from fer_train.evaluation import evaluate
+
+    click.echo(evaluate(run, data, output, usage=usage, force=force).summary())
+    click.echo(f"{output}: metrics.json, confusion.png, confusion.csv, per_class.csv")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Exports folder to make.")
+@click.option("--data", type=click.Path(path_type=Path), help="Faces to check parity on, if not the run's own sample.")
+@click.option("--atol", default=1e-4, show_default=True, help="Largest difference of a logit that passes.")
+@FORCE
+def export(run: Path, output: Path, data: Path | None, atol: float, force: bool) -> None:
+    """Export RUN to ONNX, prove on real faces that nothing changed, and only then write OUTPUT."""
+    from fer_train.export import export
+
+    parity = export(run, output, data=data, atol=atol, force=force)
+    click.echo(
+        f"parity on {parity.n:,} faces, {', '.join(parity.providers)}: max |d logit| "
+        f"{parity.max_absolute_difference:.1e}, {parity.changed_predictions} predictions changed"
+    )
+    click.echo(f"{output}: model.onnx, weights.safetensors, card.json, parity.json")

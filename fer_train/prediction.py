@@ -1,0 +1,38 @@
+"""What the PyTorch original says about faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: int = 256) -> NDArray[np.float32]:
+    """Compute logits in float32 on the device where the model is.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode; see `fer_train.checkpoint.load_model`.
+    images : ndarray of uint8, shape (N, 48, 48)
+        Gray levels.
+    batch_size : int
+        Faces a forward pass.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, classes)
+    """
+    device = next(model.parameters()).device
+    faces = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1)
+    parts = [model(batch.to(device).float()).float().cpu().numpy() for batch in torch.split(faces, batch_size)]
+    return np.concatenate(parts)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn logits, shape (N, classes), into probabilities of the same shape."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
