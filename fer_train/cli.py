@@ -92,9 +92,15 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
 @DATA
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest.")
-@click.option("--model", default="course-cnn", show_default=True, help="Architecture; `fer-train models` lists them.")
-@click.option("--model-argument", "model_arguments", multiple=True, callback=_key_value, metavar="KEY=JSON",
-              help="Argument of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.")  # fmt: skip
+@click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]")
+@click.option(
+    "--model-argument",
+    "model_arguments",
+    multiple=True,
+    callback=_key_value,
+    metavar="KEY=JSON",
+    help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
+)
 @click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]")
 @click.option("--batch-size", type=int, help="Faces a step.  [default: 128]")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4]")

@@ -243,9 +243,9 @@ Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, se
 Its sha256, over the tensors, is `{card.weights_sha256}`.
 
 Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
-{", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}): they differ by at most
-{parity.max_absolute_difference:.1e} in a logit and in {parity.changed_predictions} predictions, and {parity.weights_in_graph}
-tensors stand in the graph bit for bit.
+{", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
+they differ by at most {parity.max_absolute_difference:.1e} in a logit and in {parity.changed_predictions} predictions.
+{parity.weights_in_graph} tensors stand in the graph bit for bit.
 """
 
 

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fer_core import Faces
+from fer_train.config import AugmentConfig, FitConfig
+from fer_train.data import Splits, pixel_statistics, synthesize
+from fer_train.trainer import fit
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)  # workers of a parallel test run would fight over the cores otherwise
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Faces:
+    return synthesize(200, seed=3)
+
+
+@pytest.fixture(scope="session")
+def splits(drawn) -> Splits:
+    training = drawn.with_usage("Training")
+    return Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+
+
+@pytest.fixture(scope="session")
+def small_config() -> FitConfig:
+    return FitConfig(
+        model="course-cnn",
+        model_arguments={"widths": [4, 4, 8], "hidden": 16},
+        epochs=3,
+        batch_size=48,
+        schedule="cosine",
+        augment=AugmentConfig(erasing=0.5),
+        device="cpu",
+        precision="fp32",
+    )
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, splits, small_config):
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    fit(splits, small_config, folder)
+    return folder
+
+
+@pytest.fixture
+def random_images():
+    return np.random.default_rng(0).integers(0, 256, (9, 48, 48), dtype=np.uint8)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fer_train.augment import augment
+from fer_train.config import AugmentConfig
+
+STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images():
+    smooth = torch.rand(6, 1, 12, 12, generator=generator(5)) * 255
+    return torch.nn.functional.interpolate(smooth, size=(48, 48), mode="bilinear")
+
+
+def test_with_every_change_off_the_images_are_unchanged(images):
+    torch.testing.assert_close(augment(images, STILL, generator()), images, atol=1e-3, rtol=0)
+
+
+def test_flip_mirrors_about_half_of_the_images_exactly(images):
+    many = images[:1].expand(400, -1, -1, -1)
+    config = AugmentConfig(flip=True, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
+    out = augment(many, config, generator())
+    mirrored = (out - many.flip(3)).abs().amax((1, 2, 3)) < 1e-3
+    kept = (out - many).abs().amax((1, 2, 3)) < 1e-3
+    assert (mirrored ^ kept).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_rotation_agrees_with_pillow(images, monkeypatch):
+    degrees = 10.0
+    config = AugmentConfig(flip=False, rotation_degrees=degrees, shift=0, zoom=0, brightness=0, contrast=0)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))  # every draw at its upper limit
+    out = augment(images[:1], config, generator())[0, 0].numpy()
+    reference = Image.fromarray(images[0, 0].numpy()).rotate(degrees, Image.Resampling.BILINEAR)
+    inner = slice(10, 38)
+    assert np.abs(out[inner, inner] - np.asarray(reference)[inner, inner]).mean() < 1.0
+
+
+def test_shift_moves_by_at_most_its_share_of_the_side():
+    point = torch.zeros(300, 1, 48, 48)
+    point[:, :, 23:25, 23:25] = 255.0
+    config = AugmentConfig(flip=False, rotation_degrees=0, shift=0.1, zoom=0, brightness=0, contrast=0)
+    out = augment(point, config, generator())
+    axis = torch.arange(48.0)
+    centre = torch.stack([(out.sum(d) * axis).sum(-1).squeeze() / out.sum((1, 2, 3)) for d in (3, 2)])
+    moved = (centre - 23.5).abs()
+    assert moved.max() <= 4.8 + 1e-3
+    assert moved.max() > 4.0
+
+
+def test_every_image_is_changed_in_its_own_way(images):
+    out = augment(images[:1].expand(5, -1, -1, -1), AugmentConfig(), generator())
+    assert all(not torch.equal(out[0], other) for other in out[1:])
+
+
+def test_light_keeps_the_range_and_stays_within_its_limits():
+    gray = torch.full((200, 1, 48, 48), 100.0)
+    config = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0.1, contrast=0.1)
+    out = augment(gray, config, generator())
+    assert (out - 100).abs().max() <= 25.5 + 1e-3
+    white = augment(torch.full((50, 1, 48, 48), 255.0), config, generator())
+    assert white.max() <= 255
+    assert white.min() >= 229
+
+
+def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images():
+    flat = torch.full((400, 1, 48, 48), 300.0)  # above any noise, so that erased pixels show
+    erased = _changed(flat, share=0.5)
+    share_of_images = erased.any(dim=(1, 2)).float().mean()
+    assert 0.4 < share_of_images < 0.6
+    for mask in erased[erased.any(dim=(1, 2))][:20]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert torch.equal(mask, rows.unsqueeze(1) & columns.unsqueeze(0))
+        assert mask.float().mean() <= 0.26
+
+
+def _changed(flat, share):
+    from fer_train.augment import _erase
+
+    return (_erase(flat, share, generator()) != flat).squeeze(1)
+
+
+def test_the_same_generator_state_gives_the_same_images(images):
+    config = AugmentConfig(erasing=1.0)
+    first, second, other = (augment(images, config, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_the_result_stays_in_pixel_units(images):
+    out = augment(images, AugmentConfig(erasing=1.0, contrast=1.0, brightness=1.0), generator())
+    assert out.shape == images.shape
+    assert 0 <= out.min()
+    assert out.max() <= 255
+    assert math.isfinite(out.sum())

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fer_core import ConfigError, DataError, Faces
+from fer_core.csv_writer import write_csv
+from fer_train.data import load_splits, pixel_statistics, synthesize, to_device
+
+
+@pytest.fixture
+def file(tmp_path, drawn):
+    write_csv(drawn, tmp_path / "drawn.csv")
+    return tmp_path / "drawn.csv"
+
+
+def course_file(path, faces):
+    rows = [
+        f"{label},{' '.join(map(str, image.ravel()))}" for image, label in zip(faces.images, faces.labels, strict=True)
+    ]
+    path.write_text("\n".join(["label,feature", *rows]) + "\n")
+    return path
+
+
+def test_training_and_public_test_are_told_by_usage_and_private_test_stays_out(file, drawn):
+    splits = load_splits(file)
+    np.testing.assert_array_equal(splits.training.images, drawn.images[:160])
+    np.testing.assert_array_equal(splits.validation.images, drawn.images[160:180])
+
+
+def test_mean_and_deviation_are_those_of_the_training_pixels(file, drawn):
+    splits = load_splits(file)
+    pixels = drawn.images[:160].astype(np.float64)
+    assert (splits.mean, splits.std) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-12)
+
+
+def test_course_files_name_their_validation_faces_apart(tmp_path, drawn):
+    train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
+    public = course_file(tmp_path / "public.csv", drawn.take(slice(30, 40)))
+    splits = load_splits(train, public)
+    assert (len(splits.training), len(splits.validation)) == (30, 10)
+    with pytest.raises(DataError, match=r"train\.csv: has no Usage column; name the faces to validate on"):
+        load_splits(train)
+
+
+def test_private_test_rows_never_choose(tmp_path, drawn):
+    private = drawn.with_usage("PrivateTest")
+    write_csv(private, tmp_path / "private.csv")
+    train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
+    with pytest.raises(DataError, match="has no row of usage 'PublicTest'; found PrivateTest"):
+        load_splits(train, tmp_path / "private.csv")
+
+
+def test_unlabelled_faces_cannot_be_trained_on(tmp_path, drawn):
+    (tmp_path / "faces.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
+    public = course_file(tmp_path / "public.csv", drawn.take(slice(5)))
+    with pytest.raises(DataError, match=r"faces\.csv: has no labels"):
+        load_splits(tmp_path / "faces.csv", public)
+
+
+def test_empty_and_flat_training_data_are_refused(tmp_path, drawn):
+    public = course_file(tmp_path / "public.csv", drawn.take(slice(5)))
+    (tmp_path / "empty.csv").write_text("label,feature\n")
+    with pytest.raises(DataError, match=r"empty\.csv: expected at least one face, found none"):
+        load_splits(tmp_path / "empty.csv", public)
+    (tmp_path / "flat.csv").write_text("label,feature\n1," + " ".join(["7"] * 2304) + "\n")
+    with pytest.raises(DataError, match=r"flat\.csv: expected faces that differ"):
+        load_splits(tmp_path / "flat.csv", public)
+
+
+def test_statistics_are_exact_on_extreme_images():
+    images = np.zeros((2, 48, 48), np.uint8)
+    images[1] = 255
+    assert pixel_statistics(images) == (127.5, 127.5)
+
+
+def test_the_device_gets_bytes_with_a_channel_axis(drawn):
+    images, labels = to_device(drawn, torch.device("cpu"))
+    assert (images.shape, images.dtype) == ((200, 1, 48, 48), torch.uint8)
+    np.testing.assert_array_equal(images[:, 0].numpy(), drawn.images)
+    np.testing.assert_array_equal(labels.numpy(), drawn.labels)
+
+
+def test_drawn_data_are_split_80_10_10_and_follow_the_seed():
+    first, again, other = synthesize(57, 1), synthesize(57, 1), synthesize(57, 2)
+    assert [(first.usage == usage).sum() for usage in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
+    np.testing.assert_array_equal(first.images, again.images)
+    assert not np.array_equal(first.images, other.images)
+    with pytest.raises(ConfigError, match="rows: expected at least 10, found 9"):
+        synthesize(9, 1)
+
+
+def test_the_checksum_covers_images_and_labels(drawn):
+    part = drawn.take(slice(3))
+    changed = Faces(part.images, part.rows, labels=(part.labels + 1) % 7)
+    assert part.sha256() != changed.sha256()
+    assert part.sha256() == drawn.take([0, 1, 2]).sha256()

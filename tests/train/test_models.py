@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fer_core import ConfigError
+from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
+
+
+def build(name, **arguments):
+    torch.manual_seed(0)
+    return build_model(name, mean=128.0, std=64.0, **arguments).eval()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_maps_pixels_to_seven_logits(name):
+    assert build(name)(torch.zeros(3, 1, 48, 48)).shape == (3, 7)
+
+
+def test_course_cnn_has_groups_of_two_two_three_convolutions_then_256_256_7():
+    kinds = [type(layer) for layer in build("course-cnn").features]
+    block = [nn.Conv2d, nn.ReLU]
+    assert kinds == [*block * 2, nn.MaxPool2d, *block * 2, nn.MaxPool2d, *block * 3, nn.MaxPool2d]
+    model = build("course-cnn")
+    assert [layer.out_channels for layer in model.features if isinstance(layer, nn.Conv2d)] == [48] * 2 + [96] * 2 + [
+        192
+    ] * 3
+    assert {layer.kernel_size for layer in model.features if isinstance(layer, nn.Conv2d)} == {(3, 3)}
+    assert [layer.out_features for layer in model.classifier if isinstance(layer, nn.Linear)] == [256, 256, 7]
+    assert [layer.p for layer in model.classifier if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+
+
+def test_course_dnn_is_2304_1024_512_256_7_with_dropout_three_tenths():
+    linear = [layer for layer in build("course-dnn").modules() if isinstance(layer, nn.Linear)]
+    assert [linear[0].in_features, *(layer.out_features for layer in linear)] == [2304, 1024, 512, 256, 7]
+    assert {layer.p for layer in build("course-dnn").modules() if isinstance(layer, nn.Dropout)} == {0.3}
+
+
+def test_the_course_networks_differ_by_at_most_a_tenth_in_parameters():
+    cnn, dnn = (count_parameters(build(name)) for name in ("course-cnn", "course-dnn"))
+    assert abs(cnn - dnn) / max(cnn, dnn) <= 0.10
+
+
+def test_every_activation_is_its_own_module_and_not_in_place():
+    for name in ARCHITECTURES:
+        rectifiers = [layer for layer in build(name).modules() if isinstance(layer, nn.ReLU)]
+        assert not any(layer.inplace for layer in rectifiers)
+        calls = []
+        hooks = [layer.register_forward_hook(lambda layer, *_, c=calls: c.append(id(layer))) for layer in rectifiers]
+        model = build(name)
+        hooks += [
+            layer.register_forward_hook(lambda layer, *_, c=calls: c.append(id(layer)))
+            for layer in model.modules()
+            if isinstance(layer, nn.ReLU)
+        ]
+        model(torch.zeros(1, 1, 48, 48))
+        assert len(calls) == len(set(calls)) == len(rectifiers)
+
+
+def test_the_first_layer_standardizes_pixel_units():
+    model = build("course-dnn")
+    pixels = torch.rand(2, 1, 48, 48) * 255
+    torch.testing.assert_close(model(pixels), model.classifier((pixels - 128.0) / 64.0))
+
+
+def test_batch_norm_is_optional():
+    def norms(model):
+        return sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+
+    assert (norms(build("course-cnn")), norms(build("course-cnn", batch_norm=True))) == (0, 7)
+
+
+def test_multiply_adds_agree_with_a_count_by_hand():
+    model = build("course-cnn", widths=(2, 3, 4), hidden=5)
+    convolutions = 48 * 48 * 9 * (1 * 2 + 2 * 2) + 24 * 24 * 9 * (2 * 3 + 3 * 3) + 12 * 12 * 9 * (3 * 4 + 4 * 4 + 4 * 4)
+    assert count_multiply_adds(model) == convolutions + 4 * 36 * 5 + 5 * 5 + 5 * 7
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_an_unknown_architecture_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"model: expected one of course-cnn, course-dnn, found 'vgg'"):
+        build("vgg")
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(ConfigError, match=r"model course-dnn: .*depth"):
+        build("course-dnn", depth=3)
+
+
+@pytest.mark.parametrize("widths", [(1, 2), (0, 1, 2)])
+def test_widths_that_make_no_network_are_refused(widths):
+    with pytest.raises(ConfigError, match="widths: expected three numbers of channels"):
+        build("course-cnn", widths=widths)

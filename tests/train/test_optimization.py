@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from fer_train.config import FitConfig
+from fer_train.models import build_model
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+
+
+def rates(schedule, epochs=10, steps_per_epoch=10, **settings):
+    config = FitConfig(schedule=schedule, lr=1.0, epochs=epochs, **settings)
+    return [learning_rate(step, epochs * steps_per_epoch, steps_per_epoch, config) for step in range(100)]
+
+
+def test_constant_stays():
+    assert set(rates("constant")) == {1.0}
+
+
+def test_cosine_falls_to_zero_along_the_curve():
+    assert rates("cosine") == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 100)) for step in range(100)])
+
+
+def test_warm_up_rises_linearly_to_the_peak():
+    assert rates("constant", lr_warmup_epochs=2)[:21] == pytest.approx([(step + 1) / 20 for step in range(20)] + [1.0])
+
+
+def test_one_cycle_peaks_after_three_tenths_and_ends_near_zero():
+    values = rates("one-cycle")
+    assert values.index(max(values)) in (29, 30)
+    assert values[0] == pytest.approx(1 / 30)
+    assert values[-1] < 0.001
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_weight_decay_spares_biases_and_normalization(name):
+    model = build_model("course-cnn", mean=0, std=1, widths=(2, 2, 2), hidden=4, batch_norm=True)
+    optimizer = make_optimizer(model, FitConfig(optimizer=name, weight_decay=0.5))
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {id(p) for name, p in model.named_parameters() if p.ndim >= 2}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_the_average_is_the_recursion_of_its_definition():
+    model = torch.nn.Linear(3, 2)
+    average = WeightAverage(model, decay=0.9)
+    expected = model.weight.detach().clone()
+    for step in range(200):
+        with torch.no_grad():
+            model.weight.copy_(torch.randn(2, 3, generator=torch.Generator().manual_seed(step)))
+        average.update(model)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    torch.testing.assert_close(average.state["weight"], expected)
+
+
+def test_without_decay_the_average_is_the_last_weights():
+    model = torch.nn.Linear(3, 2)
+    average = WeightAverage(model, decay=0.0)
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    average.update(model)
+    torch.testing.assert_close(average.state["weight"], model.weight.detach())
+
+
+def test_counts_of_batch_norm_are_copied_not_averaged():
+    model = torch.nn.BatchNorm1d(2)
+    average = WeightAverage(model, decay=0.9)
+    model(torch.randn(4, 2))
+    average.update(model)
+    assert average.state["num_batches_tracked"] == 1

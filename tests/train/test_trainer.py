@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fer_core import ConfigError, DeviceError, ModelError, OutputError
+from fer_train import trainer
+from fer_train.checkpoint import load_model, load_weights
+from fer_train.config import FitConfig
+from fer_train.prediction import predict_logits
+from fer_train.trainer import METRICS, fit, read_metrics
+
+
+def tensors(folder, name="ema.safetensors"):
+    return load_weights(folder / name)[0]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_folder_holds_all_that_is_promised(run):
+    names = {path.name for path in run.iterdir()}
+    promised = {"config.json", "metrics.csv", "curves.png", "last.safetensors", "ema.safetensors", "resume.pt"}
+    assert names == promised | {"sample.npz"}
+    assert [row["epoch"] for row in read_metrics(run)] == [1, 2, 3]
+    assert set(read_metrics(run)[0]) == set(METRICS)
+
+
+def test_it_learns_drawn_faces(tmp_path, splits, small_config):
+    arguments = {"widths": [64], "dropout": 0.0}
+    config = replace(
+        small_config, model="course-dnn", model_arguments=arguments, epochs=12, augment=None, ema_decay=0.9
+    )
+    fit(splits, config, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
+    assert rows[-1]["validation_accuracy"] > 2 / 7
+
+
+def test_the_reported_accuracy_is_that_of_the_saved_average(run, splits):
+    logits = predict_logits(load_model(run), splits.validation.images)
+    accuracy = float(np.mean(logits.argmax(1) == splits.validation.labels))
+    assert read_metrics(run)[-1]["validation_accuracy"] == pytest.approx(accuracy)
+    assert load_weights(run / "ema.safetensors")[1].scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, run, splits, small_config):
+    fit(splits, small_config, tmp_path / "again")
+    fit(splits, replace(small_config, seed=1), tmp_path / "other")
+    assert same(tensors(run), tensors(tmp_path / "again"))
+    assert not same(tensors(run), tensors(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch, splits, small_config, optimizer):
+    config = replace(small_config, optimizer=optimizer, model_arguments={"widths": [2, 2, 4], "hidden": 8})
+    fit(splits, config, tmp_path / "whole")
+    stop_in_second_epoch(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(splits, config, tmp_path / "cut")
+    assert [row["epoch"] for row in read_metrics(tmp_path / "cut")] == [1]
+    monkeypatch.undo()
+    fit(splits, config, tmp_path / "cut", resume=True)
+    for name in ("ema.safetensors", "last.safetensors"):
+        assert same(tensors(tmp_path / "whole", name), tensors(tmp_path / "cut", name))
+    losses = [[row["train_loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "cut")]
+    assert losses[0] == losses[1]
+
+
+def stop_in_second_epoch(monkeypatch):
+    original, calls = trainer.augment, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 6:  # four batches an epoch
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer, "augment", interrupted)
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path, run, splits, small_config):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "sample.npz"}
+    card = fit(splits, small_config, run, resume=True)
+    assert card == load_weights(run / "ema.safetensors")[1]
+    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.name != "sample.npz"}
+
+
+def test_the_card_says_what_was_trained_on_what(run, splits, small_config):
+    card = load_weights(run / "ema.safetensors")[1]
+    assert card.training_data["rows"] == {"Training": len(splits.training), "PublicTest": len(splits.validation)}
+    assert card.training_data["sha256"] == splits.training.sha256()
+    assert card.standardization == {"mean": splits.mean, "std": splits.std}
+    assert (card.architecture, card.architecture_arguments) == ("course-cnn", small_config.model_arguments)
+    assert card.seeds == (0,)
+    assert "epoch 3 of 3" in card.selection
+
+
+def test_an_existing_run_is_not_overwritten(run, splits, small_config):
+    with pytest.raises(OutputError, match="exists already; --resume goes on with it"):
+        fit(splits, small_config, run)
+
+
+def test_resuming_nothing_says_so(tmp_path, splits, small_config):
+    with pytest.raises(OutputError, match=r"expected a run to resume, found no resume\.pt"):
+        fit(splits, small_config, tmp_path / "none", resume=True)
+
+
+def test_resuming_by_other_settings_is_refused(run, splits, small_config):
+    with pytest.raises(ConfigError, match="was started with other settings"):
+        fit(splits, replace(small_config, lr=0.5), run, resume=True)
+
+
+def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):
+    fit(splits, replace(small_config, epochs=1), tmp_path / "run")
+    (tmp_path / "run" / "resume.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match=r"resume\.pt: cannot be resumed from"):
+        fit(splits, replace(small_config, epochs=1), tmp_path / "run", resume=True)
+
+
+def test_a_diverged_loss_stops_the_run_with_a_remedy(tmp_path, splits, small_config):
+    config = replace(small_config, optimizer="sgd", lr=1e12)
+    with pytest.raises(ModelError, match=r"the loss is (nan|inf); a lower --lr"):
+        fit(splits, config, tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, small_config):
+    with pytest.raises(DeviceError, match="--device cuda: "):
+        fit(splits, replace(small_config, device="cuda"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected at least 1, found 0"),
+        ({"batch_size": 1}, "batch_size: expected at least 2, found 1"),
+        ({"lr": 0.0}, "lr: expected above 0, found 0.0"),
+        ({"ema_decay": 1.0}, "ema_decay: expected 0 to below 1, found 1.0"),
+        ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd, found 'lion'"),
+        ({"schedule": "step"}, "schedule: expected one of constant, cosine, one-cycle, found 'step'"),
+        ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        FitConfig(**settings)
+
+
+def test_settings_survive_the_file(tmp_path, small_config):
+    for config in (small_config, replace(small_config, augment=None)):
+        config.save(tmp_path / "config.json")
+        assert FitConfig.load(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"epochs": 3}', '{"augment": null, "colour": 1}'])
+def test_a_damaged_settings_file_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read as the settings of a run"):
+        FitConfig.load(tmp_path / "config.json")
