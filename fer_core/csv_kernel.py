@@ -17,9 +17,15 @@ EXPECTED = f"expected {PIXELS} integers in 0..255"
 @cache
 def _compiled() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool]:
     # Numba takes 0.3 s to import, which no `--help` should pay; the machine code is cached on disk.
-    from numba import njit
+    from numba import boolean, njit, types, uint8
 
-    compiled: Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool] = njit(cache=True, nogil=True)(_decode)
+    signature = boolean(types.Array(uint8, 1, "C", readonly=True), uint8[::1])
+    compiled: Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool]
+    try:
+        compiled = njit(signature, cache=True, nogil=True)(_decode)
+    except (OSError, RuntimeError):
+        # Nowhere to keep it, as in a read-only installation or on a full disk: compiled anew in each process.
+        compiled = njit(signature, nogil=True)(_decode)
     return compiled
 
 
@@ -54,7 +60,7 @@ def decode_face(text: bytes, pixels: NDArray[np.uint8]) -> bool:
     ----------
     text : bytes
         The cell without its quotes.
-    pixels : ndarray of uint8, shape (2304,)
+    pixels : ndarray of uint8, shape (2304,), C-contiguous
         Where the gray levels go, row by row. Undefined after a refusal.
 
     Returns
@@ -74,6 +80,7 @@ def explain(text: bytes) -> str:
         if not token:
             return f"{EXPECTED} separated by single spaces, found two spaces after value {position - 1}"
         if not re.fullmatch(rb"[0-9]{1,3}", token) or int(token) > 255:
-            shown = token[:12].decode("ascii", "backslashreplace") + ("..." if len(token) > 12 else "")
+            shown = token.decode("utf-8", "replace")
+            shown = shown if len(shown) <= 12 else shown[:12] + "..."
             return f"{EXPECTED}, found {shown!r} as value {position}"
     return f"{EXPECTED}, found {len(tokens)}"

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import sys
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 import numpy as np
-import zstandard
 
 from fer_core.csv_kernel import decode_face, explain
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 from fer_core.faces import Faces
+from fer_core.streams import open_stream
 
 COLUMNS: Final = {
     "pixels": "pixels",
@@ -31,11 +26,12 @@ COLUMNS: Final = {
 }
 """Column names, lower case, and what they hold."""
 
-MAX_LINE_BYTES: Final = 1 << 20
-"""A longer line is refused before it fills the memory; a face takes at most 9,216 bytes."""
+MAX_LINE_BYTES: Final = 1 << 17
+"""A longer line is refused before it fills the memory; a face takes at most 9,216 bytes, and `csv` no longer cell."""
 
-GZIP_MAGIC: Final = b"\x1f\x8b"
-ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+MAX_ID_LENGTH: Final = 256
+"""A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
+
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -94,6 +90,8 @@ def split_cells(line: bytes) -> list[str]:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"a byte that is not UTF-8 at position {error.start}") from None
+    if "\r" in text:  # which the csv module would drop here and there
+        raise ValueError("a CR that ends no line")
     if '"' not in text:
         return text.split(",")
     try:
@@ -102,48 +100,15 @@ def split_cells(line: bytes) -> list[str]:
         raise ValueError(f"bad quotes ({error})") from None
 
 
-@contextmanager
-def open_stream(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a plain, gzip or zstandard file, told by its first bytes, or standard input for `-`.
-
-    Raises
-    ------
-    DataError
-        If the file is absent, unreadable, or damaged inside its compression.
-    """
-    source = str(path)
-    try:
-        raw = sys.stdin.buffer if source == "-" else open(path, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise DataError(source, f"cannot be opened: {error.strerror}") from None
-    try:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
-        magic = buffered.peek(4)[:4]
-        if magic.startswith(GZIP_MAGIC):
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=buffered))
-        elif magic == ZSTD_MAGIC:
-            reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True, closefd=False)
-            yield io.BufferedReader(cast(io.RawIOBase, reader))
-        else:
-            yield buffered
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
-    except OSError as error:
-        raise DataError(source, f"cannot be read: {error.strerror or error}") from None
-    finally:
-        if raw is not sys.stdin.buffer:
-            raw.close()
-
-
 def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Yield each line without its line end; None for one that is longer than MAX_LINE_BYTES."""
-    while line := stream.readline(MAX_LINE_BYTES):
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-            yield None
-        else:
-            yield line.removesuffix(b"\n").removesuffix(b"\r")
+    """Yield each line without its LF or CRLF; None for one that is longer than MAX_LINE_BYTES with it."""
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        if len(line) <= MAX_LINE_BYTES:
+            yield line.removesuffix(b"\r\n").removesuffix(b"\n")
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(MAX_LINE_BYTES)
+        yield None
 
 
 @dataclass
@@ -169,15 +134,16 @@ class _Batch:
     def add(self, line: bytes | None, row: int, usage: str | None) -> None:
         """Validate one line in full and keep its face, unless it belongs to another split than `usage`."""
         names, dialect = self.dialect.names, self.dialect
+        expected = f"expected {len(names)} cell{'s' * (len(names) > 1)}"
         if line is None:
             raise DataError(self.source, f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
         try:
             cells = split_cells(line)
         except ValueError as error:
-            raise DataError(self.source, f"expected {len(names)} cells, found {error}", row=row) from None
+            raise DataError(self.source, f"{expected}, found {error}", row=row) from None
         if len(cells) != len(names) or not line:
             found = len(cells) if line else "an empty line"
-            raise DataError(self.source, f"expected {len(names)} cells, found {found}", row=row)
+            raise DataError(self.source, f"{expected}, found {found}", row=row)
 
         def wrong(place: int, message: str) -> DataError:
             return DataError(self.source, message, row=row, column=names[place])
@@ -185,12 +151,17 @@ class _Batch:
         text = cells[dialect.pixels].encode()
         if not decode_face(text, self.images[len(self.rows)]):
             raise wrong(dialect.pixels, explain(text))
-        label, split = -1, ""
+        label, identity, split = -1, "", ""
         if dialect.label is not None:
             cell = cells[dialect.label].strip(" ")
             if len(cell) != 1 or cell not in "0123456789"[: len(EXPRESSIONS)]:
                 raise wrong(dialect.label, f"expected a label in 0..{len(EXPRESSIONS) - 1}, found {_shown(cell)}")
             label = int(cell)
+        if dialect.id is not None:
+            identity = cells[dialect.id].strip(" ")
+            if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
+                wanted = f"expected an id of 1 to {MAX_ID_LENGTH} characters, none a control character"
+                raise wrong(dialect.id, f"{wanted}, found {_shown(identity)}")
         if dialect.usage is not None:
             split = cells[dialect.usage].strip(" ")
             if split not in USAGES:
@@ -200,7 +171,7 @@ class _Batch:
         self.rows.append(row)
         self.labels.append(label)
         self.usage.append(split)
-        self.ids.append("" if dialect.id is None else cells[dialect.id].strip(" "))
+        self.ids.append(identity)
 
     def faces(self) -> Faces:
         """Freeze what was gathered; the images are handed over, so the batch ends here."""
@@ -222,7 +193,8 @@ def iter_csv(path: str | Path, *, batch_rows: int, usage: str | None, on_error: 
         lines = _lines(stream)
         header = next(lines, b"")
         if header is None:
-            raise DataError(source, f"expected a header, found a line of over {MAX_LINE_BYTES} bytes", row=1)
+            message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"
+            raise DataError(source, message, row=1)
         if not header.removeprefix(UTF8_BOM).strip():
             raise DataError(source, "expected a header, found an empty file or line", row=1)
         dialect = Dialect.from_header(header, source)

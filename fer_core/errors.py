@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 
 class FerError(Exception):
     """Anything wrong with the input or the environment that its user can mend."""
@@ -38,6 +41,10 @@ class DataError(FerError):
         if column is not None:
             where += f", column {column!r}"
         super().__init__(f"{where}: {message}")
+
+    def __reduce__(self) -> tuple[Callable[..., DataError], tuple[str, str]]:
+        """Rebuild from the parts: what an exception pickles by itself is the finished line alone."""
+        return partial(type(self), row=self.row, column=self.column), (self.source, self.message)
 
 
 class CardError(FerError):

@@ -14,7 +14,7 @@ from fer_core.errors import DataError
 from fer_core.expressions import IMAGE_SIZE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth, so faces are equal to themselves alone
 class Faces:
     """A batch or a whole file of faces.
 
@@ -59,7 +59,10 @@ class Faces:
 
     def take(self, index: NDArray[Any] | Sequence[int] | slice) -> Faces:
         """Return the faces at `index` (positions, a boolean mask or a slice), in that order."""
-        chosen = index if isinstance(index, slice) else np.asarray(index)
+        if isinstance(index, slice):
+            chosen: NDArray[Any] | slice = index
+        else:  # an empty list would become an array of floats, which is no index
+            chosen = np.asarray(index) if len(index) else np.empty(0, np.intp)
 
         def of(column: NDArray[Any] | None) -> Any:
             return None if column is None else column[chosen]
@@ -110,11 +113,19 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
     ----------
     parts : sequence of Faces
         At least one; all with the same columns.
+
+    Raises
+    ------
+    ValueError
+        If a column is there in one batch and missing in another.
     """
 
     def joined(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
-        return None if columns[0] is None else np.concatenate(columns)
+        missing = [column is None for column in columns]
+        if any(missing) and not all(missing):
+            raise ValueError(f"{name}: expected in all batches or in none")
+        return None if any(missing) else np.concatenate(columns)
 
     return Faces(
         images=joined("images"),

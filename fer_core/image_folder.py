@@ -14,21 +14,37 @@ from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, USAGES
 from fer_core.faces import Faces
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
+"""Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
+
 SPLITS: Final = {usage.lower(): usage for usage in USAGES} | {"train": "Training"}
 """Split folders that go by a name of FER2013; any other keeps its own name, since `test` could be either test."""
 
 
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
 def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """Return the folders in `folder`, beside which no image may lie: no label would say what it shows."""
+    entries = _entries(folder)
+    for entry in entries:
+        if entry.suffix.lower() in SUFFIXES and not entry.is_dir():
+            raise DataError(str(entry), f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside")
+    return [entry for entry in entries if entry.is_dir()]
 
 
 def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
-    """List the image files below `root` as (path, label, usage or None), sorted by folder and name.
+    """List what the label folders below `root` hold as (path, label, usage or None), sorted by folder and name.
+
+    Whatever lies in a label folder counts as an image, so that `read_image` refuses what is none and nothing is
+    passed over; names that begin with a dot are left out.
 
     Raises
     ------
     DataError
-        If a folder is neither a label nor a split that holds labels, or if there is no image at all.
+        If a folder is neither a label nor a split that holds labels, if an image lies outside the label folders,
+        or if there is no image at all.
     """
     try:
         top = _folders(root)
@@ -40,7 +56,7 @@ def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
                 if folder.name.lower() not in EXPRESSIONS:
                     raise DataError(str(folder), f"expected a folder named one of {', '.join(EXPRESSIONS)}")
                 label = EXPRESSIONS.index(folder.name.lower())
-                found += [(f, label, usage) for f in sorted(folder.iterdir()) if f.suffix.lower() in SUFFIXES]
+                found += [(entry, label, usage) for entry in _entries(folder)]
     except OSError as error:
         raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
     if not found:
@@ -49,25 +65,32 @@ def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read one gray 48x48 image file; a colour file passes where its channels are equal.
+    """Read one gray 48x48 PNG or JPEG file; a colour file passes where its channels are equal.
 
     Returns
     -------
     ndarray of uint8, shape (48, 48)
+
+    Raises
+    ------
+    DataError
+        If the file is no such image: also where it is transparent somewhere, or has more than 8 bits a channel.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
             if image.size != (IMAGE_SIZE, IMAGE_SIZE):
                 raise DataError(str(path), f"expected a 48x48 image, found {image.width}x{image.height}")
-            if image.mode == "L":
-                return np.asarray(image)
-            channels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            if image.mode not in MODES:
+                raise DataError(str(path), f"expected a gray image of 8 bits, found mode {image.mode}")
+            channels = np.asarray(image.convert("RGBA"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or "damaged or of another format"
         raise DataError(str(path), f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
-    if (channels != channels[..., :1]).any():
+    if (channels[..., 3] != 255).any():
+        raise DataError(str(path), "expected an opaque image, found transparency")
+    if (channels[..., :3] != channels[..., :1]).any():
         raise DataError(str(path), "expected a gray image, found colour")
     return channels[..., 0].copy()
 

@@ -14,6 +14,7 @@ from fer_core.expressions import IMAGE_SIZE
 
 SCHEMA_VERSION: Final = 1
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+TABLES: Final = ("architecture_arguments", "standardization", "training_data", "scores", "versions")
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,31 @@ class ModelCard:
     def __post_init__(self) -> None:
         def require(ok: bool, key: str, expected: str) -> None:
             if not ok:
-                raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r}")
+                raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r:.200}")
 
-        require(self.schema_version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
+        def is_sha256(value: object) -> bool:
+            return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+        version = self.schema_version
+        require(type(version) is int and version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
         for key in ("architecture", "selection", "git_commit"):
             require(isinstance(getattr(self, key), str) and getattr(self, key) != "", key, "a text")
-        for key in ("architecture_arguments", "training_data", "scores", "versions"):
-            require(isinstance(getattr(self, key), dict), key, "a table")
+        for key in TABLES:
+            table = _as_json(getattr(self, key))
+            require(isinstance(table, dict), key, "a table that JSON can hold")
+            object.__setattr__(self, key, table)
         names = isinstance(self.labels, tuple) and all(isinstance(name, str) for name in self.labels)
         require(names and len(set(self.labels)) == len(self.labels) >= 2, "labels", "two or more distinct names")
-        require(self.input_size == (IMAGE_SIZE, IMAGE_SIZE), "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
-        scale = self.standardization if isinstance(self.standardization, dict) else {}
-        numbers = all(isinstance(value, int | float) for value in scale.values())
+        size = self.input_size == (IMAGE_SIZE, IMAGE_SIZE) and all(type(side) is int for side in self.input_size)
+        require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
+        scale = self.standardization
+        numbers = all(type(value) in (int, float) for value in scale.values())
         require(set(scale) == {"mean", "std"} and numbers and scale["std"] > 0, "standardization", "mean and std > 0")
+        data = self.training_data
+        known = {"source", "sha256", "rows"} <= set(data) and is_sha256(data["sha256"])
+        require(known, "training_data", "source, sha256 and rows")
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
-        sha = isinstance(self.weights_sha256, str) and re.fullmatch("[0-9a-f]{64}", self.weights_sha256)
-        require(bool(sha), "weights_sha256", "64 hexadecimal digits")
+        require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
         whole = isinstance(self.seeds, tuple) and all(type(seed) is int for seed in self.seeds)
         require(whole and bool(self.seeds), "seeds", "one or more integers")
 
@@ -116,8 +126,8 @@ class ModelCard:
         values: dict[str, Any] = {}
         for key, text in metadata.items():
             try:
-                value = json.loads(text)
-            except (json.JSONDecodeError, TypeError):
+                value = _loads(text)
+            except (ValueError, TypeError, RecursionError):
                 raise CardError(f"{source}: model card, {key}: expected JSON, found {text!r:.60}") from None
             values[key] = tuple(value) if isinstance(value, list) else value
         try:
@@ -133,16 +143,46 @@ class ModelCard:
     def load_json(cls, path: Path) -> ModelCard:
         """Read a `card.json`; errors as for `from_metadata`."""
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CardError(f"{path}: cannot be read as a model card: {error}") from None
+            table = _loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CardError(f"{path}: cannot be read as a model card: {reason}") from None
         if not isinstance(table, dict):
             raise CardError(f"{path}: expected a model card, found {type(table).__name__}")
         return cls.from_metadata({key: json.dumps(value) for key, value in table.items()}, str(path))
 
     def require_equal(self, other: ModelCard, source: str, other_source: str) -> None:
-        """Raise CardError naming the first key in which two cards of one model differ, precision aside."""
+        """Raise CardError naming a key in which two cards of one model differ, precision aside."""
         mine, theirs = asdict(replace(self, precision=other.precision)), asdict(other)
-        for key, value in mine.items():
-            if value != theirs[key]:
-                raise CardError(f"{source} and {other_source} disagree on {key}: {value!r:.80} and {theirs[key]!r:.80}")
+        if mine != theirs:
+            key, one, another = _first_difference(mine, theirs)
+            raise CardError(f"{source} and {other_source} disagree on {key}: {one!r:.80} and {another!r:.80}")
+
+
+def _as_json(value: object) -> Any:
+    """Return what a reader of the card gets, lists for tuples and text for keys; None for what JSON cannot hold."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _loads(text: str) -> Any:
+    """Read JSON, and refuse a key that stands in it twice: one of its values would be lost."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"a key stands there twice: {', '.join(sorted({k for k in keys if keys.count(k) > 1}))}")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=table)
+
+
+def _first_difference(mine: dict[str, Any], theirs: dict[str, Any], within: str = "") -> tuple[str, Any, Any]:
+    """Return the dotted name of a key in which two tables differ, and both its values."""
+    key = next(key for key in [*mine, *theirs] if mine.get(key, ...) != theirs.get(key, ...))
+    one, another = mine.get(key, "nothing"), theirs.get(key, "nothing")
+    if isinstance(one, dict) and isinstance(another, dict):
+        return _first_difference(one, another, f"{within}{key}.")
+    return within + key, one, another

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from fer_core.errors import OutputError
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk says that takes no more; as a rule it names no file."""
 
 
 @contextmanager
 def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it to `target` at the end, remove it after an error.
+
+    What is made can be read by whoever may read a new file here, even where its writer kept it to its owner. A
+    target that is a link stays one: what it names is replaced.
 
     Parameters
     ----------
@@ -27,30 +36,88 @@ def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> 
     Raises
     ------
     OutputError
-        If `target` exists and `force` is false, is of the other kind, or cannot be written.
+        If `target` exists and `force` is false, is of another kind, is a folder that holds the working folder, or
+        cannot be written. An error of other files passes through as it is.
     """
-    target = Path(target)
-    if target.exists() and not force:
-        raise OutputError(f"{target}: exists already; --force replaces it")
-    if target.exists() and target.is_dir() != folder:
-        raise OutputError(f"{target}: expected {'a folder' if folder else 'a file'} to replace, found the other kind")
-    stage = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    path = _place(target, force, folder)
+    stage = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        permissions = _permissions_of_new_files(stage)
         if folder:
             stage.mkdir()
         yield stage
-        if folder and target.exists():
-            old = stage.with_suffix(".old")
-            target.replace(old)
-            stage.replace(target)
-            shutil.rmtree(old)
-        else:
-            stage.replace(target)
+        _grant(stage, permissions)
+        _put(stage, _place(target, force, folder))  # asked again, as others may have made it meanwhile
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        if _is_about(error, stage, path):
+            raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise
     finally:
+        # What cannot be removed must not hide the error that led here.
         if stage.is_dir():
             shutil.rmtree(stage, ignore_errors=True)
         else:
-            stage.unlink(missing_ok=True)
+            with suppress(OSError):
+                stage.unlink()
+
+
+def _place(target: str | Path, force: bool, folder: bool) -> Path:
+    """Return where `target` is to stand, through a link if it is one; refuse what must not be replaced."""
+    path = Path(target)
+    try:
+        if path.is_symlink():
+            path = path.resolve()
+        exists, fits = path.exists(), path.is_dir() if folder else path.is_file()
+        holds_us = folder and Path.cwd().is_relative_to(path.resolve())
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    if exists and not fits:
+        raise OutputError(f"{target}: expected {'a folder' if folder else 'a file'} to replace, found another kind")
+    if holds_us:
+        raise OutputError(f"{target}: holds the working folder; expected a folder that can be replaced whole")
+    if exists and not force:
+        raise OutputError(f"{target}: exists already; --force replaces it")
+    return path
+
+
+def _permissions_of_new_files(probe: Path) -> int:
+    """Make an empty file and remove it: the one way to learn the umask that other threads cannot notice."""
+    probe.touch()
+    permissions = probe.stat().st_mode & 0o777
+    probe.unlink()
+    return permissions
+
+
+def _grant(stage: Path, permissions: int) -> None:
+    for path in (stage, *stage.rglob("*")):
+        if not path.is_symlink():
+            enter = (permissions & 0o444) >> 2 if path.is_dir() else 0
+            path.chmod(path.stat().st_mode | permissions | enter)
+
+
+def _put(stage: Path, path: Path) -> None:
+    """Rename `stage` to `path`; a folder already there is moved aside first, and back if that fails."""
+    if not (stage.is_dir() and path.exists()):
+        stage.replace(path)
+        return
+    old = stage.with_suffix(".old")
+    path.replace(old)
+    try:
+        stage.replace(path)
+    except BaseException:
+        old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)  # the new one stands; it is whole whatever becomes of the old one
+
+
+def _is_about(error: OSError, stage: Path, path: Path) -> bool:
+    """Whether an error of the system concerns the output: something on the way to it, in it, or a full disk."""
+    names = [
+        Path(os.fsdecode(name))
+        for name in (error.filename, error.filename2)
+        if isinstance(name, str | bytes | os.PathLike)
+    ]
+    if not names:
+        return error.errno in FULL
+    return any(name.is_relative_to(stage) or path.is_relative_to(name) for name in names)

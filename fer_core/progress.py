@@ -55,12 +55,12 @@ def _bar(task: str, total: int | None, unit: str) -> Iterator[Advance]:
             return Text(f"{task.speed or 0:,.0f} {unit}/s")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}" + ("" if total is None else "/{task.total:.0f}")),
         Speed(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar_task = bar.add_task(task, total=total, note="")
@@ -84,8 +84,8 @@ def _lines(task: str, total: int | None, unit: str) -> Iterator[Advance]:
         shown = now
         rate = done / (now - start)
         parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
-        if total is not None:
-            parts.append(f"{(total - done) / rate:.0f} s left")
+        if total is not None and rate:
+            parts.append(f"{max(total - done, 0) / rate:.0f} s left")
         click.echo(f"{task}: {', '.join([*parts, note] if note else parts)}", err=True)
 
     yield advance

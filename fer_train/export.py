@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError, Faces, ModelCard, ModelError, read_faces
 from fer_core.output import staged
-from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer, available_devices
+from fer_infer.devices import available_devices
+from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
 from fer_train.checkpoint import load_model_and_card, save_weights
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit, library_versions

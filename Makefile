@@ -1,0 +1,34 @@
+# One command each: `make demo`, `make test`, `make check`, `make bench`. Everything lives in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo test check bench clean
+
+install: $(INSTALLED)
+
+# --quiet, since what matters about an installation is whether it failed
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# the whole road on drawn faces, or on real ones: make demo DATA=fer2013.csv
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DATA)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+bench: $(INSTALLED)
+	for script in benchmarks/*.py; do $(BIN)/python $$script $(DATA) || exit; done
+
+clean:
+	rm -rf .venv demo dist

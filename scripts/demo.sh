@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The whole road: faces, a small network, its export with parity, predictions, an evaluation and a report.
+#     demo.sh [DATA]    DATA has a Usage column with Training and PublicTest rows, as fer2013.csv; default: drawn faces
+set -euo pipefail
+
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+start=$SECONDS
+data=${1:-demo/faces.csv}
+held_out=PublicTest # the recipe is fixed, so these rows chose nothing
+rm -rf demo
+mkdir demo
+if [[ $# -eq 0 ]]; then
+    run fer-train synthesize demo/faces.csv --rows 5000 --seed 0
+fi
+run fer-train fit "$data" --output demo/run --model course-cnn --model-argument widths=[16,32,64] \
+    --model-argument dropout=0.2 --epochs 10 --batch-size 32 --lr 1e-3 --schedule one-cycle --ema 0.99
+run fer-train export demo/run --output demo/export
+run fer-infer score "$data" --model demo/export --output demo/predictions.csv
+run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation
+run fer-explain report "$data" --usage "$held_out" --model demo/export --output demo/report
+
+printf '\nMade in %d s:\n' $((SECONDS - start))
+printf '  %-24s %s\n' \
+    demo/run/curves.png "how the training went" \
+    demo/export "the model: ONNX graph, weights, card, parity" \
+    demo/predictions.csv "a label for every row" \
+    demo/evaluation "accuracy on held-out faces, confusion matrix" \
+    demo/report/index.html "the explanation; open it in a browser"

@@ -1,0 +1,241 @@
+"""An image tree reads as the pixels that were saved; whatever lies in it is read or named, never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from csv_samples import assert_faces_equal
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_core import EXPRESSIONS, DataError, iter_faces, read_faces
+from fer_core.faces import concatenate
+from fer_core.image_folder import read_image
+
+
+def gray(seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (48, 48)).astype(np.uint8)
+
+
+def save(path: Path, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Seven images: two of each of three labels in train, one in test."""
+    for i, label in enumerate(["angry", "happy", "sad"]):
+        save(tmp_path / "train" / label / "b.png", gray(2 * i))
+        save(tmp_path / "train" / label / "a.png", gray(2 * i + 1))
+    save(tmp_path / "test" / "fear" / "a.PNG", gray(6))
+    return tmp_path
+
+
+def test_a_tree_with_split_folders_reads_in_the_order_of_its_names(tree: Path) -> None:
+    faces = read_faces(tree)
+    assert faces.ids is not None
+    assert faces.ids.tolist() == [
+        "test/fear/a.PNG",
+        *(f"train/{label}/{name}.png" for label in ("angry", "happy", "sad") for name in "ab"),
+    ]
+    assert np.array_equal(faces.images, [gray(seed) for seed in (6, 1, 0, 3, 2, 5, 4)])
+    assert [EXPRESSIONS[label] for label in faces.require_labels()] == [Path(i).parent.name for i in faces.ids]
+    assert faces.usage is not None
+    assert faces.usage.tolist() == ["test"] + ["Training"] * 6
+    assert faces.rows.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert faces.source == str(tree)
+
+
+def test_a_tree_without_split_folders_has_no_usage(tree: Path) -> None:
+    faces = read_faces(tree / "train")
+    assert faces.usage is None
+    assert faces.require_labels().tolist() == [0, 0, 3, 3, 4, 4]
+    with pytest.raises(DataError, match="has no split folders, so its Training images cannot be told$"):
+        read_faces(tree / "train", "Training")
+
+
+@pytest.mark.parametrize(
+    ("folder", "usage"),
+    [
+        ("train", "Training"),
+        ("Training", "Training"),
+        ("publictest", "PublicTest"),
+        ("PrivateTest", "PrivateTest"),
+        ("test", "test"),
+        ("validation", "validation"),
+    ],
+)
+def test_split_folders_go_by_the_names_of_fer2013_or_by_their_own(tmp_path: Path, folder: str, usage: str) -> None:
+    save(tmp_path / folder / "Happy" / "a.png", gray())
+    faces = read_faces(tmp_path)
+    assert faces.usage == pytest.approx(np.array([usage]))
+    assert faces.labels == pytest.approx([3])
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 7, 100])
+def test_the_size_of_a_batch_changes_nothing(tree: Path, batch_rows: int) -> None:
+    batches = list(iter_faces(tree, batch_rows=batch_rows))
+    assert [len(batch) for batch in batches[:-1]] == [batch_rows] * (len(batches) - 1)
+    assert_faces_equal(concatenate(batches), read_faces(tree))
+
+
+def test_a_split_is_read_alone_and_other_images_stay_unopened(tree: Path) -> None:
+    (tree / "test" / "fear" / "a.PNG").write_bytes(b"damaged")
+    faces = read_faces(tree, "Training")
+    assert faces.rows.tolist() == [2, 3, 4, 5, 6, 7]
+    with pytest.raises(DataError, match="has no row of usage 'PublicTest'$"):
+        read_faces(tree, "PublicTest")
+
+
+def test_images_are_opened_batch_by_batch(tree: Path) -> None:
+    (tree / "train" / "sad" / "b.png").write_bytes(b"damaged")
+    batches = iter_faces(tree, batch_rows=3)
+    assert [next(batches).rows.tolist(), next(batches).rows.tolist()] == [[1, 2, 3], [4, 5, 6]]
+    with pytest.raises(DataError, match=r"train/sad/b\.png: expected a PNG or JPEG image"):
+        next(batches)
+
+
+SAVINGS: dict[str, Callable[[Image.Image, Path], None]] = {
+    "gray PNG": lambda image, path: image.save(path, "PNG"),
+    "RGB PNG": lambda image, path: image.convert("RGB").save(path, "PNG"),
+    "RGBA PNG": lambda image, path: image.convert("RGBA").save(path, "PNG"),
+    "gray and alpha PNG": lambda image, path: image.convert("LA").save(path, "PNG"),
+    "palette PNG": lambda image, path: image.convert("P").save(path, "PNG"),
+    "PNG named JPEG": lambda image, path: image.save(path.with_suffix(".jpg"), "PNG"),
+}
+
+
+@pytest.mark.parametrize("write", SAVINGS.values(), ids=SAVINGS)
+def test_a_gray_image_is_read_exactly_however_it_is_stored(
+    tmp_path: Path, write: Callable[[Image.Image, Path], None]
+) -> None:
+    (tmp_path / "sad").mkdir()
+    write(Image.fromarray(gray()), tmp_path / "sad" / "a.png")
+    assert np.array_equal(read_faces(tmp_path).images, gray()[None])
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.JPG"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_is_read_as_pillow_decodes_it(tmp_path: Path, name: str, mode: str) -> None:
+    path = tmp_path / "sad" / name
+    path.parent.mkdir()
+    Image.fromarray(gray()).convert(mode).save(path, "JPEG", quality=80)
+    pixels = read_faces(tmp_path).images[0]
+    assert np.array_equal(pixels, np.asarray(Image.open(path).convert("L")))
+    assert np.abs(pixels.astype(int) - gray()).mean() < 25
+
+
+def test_a_one_bit_image_is_black_and_white(tmp_path: Path) -> None:
+    Image.fromarray(gray() > 127).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.where(gray() > 127, 255, 0))
+
+
+def _colour() -> NDArray[np.uint8]:
+    pixels = np.repeat(gray()[..., None], 3, axis=-1)
+    pixels[5, 7, 2] ^= 1
+    return pixels
+
+
+def _transparent() -> NDArray[np.uint8]:
+    pixels = np.repeat(gray()[..., None], 4, axis=-1)
+    pixels[..., 3] = 255
+    pixels[5, 7, 3] = 254
+    return pixels
+
+
+WRONG_IMAGES = {
+    "another size": (np.zeros((48, 47), np.uint8), "expected a 48x48 image, found 47x48"),
+    "colour in one pixel": (_colour(), "expected a gray image, found colour"),
+    "transparent in one pixel": (_transparent(), "expected an opaque image, found transparency"),
+    "16 bits": (gray().astype(np.uint16) * 257, "expected a gray image of 8 bits, found mode I;16"),
+}
+
+
+@pytest.mark.parametrize(("pixels", "message"), WRONG_IMAGES.values(), ids=WRONG_IMAGES)
+def test_an_image_that_is_no_face_is_named(tree: Path, pixels: NDArray[np.generic], message: str) -> None:
+    path = tree / "train" / "happy" / "a.png"
+    save(path, pixels)
+    with pytest.raises(DataError) as failure:
+        read_faces(tree)
+    assert str(failure.value) == f"{path}: {message}"
+
+
+UNREADABLE = "expected a PNG or JPEG image, found none that can be read"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-500]), "damaged or of another format"),
+    "empty": (lambda path: path.write_bytes(b""), "damaged or of another format"),
+    "text": (lambda path: path.write_text("face"), "damaged or of another format"),
+    "another format": (lambda path: Image.fromarray(gray()).save(path, "BMP"), "damaged or of another format"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "Is a directory"),
+    "a broken link": (lambda path: (path.unlink(), path.symlink_to("nowhere")), "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_image_is_named(tree: Path, damage: Callable[[Path], object], reason: str) -> None:
+    path = tree / "train" / "happy" / "a.png"
+    damage(path)
+    with pytest.raises(DataError) as failure:
+        read_faces(tree)
+    assert str(failure.value) == f"{path}: {UNREADABLE} ({reason})"
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+def test_skipping_keeps_every_good_image_and_lists_every_other_one(tree: Path, batch_rows: int) -> None:
+    (tree / "train" / "angry" / "b.png").write_bytes(b"damaged")
+    save(tree / "train" / "sad" / "a.png", np.zeros((9, 9), np.uint8))
+    (tree / "train" / "sad" / "notes.txt").write_text("no image")
+    (tree / "train" / "sad" / ".DS_Store").write_bytes(b"left by a file manager")
+    faces = concatenate(list(iter_faces(tree, batch_rows=batch_rows, on_error="skip")))
+    assert faces.rows.tolist() == [1, 2, 4, 5, 7]
+    assert np.array_equal(faces.images, [gray(seed) for seed in (6, 1, 3, 2, 4)])
+    assert [(Path(error.source).name, error.row) for error in faces.rejected] == [
+        ("b.png", 3),
+        ("a.png", 6),
+        ("notes.txt", 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
+        (["notes.txt"], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
+        (["train/happy/.hidden.png"], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
+    ],
+    ids=["empty", "no image", "hidden image"],
+)
+def test_a_folder_without_images_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError) as failure:
+        read_faces(tmp_path)
+    assert str(failure.value) == f"{tmp_path}: {message}"
+
+
+OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside"
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+@pytest.mark.parametrize(
+    ("stray", "named", "message"),
+    [
+        ("a.png", "a.png", OUTSIDE),
+        ("train/a.jpg", "train/a.jpg", OUTSIDE),
+        ("train/joy/a.png", "train/joy", f"expected a folder named one of {', '.join(EXPRESSIONS)}"),
+        ("happy/a.png", "test", f"expected a folder named one of {', '.join(EXPRESSIONS)}"),
+    ],
+)
+def test_an_image_whose_label_cannot_be_told_is_refused(
+    tree: Path, stray: str, named: str, message: str, on_error: str
+) -> None:
+    save(tree / stray, gray())
+    with pytest.raises(DataError) as failure:
+        list(iter_faces(tree, on_error=on_error))  # type: ignore[arg-type]
+    assert str(failure.value) == f"{tree / named}: {message}"

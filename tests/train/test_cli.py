@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from fer_core import read_faces
+from fer_core.csv_writer import write_csv
+from fer_train.cli import main
+
+
+def run_command(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def data(tmp_path, drawn):
+    write_csv(drawn, tmp_path / "drawn.csv")
+    return tmp_path / "drawn.csv"
+
+
+SMALL = ["--epochs", 1, "--batch-size", 64, "--model-argument", "widths=[2,2,2]", "--model-argument", "hidden=4"]
+
+
+def test_every_command_and_option_has_help():
+    for command in main.commands.values():
+        assert command.help
+        assert all(getattr(option, "help", "argument") for option in command.params)
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys\nfrom fer_train.cli import main\nassert 'torch' not in sys.modules and 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_synthesize_writes_faces_that_read_back(tmp_path):
+    result = run_command("synthesize", tmp_path / "out.csv", "--rows", 20, "--seed", 1)
+    assert result.exit_code == 0
+    assert "out.csv: 20 drawn faces" in result.output
+    assert len(read_faces(tmp_path / "out.csv", "Training")) == 16
+    again = run_command("synthesize", tmp_path / "out.csv")
+    assert again.exit_code == 1
+    assert again.output == f"fer-train: {tmp_path}/out.csv: exists already; --force replaces it\n"
+
+
+def test_models_lists_the_architectures_with_their_sizes():
+    lines = run_command("models").output.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "course-cnn", "course-dnn"]
+    assert "2,813,207" in lines[1]
+    assert "3,018,247" in lines[2]
+
+
+def test_audit_prints_counts_and_writes_findings(tmp_path, data):
+    result = run_command("audit", data, "--output", tmp_path / "findings.csv")
+    assert result.exit_code == 0
+    assert "200 faces" in result.output
+    assert "0 exact repeats" in result.output
+    assert (tmp_path / "findings.csv").read_text() == "kind,group,row,label,usage\n"
+
+
+def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):
+    run, out = tmp_path / "runs" / "small", tmp_path / "exports" / "small"
+    fitted = run_command("fit", data, "--output", run, *SMALL)
+    assert fitted.exit_code == 0, fitted.output
+    assert "epoch 1: training loss" in fitted.output
+    assert "n = 20" in fitted.output
+    resumed = run_command("fit", data, "--output", run, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    exported = run_command("export", run, "--output", out)
+    assert exported.exit_code == 0, exported.output
+    assert "parity on 20 faces" in exported.output
+    for folder in (run, out):
+        target = tmp_path / f"evaluation-{folder.parent.name}"
+        evaluated = run_command("evaluate", folder, data, "--usage", "PublicTest", "--output", target)
+        assert evaluated.exit_code == 0, evaluated.output
+        assert "n = 20" in evaluated.output
+    figures = [(tmp_path / f"evaluation-{name}" / "metrics.json").read_text() for name in ("runs", "exports")]
+    assert figures[0] == figures[1]
+
+
+def test_resume_takes_no_other_settings(tmp_path, data):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--resume", "--lr", 1, "--epochs", 2)
+    assert result.exit_code == 2
+    assert "--resume goes on by the run's own settings; leave out --epochs, --lr" in result.output
+
+
+@pytest.mark.parametrize("text", ["batch_norm", "batch_norm=yes", "=1x"])
+def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", text)
+    assert result.exit_code == 2
+    assert f"expected KEY=JSON, such as batch_norm=true, found {text!r}" in result.output
+
+
+def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, data):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--epochs", 0)
+    assert result.exit_code == 1
+    assert result.output == "fer-train: epochs: expected at least 1, found 0\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_row_stops_training_before_a_run_exists(tmp_path, data):
+    with data.open("a") as file:
+        file.write("3,1 2 3,Training\n")
+    result = run_command("fit", data, "--output", tmp_path / "run", *SMALL)
+    assert result.exit_code == 1
+    assert "drawn.csv row 202, column 'pixels': expected 2304 integers in 0..255, found 3" in result.output
+    assert not (tmp_path / "run").exists()

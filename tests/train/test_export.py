@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from fer_core import ConfigError, Faces, ModelCard, ModelError, OutputError
+from fer_infer.session import Scorer
+from fer_train.checkpoint import load_model, load_model_and_card
+from fer_train.export import ScoringGraph, check_parity, count_held_weights, export, write_graph
+from fer_train.prediction import predict_logits, softmax
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    export(run, folder)
+    return folder
+
+
+def test_an_exports_folder_holds_all_that_is_promised(exported):
+    names = {path.name for path in exported.iterdir()}
+    assert names == {"model.onnx", "weights.safetensors", "card.json", "parity.json", "README.md"}
+    assert [path.name for path in exported.parent.iterdir()] == ["small"]
+
+
+def test_the_graph_keeps_its_contract(exported):
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    (faces,) = session.get_inputs()
+    assert (faces.name, faces.type, faces.shape[1:]) == ("faces", "tensor(uint8)", [48, 48])
+    assert isinstance(faces.shape[0], str)
+    assert [(o.name, o.type, o.shape[1]) for o in session.get_outputs()] == [
+        ("logits", "tensor(float)", 7),
+        ("probabilities", "tensor(float)", 7),
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 128])
+def test_the_scorer_equals_the_original_at_every_batch_size(exported, run, drawn, batch_size):
+    expected = predict_logits(load_model(run), drawn.images)
+    logits, probabilities = Scorer(exported).run(drawn.images, batch_size=batch_size)
+    np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(probabilities, softmax(expected), atol=1e-5, rtol=0)
+    np.testing.assert_array_equal(logits.argmax(1), expected.argmax(1))
+
+
+def test_the_card_is_the_same_in_all_three_places(exported):
+    graph = onnx.load(exported / "model.onnx")
+    in_graph = ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, "model.onnx")
+    in_weights = load_model_and_card(exported)[1]
+    assert in_graph == in_weights == ModelCard.load_json(exported / "card.json")
+
+
+def test_the_exported_weights_are_the_runs_average(exported, run):
+    first, second = load_model(exported).state_dict(), load_model(run).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_the_weights_stand_in_the_graph(exported):
+    state = load_model(exported).state_dict()
+    assert count_held_weights(exported / "model.onnx", state) == (len(state), len(state))
+    changed = {name: tensor + 1 for name, tensor in state.items()}
+    assert count_held_weights(exported / "model.onnx", changed)[0] < len(state)
+
+
+def test_parity_says_what_was_compared(exported):
+    parity = json.loads((exported / "parity.json").read_text())
+    assert parity["n"] == 20  # the run's sample of its 20 PublicTest faces
+    assert parity["batch_sizes"] == [1, 2, 7, 128]
+    assert parity["providers"][-1] == "CPUExecutionProvider"
+    assert parity["changed_predictions"] == 0
+    assert 0 <= parity["max_absolute_difference"] <= parity["atol"] == 1e-4
+
+
+def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported):
+    data = (exported / "model.onnx").read_bytes()
+    assert b"stack_trace" not in data
+    assert b".py" not in data
+
+
+def test_batch_norm_exports_as_well(tmp_path, run, random_images):
+    torch.manual_seed(0)
+    from fer_train.models import build_model
+
+    model = build_model("course-cnn", mean=100, std=50, widths=(2, 2, 2), hidden=4, batch_norm=True).eval()
+    card = load_model_and_card(run)[1]
+    write_graph(model, card, tmp_path / "model.onnx")
+    faces = Faces(random_images, np.arange(9), source="random")
+    assert check_parity(model, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
+
+
+def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run, drawn):
+    model = load_model(run)
+    with torch.no_grad():
+        model.classifier[-1].bias[3] += 0.01
+    with pytest.raises(ModelError, match=r"model\.onnx: differs from its PyTorch original: max \|d logit\| 0\.01"):
+        check_parity(model, exported / "model.onnx", drawn, 1e-4)
+
+
+def test_a_failed_parity_leaves_nothing(tmp_path, run):
+    with pytest.raises(ModelError, match="differs from its PyTorch original"):
+        export(run, tmp_path / "exports" / "small", atol=-1.0)
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_an_existing_export_needs_force(exported, run):
+    with pytest.raises(OutputError, match="exists already; --force replaces it"):
+        export(run, exported)
+
+
+def test_a_run_without_a_sample_asks_for_faces(tmp_path, run):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "ema.safetensors").write_bytes((run / "ema.safetensors").read_bytes())
+    with pytest.raises(ConfigError, match=r"kept no sample\.npz to check parity on; name faces with --data"):
+        export(tmp_path / "run", tmp_path / "out")
+
+
+def test_a_card_of_other_weights_is_refused_by_the_scorer(tmp_path, exported):
+    for path in exported.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = ModelCard.load_json(tmp_path / "card.json")
+    replace(card, weights_sha256="0" * 64).save_json(tmp_path / "card.json")
+    with pytest.raises(Exception, match="disagree on weights_sha256"):
+        Scorer(tmp_path)
+
+
+def test_the_scoring_graph_is_standardize_model_softmax(run, random_images):
+    model = load_model(run)
+    logits, probabilities = ScoringGraph(model)(torch.from_numpy(random_images))
+    np.testing.assert_allclose(logits.detach(), predict_logits(model, random_images), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(probabilities.detach().sum(1), 1, rtol=1e-6)
