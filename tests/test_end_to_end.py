@@ -1,0 +1,78 @@
+"""The whole road on drawn faces, as a user walks it: by the three programs, each in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_core import read_faces
+
+BIN = Path(sys.executable).parent
+
+
+def program(name, *arguments, cwd):
+    command = [BIN / name, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("road")
+    program("fer-train", "synthesize", "faces.csv", "--rows", 300, "--seed", 1, cwd=folder)
+    small = ["--model-argument", "widths=[4,8,8]", "--model-argument", "hidden=16", "--epochs", 2, "--batch-size", 32]
+    program("fer-train", "fit", "faces.csv", "--output", "runs/small", *small, cwd=folder)
+    program("fer-train", "export", "runs/small", "--output", "exports/small", cwd=folder)
+    program("fer-infer", "score", "faces.csv", "--model", "exports/small", "--output", "out.csv", cwd=folder)
+    return folder
+
+
+def test_every_prediction_equals_that_of_the_pytorch_original(road):
+    from fer_train.checkpoint import load_model
+    from fer_train.prediction import predict_logits
+
+    images = read_faces(road / "faces.csv").images
+    expected = predict_logits(load_model(road / "exports" / "small"), images).argmax(axis=1)
+    with (road / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [str(number) for number in range(300)]
+    np.testing.assert_array_equal([int(row["label"]) for row in rows], expected)
+
+
+def test_both_evaluations_give_the_same_figures(road):
+    for name, arguments in {
+        "fer-infer": ["evaluate", "faces.csv", "--model", "exports/small"],
+        "fer-train": ["evaluate", "runs/small", "faces.csv"],
+    }.items():
+        program(name, *arguments, "--usage", "PublicTest", "--output", name, cwd=road)
+    first, second = (json.loads((road / name / "metrics.json").read_text()) for name in ("fer-infer", "fer-train"))
+    assert first["n"] == second["n"] == 30
+    assert first["accuracy"] == second["accuracy"]
+    assert first["log_loss"] == pytest.approx(second["log_loss"], rel=1e-5)
+    assert (road / "fer-infer" / "confusion.csv").read_text() == (road / "fer-train" / "confusion.csv").read_text()
+
+
+def test_the_report_proves_that_it_explains_the_scored_model(road):
+    program(
+        "fer-explain", "report", "faces.csv", "--usage", "PublicTest", "--model", "exports/small", "--worst", 3,
+        "--output", "report", cwd=road,
+    )  # fmt: skip
+    page = (road / "report" / "index.html").read_text()
+    card = json.loads((road / "exports" / "small" / "card.json").read_text())
+    assert card["weights_sha256"] in re.sub(r"<wbr>|\s", "", page)
+    stored = np.load(road / "report" / "attributions.npz")
+    assert stored["attributions"].shape[1:] == (48, 48)
+    assert np.isfinite(stored["attributions"]).all()
+
+
+def test_nothing_temporary_is_left_behind(road):
+    assert [path for path in road.rglob("*") if path.name.endswith((".part", ".old"))] == []

@@ -1,0 +1,78 @@
+"""The README is run, and the help texts in the docs are held to what the programs print."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def console_blocks(text):
+    return re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
+
+
+def steps(block):
+    """Split a console block into (command, the lines that it prints)."""
+    found = []
+    for line in block.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def shape(line):
+    """What of a printed line does not depend on machine and chance: its words, without any number."""
+    return re.sub(r"[\d.,%]+(e-?\d+)?", "#", line).strip()
+
+
+def example():
+    """Every console block of the README, in order: together they are one road."""
+    return [step for block in console_blocks(README) for step in steps(block)]
+
+
+def test_the_commands_of_the_readme_print_what_it_shows(tmp_path):
+    (tmp_path / "exports").symlink_to(ROOT / "exports")
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    assert len(example()) >= 5
+    for command, lines in example():
+        done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed = {shape(line) for line in done.stdout.splitlines()}
+        for line in lines:
+            assert shape(line) in printed, f"{command}\nprinted\n{done.stdout}\nnot\n{line}"
+
+
+def help_page():
+    spec = importlib.util.spec_from_file_location("update_help", ROOT / "scripts" / "update_help.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_help_texts_in_the_docs_are_those_of_the_programs():
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == help_page().page()
+
+
+@pytest.mark.parametrize("program", help_page().PROGRAMS)
+def test_every_command_stands_in_the_readme(program):
+    module = importlib.import_module(f"{help_page().PROGRAMS[program]}.cli")
+    missing = [command for command in module.main.commands if f"{program} {command}" not in README]
+    assert missing == []
+
+
+def test_the_files_that_readme_and_docs_link_to_exist():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == []
