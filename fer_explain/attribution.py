@@ -6,7 +6,7 @@ gradient vanishes where the network is sure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,9 @@ from fer_core import IMAGE_SIZE, ConfigError, Faces, ModelError, read_faces
 from fer_core.output import staged
 from fer_core.progress import Advance, progress
 from fer_explain.layers import device_of, evaluation_mode
+from fer_explain.proof import load_proven
 from fer_explain.rows import take_rows
+from fer_train.prediction import predict_logits
 
 BATCH_SIZE: Final = 64
 """Faces explained together: enough to keep two cores or a GPU busy with the course CNN."""
@@ -170,21 +172,6 @@ def attributions_of(
     return joined
 
 
-def logits_of(
-    model: nn.Module, images: NDArray[np.uint8], *, batch_size: int = 256, advance: Advance | None = None
-) -> NDArray[np.float32]:
-    """Return the logits of faces, float32 (N, classes), by the PyTorch network in evaluation mode."""
-    parts = []
-    with evaluation_mode(model), torch.no_grad():
-        for batch, _ in _batches(model, images, batch_size):
-            parts.append(model(batch).float().cpu().numpy())
-            if advance is not None:
-                advance(len(batch))
-    if not parts:
-        return np.empty((0, _count_classes(model)), np.float32)
-    return np.concatenate(parts)
-
-
 def resolve_targets(
     target: str, logits: NDArray[np.float32], faces: Faces, class_names: tuple[str, ...]
 ) -> NDArray[np.int64]:
@@ -213,7 +200,8 @@ def resolve_targets(
         If true classes are asked for and the faces have none.
     """
     if target == "predicted":
-        return logits.argmax(axis=1).astype(np.int64)
+        predicted: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+        return predicted
     if target == "true":
         return faces.require_labels()
     if target not in class_names:
@@ -267,14 +255,12 @@ def attribute(
     FerError
         If the data, the model, a setting or the output is not what it must be; nothing is then written.
     """
-    from fer_explain.proof import load_proven
-
     chosen = find_method(method)
     with staged(output, force=force) as stage:
         proven = load_proven(model)
         faces = read_faces(data, usage)
         faces = faces if rows is None else take_rows(faces, rows)
-        logits = logits_of(proven.network, faces.images)
+        logits = predict_logits(proven.network, faces.images)
         targets = resolve_targets(target, logits, faces, proven.card.labels)
         with progress(chosen.name, len(faces)) as advance:
             found: dict[str, Any] = dict(
@@ -288,7 +274,8 @@ def attribute(
     return Path(output)
 
 
-def _batches(model: nn.Module, images: NDArray[np.uint8], batch_size: int) -> Any:
+def _batches(model: nn.Module, images: NDArray[np.uint8], batch_size: int) -> Iterator[tuple[Tensor, int]]:
+    """Yield float32 (B, 1, 48, 48) on the network's device, and the position of its first face."""
     if batch_size < 1:
         raise ConfigError(f"batch_size: expected at least 1, found {batch_size}")
     device = device_of(model)

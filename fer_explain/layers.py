@@ -76,7 +76,7 @@ def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     tuple of Layer
         Its modules of one of the `KINDS`, in the order in which they first see a face.
     """
-    names = {module: name for name, module in model.named_modules() if isinstance(module, KINDS)}
+    names: dict[nn.Module, str] = {module: name for name, module in model.named_modules() if isinstance(module, KINDS)}
     layers: dict[str, Layer] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
@@ -121,7 +121,7 @@ def _is_index(layer: str | int) -> bool:
     return isinstance(layer, int) or layer.isdecimal()
 
 
-class _Reached(Exception):
+class _LayerReached(Exception):  # noqa: N818 - a way out, not an error
     """Carries a layer's input and output out of a forward pass that need not go on."""
 
 
@@ -145,12 +145,12 @@ def run_to(model: nn.Module, layer: Layer, images: Tensor) -> tuple[Tensor, Tens
     """
 
     def stop(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        raise _Reached(args[0], output)
+        raise _LayerReached(args[0], output)
 
     hook = model.get_submodule(layer.name).register_forward_hook(stop)
     try:
         model(images)
-    except _Reached as reached:
+    except _LayerReached as reached:
         inputs, outputs = reached.args
         return inputs, outputs
     finally:

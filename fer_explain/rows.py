@@ -52,6 +52,16 @@ def parse_numbers(text: str, name: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def positions_of(faces: Faces, rows: Sequence[int]) -> tuple[int, ...]:
+    """Return where in `faces` the faces of these row numbers are; parameters and errors as for `take_rows`."""
+    places = {row: place for place, row in enumerate(faces.rows.tolist())}
+    for row in rows:
+        if row not in places:
+            there = f"{min(places)}..{max(places)}, where {len(places):,} faces are" if places else "a file with faces"
+            raise DataError(faces.source, f"expected a row number in {there}, found {row}")
+    return tuple(places[row] for row in rows)
+
+
 def take_rows(faces: Faces, rows: Sequence[int]) -> Faces:
     """Return the faces of these row numbers, in that order.
 
@@ -67,13 +77,4 @@ def take_rows(faces: Faces, rows: Sequence[int]) -> Faces:
     DataError
         If there is no such row; it says which there are.
     """
-    places = {row: place for place, row in enumerate(faces.rows.tolist())}
-    for row in rows:
-        if row not in places:
-            if not places:
-                raise DataError(faces.source, "expected faces, found none")
-            raise DataError(
-                faces.source,
-                f"expected a row number in {min(places)}..{max(places)}, where {len(places)} faces are, found {row}",
-            )
-    return faces.take(np.array([places[row] for row in rows], np.intp))
+    return faces.take(np.array(positions_of(faces, rows), np.intp))

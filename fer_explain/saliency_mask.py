@@ -60,7 +60,8 @@ def salient_mask(attributions: NDArray[np.float32], share: float = 0.2) -> NDArr
     strongest = np.argsort(-strength, axis=1, kind="stable")[:, :keep]
     mask = np.zeros(strength.shape, np.bool_)
     np.put_along_axis(mask, strongest, True, axis=1)
-    return mask.reshape(attributions.shape) & (attributions != 0) & ~_is_flat(attributions)
+    salient: NDArray[np.bool_] = mask.reshape(attributions.shape) & (attributions != 0) & ~_is_flat(attributions)
+    return salient
 
 
 def masked_face(images: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

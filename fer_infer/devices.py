@@ -30,7 +30,7 @@ LOG_NOTHING: Final = 4
 """Log severity "fatal": everything else that goes wrong arrives as an exception and is told in one line."""
 
 PROBE_MODEL: Final = (
-    # ModelProto, written by hand because the base install has no `onnx`; each field is its tag, its length, its content.
+    # ModelProto, written by hand for the base install has no `onnx`; a field is its tag, length and content.
     b"\x08\x08"  # ir_version = 8
     b"\x3a\x37"  # graph, 55 bytes
     b"\x0a\x0c\x0a\x01x\x12\x01y\x22\x04Relu"  # node: input "x", output "y", op_type "Relu"
@@ -139,7 +139,7 @@ def open_session(model: str | Path | bytes, device: str = "auto", threads: int |
         if session is not None:
             return session, ""
     if device == "cuda":
-        raise DeviceError(f"cuda: {problem}")
+        raise DeviceError(f"cuda was asked for and cannot be had: {problem}")
     return _create(model, threads, cuda=False), problem
 
 
@@ -158,7 +158,6 @@ def _try_cuda(model: str | Path | bytes, threads: int | None) -> tuple[Any, str]
 def _create(model: str | Path | bytes, threads: int | None, *, cuda: bool) -> Any:
     runtime = load_runtime()
     options = runtime.SessionOptions()
-    options.log_severity_level = LOG_NOTHING
     if threads is not None:
         options.intra_op_num_threads = threads
     providers = [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER] if cuda else [CPU_PROVIDER]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -24,7 +24,7 @@ from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
 T = TypeVar("T")
 
 READ_AHEAD: Final = 2
-"""Batches that wait for the model; one more is being read and one is being scored."""
+"""Batches that may wait for the model: enough to hide a slow row, few enough not to count."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def score(
     """
     start_s = time.perf_counter()
     output = Path(output)
-    if output.exists() and output.samefile(data):
+    if output.exists() and Path(data).exists() and output.samefile(data):
         raise OutputError(f"{output}: is the data to be scored; expected another output")
     with staged(output, force=force) as stage, RejectWriter(output, force=force) as rejects:
         scorer = Scorer(model, device, threads=threads)
@@ -151,7 +151,7 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
     start : callable
         Returns the iterator; called in the thread, where the iterator lives and dies.
     depth : int
-        Items that may wait. At most ``depth + 2`` exist: one more being made, and one being used.
+        Items that may wait. At most ``depth + 3`` exist: one being made, one handed over, and the one before it.
 
     Yields
     ------
@@ -171,7 +171,7 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
                 del item  # or it would be kept while the next one is made
                 if stop.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - raised again by who takes the items
+        except BaseException as error:  # raised again by who takes the items
             end = _End(error)
         ready.put(end)
 
@@ -206,7 +206,7 @@ def _drain(ready: Queue[T | _End], thread: Thread, patience_s: float = 1.0) -> N
     """Make room until the thread has seen that it should stop; give it up where it waits for its own input."""
     deadline = time.monotonic() + patience_s
     while thread.is_alive() and time.monotonic() < deadline:
-        try:
-            ready.get(timeout=0.02)
-        except Empty:
-            continue
+        with suppress(Empty):
+            while True:
+                ready.get_nowait()
+        thread.join(timeout=0.02)

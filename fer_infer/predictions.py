@@ -109,7 +109,7 @@ class RejectWriter:
         """List rows; their `message` says what was expected and what was found."""
         if rejected and self._lines is None:
             stage = self._stack.enter_context(staged(self.path, force=self._force))
-            file = self._stack.enter_context(open(stage, "w", encoding="utf-8", newline=""))
+            file = self._stack.enter_context(stage.open("w", encoding="utf-8", newline=""))
             self._lines = csv.writer(file, lineterminator="\n")
             self._lines.writerow(["file", "row", "column", "message"])
         for error in rejected:

@@ -17,6 +17,9 @@ DEFAULT_BATCH_SIZE: Final = 128
 MODEL_FILE: Final = "model.onnx"
 CARD_FILE: Final = "card.json"
 
+Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
+"""By name, the type and shape of a graph's inputs or outputs; None stands for a free dimension."""
+
 
 class Scorer:
     """An exported model on one device.
@@ -80,8 +83,8 @@ class Scorer:
 
     def _require_contract(self) -> None:
         classes = len(self.card.labels)
-        faces = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
-        scores = {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
+        faces: Signatures = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
+        scores: Signatures = {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
         for kind, expected, nodes in (
             ("input", faces, self._session.get_inputs()),
             ("output", scores, self._session.get_outputs()),
@@ -158,13 +161,13 @@ def _onnx_file(model: Path) -> Path:
 
 
 def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:
-    """Return a graph input's or output's type and shape; None stands for a free dimension."""
+    """Return the type and shape of one input or output of a graph."""
     types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return types.get(node.type, node.type), shape
 
 
-def _shown(signatures: dict[str, tuple[str, tuple[int | None, ...]]]) -> str:
+def _shown(signatures: Signatures) -> str:
     """Write signatures as the contract does: `faces` uint8 (batch, 48, 48)."""
     return ", ".join(
         f"`{name}` {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"

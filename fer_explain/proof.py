@@ -1,0 +1,147 @@
+"""That the network being explained is the network that scores: by its weights, and by its logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fer_core import CardError, ModelCard, ModelError
+from fer_infer import Scorer
+from fer_infer.session import MODEL_FILE
+from fer_train.checkpoint import load_model_and_card, weights_path, weights_sha256
+from fer_train.export import count_held_weights
+from fer_train.prediction import predict_logits
+
+LOGIT_LIMIT: Final = 1e-3
+"""Difference of a logit from which on the two cannot be one model. An export keeps 1e-4 on its own rows; on others
+rounding may add a little, whereas foreign weights differ by whole units."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A network to explain, its weights checked against everything that stands beside them.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        The PyTorch original, in evaluation mode, on the CPU.
+    card : ModelCard
+        Of its weights.
+    weights_file : Path
+        Where they were read from.
+    weights_sha256 : str
+        Computed from the tensors just read, not copied from a card.
+    scorer : Scorer or None
+        The exported graph, on the CPU; None where the folder holds none.
+    tensors_in_graph : tuple of int or None
+        How many of the network's tensors stand in the graph bit for bit, and how many there are.
+    """
+
+    network: nn.Module
+    card: ModelCard
+    weights_file: Path
+    weights_sha256: str
+    scorer: Scorer | None
+    tensors_in_graph: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The same faces through both.
+
+    Attributes
+    ----------
+    pytorch, onnx : ndarray of float32, shape (N, classes)
+        Logits.
+    max_difference : float
+        Largest absolute difference between them, in logits; 0 without faces.
+    """
+
+    pytorch: NDArray[np.float32]
+    onnx: NDArray[np.float32]
+    max_difference: float
+
+
+def load_proven(model: str | Path) -> Proven:
+    """Load the network of a folder, unless the folder scores with another one.
+
+    Parameters
+    ----------
+    model : str or Path
+        An exports folder or a run. A run that was never exported has no graph to compare with.
+
+    Returns
+    -------
+    Proven
+
+    Raises
+    ------
+    CardError
+        If a card is incomplete, or the graph's card states another sha256 than the weights have.
+    ModelError
+        If weights or graph are absent, damaged, or not those of their own card.
+    """
+    folder = Path(model)
+    file = weights_path(folder)
+    network, card = load_model_and_card(folder)
+    found = weights_sha256(network.state_dict())
+    graph = folder / MODEL_FILE
+    if not graph.is_file():
+        return Proven(network, card, file, found, None, None)
+    stated = _graph_card(graph).weights_sha256
+    if found != stated:
+        raise CardError(
+            f"{file} and {graph}: expected one model, found weights of sha256 {found} and a graph made from "
+            f"weights of sha256 {stated}; what is explained would not be what scores"
+        )
+    scorer = Scorer(graph, "cpu")
+    return Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
+
+
+def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | None:
+    """Pass faces through the PyTorch original and through the graph that scores.
+
+    Parameters
+    ----------
+    proven : Proven
+        As `load_proven` returns it.
+    images : ndarray of uint8, shape (N, 48, 48)
+        Faces.
+
+    Returns
+    -------
+    Agreement or None
+        None where there is no graph.
+
+    Raises
+    ------
+    ModelError
+        If a logit differs by more than `LOGIT_LIMIT`: then the graph's card is right about itself, but the
+        graph is not.
+    """
+    if proven.scorer is None:
+        return None
+    pytorch, onnx = predict_logits(proven.network, images), proven.scorer.logits(images)
+    difference = float(np.abs(pytorch - onnx).max(initial=0.0))
+    if not difference <= LOGIT_LIMIT:
+        raise ModelError(
+            f"{proven.weights_file} and {proven.scorer.path}: expected equal logits, found a difference of "
+            f"{difference:.3g} (limit {LOGIT_LIMIT:g}); what is explained would not be what scores"
+        )
+    return Agreement(pytorch, onnx, difference)
+
+
+def _graph_card(path: Path) -> ModelCard:
+    """Read the card of an ONNX file without running it."""
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf has no types, and its errors no common base with the file system's
+        raise ModelError(f"{path}: cannot be read as ONNX: {error}") from None
+    return ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, str(path))

@@ -1,0 +1,283 @@
+"""An output appears whole or not at all, and what stood there before survives until then."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_core import OutputError
+from fer_core.output import staged
+
+
+def names(folder: Path) -> list[str]:
+    """Everything below a folder, hidden files too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def write(
+    target: Path, text: str = "new", *, folder: bool = False, force: bool = False, error: BaseException | None = None
+) -> None:
+    """Make `target`, or the file `a` in it; raise `error` at the end."""
+    with staged(target, folder=folder, force=force) as stage:
+        (stage / "a" if folder else stage).write_text(text)
+        if error is not None:
+            raise error
+
+
+# Whole or not at all
+
+
+def test_a_file_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "out.csv"
+    with staged(target) as stage:
+        assert not stage.exists()
+        assert stage.parent == target.parent
+        stage.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert names(tmp_path) == ["deep", "deep/er", "deep/er/out.csv"]
+
+
+def test_a_folder_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
+    with staged(tmp_path / "run", folder=True) as stage:
+        assert names(stage) == []
+        (stage / "inner").mkdir()
+        (stage / "inner" / "a.txt").write_text("a")
+        assert not (tmp_path / "run").exists()
+    assert names(tmp_path) == ["run", "run/inner", "run/inner/a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), SystemExit(3), OSError("unrelated")])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_after_an_error_nothing_is_left_and_the_error_is_itself(
+    tmp_path: Path, error: BaseException, folder: bool
+) -> None:
+    with pytest.raises(type(error)) as failure:
+        write(tmp_path / "out", "half", folder=folder, error=error)
+    assert failure.value is error
+    assert names(tmp_path) == []
+
+
+def test_an_error_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="early"), staged(tmp_path / "out"):
+        raise ValueError("early")
+    assert names(tmp_path) == []
+
+
+def test_two_outputs_of_one_name_do_not_meet_before_the_end(tmp_path: Path) -> None:
+    with staged(tmp_path / "out", force=True) as one:
+        with staged(tmp_path / "out", force=True) as other:
+            assert one != other
+            other.write_text("other")
+        one.write_text("one")
+    assert (tmp_path / "out").read_text() == "one"
+
+
+# What is there already
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_existing_target_is_refused_before_any_work(tmp_path: Path, folder: bool) -> None:
+    target = tmp_path / "out"
+    target.mkdir() if folder else target.write_text("old")
+    with pytest.raises(OutputError) as failure, staged(target, folder=folder):
+        pytest.fail("work was done")
+    assert str(failure.value) == f"{target}: exists already; --force replaces it"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path: Path, folder: bool) -> None:
+    target = tmp_path / "out"
+
+    def late() -> None:
+        with staged(target, folder=folder) as stage:
+            (stage / "a" if folder else stage).write_text("ours")
+            (target / "theirs").mkdir(parents=True) if folder else target.write_text("theirs")
+
+    with pytest.raises(OutputError, match="exists already"):
+        late()
+    assert names(tmp_path) == (["out", "out/theirs"] if folder else ["out"])
+    assert folder or target.read_text() == "theirs"
+
+
+def test_force_replaces_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("old")
+    with staged(tmp_path / "out", force=True) as stage:
+        stage.write_text("new")
+        assert (tmp_path / "out").read_text() == "old"
+    assert (tmp_path / "out").read_text() == "new"
+    assert names(tmp_path) == ["out"]
+
+
+def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    with staged(tmp_path / "out", force=True, folder=True) as stage:
+        (stage / "new.txt").write_text("new")
+        assert (tmp_path / "out" / "old.txt").read_text() == "old"
+    assert names(tmp_path) == ["out", "out/new.txt"]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_what_was_there_survives_an_error(tmp_path: Path, folder: bool) -> None:
+    old = tmp_path / "out" / "old.txt" if folder else tmp_path / "out"
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("old")
+    before = names(tmp_path)
+    with pytest.raises(ValueError, match="ours"):
+        write(tmp_path / "out", folder=folder, force=True, error=ValueError("ours"))
+    assert names(tmp_path) == before
+    assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["full disk", "Ctrl-C"]
+)
+def test_an_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
+        write(tmp_path / "out", folder=True, force=True)
+    assert names(tmp_path) == ["out", "out/old.txt"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_target_of_another_kind_is_refused(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, folder, wanted in (("folder", False, "file"), ("file", True, "folder"), ("pipe", False, "file")):
+        with pytest.raises(OutputError) as failure, staged(tmp_path / name, force=force, folder=folder):
+            pytest.fail("work was done")
+        assert str(failure.value) == f"{tmp_path / name}: expected a {wanted} to replace, found another kind"
+    assert names(tmp_path) == ["file", "folder", "pipe"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "", "/", "../here"])
+def test_the_working_folder_and_those_around_it_are_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "precious.txt").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="holds the working folder"), staged(target, force=True, folder=True):
+        pytest.fail("work was done")
+    assert names(tmp_path) == ["here", "here/precious.txt"]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path, folder: bool) -> None:
+    (tmp_path / "there").mkdir()
+    real = tmp_path / "there" / "real"
+    real.mkdir() if folder else real.touch()
+    (tmp_path / "link").symlink_to(real)
+    with staged(tmp_path / "link", force=True, folder=folder) as stage:
+        (stage / "a" if folder else stage).write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (real / "a" if folder else real).read_text() == "new"
+
+
+# Permissions
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)], indirect=["umask"])
+def test_a_file_that_its_writer_kept_to_itself_can_be_read_as_any_new_file(
+    tmp_path: Path, umask: int, expected: int
+) -> None:
+    with staged(tmp_path / "out") as stage:
+        os.close(os.open(stage, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert mode(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"),
+    [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o600, 0o700)],
+    indirect=["umask"],
+)
+def test_so_can_a_folder_and_all_in_it(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+    with staged(tmp_path / "out", folder=True) as stage:
+        (stage / "inner").mkdir(mode=0o700)
+        os.close(os.open(stage / "inner" / "a", os.O_CREAT | os.O_WRONLY, 0o600))
+        (stage / "link").symlink_to("nowhere")
+    assert [mode(tmp_path / "out" / name) for name in ("", "inner", "inner/a")] == [folder, folder, file]
+
+
+# Errors of the system
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target, reason in (
+        (tmp_path / "file" / "out", "File exists|Not a directory"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        with pytest.raises(OutputError, match=rf": cannot be written: ({reason})$") as failure, staged(target):
+            pytest.fail("work was done")
+        assert str(failure.value).startswith(f"{target}: ")
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_error_of_the_output_names_the_target(tmp_path: Path, folder: bool) -> None:
+    with pytest.raises(OutputError) as failure, staged(tmp_path / "out", folder=folder) as stage:
+        (stage / "missing" / "a").write_text("a")
+    reason = "No such file or directory"
+    assert str(failure.value) == f"{tmp_path}/out: cannot be written: {reason}"
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_names_the_target(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"out: cannot be written: No space left on device$"),
+        staged(tmp_path / "out"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"out: cannot be written: No such file or directory$"),
+        staged(tmp_path / "out"),
+    ):
+        pass
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_error_of_another_file_is_not_blamed_on_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path() if relative else tmp_path
+    with pytest.raises(FileNotFoundError, match=r"input\.csv"), staged(folder / "out.csv"):
+        (folder / "input.csv").read_text()
+    with pytest.raises(BrokenPipeError), staged(folder / "out.csv"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert names(tmp_path) == []

@@ -1,0 +1,110 @@
+"""A program ends with one line and the right exit code, and starts without loading what it may not need."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+
+import click
+import pytest
+
+from fer_core import CardError, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
+from fer_core.program import Program
+
+
+def run(command: Callable[[], object], *arguments: str) -> int:
+    """Run a program whose one command is `command`; return its exit code."""
+
+    @click.group(name="fer-test", cls=Program)
+    def main() -> None:
+        """Test."""
+
+    main.command(name="work")(click.option("--n", type=int)(lambda n: command()))
+    with pytest.raises(SystemExit) as end:
+        main.main(list(arguments or ["work"]), prog_name="fer-test")
+    return int(end.value.code or 0)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FerError("wrong"), "wrong"),
+        (DataError("test.csv", "no face", row=7), "test.csv row 7: no face"),
+        (CardError("wrong"), "wrong"),
+        (ModelError("wrong"), "wrong"),
+        (DeviceError("wrong"), "wrong"),
+        (OutputError("wrong"), "wrong"),
+        (ConfigError("wrong"), "wrong"),
+        (FerError("a\nb\r\nc"), "a b c"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"),
+            "[Errno 2] No such file or directory: 'a.csv'",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (MemoryError(), "out of memory; a smaller --batch-size needs less"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+    ids=repr,
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str], error: BaseException, line: str
+) -> None:
+    assert run(raising(error)) == 1
+    assert capsys.readouterr() == ("", f"fer-test: {line}\n")
+
+
+@pytest.mark.parametrize("arguments", [["work", "--n", "many"], ["work", "--colour"], ["play"], ["work", "extra"]])
+def test_a_wrong_use_is_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert run(lambda: pytest.fail("work was done"), *arguments) == 2
+    assert "Usage: fer-test" in capsys.readouterr().err
+
+
+def test_a_command_may_refuse_its_use_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(click.UsageError("not so"))) == 2
+    assert "not so" in capsys.readouterr().err
+
+
+def test_work_that_is_done_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: click.echo("done")) == 0
+    assert capsys.readouterr() == ("done\n", "")
+    assert run(lambda: None, "--help") == 0
+
+
+def test_a_reader_that_has_gone_needs_no_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # which click wraps for good
+    monkeypatch.setattr("sys.stderr", sys.stderr)
+    assert run(raising(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    @click.group(name="fer-test", cls=Program)
+    def main() -> None:
+        """Test."""
+
+    main.command(name="work")(raising(ZeroDivisionError("ours")))
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        main.main(["work"])
+
+
+HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch", "zstandard"]
+
+
+@pytest.mark.parametrize(
+    "modules", ["fer_core", "fer_core, fer_core.program, fer_core.progress, fer_core.output, fer_core.csv_writer"]
+)
+def test_importing_the_package_loads_nothing_heavy(modules: str) -> None:
+    code = f"import sys, {modules}; print(*sorted(sys.modules.keys() & set({HEAVY})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

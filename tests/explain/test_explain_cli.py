@@ -1,0 +1,102 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from fer_explain.cli import main
+
+COMMANDS = ("report", "attribute", "maximize", "feature-maps")
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_has_help(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert main.commands[command].help
+    for option in main.commands[command].params:
+        assert option.param_type_name == "argument" or option.help, option.name
+
+
+def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
+    heavy = "{'torch', 'captum', 'jinja2', 'matplotlib', 'onnxruntime', 'numba'}"
+    code = f"import sys; from fer_explain.cli import main; print({heavy} & set(sys.modules))"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert time.perf_counter() - start < 5  # 0.2 s on a quiet machine
+
+
+def test_the_version_is_told() -> None:
+    assert invoke("--version").output.startswith("fer-explain, version ")
+
+
+def test_attribute_says_where_its_maps_are(exports: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "maps.npz"
+    result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2,4-5", "--target", "fear")
+    assert result.exit_code == 0, result.output
+    assert result.output == f"{output}: attributions, targets, logits, rows\n"
+    assert np.load(output)["rows"].tolist() == [2, 4, 5]
+    assert np.load(output)["targets"].tolist() == [2, 2, 2]
+
+
+def test_feature_maps_and_maximize_take_a_layer_by_index(exports: Path, data: Path, tmp_path: Path) -> None:
+    result = invoke("feature-maps", data, "--row", 3, "--model", exports, "--layer", 0, "--output", tmp_path / "maps")
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'maps'}: sheet.png, feature_maps.npz\n")
+    options = ("--layer", "0", "--channels", "0,2-3", "--steps", 2, "--seed", 7)
+    result = invoke("maximize", "--model", exports, *options, "--output", tmp_path / "ascent")
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'ascent'}: sheet.png, maximization.npz\n")
+    assert np.load(tmp_path / "ascent" / "maximization.npz")["channels"].tolist() == [0, 2, 3]
+
+
+def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    result = invoke("report", data, "--model", run, "--output", output, "--rows", "2", "--layer", "classifier.7")
+    assert result.exit_code == 0, result.output
+    assert f"{output / 'index.html'}: open it in a browser\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
+        (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
+        (("--layer", "nose"), "layer: expected one of the following by index or name, found 'nose'"),
+        (("--usage", "PublicTest"), "has no Usage column"),
+        (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
+    ],
+)
+def test_wrong_input_is_one_error_and_exit_code_1(
+    run: Path, data: Path, tmp_path: Path, options: tuple[str, str], message: str
+) -> None:
+    result = invoke("report", data, "--model", run, "--output", tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("fer-explain: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "maps.npz"
+    output.write_text("mine")
+    arguments = ("attribute", data, "--model", exports, "--output", output, "--rows", "2")
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stderr) == (1, f"fer-explain: {output}: exists already; --force replaces it\n")
+    assert output.read_text() == "mine"
+    assert invoke(*arguments, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("report",), ("attribute", "x.csv"), ("maximize", "--layer", "0"), ("paint",), ("report", "--worst", "0")],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    assert invoke(*arguments).exit_code == 2

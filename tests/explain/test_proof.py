@@ -1,0 +1,114 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_models import CNN, make_card, make_network
+
+from fer_core import CardError, Faces, ModelError
+from fer_explain.proof import compare_logits, load_proven
+from fer_train.checkpoint import save_weights
+
+
+@pytest.fixture
+def copy(exports: Path, tmp_path: Path) -> Path:
+    """An exports folder to spoil."""
+    return Path(shutil.copytree(exports, tmp_path / "copy"))
+
+
+def put_other_weights(folder: Path) -> tuple[str, str]:
+    """Replace weights and card.json by those of another network; return the sha256 of the old and the new ones."""
+    old = load_proven(folder).weights_sha256
+    network = make_network("course-cnn", CNN, seed=1)
+    card = make_card(network, "course-cnn", CNN)
+    save_weights(folder / "weights.safetensors", network.state_dict(), card)
+    card.save_json(folder / "card.json")
+    return old, card.weights_sha256
+
+
+def test_an_export_is_proven(exports: Path, faces: Faces) -> None:
+    proven = load_proven(exports)
+    assert proven.scorer is not None
+    assert proven.weights_sha256 == proven.card.weights_sha256 == proven.scorer.card.weights_sha256
+    assert proven.weights_file.name == "weights.safetensors"
+    agreement = compare_logits(proven, faces.images)
+    assert agreement is not None
+    assert agreement.pytorch.shape == agreement.onnx.shape == (21, 7)
+    assert agreement.max_difference == np.abs(agreement.pytorch - agreement.onnx).max() < 1e-4
+    assert not proven.network.training
+
+
+def test_a_run_that_was_never_exported_has_nothing_to_compare(run: Path, faces: Faces) -> None:
+    proven = load_proven(run)
+    assert proven.scorer is None
+    assert compare_logits(proven, faces.images) is None
+
+
+def test_other_weights_than_the_graphs_are_refused_by_both_names_and_hashes(copy: Path) -> None:
+    graph, weights = put_other_weights(copy)
+    match = rf"weights\.safetensors and .*model\.onnx: expected one model, found weights of sha256 {weights} .*{graph}"
+    with pytest.raises(CardError, match=match):
+        load_proven(copy)
+    (copy / "card.json").unlink()
+    with pytest.raises(CardError, match=match):
+        load_proven(copy)
+
+
+def test_a_foreign_card_in_the_graph_is_refused(copy: Path) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    card = make_card(make_network("course-cnn", CNN, seed=2), "course-cnn", CNN)
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, card.to_metadata())
+    onnx.save(graph, copy / "model.onnx")
+    with pytest.raises(CardError, match=f"a graph made from weights of sha256 {card.weights_sha256}"):
+        load_proven(copy)
+
+
+def test_weights_changed_behind_their_cards_back_are_refused(copy: Path) -> None:
+    file = copy / "weights.safetensors"
+    with safe_open(file, framework="pt") as stored:
+        metadata = stored.metadata()
+        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+    state["features.0.weight"][0, 0, 0, 0] += 1e-3
+    save_file(state, file, metadata=metadata)
+    with pytest.raises(ModelError, match=r"weights\.safetensors: expected weights of sha256 [0-9a-f]{12}, found"):
+        load_proven(copy)
+
+
+def test_a_graph_that_computes_something_else_under_the_right_card_is_refused(copy: Path, faces: Faces) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    weights = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [4, 1, 3, 3])
+    changed = onnx.numpy_helper.to_array(weights) + np.float32(0.1)
+    weights.CopyFrom(onnx.numpy_helper.from_array(changed, weights.name))
+    onnx.save(graph, copy / "model.onnx")
+    proven = load_proven(copy)
+    assert proven.tensors_in_graph is not None
+    assert proven.tensors_in_graph[0] < proven.tensors_in_graph[1]
+    with pytest.raises(ModelError, match=r"weights\.safetensors and .*model\.onnx: expected equal logits, found"):
+        compare_logits(proven, faces.images)
+
+
+def test_logits_that_are_not_numbers_are_no_agreement(exports: Path, faces: Faces) -> None:
+    proven = load_proven(exports)
+    with torch.no_grad():
+        next(proven.network.parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="found a difference of nan"):
+        compare_logits(proven, faces.images)
+
+
+def test_a_damaged_graph_and_one_without_a_card_are_refused(copy: Path) -> None:
+    (copy / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelError, match=r"model\.onnx: cannot be read as ONNX"):
+        load_proven(copy)
+    (copy / "model.onnx").write_bytes(b"")
+    with pytest.raises(CardError, match=r"model\.onnx: the model card has no"):
+        load_proven(copy)
+
+
+def test_a_folder_that_is_neither_export_nor_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected an exports folder or a run"):
+        load_proven(tmp_path)

@@ -1,0 +1,49 @@
+"""Networks small enough to explain in milliseconds, with cards, and CSVs of faces."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fer_core import EXPRESSIONS, ModelCard
+from fer_train.checkpoint import weights_sha256
+from fer_train.models import build_model
+
+CNN = {"widths": [4, 5, 6], "hidden": 12}
+DNN = {"widths": [40, 16]}
+
+
+def make_network(architecture: str, arguments: dict[str, object], seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_model(architecture, mean=128.0, std=64.0, **arguments).eval()
+
+
+def make_card(network: nn.Module, architecture: str, arguments: dict[str, object]) -> ModelCard:
+    return ModelCard(
+        architecture=architecture,
+        architecture_arguments=arguments,
+        labels=EXPRESSIONS,
+        input_size=(48, 48),
+        standardization={"mean": 128.0, "std": 64.0},
+        precision="fp32",
+        weights_sha256=weights_sha256(network.state_dict()),
+        training_data={"source": "drawn.csv", "sha256": "0" * 64, "rows": {"Training": 10, "PublicTest": 5}},
+        selection="the weights as they were drawn",
+        seeds=(0,),
+        scores={"PublicTest": {"n": 5, "accuracy": 0.2, "wilson_95": [0.04, 0.62], "tta": "none"}},
+        versions={"torch": torch.__version__},
+        git_commit="unknown",
+    )
+
+
+def write_csv(path: Path, images: NDArray[np.uint8], labels: Sequence[int] | None, ids: Sequence[str]) -> Path:
+    """Write `id,label,feature` rows, or `id,feature` without labels."""
+    lines = ["id,feature" if labels is None else "id,label,feature"]
+    for i, image in enumerate(images):
+        label = "" if labels is None else f"{labels[i]},"
+        lines.append(f"{ids[i]},{label}{' '.join(map(str, image.ravel()))}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,213 @@
+"""Metrics agree with loops that count faces one by one, and with published numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_core import EXPRESSIONS, DataError, ModelError, OutputError
+from fer_infer import evaluate
+from fer_infer.evaluation import Evaluation, evaluate_predictions, save_evaluation, wilson_interval
+
+Images = NDArray[np.uint8]
+FILES = ["confusion.csv", "confusion.png", "metrics.json", "per_class.csv"]
+
+
+@pytest.fixture(scope="module")
+def predictions() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Two hundred labels without any disgust, and probabilities that are right about half of the time."""
+    rng = np.random.default_rng(5)
+    labels = rng.choice([0, 2, 3, 4, 5, 6], 200, p=[0.1, 0.15, 0.3, 0.2, 0.15, 0.1])
+    logits = rng.normal(size=(200, 7)) + 1.5 * np.eye(7)[labels] - 9 * (np.arange(7) == 5)  # never surprise
+    powers = np.exp(logits)
+    return labels, (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def evaluation(predictions: tuple[NDArray[np.int64], NDArray[np.float32]]) -> Evaluation:
+    return evaluate_predictions(*predictions, EXPRESSIONS)
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    # R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 3 (the score interval)
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_is_the_published_one(correct: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson_interval(n - correct, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+@pytest.mark.parametrize("n", [1, 3, 16, 21, 37, 40, 3589])
+def test_wilson_interval_stays_within_0_and_1(n: int) -> None:
+    assert wilson_interval(0, n)[0] == pytest.approx(0, abs=1e-15)
+    assert wilson_interval(0, n)[0] >= 0
+    assert wilson_interval(n, n)[1] <= 1
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_wilson_interval_of_no_proportion_is_refused(correct: int, n: int) -> None:
+    with pytest.raises(ValueError, match=rf"^expected 0 <= correct <= n and n >= 1, found correct={correct}, n={n}$"):
+        wilson_interval(correct, n)
+
+
+def test_confusion_counts_each_face_once(predictions: Any, evaluation: Evaluation) -> None:
+    expected = [[0] * 7 for _ in range(7)]
+    for label, row in zip(*predictions, strict=True):
+        best = max(range(7), key=lambda k: row[k])
+        expected[label][best] += 1
+    assert evaluation.confusion.tolist() == expected
+    assert evaluation.confusion.dtype == np.int64
+    assert evaluation.n == 200
+    assert evaluation.accuracy == sum(expected[k][k] for k in range(7)) / 200
+    assert evaluation.wilson_95 == wilson_interval(sum(expected[k][k] for k in range(7)), 200)
+
+
+def test_each_class_has_the_scores_of_the_textbook(evaluation: Evaluation) -> None:
+    table = evaluation.confusion.tolist()
+    scores = []
+    for k, found in enumerate(evaluation.classes):
+        hits, predicted, support = table[k][k], sum(row[k] for row in table), sum(table[k])
+        precision, recall = hits / predicted if predicted else 0.0, hits / support if support else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+        scores.append(f1)
+        assert (found.name, found.support) == (EXPRESSIONS[k], support)
+        assert (found.precision, found.recall, found.f1) == pytest.approx((precision, recall, f1))
+    assert evaluation.classes[1].support == 0
+    assert evaluation.classes[5].precision == 0
+    assert evaluation.macro_f1 == pytest.approx(sum(scores) / 7)
+
+
+def test_log_loss_is_the_mean_of_minus_ln(predictions: Any, evaluation: Evaluation) -> None:
+    losses = [-math.log(float(row[label])) for label, row in zip(*predictions, strict=True)]
+    assert evaluation.log_loss == pytest.approx(sum(losses) / 200, rel=1e-5)
+
+
+def test_rows_that_sum_to_1_only_about_are_scaled() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = evaluate_predictions([0, 1], [[0.498, 0.498], [0.502, 0.502]], ["a", "b"])
+    assert found.log_loss == pytest.approx(math.log(2), rel=1e-12)
+
+
+def test_a_sure_mistake_has_a_large_but_finite_loss() -> None:
+    assert 10 < evaluate_predictions([1], [[1.0, 0.0]], ["a", "b"]).log_loss < 1000
+
+
+def test_the_most_confused_are_named_in_order() -> None:
+    # True a: 1 right, 3 as b. True b: 4 right, 2 as a, 1 as c. True c: all right.
+    labels = [0] * 4 + [1] * 7 + [2] * 2
+    predicted = [0, 1, 1, 1] + [1] * 4 + [0, 0, 2] + [2, 2]
+    found = evaluate_predictions(labels, np.eye(3)[predicted], ["fear", "sad", "happy"])
+    directed = [(m.true, m.predicted, m.count, m.share) for m in found.most_confused]
+    assert directed == [("fear", "sad", 3, 3 / 4), ("sad", "fear", 2, 2 / 7), ("sad", "happy", 1, 1 / 7)]
+    pairs = [(p.pair, p.count, p.share) for p in found.most_confused_pairs]
+    assert pairs == [("fear and sad", 5, 5 / 11), ("sad and happy", 1, 1 / 9)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "message"),
+    [
+        ([], np.ones((0, 2)), r"labels: expected one or more integers, shape \(N,\), found float64 \(0,\)"),
+        ([[0]], [[1, 0]], r"labels: expected one or more integers, shape \(N,\), found int64 \(1, 1\)"),
+        ([0.0], [[1, 0]], r"labels: expected one or more integers, shape \(N,\), found float64 \(1,\)"),
+        ([0], [[1, 0, 0]], r"probabilities: expected shape \(1, 2\), found \(1, 3\)"),
+        ([2], [[1, 0]], r"labels: expected 0\.\.1, found 2\.\.2"),
+        ([-1], [[1, 0]], r"labels: expected 0\.\.1, found -1\.\.-1"),
+        ([0], [[0.5, 0.6]], "probabilities: expected numbers in 0..1 that sum to 1 in each row"),
+        ([0], [[1.5, -0.5]], "probabilities: expected numbers in 0..1 that sum to 1 in each row"),
+        ([0], [[np.nan, 1]], "probabilities: expected numbers in 0..1 that sum to 1 in each row"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(labels: Any, probabilities: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        evaluate_predictions(labels, probabilities, ["a", "b"])
+
+
+def test_saved_tables_hold_what_was_computed(evaluation: Evaluation, tmp_path: Path) -> None:
+    save_evaluation(evaluation, tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["n"] == 200
+    assert metrics["accuracy"] == evaluation.accuracy
+    assert metrics["wilson_95"] == list(evaluation.wilson_95)
+    assert metrics["classes"][3]["name"] == "happy"
+    assert metrics["most_confused"][0]["count"] == evaluation.most_confused[0].count
+    header, *rows = csv.reader((tmp_path / "confusion.csv").open(newline=""))
+    assert header == ["true\\predicted", *EXPRESSIONS]
+    assert [row[0] for row in rows] == list(EXPRESSIONS)
+    assert [[int(cell) for cell in row[1:]] for row in rows] == evaluation.confusion.tolist()
+    header, *rows = csv.reader((tmp_path / "per_class.csv").open(newline=""))
+    assert header == ["class", "precision", "recall", "f1", "support"]
+    happy = evaluation.classes[3]
+    assert rows[3] == ["happy", str(happy.precision), str(happy.recall), str(happy.f1), str(happy.support)]
+
+
+def test_the_picture_is_the_same_for_the_same_numbers_and_not_blank(evaluation: Evaluation, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        save_evaluation(evaluation, tmp_path / name, title="same")
+    first, second = (tmp_path / name / "confusion.png" for name in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+    picture = np.asarray(Image.open(first).convert("RGB"))
+    assert min(picture.shape[:2]) > 500
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
+
+
+@pytest.fixture
+def labelled(images: Images, csv_of: Callable[..., str], tmp_path: Path) -> Path:
+    usage = ["Training"] * 10 + ["PublicTest"] * 20
+    path = tmp_path / "faces.csv"
+    path.write_text(csv_of(images, emotion=[n % 7 for n in range(30)], Usage=usage))
+    return path
+
+
+@pytest.mark.parametrize(("usage", "chosen"), [(None, slice(0, 30)), ("PublicTest", slice(10, 30))])
+def test_evaluate_counts_the_rows_given_and_no_other(
+    labelled: Path, exports: Path, model: Any, images: Images, tmp_path: Path, usage: str | None, chosen: slice
+) -> None:
+    found = evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu", batch_size=4)
+    expected = evaluate_predictions(np.arange(30)[chosen] % 7, model.run(images[chosen])[1], EXPRESSIONS)
+    np.testing.assert_array_equal(found.confusion, expected.confusion)
+    assert found.log_loss == pytest.approx(expected.log_loss, abs=1e-5)
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == FILES
+
+
+def test_faces_without_labels_are_refused(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "test.csv").write_text(csv_of(images))
+    with pytest.raises(DataError, match=r"test\.csv: has no labels; expected a column 'emotion' or 'label'"):
+        evaluate(tmp_path / "test.csv", exports, tmp_path / "scores", device="cpu")
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_split_without_rows_is_refused(labelled: Path, exports: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"faces\.csv: has no row to evaluate of usage 'PrivateTest'$"):
+        evaluate(labelled, exports, tmp_path / "scores", usage="PrivateTest", device="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv"]
+
+
+def test_a_model_of_other_classes_is_refused(labelled: Path, model_class: Any, tmp_path: Path) -> None:
+    folder = model_class(labels=("calm", "moved")).save(tmp_path / "two")
+    with pytest.raises(ModelError, match=r"model\.onnx: expected classes \('angry',.*found \('calm', 'moved'\)$"):
+        evaluate(labelled, folder, tmp_path / "scores", device="cpu")
+
+
+def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "old.txt").touch()
+    with pytest.raises(OutputError, match=r"scores: exists already; --force replaces it$"):
+        evaluate(labelled, exports, tmp_path / "scores", device="cpu")
+    evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == FILES

@@ -1,0 +1,328 @@
+"""Scoring a file: what is written, to the byte, and that an error leaves nothing behind."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces
+from fer_infer import Scorer, pipeline, score
+from fer_infer.pipeline import READ_AHEAD, read_ahead
+from fer_infer.predictions import COLUMNS
+
+Images = NDArray[np.uint8]
+CsvOf = Callable[..., str]
+BAD_PIXELS = "1 2 3"
+
+
+@pytest.fixture
+def data(images: Images, csv_of: CsvOf, tmp_path: Path) -> Path:
+    """Thirty faces without ids."""
+    path = tmp_path / "faces.csv"
+    path.write_text(csv_of(images))
+    return path
+
+
+@pytest.fixture
+def labels(model: Any, images: Images) -> list[int]:
+    """The reference's labels of those thirty faces."""
+    return list(model.run(images)[0].argmax(axis=1).tolist())
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """An empty folder for outputs, in which nothing may be left over."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+def spoil(data: Path, *rows: int) -> None:
+    """Overwrite rows (the header is row 1) with three pixels."""
+    lines = data.read_text().splitlines()
+    for row in rows:
+        lines[row - 1] = BAD_PIXELS
+    data.write_text("\n".join(lines) + "\n")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_id_label_is_exactly_two_columns_of_numbers(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    score(data, exports, work / "out.csv", device="cpu")
+    expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+    assert (work / "out.csv").read_bytes() == expected.encode()
+    assert names(work) == ["out.csv"]
+
+
+@pytest.mark.parametrize("columns", ["probabilities", "logits"])
+def test_every_class_has_a_column_that_gives_its_float32_back(
+    data: Path, exports: Path, work: Path, images: Images, labels: list[int], columns: str
+) -> None:
+    score(data, exports, work / "out.csv", columns=columns, device="cpu", batch_size=7)
+    header, *rows = csv.reader((work / "out.csv").open(newline=""))
+    assert header == ["id", "label", *EXPRESSIONS]
+    assert [row[:2] for row in rows] == [[str(n), str(label)] for n, label in enumerate(labels)]
+    scored = getattr(Scorer(exports, "cpu"), "score" if columns == "probabilities" else "logits")
+    expected = scored(images, batch_size=7)
+    np.testing.assert_array_equal(np.array([row[2:] for row in rows], np.float32), expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 29, 30, 31, 128])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_file_does_not_depend_on_batch_size_or_threads(
+    data: Path, exports: Path, work: Path, labels: list[int], batch_size: int, threads: int
+) -> None:
+    score(data, exports, work / "out.csv", device="cpu", batch_size=batch_size, threads=threads)
+    written = [int(line.split(",")[1]) for line in (work / "out.csv").read_text().splitlines()[1:]]
+    assert written == labels
+
+
+def test_ids_are_kept_as_they_were_written(
+    images: Images, csv_of: CsvOf, exports: Path, work: Path, labels: list[int]
+) -> None:
+    ids = ["007", '"Doe, Jane"', '"say ""cheese"""', "1e3", "None", "ü-1", "-5"]
+    (work / "faces.csv").write_text(csv_of(images[:7], "feature", id=ids), encoding="utf-8")
+    score(work / "faces.csv", exports, work / "out.csv", device="cpu")
+    expected = "id,label\n" + "".join(f"{i},{label}\n" for i, label in zip(ids, labels, strict=False))
+    assert (work / "out.csv").read_text(encoding="utf-8") == expected
+
+
+def test_images_of_a_tree_go_by_their_path(images: Images, exports: Path, work: Path, labels: list[int]) -> None:
+    folder = work / "tree" / "test" / "sad"
+    folder.mkdir(parents=True)
+    for name, image in zip("ba", images[:2], strict=True):
+        Image.fromarray(image).save(folder / f"{name}.png")
+    score(work / "tree", exports, work / "out.csv", device="cpu")
+    expected = f"id,label\ntest/sad/a.png,{labels[1]}\ntest/sad/b.png,{labels[0]}\n"
+    assert (work / "out.csv").read_text() == expected
+
+
+def test_the_summary_says_what_was_done(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    done = score(data, exports, work / "out.csv", device="cpu")
+    assert (done.rows, done.rejected, done.rejects, done.output) == (30, 0, None, work / "out.csv")
+    assert done.label_counts == {name: labels.count(n) for n, name in enumerate(EXPRESSIONS)}
+    assert (done.provider, done.provider_note) == ("CPUExecutionProvider", "the CPU was asked for")
+    assert done.faces_per_s == pytest.approx(30 / done.elapsed_s)
+
+
+def test_a_header_alone_gives_a_header_alone(exports: Path, work: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("pixels\n")
+    done = score(tmp_path / "empty.csv", exports, work / "out.csv", device="cpu")
+    assert (work / "out.csv").read_text() == "id,label\n"
+    assert done.rows == 0
+    assert done.label_counts == dict.fromkeys(EXPRESSIONS, 0)
+
+
+def test_gzip_is_read(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    data.write_bytes(gzip.compress(data.read_bytes()))
+    assert score(data, exports, work / "out.csv", device="cpu").rows == len(labels)
+
+
+def test_standard_input_is_read(
+    data: Path, exports: Path, work: Path, labels: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(data.read_bytes())))
+    monkeypatch.setattr("sys.stdin", stdin)
+    score("-", exports, work / "out.csv", device="cpu")
+    assert len((work / "out.csv").read_text().splitlines()) == 1 + len(labels)
+
+
+def test_a_wrong_row_leaves_no_output_and_no_part_of_one(data: Path, exports: Path, work: Path) -> None:
+    spoil(data, 20)
+    with pytest.raises(DataError, match=r"faces\.csv row 20, column 'pixels': expected 2304 integers.*found 3$"):
+        score(data, exports, work / "out.csv", device="cpu", batch_size=4)
+    assert names(work) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 128])
+def test_skipped_rows_are_listed_and_do_not_shift_ids(
+    data: Path, exports: Path, work: Path, labels: list[int], batch_size: int
+) -> None:
+    spoil(data, 2, 9, 10, 31)
+    done = score(data, exports, work / "out.csv", device="cpu", on_error="skip", batch_size=batch_size)
+    kept = [n for n in range(30) if n + 2 not in (2, 9, 10, 31)]
+    assert (work / "out.csv").read_text() == "id,label\n" + "".join(f"{n},{labels[n]}\n" for n in kept)
+    rejects = list(csv.reader((work / "out.csv.rejects.csv").open(newline="")))
+    message = "expected 2304 integers in 0..255, found 3"
+    assert rejects[0] == ["file", "row", "column", "message"]
+    assert rejects[1:] == [[str(data), row, "pixels", message] for row in ("2", "9", "10", "31")]
+    assert (done.rows, done.rejected, done.rejects) == (26, 4, work / "out.csv.rejects.csv")
+    assert names(work) == ["out.csv", "out.csv.rejects.csv"]
+
+
+def test_without_rejects_there_is_no_list_of_them(data: Path, exports: Path, work: Path) -> None:
+    assert score(data, exports, work / "out.csv", device="cpu", on_error="skip").rejects is None
+    assert names(work) == ["out.csv"]
+
+
+def test_rejects_of_an_earlier_run_need_force_and_then_go(data: Path, exports: Path, work: Path) -> None:
+    (work / "out.csv.rejects.csv").write_text("old")
+    with pytest.raises(OutputError, match=r"out\.csv\.rejects\.csv: exists already; --force replaces it$"):
+        score(data, exports, work / "out.csv", device="cpu")
+    assert names(work) == ["out.csv.rejects.csv"]
+    score(data, exports, work / "out.csv", device="cpu", force=True)
+    assert names(work) == ["out.csv"]
+
+
+def test_rejects_of_an_earlier_run_are_replaced_with_force(data: Path, exports: Path, work: Path) -> None:
+    (work / "out.csv.rejects.csv").write_text("old")
+    spoil(data, 5)
+    score(data, exports, work / "out.csv", device="cpu", on_error="skip", force=True)
+    assert (work / "out.csv.rejects.csv").read_text().splitlines()[1].startswith(f"{data},5,pixels,")
+
+
+def test_an_existing_output_is_kept_without_force_and_replaced_with_it(data: Path, exports: Path, work: Path) -> None:
+    (work / "out.csv").write_text("precious")
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+        score(data, exports, work / "out.csv", device="cpu")
+    assert (work / "out.csv").read_text() == "precious"
+    score(data, exports, work / "out.csv", device="cpu", force=True)
+    assert (work / "out.csv").read_text().startswith("id,label\n")
+
+
+def test_a_failed_run_keeps_what_force_would_have_replaced(data: Path, exports: Path, work: Path) -> None:
+    for name in ("out.csv", "out.csv.rejects.csv"):
+        (work / name).write_text("precious")
+    spoil(data, 20)
+    with pytest.raises(DataError, match="row 20"):
+        score(data, exports, work / "out.csv", device="cpu", force=True)
+    assert [(work / name).read_text() for name in names(work)] == ["precious", "precious"]
+
+
+def test_the_data_is_never_its_own_output(data: Path, exports: Path) -> None:
+    before = data.read_bytes()
+    with pytest.raises(OutputError, match=r"faces\.csv: is the data to be scored; expected another output$"):
+        score(data, exports, data, device="cpu", force=True)
+    assert data.read_bytes() == before
+
+
+def test_an_error_of_the_reader_after_good_batches_leaves_nothing(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path, **options: Any) -> Iterator[Faces]:
+        for n, faces in enumerate(iter_faces(path, **options)):
+            if n == 3:
+                raise DataError(str(path), "cannot be read: input/output error")
+            yield faces
+
+    monkeypatch.setattr(pipeline, "iter_faces", broken)
+    with pytest.raises(DataError, match=r"faces\.csv: cannot be read: input/output error$"):
+        score(data, exports, work / "out.csv", device="cpu", batch_size=4)
+    assert names(work) == []
+
+
+def test_an_error_of_the_third_batch_leaves_nothing_and_stops_the_reader(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_once, calls, read = Scorer._run_once, [], []
+
+    def third_fails(scorer: Scorer, faces: Images) -> Any:
+        calls.append(len(faces))
+        if len(calls) == 3:
+            raise ModelError("model.onnx: failed on 1 faces: out of memory")
+        return run_once(scorer, faces)
+
+    def counted(path: Path, **options: Any) -> Iterator[Faces]:
+        for faces in iter_faces(path, **options):
+            read.append(faces.rows)
+            yield faces
+
+    monkeypatch.setattr(Scorer, "_run_once", third_fails)
+    monkeypatch.setattr(pipeline, "iter_faces", counted)
+    with pytest.raises(ModelError, match=r"^model\.onnx: failed on 1 faces: out of memory$"):
+        score(data, exports, work / "out.csv", device="cpu", batch_size=1)
+    assert names(work) == []
+    assert len(calls) == 3
+    # Cleaning up may let the reader deliver one more batch than could wait.
+    assert len(read) <= 3 + READ_AHEAD + 2
+
+
+def test_what_onnx_runtime_says_while_running_is_one_line(exports: Path, images: Images) -> None:
+    scorer = Scorer(exports, "cpu")
+
+    class Failing:
+        def run(self, *_: Any) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Conv node failed\n  at line 3")
+
+    scorer._session = Failing()
+    with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: Conv node failed$"):
+        scorer.score(images)
+
+
+def test_batches_in_memory_are_few_however_long_the_file(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    seen: list[int] = []
+
+    class Counted(Faces):
+        __hash__ = object.__hash__
+
+    def counted(path: Path, **options: Any) -> Iterator[Faces]:
+        for faces in iter_faces(path, **options):
+            batch = Counted(**vars(faces))
+            alive.add(batch)
+            seen.append(len(alive))
+            yield batch
+            del batch
+
+    monkeypatch.setattr(pipeline, "iter_faces", counted)
+    score(data, exports, work / "out.csv", device="cpu", batch_size=1)
+    assert len(seen) == 30
+    assert max(seen) <= READ_AHEAD + 3
+
+
+def test_reading_ahead_keeps_order_and_raises_after_what_came_before() -> None:
+    def source() -> Iterator[int]:
+        yield from range(10)
+        raise OSError("torn")
+
+    taken: list[int] = []
+    with pytest.raises(OSError, match=r"^torn$"), read_ahead(source, depth=3) as items:
+        taken.extend(items)  # extends item by item, so what came before the error is there
+    assert taken == list(range(10))
+
+
+def test_reading_ahead_holds_nothing_that_was_let_go() -> None:
+    class Item:
+        pass
+
+    alive: weakref.WeakSet[Item] = weakref.WeakSet()
+    held = []
+
+    def source() -> Iterator[Item]:
+        for _ in range(5):
+            deadline = time.monotonic() + 2
+            while alive and time.monotonic() < deadline:
+                time.sleep(0.001)
+            held.append(len(alive))
+            item = Item()
+            alive.add(item)
+            yield item
+            del item
+
+    with read_ahead(source) as items:
+        for item in items:
+            del item
+    assert held == [0] * 5
+
+
+@pytest.mark.parametrize("columns", ["labels", ""])
+def test_unknown_columns_are_refused(data: Path, exports: Path, work: Path, columns: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^columns: expected one of {', '.join(COLUMNS)}, found '{columns}'$"):
+        score(data, exports, work / "out.csv", columns=columns, device="cpu")
+    assert names(work) == []
