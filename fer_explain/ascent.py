@@ -8,7 +8,7 @@ and jitter keep the images readable (Mahendran and Vedaldi 2016; Olah, Mordvints
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
 from fer_core.progress import Advance
-from fer_explain.layers import Layer, device_of, evaluation_mode, find_layer, run_to
+from fer_explain.layers import Layer, device_of, evaluation_mode, find_layer, list_layers, run_to
 
 MID_GRAY: Final = 127.5
 WOKEN: Final = 0.1
@@ -42,7 +42,7 @@ class AscentConfig:
     total_variation: float = 0.15
     """Weight of the step against total variation, relative to the step along the activation."""
     jitter: int = 2
-    """Largest shift of all images before a step, in pixels along each axis."""
+    """Largest shift of all images before a step, in pixels along each axis; behind convolutions only."""
     seed: int = 0
     """Of noise and jitter."""
 
@@ -128,6 +128,9 @@ def maximize_channels(
     config = config or AscentConfig()
     found = find_layer(model, layer)
     chosen = require_channels(found, channels)
+    if not any(known.kind == "Conv2d" for known in list_layers(model)[: found.index + 1]):
+        # A dense layer answers to a pattern in its place: shifting it would only average its answers away.
+        config = replace(config, jitter=0)
     parts = []
     with evaluation_mode(model), torch.enable_grad():
         for start in range(0, len(chosen), batch_size):

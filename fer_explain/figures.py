@@ -180,7 +180,7 @@ def unit_sheet(values: NDArray[np.float32], title: str, *, names: Sequence[str] 
     from matplotlib.figure import Figure
 
     n = len(values)
-    figure = Figure(figsize=(7, 4.6 if n > 32 else 1.2 + 0.24 * n), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6, 5) if n > 32 else (7, 1.2 + 0.24 * n), dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots()
     figure.suptitle(title, fontsize=12, fontweight="bold")
     if n <= 32:

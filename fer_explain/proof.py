@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,8 @@ from fer_core import CardError, ModelCard, ModelError
 from fer_infer import Scorer
 from fer_infer.session import MODEL_FILE
 from fer_train.checkpoint import load_model_and_card, weights_path, weights_sha256
-from fer_train.export import count_held_weights
+from fer_train.export import PARITY_ATOL, count_held_weights
 from fer_train.prediction import predict_logits
-
-LOGIT_LIMIT: Final = 1e-3
-"""Difference of a logit from which on the two cannot be one model. An export keeps 1e-4 on its own rows; on others
-rounding may add a little, whereas foreign weights differ by whole units."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +116,17 @@ def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | Non
     Raises
     ------
     ModelError
-        If a logit differs by more than `LOGIT_LIMIT`: then the graph's card is right about itself, but the
-        graph is not.
+        If a logit differs by more than an export may show, `fer_train.export.PARITY_ATOL`: then the graph carries
+        the right card but computes something else.
     """
     if proven.scorer is None:
         return None
     pytorch, onnx = predict_logits(proven.network, images), proven.scorer.logits(images)
     difference = float(np.abs(pytorch - onnx).max(initial=0.0))
-    if not difference <= LOGIT_LIMIT:
+    if not difference <= PARITY_ATOL:
         raise ModelError(
             f"{proven.weights_file} and {proven.scorer.path}: expected equal logits, found a difference of "
-            f"{difference:.3g} (limit {LOGIT_LIMIT:g}); what is explained would not be what scores"
+            f"{difference:.3g} (limit {PARITY_ATOL:g}); what is explained would not be what scores"
         )
     return Agreement(pytorch, onnx, difference)
 

@@ -26,7 +26,8 @@ def normalize(attributions: NDArray[np.float32], percentile: float = 99.0) -> ND
     """
     strength = np.abs(attributions)
     flat = _is_flat(attributions)
-    full = np.percentile(strength, percentile, axis=(-2, -1), keepdims=True)
+    pixels = strength.reshape(*strength.shape[:-2], strength.shape[-2] * strength.shape[-1])
+    full = np.percentile(pixels, percentile, axis=-1)[..., None, None]
     full = np.where(full > 0, full, strength.max(axis=(-2, -1), keepdims=True))
     scaled = np.clip(attributions / np.where(flat, 1.0, full), -1.0, 1.0)
     return np.where(flat, 0.0, scaled).astype(np.float32)

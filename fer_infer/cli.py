@@ -99,17 +99,7 @@ def evaluate(**settings: Any) -> None:
     """
     from fer_infer.evaluation import evaluate as run
 
-    found = run(**settings)
-    low, high = found.wilson_95
-    click.echo(f"accuracy {found.accuracy:.2%} of {found.n:,} faces, 95% interval {low:.2%} to {high:.2%}")
-    click.echo(f"macro F1 {found.macro_f1:.4f}, log loss {found.log_loss:.4f}")
-    for score in found.classes:
-        click.echo(
-            f"  {score.name:<8}  precision {score.precision:6.1%}  recall {score.recall:6.1%}"
-            f"  F1 {score.f1:.3f}  faces {score.support:>6,}"
-        )
-    pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in found.most_confused_pairs[:3])
-    click.echo(f"most confused: {', '.join(pairs) or 'none'}")
+    click.echo(run(**settings).to_text())
     click.echo(f"{settings['output']}: metrics.json, per_class.csv, confusion.csv, confusion.png")
 
 

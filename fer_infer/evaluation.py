@@ -129,6 +129,23 @@ class Evaluation:
     most_confused: tuple[Confusion, ...]
     most_confused_pairs: tuple[ConfusedPair, ...]
 
+    def to_text(self) -> str:
+        """Return the figures as the lines that a command prints."""
+        low, high = self.wilson_95
+        pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in self.most_confused_pairs[:3])
+        return "\n".join(
+            [
+                f"accuracy {self.accuracy:.2%} of {self.n:,} faces, 95% interval {low:.2%} to {high:.2%}",
+                f"macro F1 {self.macro_f1:.4f}, log loss {self.log_loss:.4f}",
+                *(
+                    f"  {score.name:<8}  precision {score.precision:6.1%}  recall {score.recall:6.1%}"
+                    f"  F1 {score.f1:.3f}  faces {score.support:>6,}"
+                    for score in self.classes
+                ),
+                f"most confused: {', '.join(pairs) or 'none'}",
+            ]
+        )
+
 
 def evaluate_predictions(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]) -> Evaluation:
     """Compare predictions with labels.

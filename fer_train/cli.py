@@ -168,7 +168,7 @@ def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool
     """Evaluate RUN, a run or an exports folder, on the labelled faces of DATA, in PyTorch."""
     from fer_train.evaluation import evaluate
 
-    click.echo(evaluate(run, data, output, usage=usage, force=force).summary())
+    click.echo(evaluate(run, data, output, usage=usage, force=force).to_text())
     click.echo(f"{output}: metrics.json, confusion.png, confusion.csv, per_class.csv")
 
 

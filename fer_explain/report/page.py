@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from fer_core import Faces, ModelCard
 from fer_explain.figures import data_uri, overlay, scale_strip, tint, value_limits
 from fer_explain.maximization import channel_captions
-from fer_explain.proof import LOGIT_LIMIT, Agreement, Proven
+from fer_explain.proof import Agreement, Proven
 from fer_explain.report.explained import ExplainedFaces, Inside
 from fer_infer.evaluation import Evaluation
+from fer_train.export import PARITY_ATOL
 
 TEMPLATE: Final = "template.html.jinja"
 
@@ -137,7 +138,7 @@ def proof_view(proven: Proven, explained: ExplainedFaces, agreement: Agreement |
         "weights_file": proven.weights_file.name,
         "weights_sha256": proven.weights_sha256,
         "graph_file": None,
-        "limit": f"{LOGIT_LIMIT:g}",
+        "limit": f"{PARITY_ATOL:g}",
     }
     if proven.scorer is None or agreement is None or proven.tensors_in_graph is None:
         return view

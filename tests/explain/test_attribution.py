@@ -133,7 +133,7 @@ def test_targets_are_predicted_true_or_named(faces: Faces) -> None:
     assert resolve_targets("predicted", logits, two, names).tolist() == [2, 5]
     assert resolve_targets("true", logits, two, names).tolist() == two.require_labels().tolist()
     assert resolve_targets("d", logits, two, names).tolist() == [3, 3]
-    with pytest.raises(ConfigError, match="target: expected predicted, true or one of a, b, .*, found 'z'"):
+    with pytest.raises(ConfigError, match=r"target: expected predicted, true or one of a, b, .*, found 'z'"):
         resolve_targets("z", logits, two, names)
     with pytest.raises(DataError, match="has no labels"):
         resolve_targets("true", logits, replace(two, labels=None), names)

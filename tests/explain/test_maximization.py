@@ -46,6 +46,11 @@ def test_a_channel_takes_the_same_way_whichever_others_are_climbed(cnn: nn.Modul
     np.testing.assert_allclose(batched.images, together.images, atol=0.05)
 
 
+def test_dense_units_are_not_blurred_by_jitter(dnn: nn.Module) -> None:
+    still = maximize_channels(dnn, 0, config=AscentConfig(steps=12, jitter=0))
+    np.testing.assert_array_equal(maximize_channels(dnn, 0, config=FEW).images, still.images)
+
+
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(cnn: nn.Module) -> None:
     first, again = (maximize_channels(cnn, 0, config=FEW) for _ in range(2))
     np.testing.assert_array_equal(first.images, again.images)

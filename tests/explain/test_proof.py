@@ -82,7 +82,7 @@ def test_weights_changed_behind_their_cards_back_are_refused(copy: Path) -> None
 def test_a_graph_that_computes_something_else_under_the_right_card_is_refused(copy: Path, faces: Faces) -> None:
     graph = onnx.load(copy / "model.onnx")
     weights = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [4, 1, 3, 3])
-    changed = onnx.numpy_helper.to_array(weights) + np.float32(0.1)
+    changed = onnx.numpy_helper.to_array(weights) + np.float32(1)
     weights.CopyFrom(onnx.numpy_helper.from_array(changed, weights.name))
     onnx.save(graph, copy / "model.onnx")
     proven = load_proven(copy)

@@ -75,7 +75,8 @@ def test_the_page_needs_nothing_from_outside(folder: Path, page: Page) -> None:
 def test_every_picture_has_an_alternative_text_of_its_own(page: Page) -> None:
     texts = [image["alt"] for image in page.all("img")]
     assert all(texts)
-    assert len(set(texts)) > 0.9 * len(texts)
+    repeated = [text for text in texts if texts.count(text) > 1]
+    assert all((text or "").startswith("Row ") for text in repeated), "only a face may stand in two sections"
 
 
 def test_the_page_is_usable_without_seeing_it(page: Page) -> None:
@@ -181,7 +182,7 @@ def test_a_run_without_labels_is_explained_and_says_that_nothing_was_compared(
 def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     empty = tmp_path / "faces.csv"
     empty.write_text("id,label,feature\n")
-    with pytest.raises(DataError, match="has no face$"):
+    with pytest.raises(DataError, match=r"has no face$"):
         report(empty, run, tmp_path / "out")
 
 
