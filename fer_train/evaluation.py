@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fer_core import read_faces
 from fer_core.output import staged
-from fer_infer.evaluation import Evaluation, evaluate_predictions, save_evaluation
+from fer_infer.evaluation import save_evaluation
+from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_train.checkpoint import load_model_and_card
 from fer_train.prediction import predict_logits, softmax
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
-from fer_infer.evaluation import wilson_interval
+from fer_infer.metrics import wilson_interval
 from fer_train.checkpoint import weights_sha256
 from fer_train.config import FitConfig
 from fer_train.data import Splits

@@ -25,7 +25,7 @@ from fer_explain.report.explained import (
     score_faces,
 )
 from fer_explain.report.selection import Selection, select_faces
-from fer_infer.evaluation import Evaluation, evaluate_predictions
+from fer_infer.metrics import Evaluation, evaluate_predictions
 
 __all__ = ["report"]
 

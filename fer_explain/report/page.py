@@ -14,7 +14,7 @@ from fer_explain.figures import data_uri, overlay, scale_strip, tint, value_limi
 from fer_explain.maximization import channel_captions
 from fer_explain.proof import Agreement, Proven
 from fer_explain.report.explained import ExplainedFaces, Inside
-from fer_infer.evaluation import Evaluation
+from fer_infer.metrics import Evaluation
 from fer_train.export import PARITY_ATOL
 
 TEMPLATE: Final = "template.html.jinja"

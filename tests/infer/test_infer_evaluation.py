@@ -17,7 +17,8 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, ModelError, OutputError
 from fer_infer import evaluate
-from fer_infer.evaluation import Evaluation, evaluate_predictions, save_evaluation, wilson_interval
+from fer_infer.evaluation import save_evaluation
+from fer_infer.metrics import Evaluation, evaluate_predictions, wilson_interval
 
 Images = NDArray[np.uint8]
 FILES = ["confusion.csv", "confusion.png", "metrics.json", "per_class.csv"]
