@@ -70,7 +70,7 @@ class Maximization:
     start, reached : ndarray of float32, shape (C,)
         Activation, averaged over the places of the channel, of the noise and of the image.
     dead : ndarray of bool, shape (C,)
-        No gradient led anywhere, or a ReLU channel stayed at zero all the way.
+        No gradient led anywhere, or a ReLU channel stayed at zero all the way; a face may still wake the latter.
     """
 
     layer: Layer

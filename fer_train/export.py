@@ -20,7 +20,7 @@ from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
 from fer_train.checkpoint import load_model_and_card, save_weights
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit, library_versions
-from fer_train.trainer import SAMPLE_FILE
+from fer_train.run_folder import SAMPLE_FILE
 
 OPSET: Final = 20
 PARITY_ATOL: Final = 1e-4

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import ConfigError, DeviceError, Faces, ModelCard, ModelError, OutputError
+from fer_core import DeviceError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_train.augment import augment
-from fer_train.checkpoint import load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
-from fer_train.figures import save_curves
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.provenance import make_card
-
-METRICS: Final = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "elapsed_s",
-    "faces_per_s",
-)
-"""Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
-
-
-SAMPLE_FILE: Final = "sample.npz"
-"""PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
-SAMPLE_ROWS: Final = 512
+from fer_train.run_folder import METRICS, RESUME_FILE, open_run, save_end, save_epoch
 
 
 def pick_device(name: str) -> torch.device:
@@ -119,7 +99,8 @@ def fit(
         The recipe.
     output : str or Path
         The run folder: `config.json`, `metrics.csv`, `curves.png`, `last.safetensors`, `ema.safetensors`,
-        `resume.pt`, `sample.npz`.
+        `resume.pt`, `sample.npz`, and at the end `metrics.json`, `confusion.png`, `confusion.csv`,
+        `per_class.csv`.
     resume : bool
         Go on with the run in `output`, whose `config.json` must be `config`. On the CPU the result is the
         same to the bit as without the interruption.
@@ -136,12 +117,12 @@ def fit(
     OutputError
         If `output` exists and `resume` is false, or the other way round.
     ConfigError
-        If the run to resume was made with other settings.
+        If the run to resume was started with other settings or other faces.
     """
     folder = Path(output)
     device = pick_device(config.device)
     config = replace(config, device=device.type, precision=pick_precision(config.precision, device))
-    _open_folder(folder, config, resume)
+    resumable = open_run(folder, config, splits, resume)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=device.type, devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true"
@@ -151,21 +132,23 @@ def fit(
     model = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
     model = _place(model, device)
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
-    if resume:
-        run.load(folder / "resume.pt", device)
+    if resumable:
+        run.load(folder / RESUME_FILE, device)
     network, optimizer = fabric.setup(model, run.optimizer)
     shadow = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
-    shadow = fabric.setup(_place(shadow, device))
+    shadow = _place(shadow, device)  # without autocast: what is reported is float32, as it will be deployed
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     data_record = splits.training_data()
-    _save_sample(folder, splits.validation)
     total = config.epochs * len(training[0])
     with progress(f"fit {folder.name}", total) as advance:
+        note = ""
         advance(run.epoch * len(training[0]))
         while run.epoch < config.epochs:
             start = time.perf_counter()
-            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, advance)
+            train_loss, train_accuracy = _train_epoch(
+                fabric, network, optimizer, run, training, config, lambda n: advance(n, note)
+            )
             train_s = time.perf_counter() - start
             shadow.load_state_dict(run.average.state)
             loss, accuracy = _validate(shadow, validation)
@@ -176,33 +159,16 @@ def fit(
             values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, speed)
             metrics = dict(zip(METRICS, values, strict=True))
             card = make_card(config, splits, data_record, run.average.state, run.epoch, accuracy)
-            _save_epoch(folder, run, card, metrics)
+            save_epoch(folder, card, run.average.state, model.state_dict(), metrics)
+            run.save(folder / RESUME_FILE)  # last, so that whatever interrupts, the run goes on from a whole epoch
             report(metrics)
-    return load_weights(folder / "ema.safetensors")[1]
+            note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
+    return save_end(folder, splits.validation)
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to the device, in NHWC memory: faster on CPUs, and tensor cores take it without transposes."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _open_folder(folder: Path, config: FitConfig, resume: bool) -> None:
-    if resume:
-        if not (folder / "resume.pt").is_file():
-            raise OutputError(f"{folder}: expected a run to resume, found no resume.pt")
-        if (saved := FitConfig.load(folder / "config.json")) != config:
-            raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
-    elif folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder}: exists already; --resume goes on with it")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save(folder / "config.json")
-
-
-def _save_sample(folder: Path, faces: Faces) -> None:
-    sample = faces.take(slice(SAMPLE_ROWS))
-    with staged(folder / SAMPLE_FILE, force=True) as stage, stage.open("wb") as file:
-        np.savez_compressed(file, images=sample.images, rows=sample.rows, source=np.array(Path(faces.source).name))
 
 
 def _train_epoch(
@@ -212,7 +178,7 @@ def _train_epoch(
     run: _Run,
     data: tuple[Tensor, Tensor],
     config: FitConfig,
-    advance: Callable[[int, str], None],
+    advance: Callable[[int], None],
 ) -> tuple[float, float]:
     """Pass once over the data; return mean loss and accuracy, as seen while training."""
     images, labels = data
@@ -237,7 +203,7 @@ def _train_epoch(
         optimizer.step()
         run.average.update(run.model)
         totals += torch.stack([loss.detach() * len(chosen), (logits.detach().argmax(1) == target).sum()])
-        advance(len(chosen), "")
+        advance(len(chosen))
     mean_loss, accuracy = (totals / len(images)).tolist()
     if not math.isfinite(mean_loss):
         raise ModelError(f"epoch {run.epoch + 1}: the loss is {mean_loss}; a lower --lr or --precision fp32 may help")
@@ -260,28 +226,3 @@ def _validate(network: nn.Module, data: tuple[Tensor, Tensor], batch_size: int =
 
 def _batches(data: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(data[0], size), torch.split(data[1], size), strict=True)
-
-
-def _save_epoch(folder: Path, run: _Run, card: ModelCard, metrics: dict[str, Any]) -> None:
-    """Write weights first and `resume.pt` last: whatever interrupts, the run goes on from a whole epoch."""
-    path = folder / "metrics.csv"
-    rows = [row for row in read_metrics(folder) if row["epoch"] < metrics["epoch"]] + [metrics]
-    with staged(path, force=True) as stage, stage.open("w", newline="") as file:
-        writer = csv.DictWriter(file, METRICS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    save_curves(rows, folder / "curves.png", folder.name)
-    last = run.model.state_dict()
-    save_weights(folder / "ema.safetensors", run.average.state, card)
-    last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
-    save_weights(folder / "last.safetensors", last, last_card)
-    run.save(folder / "resume.pt")
-
-
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """Read a run's `metrics.csv`; an empty list before the first epoch."""
-    path = run / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]

@@ -217,6 +217,7 @@ DIFFERENCES: list[tuple[str, Any, str]] = [
     ("scores", {}, f"scores.PublicTest: {CARD.scores['PublicTest']!r:.80} and 'nothing'"),
     ("versions", {"torch": "2.13.0", "numpy": "2.4"}, "versions.numpy: 'nothing' and '2.4'"),
     ("versions", {"torch": None}, "versions.torch: '2.13.0' and None"),
+    ("versions", {"torch": "2.13.0", "numpy": None}, "versions.numpy: 'nothing' and None"),
 ]
 
 

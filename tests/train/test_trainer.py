@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from fer_train import trainer
 from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import FitConfig
 from fer_train.prediction import predict_logits
-from fer_train.trainer import METRICS, fit, read_metrics
+from fer_train.run_folder import METRICS, read_metrics
+from fer_train.trainer import fit
 
 
 def tensors(folder, name="ema.safetensors"):
@@ -25,7 +27,8 @@ def same(first, second):
 def test_a_run_folder_holds_all_that_is_promised(run):
     names = {path.name for path in run.iterdir()}
     promised = {"config.json", "metrics.csv", "curves.png", "last.safetensors", "ema.safetensors", "resume.pt"}
-    assert names == promised | {"sample.npz"}
+    promised |= {"metrics.json", "confusion.png", "confusion.csv", "per_class.csv", "sample.npz"}
+    assert names == promised
     assert [row["epoch"] for row in read_metrics(run)] == [1, 2, 3]
     assert set(read_metrics(run)[0]) == set(METRICS)
 
@@ -46,6 +49,7 @@ def test_the_reported_accuracy_is_that_of_the_saved_average(run, splits):
     accuracy = float(np.mean(logits.argmax(1) == splits.validation.labels))
     assert read_metrics(run)[-1]["validation_accuracy"] == pytest.approx(accuracy)
     assert load_weights(run / "ema.safetensors")[1].scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
+    assert json.loads((run / "metrics.json").read_text())["accuracy"] == pytest.approx(accuracy)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, run, splits, small_config):
@@ -84,10 +88,10 @@ def stop_in_second_epoch(monkeypatch):
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path, run, splits, small_config):
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "sample.npz"}
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
     card = fit(splits, small_config, run, resume=True)
     assert card == load_weights(run / "ema.safetensors")[1]
-    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.name != "sample.npz"}
+    assert before == {path.name: path.read_bytes() for path in run.iterdir()}
 
 
 def test_the_card_says_what_was_trained_on_what(run, splits, small_config):
@@ -101,18 +105,33 @@ def test_the_card_says_what_was_trained_on_what(run, splits, small_config):
 
 
 def test_an_existing_run_is_not_overwritten(run, splits, small_config):
-    with pytest.raises(OutputError, match="exists already; --resume goes on with it"):
+    with pytest.raises(OutputError, match="exists already; --resume goes on with a run"):
         fit(splits, small_config, run)
 
 
 def test_resuming_nothing_says_so(tmp_path, splits, small_config):
-    with pytest.raises(OutputError, match=r"expected a run to resume, found no resume\.pt"):
+    with pytest.raises(OutputError, match=r"expected a run to resume, found no config\.json"):
         fit(splits, small_config, tmp_path / "none", resume=True)
 
 
 def test_resuming_by_other_settings_is_refused(run, splits, small_config):
     with pytest.raises(ConfigError, match="was started with other settings"):
         fit(splits, replace(small_config, lr=0.5), run, resume=True)
+
+
+def test_resuming_on_other_faces_is_refused(run, splits, small_config):
+    fewer = replace(splits, training=splits.training.take(slice(100)))
+    with pytest.raises(ConfigError, match=r"was started on other faces: expected .*160.*, found .*100"):
+        fit(fewer, small_config, run, resume=True)
+
+
+def test_a_run_stopped_in_its_first_epoch_starts_anew(tmp_path, monkeypatch, run, splits, small_config):
+    monkeypatch.setattr(trainer, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(splits, small_config, tmp_path / "cut")
+    monkeypatch.undo()
+    fit(splits, small_config, tmp_path / "cut", resume=True)
+    assert same(tensors(run), tensors(tmp_path / "cut"))
 
 
 def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):

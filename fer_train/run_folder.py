@@ -1,0 +1,127 @@
+"""The folder of a run: what is written after each epoch and at the end, so that any interruption can be resumed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor
+
+from fer_core import ConfigError, Faces, ModelCard, OutputError
+from fer_core.output import staged
+from fer_infer.evaluation import save_evaluation
+from fer_infer.metrics import evaluate_predictions
+from fer_train.checkpoint import load_model_and_card, load_weights, save_weights, weights_sha256
+from fer_train.config import FitConfig
+from fer_train.data import Splits
+from fer_train.figures import save_curves
+from fer_train.prediction import predict_logits, softmax
+
+METRICS: Final = (
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "elapsed_s",
+    "faces_per_s",
+)
+"""Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
+
+CONFIG_FILE: Final = "config.json"
+AVERAGE_FILE: Final = "ema.safetensors"
+RESUME_FILE: Final = "resume.pt"
+SAMPLE_FILE: Final = "sample.npz"
+"""PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
+SAMPLE_ROWS: Final = 512
+
+
+def open_run(folder: Path, config: FitConfig, splits: Splits, resume: bool) -> bool:
+    """Make the folder of a new run, or check that an old one can go on.
+
+    Returns
+    -------
+    bool
+        Whether there is a finished epoch to go on from.
+
+    Raises
+    ------
+    OutputError
+        If there is a run and `resume` is false, or none and it is true.
+    ConfigError
+        If the run was started with other settings or other faces.
+    """
+    if not resume:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder}: exists already; --resume goes on with a run")
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save(folder / CONFIG_FILE)
+        save_sample(folder, splits.validation)
+        return False
+    if not (folder / CONFIG_FILE).is_file():
+        raise OutputError(f"{folder}: expected a run to resume, found no {CONFIG_FILE}")
+    if (saved := FitConfig.load(folder / CONFIG_FILE)) != config:
+        raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
+    if not (folder / RESUME_FILE).is_file():
+        return False
+    if (trained := load_weights(folder / AVERAGE_FILE)[1].training_data) != (present := splits.training_data()):
+        raise ConfigError(f"{folder}: was started on other faces: expected {trained}, found {present}")
+    return True
+
+
+def save_sample(folder: Path, faces: Faces) -> None:
+    """Keep some validation faces for the export."""
+    sample = faces.take(slice(SAMPLE_ROWS))
+    with staged(folder / SAMPLE_FILE, force=True) as stage, stage.open("wb") as file:
+        np.savez_compressed(file, images=sample.images, rows=sample.rows, source=np.array(Path(faces.source).name))
+
+
+def save_epoch(
+    folder: Path, card: ModelCard, average: Mapping[str, Tensor], last: Mapping[str, Tensor], metrics: dict[str, Any]
+) -> None:
+    """Write an epoch's row of metrics, the curves so far, and both sets of weights.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    card : ModelCard
+        Of `average`.
+    average, last : mapping of str to Tensor
+        The averaged weights, and those of the last step.
+    metrics : dict
+        The row, with the keys of `METRICS`.
+    """
+    path = folder / "metrics.csv"
+    rows = [row for row in read_metrics(folder) if row["epoch"] < metrics["epoch"]] + [metrics]
+    with staged(path, force=True) as stage, stage.open("w", newline="") as file:
+        writer = csv.DictWriter(file, METRICS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    save_curves(rows, folder / "curves.png", folder.name)
+    save_weights(folder / AVERAGE_FILE, average, card)
+    last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
+    save_weights(folder / "last.safetensors", last, last_card)
+
+
+def save_end(folder: Path, faces: Faces) -> ModelCard:
+    """Evaluate the weights kept, as they were written, on the validation faces; return their card."""
+    model, card = load_model_and_card(folder)
+    probabilities = softmax(predict_logits(model, faces.images))
+    evaluation = evaluate_predictions(faces.require_labels(), probabilities, card.labels)
+    save_evaluation(evaluation, folder, f"{folder.name}: {evaluation.accuracy:.2%} of {evaluation.n:,} faces")
+    return card
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Read a run's `metrics.csv`; an empty list before the first epoch."""
+    path = run / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
