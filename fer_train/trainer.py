@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,8 @@ def fit(
         advance(run.epoch * len(training[0]))
         while run.epoch < config.epochs:
             start = time.perf_counter()
-            train_loss, train_accuracy = _train_epoch(
-                fabric, network, optimizer, run, training, config, lambda n: advance(n, note)
-            )
+            said = partial(advance, note=note)
+            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, said)
             train_s = time.perf_counter() - start
             shadow.load_state_dict(run.average.state)
             loss, accuracy = _validate(shadow, validation)
