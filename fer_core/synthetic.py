@@ -287,7 +287,7 @@ def _pose(face: Face) -> tuple[Field, Field, Field]:
 
 
 def _photograph(gray: Field, face: Face) -> Field:
-    """The faces (F, 48, 48) lit from one side and seen through a lens."""
+    """Return the faces (F, 48, 48) lit from one side and seen through a lens."""
     row, column = _PIXEL_CENTRES / (IMAGE_SIZE / 2)
     towards_light = np.cos(face["light_angle"]) * column + np.sin(face["light_angle"]) * row
     lit: Field = np.clip(gray * (1 + face["light_gradient"] * towards_light), 0, 1) ** face["gamma"]

@@ -1,0 +1,77 @@
+"""What ships in `exports/` keeps its promises, on drawn faces everywhere and on FER2013 where it is present."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from fer_core import EXPRESSIONS, ModelCard, read_faces
+from fer_core.synthetic import draw_faces
+from fer_infer import Scorer, score
+from fer_train.checkpoint import load_model, load_model_and_card, weights_sha256
+from fer_train.export import count_held_weights
+from fer_train.prediction import predict_logits
+
+EXPORTS = sorted(path for path in (Path(__file__).parent.parent / "exports").iterdir() if path.is_dir())
+FER2013 = os.environ.get("FER2013_DIR")
+
+pytestmark = pytest.mark.parametrize("folder", EXPORTS, ids=lambda folder: folder.name)
+
+
+def test_the_card_is_the_same_in_graph_weights_and_json(folder):
+    graph = onnx.load(folder / "model.onnx")
+    in_graph = ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, "model.onnx")
+    model, in_weights = load_model_and_card(folder)
+    assert in_graph == in_weights == ModelCard.load_json(folder / "card.json")
+    assert in_graph.weights_sha256 == weights_sha256(model.state_dict())
+    assert in_graph.labels == EXPRESSIONS
+
+
+def test_the_weights_stand_in_the_graph(folder):
+    held, total = count_held_weights(folder / "model.onnx", load_model(folder).state_dict())
+    assert held == total > 0
+
+
+def test_graph_and_original_agree_on_drawn_faces(folder):
+    images = draw_faces(64, seed=11).images
+    expected = predict_logits(load_model(folder), images)
+    found = Scorer(folder, "cpu").logits(images)
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+
+
+def test_the_card_tells_where_its_score_comes_from(folder):
+    card = ModelCard.load_json(folder / "card.json")
+    score = card.scores["PublicTest"]
+    assert score["n"] == 3589
+    assert score["wilson_95"][0] < score["accuracy"] < score["wilson_95"][1]
+    assert card.training_data["rows"] == {"Training": 28709, "PublicTest": 3589}
+    assert "+changes" not in card.git_commit
+    parity = json.loads((folder / "parity.json").read_text())
+    assert parity["changed_predictions"] == 0
+    assert parity["max_absolute_difference"] <= 1e-4
+
+
+@pytest.mark.fer2013
+@pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
+def test_every_prediction_for_the_test_file_is_that_of_the_original(folder, tmp_path):
+    data = Path(FER2013) / "test.csv"
+    summary = score(data, folder, tmp_path / "predictions.csv")
+    predicted = np.loadtxt(tmp_path / "predictions.csv", delimiter=",", skiprows=1, dtype=np.int64)
+    assert summary.rows == len(predicted) == 7178
+    np.testing.assert_array_equal(predicted[:, 0], np.arange(7178))
+    expected = predict_logits(load_model(folder), read_faces(data).images)
+    np.testing.assert_array_equal(predicted[:, 1], expected.argmax(1))
+
+
+@pytest.mark.fer2013
+@pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
+def test_the_score_of_the_card_is_reached(folder):
+    faces = read_faces(Path(FER2013) / "fer2013.csv", "PublicTest")
+    accuracy = float(np.mean(Scorer(folder).score(faces.images).argmax(1) == faces.labels))
+    assert accuracy == pytest.approx(ModelCard.load_json(folder / "card.json").scores["PublicTest"]["accuracy"])
