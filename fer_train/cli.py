@@ -17,8 +17,8 @@ DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
-@click.group(cls=Program, name="fer-train", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fer-toolkit")
+@click.group(name="fer-train", cls=Program)
+@click.version_option(package_name="fer-toolkit", prog_name="fer-train")
 def main() -> None:
     """Train classifiers of facial expressions, evaluate them and export them to ONNX."""
 
@@ -117,9 +117,9 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings.")
 def fit(data: Path, output: Path, validation: Path | None, resume: bool, **options: Any) -> None:
-    """Train a network on the Training rows of DATA and write the run folder OUTPUT after each epoch.
+    """Train a network on the Training rows of DATA.
 
-    The weights kept are the last epoch's moving average. PublicTest rows are scored after each epoch;
+    The run folder OUTPUT is written after each epoch. The weights kept are the last moving average. PublicTest rows are scored after each epoch;
     PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with.
     """
     from fer_train.data import load_splits
@@ -179,7 +179,10 @@ def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool
 @click.option("--atol", default=1e-4, show_default=True, help="Largest difference of a logit that passes.")
 @FORCE
 def export(run: Path, output: Path, data: Path | None, atol: float, force: bool) -> None:
-    """Export RUN to ONNX, prove on real faces that nothing changed, and only then write OUTPUT."""
+    """Export RUN to ONNX, proven to compute the same.
+
+    The graph is compared with the PyTorch original on real faces by the production scorer; only then is OUTPUT written.
+    """
     from fer_train.export import export
 
     parity = export(run, output, data=data, atol=atol, force=force)

@@ -20,10 +20,11 @@ run fer-train fit "$data" --output demo/run --model course-cnn --model-argument 
     --model-argument dropout=0.2 --epochs 10 --batch-size 32 --lr 1e-3 --schedule one-cycle --ema 0.99
 run fer-train export demo/run --output demo/export
 run fer-infer score "$data" --model demo/export --output demo/predictions.csv
-run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation
+run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation | tee demo/evaluation.txt
 run fer-explain report "$data" --usage "$held_out" --model demo/export --output demo/report
 
-printf '\nMade in %d s:\n' $((SECONDS - start))
+printf '\nOn held-out faces (%s): %s\n' "$held_out" "$(grep ^accuracy demo/evaluation.txt)"
+printf 'Made in %d s:\n' $((SECONDS - start))
 printf '  %-24s %s\n' \
     demo/run/curves.png "how the training went" \
     demo/export "the model: ONNX graph, weights, card, parity" \

@@ -1,14 +1,20 @@
-"""Write the present `--help` of each program and command into docs/commands.md; the tests hold it to that."""
+"""Write the present `--help` of each program into README.md, and of each command into docs/commands.md.
+
+The tests hold both to what the programs print.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import click
 
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ROOT / "docs" / "commands.md"
+README = ROOT / "README.md"
 
 
 def help_text(program: str, command: str | None = None) -> str:
@@ -24,7 +30,10 @@ def help_text(program: str, command: str | None = None) -> str:
 
 def page() -> str:
     """Return the whole of docs/commands.md."""
-    parts = ["# Commands", "Written by `scripts/update_help.py`; exit codes are 0 done, 1 wrong input, 2 wrong usage."]
+    parts = [
+        "# Commands",
+        "Written by `scripts/update_help.py`. Exit codes: 0 done, 1 wrong input or environment, 2 wrong usage.",
+    ]
     for program, package in PROGRAMS.items():
         parts += [f"## {program}", f"```\n{help_text(program)}\n```"]
         for command in sorted(importlib.import_module(f"{package}.cli").main.commands):
@@ -32,5 +41,12 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def readme(text: str) -> str:
+    """Return the README with the help of the three programs where it has them."""
+    block = "\n\n".join(f"```\n{help_text(program)}\n```" for program in PROGRAMS)
+    return re.sub(r"(<!-- help -->\n).*?(\n<!-- end of help -->)", lambda m: m[1] + block + m[2], text, flags=re.DOTALL)
+
+
 if __name__ == "__main__":
-    TARGET.write_text(page(), encoding="utf-8")
+    COMMANDS.write_text(page(), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -61,8 +61,10 @@ def help_page():
     return module
 
 
-def test_the_help_texts_in_the_docs_are_those_of_the_programs():
-    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == help_page().page()
+def test_the_help_texts_are_those_of_the_programs():
+    assert help_page().page() == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert help_page().readme(README) == README
+    assert all(help_page().help_text(program) in README for program in help_page().PROGRAMS)
 
 
 @pytest.mark.parametrize("program", help_page().PROGRAMS)
