@@ -21,7 +21,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Advance]:
+def progress(task: str, total: int | None, unit: str = "faces", *, done: int = 0) -> Iterator[Advance]:
     """Show how far `task` is, how fast it goes and how long it still takes.
 
     Parameters
@@ -32,6 +32,8 @@ def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Adva
         Units in all; None where the end is not known before it comes.
     unit : str
         What is counted.
+    done : int
+        Units that were done before and do not count for the speed, as in a resumed run.
 
     Yields
     ------
@@ -39,12 +41,12 @@ def progress(task: str, total: int | None, unit: str = "faces") -> Iterator[Adva
         Call it with the units just done.
     """
     if sys.stderr.isatty():
-        yield from _bar(task, total, unit)
+        yield from _bar(task, total, unit, done)
     else:
-        yield from _lines(task, total, unit)
+        yield from _lines(task, total, unit, done)
 
 
-def _bar(task: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _bar(task: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Task as BarTask
@@ -63,7 +65,7 @@ def _bar(task: str, total: int | None, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar_task = bar.add_task(task, total=total, note="")
+        bar_task = bar.add_task(task, total=total, completed=done, note="")
 
         def advance(n: int, note: str = "") -> None:
             bar.update(bar_task, advance=n, note=note)
@@ -71,9 +73,9 @@ def _bar(task: str, total: int | None, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(task: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _lines(task: str, total: int | None, unit: str, before: int) -> Iterator[Advance]:
     start = shown = time.monotonic()
-    done = 0
+    done = before
 
     def advance(n: int, note: str = "") -> None:
         nonlocal done, shown
@@ -82,7 +84,7 @@ def _lines(task: str, total: int | None, unit: str) -> Iterator[Advance]:
         if now - shown < PLAIN_INTERVAL_S:
             return
         shown = now
-        rate = done / (now - start)
+        rate = (done - before) / (now - start)
         parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
         if total is not None and rate:
             parts.append(f"{max(total - done, 0) / rate:.0f} s left")

@@ -119,8 +119,8 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
 def fit(data: Path, output: Path, validation: Path | None, resume: bool, **options: Any) -> None:
     """Train a network on the Training rows of DATA.
 
-    The run folder OUTPUT is written after each epoch. The weights kept are the last moving average. PublicTest rows are scored after each epoch;
-    PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with.
+    The run folder OUTPUT is written after each epoch; the weights kept are the last moving average. PublicTest rows are
+    scored after each epoch, PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with.
     """
     from fer_train.data import load_splits
     from fer_train.trainer import fit
@@ -130,10 +130,8 @@ def fit(data: Path, output: Path, validation: Path | None, resume: bool, **optio
     card = fit(splits, config, output, resume=resume, report=_print_epoch)
     score = card.scores["PublicTest"]
     low, high = score["wilson_95"]
-    click.echo(
-        f"PublicTest accuracy {score['accuracy']:.2%}, 95 % interval {low:.2%} to {high:.2%}, n = {score['n']:,}"
-    )
-    click.echo(f"{output}: metrics.csv, curves.png, ema.safetensors")
+    click.echo(f"accuracy {score['accuracy']:.2%} of {score['n']:,} faces, 95% interval {low:.2%} to {high:.2%}")
+    click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")
 
 
 def _fit_config(output: Path, resume: bool, options: dict[str, Any]) -> FitConfig:

@@ -123,28 +123,27 @@ def fit(
     folder = Path(output)
     device = pick_device(config.device)
     config = replace(config, device=device.type, precision=pick_precision(config.precision, device))
-    resumable = open_run(folder, config, splits, resume)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=device.type, devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true"
     )
 
     torch.manual_seed(config.seed)
-    model = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
-    model = _place(model, device)
+    # Two of them: one is trained, the other holds the average, without autocast, since it will be deployed in float32.
+    model, shadow = (
+        _place(build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments), device)
+        for _ in range(2)
+    )
+    resumable = open_run(folder, config, splits, resume)  # only now, so that wrong settings leave no folder
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
     network, optimizer = fabric.setup(model, run.optimizer)
-    shadow = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
-    shadow = _place(shadow, device)  # without autocast: what is reported is float32, as it will be deployed
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     data_record = splits.training_data()
-    total = config.epochs * len(training[0])
-    with progress(f"fit {folder.name}", total) as advance:
-        note = ""
-        advance(run.epoch * len(training[0]))
+    faces, note = len(training[0]), ""
+    with progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces) as advance:
         while run.epoch < config.epochs:
             start = time.perf_counter()
             said = partial(advance, note=note)
@@ -155,8 +154,7 @@ def fit(
             run.epoch += 1
             run.elapsed_s += time.perf_counter() - start
             lr = optimizer.param_groups[0]["lr"]
-            speed = len(training[0]) / train_s
-            values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, speed)
+            values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
             metrics = dict(zip(METRICS, values, strict=True))
             card = make_card(config, splits, data_record, run.average.state, run.epoch, accuracy)
             save_epoch(folder, card, run.average.state, model.state_dict(), metrics)

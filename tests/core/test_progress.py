@@ -70,6 +70,15 @@ def test_long_work_says_a_plain_line_now_and_then(clock: Clock, capfd: pytest.Ca
     ]
 
 
+def test_what_was_done_before_counts_for_the_way_but_not_for_the_speed(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with progress("fit", 1_000, done=500) as advance:
+        clock.now_s += 10
+        advance(100)
+    assert capfd.readouterr().err == "fit: 600 of 1,000 faces, 10 faces/s, 40 s left\n"
+
+
 def test_an_unknown_end_is_not_guessed(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     with progress("fit", None, unit="steps") as advance:
         clock.now_s += 10

@@ -68,7 +68,7 @@ def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):
     fitted = run_command("fit", data, "--output", run, *SMALL)
     assert fitted.exit_code == 0, fitted.output
     assert "epoch 1: training loss" in fitted.output
-    assert "n = 20" in fitted.output
+    assert "of 20 faces, 95% interval" in fitted.output
     resumed = run_command("fit", data, "--output", run, "--resume")
     assert resumed.exit_code == 0, resumed.output
     exported = run_command("export", run, "--output", out)
@@ -96,10 +96,18 @@ def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text)
     assert f"expected KEY=JSON, such as batch_norm=true, found {text!r}" in result.output
 
 
-def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, data):
-    result = run_command("fit", data, "--output", tmp_path / "run", "--epochs", 0)
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", 0, "epochs: expected at least 1, found 0"),
+        ("--model", "vgg", "model: expected one of course-cnn, course-dnn, found 'vgg'"),
+        ("--model-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
+    ],
+)
+def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, data, option, value, message):
+    result = run_command("fit", data, "--output", tmp_path / "run", option, value)
     assert result.exit_code == 1
-    assert result.output == "fer-train: epochs: expected at least 1, found 0\n"
+    assert result.output == f"fer-train: {message}\n"
     assert not (tmp_path / "run").exists()
 
 
