@@ -17,7 +17,7 @@ if [[ $# -eq 0 ]]; then
     run fer-train synthesize demo/faces.csv --rows 5000 --seed 0
 fi
 run fer-train fit "$data" --output demo/run --model course-cnn --model-argument widths=[16,32,64] \
-    --model-argument dropout=0.2 --epochs 10 --batch-size 32 --lr 1e-3 --schedule one-cycle --ema 0.99
+    --model-argument dropout=0.2 --no-augment --epochs 8 --batch-size 32 --lr 1e-3 --schedule one-cycle --ema 0.99
 run fer-train export demo/run --output demo/export
 run fer-infer score "$data" --model demo/export --output demo/predictions.csv
 run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation | tee demo/evaluation.txt
