@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from fer_core.errors import FerError
 
+EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
+"""What a program needs beside the base install."""
+
 
 class Program(click.Group):
-    """A click group that turns `FerError`, what the system refuses and Ctrl-C into one line on standard error."""
+    """A click group that turns what a user can mend, and Ctrl-C, into one line on standard error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named on the command line."""
@@ -23,6 +26,13 @@ class Program(click.Group):
             self._stop("out of memory; a smaller --batch-size needs less")
         except KeyboardInterrupt:
             self._stop("interrupted")
+        except ModuleNotFoundError as error:
+            if self.name not in EXTRAS:
+                raise
+            extra = f"pip install 'fer-toolkit[{EXTRAS[self.name]}]'"
+            self._stop(
+                f"{error.name} is not installed; {extra}, or '.[{EXTRAS[self.name]}]' in a checkout, installs it"
+            )
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click ends without a word where the reader of our output has gone

@@ -16,18 +16,18 @@ mkdir demo
 if [[ $# -eq 0 ]]; then
     run fer-train synthesize demo/faces.csv --rows 5000 --seed 0
 fi
-run fer-train fit "$data" --output demo/run --model course-cnn --model-argument widths=[16,32,64] \
+run fer-train fit "$data" --output demo/runs/drawn --model course-cnn --model-argument widths=[16,32,64] \
     --model-argument dropout=0.2 --no-augment --epochs 8 --batch-size 32 --lr 1e-3 --schedule one-cycle --ema 0.99
-run fer-train export demo/run --output demo/export
-run fer-infer score "$data" --model demo/export --output demo/predictions.csv
-run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation | tee demo/evaluation.txt
-run fer-explain report "$data" --usage "$held_out" --model demo/export --output demo/report
+run fer-train export demo/runs/drawn --output demo/exports/drawn
+run fer-infer score "$data" --model demo/exports/drawn --output demo/predictions.csv
+run fer-infer evaluate "$data" --usage "$held_out" --model demo/exports/drawn --output demo/evaluation | tee demo/evaluation.txt
+run fer-explain report "$data" --usage "$held_out" --model demo/exports/drawn --output demo/report
 
 printf '\nOn held-out faces (%s): %s\n' "$held_out" "$(grep ^accuracy demo/evaluation.txt)"
 printf 'Made in %d s:\n' $((SECONDS - start))
 printf '  %-24s %s\n' \
-    demo/run/curves.png "how the training went" \
-    demo/export "the model: ONNX graph, weights, card, parity" \
+    demo/runs/drawn/curves.png "how the training went" \
+    demo/exports/drawn "the model: ONNX graph, weights, card, parity" \
     demo/predictions.csv "a label for every row" \
     demo/evaluation "accuracy on held-out faces, confusion matrix" \
     demo/report/index.html "the explanation; open it in a browser"

@@ -88,6 +88,22 @@ def test_a_reader_that_has_gone_needs_no_word(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("name", "extra"), [("fer-train", "train"), ("fer-explain", "explain")])
+def test_a_missing_package_names_the_extra_that_brings_it(
+    capsys: pytest.CaptureFixture[str], name: str, extra: str
+) -> None:
+    @click.group(name=name, cls=Program)
+    def main() -> None:
+        """Test."""
+
+    main.command(name="work")(raising(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    with pytest.raises(SystemExit) as stopped:
+        main.main(["work"])
+    assert stopped.value.code == 1
+    line = f"{name}: torch is not installed; pip install 'fer-toolkit[{extra}]', or '.[{extra}]' in a checkout, installs it"
+    assert capsys.readouterr().err == line + "\n"
+
+
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
     @click.group(name="fer-test", cls=Program)
     def main() -> None:
