@@ -100,8 +100,8 @@ def test_a_missing_package_names_the_extra_that_brings_it(
     with pytest.raises(SystemExit) as stopped:
         main.main(["work"])
     assert stopped.value.code == 1
-    line = f"{name}: torch is not installed; pip install 'fer-toolkit[{extra}]', or '.[{extra}]' in a checkout, installs it"
-    assert capsys.readouterr().err == line + "\n"
+    remedy = f"pip install 'fer-toolkit[{extra}]', or '.[{extra}]' in a checkout, installs it"
+    assert capsys.readouterr().err == f"{name}: torch is not installed; {remedy}\n"
 
 
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
