@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from torch import Tensor, nn
 
 from fer_core import CardError, ModelCard, ModelError
 from fer_core.output import staged
+from fer_infer.session import CARD_FILE
 from fer_train.models import build_model
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+"""The weights of an exports folder."""
+AVERAGE_FILE: Final = "ema.safetensors"
+"""The weights that a run keeps."""
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
@@ -70,10 +77,10 @@ def weights_path(folder: Path) -> Path:
     ModelError
         If `folder` is neither.
     """
-    for name in ("weights.safetensors", "ema.safetensors"):
+    for name in (WEIGHTS_FILE, AVERAGE_FILE):
         if (folder / name).is_file():
             return folder / name
-    raise ModelError(f"{folder}: expected an exports folder or a run, found no weights.safetensors or ema.safetensors")
+    raise ModelError(f"{folder}: expected an exports folder or a run, found no {WEIGHTS_FILE} or {AVERAGE_FILE}")
 
 
 def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
@@ -81,8 +88,9 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
     folder = Path(path)
     file = weights_path(folder)
     state, card = load_weights(file)
-    if (folder / "card.json").is_file():
-        card.require_equal(ModelCard.load_json(folder / "card.json"), str(file), str(folder / "card.json"))
+    beside = folder / CARD_FILE
+    if beside.is_file():
+        card.require_equal(ModelCard.load_json(beside), str(file), str(beside))
     model = build_model(card.architecture, **card.standardization, **card.architecture_arguments)
     try:
         model.load_state_dict(state)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from fer_core import IMAGE_SIZE, ConfigError, Faces, ModelCard, ModelError, read_faces
 from fer_core.output import staged
 from fer_infer.devices import available_devices
-from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
-from fer_train.checkpoint import load_model_and_card, save_weights
+from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
+from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit, library_versions
 from fer_train.run_folder import SAMPLE_FILE
@@ -119,10 +119,10 @@ def export(
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     faces = _parity_faces(Path(run), data)
     with staged(output, force=force, folder=True) as stage:
-        write_graph(model, card, stage / "model.onnx")
-        save_weights(stage / "weights.safetensors", model.state_dict(), card)
-        card.save_json(stage / "card.json")
-        parity = check_parity(model, stage / "model.onnx", faces, atol)
+        write_graph(model, card, stage / MODEL_FILE)
+        save_weights(stage / WEIGHTS_FILE, model.state_dict(), card)
+        card.save_json(stage / CARD_FILE)
+        parity = check_parity(model, stage / MODEL_FILE, faces, atol)
         (stage / "parity.json").write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
         (stage / "README.md").write_text(_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity

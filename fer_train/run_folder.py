@@ -15,7 +15,7 @@ from fer_core import ConfigError, Faces, ModelCard, OutputError
 from fer_core.output import staged
 from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import evaluate_predictions
-from fer_train.checkpoint import load_model_and_card, load_weights, save_weights, weights_sha256
+from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.data import Splits
 from fer_train.figures import save_curves
@@ -34,7 +34,6 @@ METRICS: Final = (
 """Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
 
 CONFIG_FILE: Final = "config.json"
-AVERAGE_FILE: Final = "ema.safetensors"
 RESUME_FILE: Final = "resume.pt"
 SAMPLE_FILE: Final = "sample.npz"
 """PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
