@@ -67,6 +67,7 @@ def open_run(folder: Path, config: FitConfig, splits: Splits, resume: bool) -> b
     if (saved := FitConfig.load(folder / CONFIG_FILE)) != config:
         raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
     if not (folder / RESUME_FILE).is_file():
+        save_sample(folder, splits.validation)  # the run starts anew, so the sample must be of its own faces
         return False
     if (trained := load_weights(folder / AVERAGE_FILE)[1].training_data) != (present := splits.training_data()):
         raise ConfigError(f"{folder}: was started on other faces: expected {trained}, found {present}")

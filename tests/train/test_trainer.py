@@ -130,8 +130,11 @@ def test_a_run_stopped_in_its_first_epoch_starts_anew(tmp_path, monkeypatch, run
     with pytest.raises(KeyboardInterrupt):
         fit(splits, small_config, tmp_path / "cut")
     monkeypatch.undo()
+    (tmp_path / "cut" / "sample.npz").unlink()
     fit(splits, small_config, tmp_path / "cut", resume=True)
     assert same(tensors(run), tensors(tmp_path / "cut"))
+    with np.load(tmp_path / "cut" / "sample.npz") as sample:
+        np.testing.assert_array_equal(sample["images"], splits.validation.images)
 
 
 def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):
