@@ -82,3 +82,30 @@ def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
     inside = (y.abs() < half_height.view(-1, 1)).unsqueeze(2) & (x.abs() < half_width.view(-1, 1)).unsqueeze(1)
     chosen = inside & (rand(n) < share).view(-1, 1, 1)
     return torch.where(chosen.unsqueeze(1), rand(*images.shape) * 255, images)
+
+
+def mixup(images: Tensor, targets: Tensor, limit: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Mix into each image a share of another one of the batch, and into its target as much of the other's.
+
+    Zhang et al. 2018 (mixup), eq. 1, with a share that is uniform in 0 to `limit` and the image's own.
+
+    Parameters
+    ----------
+    images : Tensor
+        float32 (batch, 1, 48, 48).
+    targets : Tensor
+        float32 (batch, classes), rows that sum to 1.
+    limit : float
+        Largest share of the other image.
+    generator : Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images, targets : Tensor
+        The same shapes and types.
+    """
+    n = len(images)
+    share = torch.rand(n, 1, generator=generator, device=images.device) * limit
+    other = torch.randperm(n, generator=generator, device=images.device)
+    return images.lerp(images[other], share.view(-1, 1, 1, 1)), targets.lerp(targets[other], share)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fer_train.config import FitConfig
 
 DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+AUGMENT_OPTIONS = ("rotation_degrees", "shift", "zoom", "erasing", "mixup")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -111,7 +112,12 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
 @click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]")
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]")
 @click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]")
+@click.option("--rotation", "rotation_degrees", type=float, help="Largest turn, in degrees.  [default: 10]")
+@click.option("--shift", type=float, help="Largest shift, as a share of the side.  [default: 0.1]")
+@click.option("--zoom", type=float, help="Largest change of the scale, as a share.  [default: 0.1]")
 @click.option("--erasing", type=float, help="Share of images with an erased rectangle.  [default: 0]")
+@click.option("--mixup", type=float, help="Largest share of another image mixed in.  [default: 0]")
+@click.option("--mild-epochs", type=int, help="Last epochs, with half the augmentation.  [default: 0]")
 @click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]")
@@ -135,17 +141,19 @@ def fit(data: Path, output: Path, validation: Path | None, resume: bool, **optio
 
 
 def _fit_config(output: Path, resume: bool, options: dict[str, Any]) -> FitConfig:
-    from dataclasses import replace
-
-    from fer_train.config import AugmentConfig, FitConfig
+    from fer_train.config import FitConfig
 
     if resume:
         if options:
             names = ", ".join("--" + name.replace("_", "-") for name in options)
             raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
         return FitConfig.load(output / "config.json")
-    erasing, wanted = options.pop("erasing", 0.0), options.pop("augment", True)
-    return replace(FitConfig(**options), augment=AugmentConfig(erasing=erasing) if wanted else None)
+    limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}
+    if not options.pop("augment", True):
+        if limits:
+            raise click.UsageError(f"--no-augment leaves nothing for {', '.join(limits)} to change")
+        return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=None)
+    return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=limits)
 
 
 def _print_epoch(metrics: dict[str, Any]) -> None:

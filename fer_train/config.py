@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,12 +38,20 @@ class AugmentConfig:
     """Largest change of the contrast: the factor lies in 1 - contrast to 1 + contrast."""
     erasing: float = 0.0
     """Share of images of which a rectangle is overwritten with noise (Zhong et al. 2020, Random Erasing)."""
+    mixup: float = 0.0
+    """Largest share of another image that is mixed into one, targets likewise (Zhang et al. 2018, mixup)."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.rotation_degrees <= 180, "rotation_degrees", "0 to 180", self.rotation_degrees)
         _require(0 <= self.zoom < 1, "zoom", "0 to below 1", self.zoom)
         for name in ("shift", "brightness", "contrast", "erasing"):
             _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        _require(0 <= self.mixup <= 0.5, "mixup", "0 to 0.5", self.mixup)
+
+    def mild(self) -> AugmentConfig:
+        """Return half of every limit, without erasing and mixup."""
+        halved = ("rotation_degrees", "shift", "zoom", "brightness", "contrast")
+        return replace(self, erasing=0.0, mixup=0.0, **{name: getattr(self, name) / 2 for name in halved})
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class FitConfig:
     """Decay a step of the exponential moving average of the weights; 0 keeps the last weights themselves."""
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
     """None trains on the images as they are."""
+    mild_epochs: int = 0
+    """Last epochs, with half the augmentation and no erasing or mixup: nearer to the faces that will be scored."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
     device: str = "auto"
@@ -87,6 +97,7 @@ class FitConfig:
         _require(self.lr > 0, "lr", "above 0", self.lr)
         _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
         _require(self.lr_warmup_epochs >= 0, "lr_warmup_epochs", "at least 0", self.lr_warmup_epochs)
+        _require(self.mild_epochs >= 0, "mild_epochs", "at least 0", self.mild_epochs)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "0 to below 1", self.label_smoothing)
         _require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1", self.ema_decay)
         for name, known in (
@@ -100,6 +111,25 @@ class FitConfig:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def of(cls, model: str, **options: Any) -> FitConfig:
+        """Return the recipe of an architecture, changed by options.
+
+        Parameters
+        ----------
+        model : str
+            In the registry of `fer_train.models`.
+        **options
+            Fields of this class; `augment` is None or a dict of fields of `AugmentConfig`.
+        """
+        from fer_train.models import find_architecture  # here, since torch takes a second to import
+
+        recipe = dict(find_architecture(model).recipe)
+        augment = recipe.pop("augment", {})
+        wanted = options.pop("augment", {})
+        changed = None if wanted is None else AugmentConfig(**{**augment, **wanted})
+        return cls(model=model, augment=changed, **{**recipe, **options})
 
     @classmethod
     def load(cls, path: Path) -> FitConfig:

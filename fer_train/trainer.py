@@ -16,10 +16,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import DeviceError, ModelCard, ModelError
+from fer_core import EXPRESSIONS, DeviceError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
-from fer_train.augment import augment
+from fer_train.augment import augment, mixup
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
 from fer_train.models import build_model
@@ -186,16 +186,22 @@ def _train_epoch(
     generator = torch.Generator(images.device).manual_seed(config.seed * 1_000_003 + run.epoch)
     order = torch.randperm(len(images), generator=generator, device=images.device)
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
+    mild = run.epoch >= config.epochs - config.mild_epochs
+    limits = config.augment.mild() if mild and config.augment is not None else config.augment
     network.train()
     for number, chosen in enumerate(torch.split(order, config.batch_size)):
         lr = learning_rate(run.epoch * batches + number, config.epochs * batches, batches, config)
         for group in optimizer.param_groups:
             group["lr"] = lr
         batch, target = images[chosen].float(), labels[chosen]
-        if config.augment is not None:
-            batch = augment(batch, config.augment, generator)
+        goal = target
+        if limits is not None:
+            batch = augment(batch, limits, generator)
+            if limits.mixup > 0:
+                goal = functional.one_hot(target, len(EXPRESSIONS)).float()
+                batch, goal = mixup(batch, goal, limits.mixup, generator)
         logits = network(batch.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+        loss = functional.cross_entropy(logits, goal, label_smoothing=config.label_smoothing)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()

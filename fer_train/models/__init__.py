@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -11,20 +12,71 @@ from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_train.models.course import CourseCNN, CourseDNN
+from fer_train.models.plain import PlainNet
+from fer_train.models.residual import ResidualNet
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A name of the registry: its constructor and a line on what it is."""
+    """A name of the registry: its constructor, a line on what it is, and the recipe it is trained by.
+
+    Attributes
+    ----------
+    build : callable
+        Takes mean, std and the architecture's arguments.
+    summary : str
+        A line.
+    recipe : mapping of str to Any
+        Fields of `FitConfig` and, under "augment", of `AugmentConfig` that differ from their defaults.
+    """
 
     build: Callable[..., nn.Module]
     summary: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
+
+_SGD: Final = {
+    "epochs": 120,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "weight_decay": 5e-4,
+    "schedule": "one-cycle",
+    "label_smoothing": 0.1,
+    "mild_epochs": 5,
+    "augment": {"rotation_degrees": 12.0, "zoom": 0.12, "erasing": 0.25},
+}
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "course-cnn": Architecture(CourseCNN, "2, 2 and 3 convolutions, each group max-pooled, dense 256, 256, 7"),
     "course-dnn": Architecture(CourseDNN, "dense 2304-1024-512-256-7"),
+    "best": Architecture(
+        ResidualNet,
+        "squeeze-excitation residual network, 64/128/256/256 channels at 48/24/12/6",
+        {
+            **_SGD,
+            "batch_size": 512,
+            "lr": 0.2,
+            "schedule": "cosine",
+            "lr_warmup_epochs": 5,
+            "mild_epochs": 10,
+            "augment": {"rotation_degrees": 15.0, "zoom": 0.15, "erasing": 0.25, "mixup": 0.1},
+        },
+    ),
+    "best-small": Architecture(
+        partial(ResidualNet, widths=(48, 96, 192), blocks=(1, 2, 2), stem_kernel=5, stem_stride=2),
+        "the same with 48/96/192 channels at 24/12/6, for training on a CPU",
+        _SGD,
+    ),
+    "compact": Architecture(PlainNet, "plain 3x3 convolutions for int8 on a CPU, 32-48/96/160 at 24/12/6", _SGD),
 }
+
+
+def find_architecture(name: str) -> Architecture:
+    """Look up an architecture; raise ConfigError naming all where there is none of that name."""
+    if name not in ARCHITECTURES:
+        raise ConfigError(f"model: expected one of {', '.join(ARCHITECTURES)}, found {name!r}")
+    return ARCHITECTURES[name]
 
 
 def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.Module:
@@ -44,10 +96,8 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
     ConfigError
         If there is no such architecture, or it takes no such argument.
     """
-    if name not in ARCHITECTURES:
-        raise ConfigError(f"model: expected one of {', '.join(ARCHITECTURES)}, found {name!r}")
     try:
-        return ARCHITECTURES[name].build(mean, std, **arguments)
+        return find_architecture(name).build(mean, std, **arguments)
     except TypeError as error:
         raise ConfigError(f"model {name}: {error}") from None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fer_core import ConfigError
+
 
 class Standardize(nn.Module):
     """First layer of every network: (pixel - mean) / std, so that its input stays in pixel units.
@@ -26,3 +28,63 @@ class Standardize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to the same shape with mean 0 and deviation 1."""
         return (images - self.mean) / self.std
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Return a convolution that keeps the size, or divides it by the stride, and the BatchNorm that folds into it."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015, eq. 14
+    return [layer, nn.BatchNorm2d(outputs)]
+
+
+class SqueezeExcitation(nn.Module):
+    """Weigh channels by what is seen over the whole image (Hu et al. 2018, section 3).
+
+    Parameters
+    ----------
+    channels : int
+        Of the features.
+    squeeze : int
+        Channels per unit of the bottleneck.
+    """
+
+    def __init__(self, channels: int, squeeze: int) -> None:
+        super().__init__()
+        units = max(channels // squeeze, 4)
+        self.weigh = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, units, 1),
+            nn.ReLU(inplace=False),
+            nn.Conv2d(units, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (batch, channels, height, width) to the same shape."""
+        weighed: Tensor = features * self.weigh(features)
+        return weighed
+
+
+class StochasticDepth(nn.Module):
+    """Drop a whole residual branch for some of the faces while training (Huang et al. 2016, section 3).
+
+    What is kept is divided by the share kept, so that evaluation needs no correction.
+
+    Parameters
+    ----------
+    drop : float
+        Share of faces whose branch is dropped, 0 to below 1.
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        if not 0 <= drop < 1:
+            raise ConfigError(f"stochastic_depth: expected 0 to below 1, found {drop}")
+        self.drop = drop
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (batch, channels, height, width) to the same shape."""
+        if not self.training or self.drop == 0:
+            return features
+        kept = torch.rand(len(features), 1, 1, 1, device=features.device) >= self.drop
+        return features * (kept / (1 - self.drop)).to(features.dtype)

@@ -1,0 +1,65 @@
+"""A plain chain of 3x3 convolutions, for speed: nothing in it but what int8 kernels do at their peak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fer_core import EXPRESSIONS, ConfigError
+from fer_train.models.layers import Standardize, convolution
+
+
+class PlainNet(nn.Module):
+    """Convolutions with BatchNorm that folds into them, then the average over the image.
+
+    No depthwise convolution, no shortcut, no attention: each of these costs an int8 network more time than its
+    multiply-adds tell.
+
+    Parameters
+    ----------
+    mean, std : float
+        Standardization in pixel units.
+    widths : sequence of sequences of int
+        Channels of the convolutions of each group; a group is at half the size of the one before, by the stride
+        of its first convolution.
+    space_to_depth : bool
+        Begin by making four channels of each 2x2 pixels, so that the first group is at half the size of the image;
+        otherwise its first convolution is 5x5 with stride 2.
+    dropout : float
+        Share of the averaged features dropped while training.
+    """
+
+    def __init__(
+        self,
+        mean: float,
+        std: float,
+        widths: Sequence[Sequence[int]] = ((32, 48), (96, 96), (160, 160)),
+        space_to_depth: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not widths or not all(widths) or min(map(min, widths)) < 1:
+            raise ConfigError(f"widths: expected numbers of channels in groups, found {widths!r}")
+        self.standardize = Standardize(mean, std)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if space_to_depth else []
+        channels = 4 if space_to_depth else 1
+        for group, group_widths in enumerate(widths):
+            for number, width in enumerate(group_widths):
+                first = number == 0
+                kernel = 5 if first and group == 0 and not space_to_depth else 3
+                stride = 2 if first and (group > 0 or not space_to_depth) else 1
+                layers += [*convolution(channels, width, kernel, stride), nn.ReLU(inplace=False)]
+                if kernel == 3 and channels > 4:
+                    # begins as close to the identity as its shape allows (Zagoruyko and Komodakis 2017, DiracNets)
+                    nn.init.dirac_(layers[-3].weight[: min(channels, width)])  # type: ignore[index]
+                channels = width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, len(EXPRESSIONS))
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""
+        logits: Tensor = self.classifier(self.features(self.standardize(images)))
+        return logits
