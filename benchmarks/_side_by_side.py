@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
-def compare(title: str, ways: Mapping[str, Callable[[], object]], *, units: int, unit: str, repeats: int = 5) -> None:
+def compare(title: str, ways: Mapping[str, Callable[[], object]], *, units: float, unit: str, repeats: int = 5) -> None:
     """Print a table: median seconds, units a second, and the ratio to the last way, which is the reference.
 
     Parameters
@@ -19,7 +19,7 @@ def compare(title: str, ways: Mapping[str, Callable[[], object]], *, units: int,
         What is measured, on what.
     ways : mapping of str to callable
         Each is called once to warm up and `repeats` times in turn.
-    units : int
+    units : float
         What one call works through.
     unit : str
         Its name.

@@ -1,10 +1,16 @@
 """What training, scoring and explaining agree on: labels, faces, their files, the model card. No torch here."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fer_core.errors import CardError, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
-from fer_core.faces import Faces
-from fer_core.model_card import ModelCard
-from fer_core.reader import iter_faces, read_faces
+
+if TYPE_CHECKING:
+    from fer_core.faces import Faces
+    from fer_core.model_card import ModelCard
+    from fer_core.reader import iter_faces, read_faces
 
 __all__ = [
     "EXPRESSIONS",
@@ -23,3 +29,19 @@ __all__ = [
     "iter_faces",
     "read_faces",
 ]
+
+_HOMES = {
+    "Faces": "fer_core.faces",
+    "ModelCard": "fer_core.model_card",
+    "iter_faces": "fer_core.reader",
+    "read_faces": "fer_core.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562), because NumPy alone takes a third of the time that `--help` may."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -23,8 +23,7 @@ class Faces:
     images : ndarray of uint8, shape (N, 48, 48)
         Gray levels, 0 black to 255 white.
     rows : ndarray of int64, shape (N,)
-        Row numbers in the source. The header of a CSV is row 1, so its first face is row 2; in an image
-        tree the first file is row 1.
+        Row numbers in the source, as its errors tell them.
     labels : ndarray of int64, shape (N,), or None
         0..6, positions in `EXPRESSIONS`; None where the source has no labels.
     ids : ndarray of str, shape (N,), or None
@@ -33,6 +32,9 @@ class Faces:
         The `Usage` column, or the split folder's name.
     source : str
         The file or folder as the user named it.
+    first_row : int
+        Row number of the first row that could be a face: 2 below the header of a CSV; 1 in a Parquet file and in
+        an image tree.
     rejected : tuple of DataError
         The rows left out by ``on_error="skip"``, in order.
     """
@@ -43,6 +45,7 @@ class Faces:
     ids: NDArray[np.str_] | None = None
     usage: NDArray[np.str_] | None = None
     source: str = ""
+    first_row: int = 2
     rejected: tuple[DataError, ...] = ()
 
     def __post_init__(self) -> None:
@@ -134,5 +137,6 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
         ids=joined("ids"),
         usage=joined("usage"),
         source=parts[0].source,
+        first_row=parts[0].first_row,
         rejected=tuple(error for part in parts for error in part.rejected),
     )

@@ -121,5 +121,6 @@ def iter_image_folder(path: str | Path, *, batch_rows: int, usage: str | None, o
             ids=np.array([file.relative_to(root).as_posix() for _, (file, _, _) in kept], np.str_),
             usage=None if listing and listing[0][1][2] is None else np.array(splits, np.str_),
             source=source,
+            first_row=1,
             rejected=tuple(rejected),
         )

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
 from fer_core.errors import FerError
+from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
 """What a program needs beside the base install."""
 
 
 class Program(click.Group):
-    """A click group that turns what a user can mend, and Ctrl-C, into one line on standard error."""
+    """A click group that turns what a user can mend, Ctrl-C and SIGTERM into one line on standard error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named on the command line."""
         try:
-            return super().invoke(ctx)
+            with _termination_cleans_up():
+                return super().invoke(ctx)
         except FerError as error:
             self._stop(str(error))
         except MemoryError:
             self._stop("out of memory; a smaller --batch-size needs less")
-        except KeyboardInterrupt:
-            self._stop("interrupted")
+        except KeyboardInterrupt as error:
+            self._stop(str(error) or "interrupted")
         except ModuleNotFoundError as error:
             if self.name not in EXTRAS:
                 raise
-            extra = f"pip install 'fer-toolkit[{EXTRAS[self.name]}]'"
-            self._stop(
-                f"{error.name} is not installed; {extra}, or '.[{EXTRAS[self.name]}]' in a checkout, installs it"
-            )
+            self._stop(remedy(error.name, EXTRAS[self.name]))
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click ends without a word where the reader of our output has gone
@@ -41,3 +44,21 @@ class Program(click.Group):
     def _stop(self, line: str) -> None:
         click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
         raise SystemExit(1)
+
+
+@contextmanager
+def _termination_cleans_up() -> Iterator[None]:
+    """Let SIGTERM unwind the program as Ctrl-C does: by itself it would leave temporary files behind."""
+
+    def unwind(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+        raise KeyboardInterrupt("terminated")
+
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set a handler
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

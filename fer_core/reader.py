@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from fer_core.errors import ConfigError, DataError
+from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate
 
 OnError = Literal["fail", "skip"]
+
+WHOLE_ROWS: Final = 1 << 16
+"""Faces a batch where all are wanted: so many that most files are one batch, and nothing is copied twice."""
+
+PARQUET_MAGIC: Final = b"PAR1"
 
 
 def iter_faces(
@@ -19,19 +27,23 @@ def iter_faces(
     batch_rows: int = 4096,
     usage: str | None = None,
     on_error: OnError = "fail",
+    threads: int = 1,
 ) -> Iterator[Faces]:
     """Stream faces in bounded memory.
 
     Parameters
     ----------
     path : str or Path
-        A CSV (plain, gzip or zstandard), `-` for a CSV on standard input, or the root of an image tree.
+        A CSV (plain, gzip or zstandard), `-` for a CSV on standard input, a Parquet file (extra `parquet`), or the
+        root of an image tree. The content tells one from the other, not the name.
     batch_rows : int
         Faces a batch at most.
     usage : str, optional
-        Yield this split only. The other rows of a CSV are validated all the same; other images stay unopened.
+        Yield this split only. The other rows of a file are validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
+    threads : int
+        That decode a CSV. With 1 it is done in the caller's, and no more is read than the batch asked for needs.
 
     Yields
     ------
@@ -42,21 +54,45 @@ def iter_faces(
     ------
     DataError
         If `path` cannot be read as faces; it names file, row, column, what was expected and what was found.
+    FerError
+        If `path` is a Parquet file and `pyarrow` is not installed.
     """
     if batch_rows < 1:
         raise ConfigError(f"batch_rows: expected at least 1, found {batch_rows}")
+    if threads < 1:
+        raise ConfigError(f"threads: expected at least 1, found {threads}")
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error: expected 'fail' or 'skip', found {on_error!r}")
     if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
         from fer_core.image_folder import iter_image_folder as source
+    elif _is_parquet(path):
+        with needed_from("parquet"):
+            from fer_core.parquet_reader import iter_parquet as source
     else:
-        from fer_core.csv_reader import iter_csv as source
+        from fer_core.csv_reader import iter_csv
+
+        source = partial(iter_csv, threads=threads)
     return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error)
+
+
+def _is_parquet(path: str | Path) -> bool:
+    """Whether a file begins as Parquet does. What is no regular file is not asked: a pipe gives its bytes once."""
+    if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - as above
+        return False
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    return False  # the CSV reader says why it cannot be opened
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, which a container often limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_faces(path: str | Path, usage: str | None = None, *, on_error: OnError = "fail") -> Faces:
     """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `usage`."""
-    faces = concatenate(list(iter_faces(path, usage=usage, on_error=on_error)))
+    batches = iter_faces(path, batch_rows=WHOLE_ROWS, usage=usage, on_error=on_error, threads=available_cores())
+    faces = concatenate(list(batches))
     if usage is not None and not len(faces):
         raise DataError(str(path), f"has no row of usage {usage!r}")
     return faces

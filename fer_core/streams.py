@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final, cast
 
 import zstandard
 
@@ -22,7 +22,7 @@ ZSTD_SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
 
 
 @contextmanager
-def open_stream(path: str | Path) -> Iterator[BinaryIO]:
+def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
     """Open a plain, gzip or zstandard file, told by its first bytes, or standard input for `-`.
 
     Raises
@@ -42,12 +42,12 @@ def open_stream(path: str | Path) -> Iterator[BinaryIO]:
         raise DataError(source, f"cannot be read: {error.strerror or error}") from None
 
 
-def _unpacked(raw: io.BufferedReader) -> BinaryIO:
+def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:
     magic = raw.peek(4)[:4]
     if magic.startswith(GZIP_MAGIC):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+        return io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=raw)))
     if magic == ZSTD_MAGIC or magic[1:] == ZSTD_SKIPPABLE_MAGIC:
-        return io.BufferedReader(_ZstdFrames(raw), buffer_size=1 << 16)
+        return io.BufferedReader(_ZstdFrames(raw))
     return raw
 
 
@@ -71,17 +71,24 @@ class _ZstdFrames(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        filled = 0
+        while filled < len(buffer) and self._unpack():
+            n = min(len(buffer) - filled, len(self._text))
+            buffer[filled : filled + n] = self._text[:n]
+            self._text = self._text[n:]
+            filled += n
+        return filled
+
+    def _unpack(self) -> bool:
+        """See that there is text; return whether there is any left."""
         while not self._text:
             packed = self._packed or self._raw.read1(self.CHUNK)
             if not packed and self._frame is not None:
                 raise EOFError("it ends within a zstandard frame")
             if not packed:
-                return 0
+                return False
             frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
             self._text = memoryview(frame.decompress(packed))
             self._packed = frame.unused_data
             self._frame = None if frame.eof else frame
-        n = min(len(buffer), len(self._text))
-        buffer[:n] = self._text[:n]
-        self._text = self._text[n:]
-        return n
+        return True

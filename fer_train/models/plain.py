@@ -50,9 +50,6 @@ class PlainNet(nn.Module):
                 kernel = 5 if first and group == 0 and not space_to_depth else 3
                 stride = 2 if first and (group > 0 or not space_to_depth) else 1
                 layers += [*convolution(channels, width, kernel, stride), nn.ReLU(inplace=False)]
-                if kernel == 3 and channels > 4:
-                    # begins as close to the identity as its shape allows (Zagoruyko and Komodakis 2017, DiracNets)
-                    nn.init.dirac_(layers[-3].weight[: min(channels, width)])  # type: ignore[index]
                 channels = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(

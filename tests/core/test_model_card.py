@@ -199,8 +199,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_equal_cards_and_cards_of_another_precision_agree() -> None:
     CARD.require_equal(replace(CARD), "a", "b")
-    CARD.require_equal(replace(CARD, precision="int8"), "a", "b")
+    CARD.require_equal(replace(CARD, precision="int8", selection="otherwise", scores={}), "a", "b")
     assert CARD.precision == "fp32"
+
+
+@pytest.mark.parametrize("changes", [{"selection": "otherwise"}, {"scores": {}}])
+def test_selection_and_scores_differ_between_precisions_only(changes: dict[str, Any]) -> None:
+    (key,) = changes
+    with pytest.raises(CardError, match=f"^a and b disagree on {key}"):
+        CARD.require_equal(replace(CARD, **changes), "a", "b")
+
+
+def test_cards_of_another_precision_are_of_the_same_weights() -> None:
+    with pytest.raises(CardError, match=r"^a and b disagree on weights_sha256"):
+        CARD.require_equal(replace(CARD, precision="int8", weights_sha256="1" * 64), "a", "b")
 
 
 DIFFERENCES: list[tuple[str, Any, str]] = [
