@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fer_core import FerError
+from fer_core.extras import needed_from
 from fer_core.program import Program
 
 # Whatever takes long to import is imported inside the commands, so that --help answers at once.
@@ -26,6 +27,13 @@ batch_size_option = click.option(
     show_default=True,
     help="Faces scored at once. It changes speed and memory, not the results.",
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "int8", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU with int8 dot products, where MODEL holds them.",
+)
 threads_option = click.option("--threads", type=click.IntRange(min=1), metavar="N", help=THREADS_HELP)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 
@@ -41,9 +49,14 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option("--model", type=_file(), required=True, help=MODEL_HELP)
-@click.option("--output", type=_file(), required=True, help="The CSV to write, whole or not at all.")
+@click.option(
+    "--output",
+    type=click.Path(),
+    required=True,
+    help="The file to write, whole or not at all; Parquet if it ends in .parquet, else CSV. Of --engine ray a folder.",
+)
 @click.option(
     "--columns",
     type=click.Choice(["id-label", "probabilities", "logits"]),
@@ -52,6 +65,7 @@ def main() -> None:
     help="id-label writes `id,label` alone; the others add one column a class.",
 )
 @device_option
+@precision_option
 @batch_size_option
 @threads_option
 @click.option(
@@ -61,25 +75,70 @@ def main() -> None:
     show_default=True,
     help="At a wrong row, stop and leave no output, or list it in OUTPUT.rejects.csv and go on.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray scores many files on a cluster, into parts in the folder OUTPUT; the same command again goes on.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of --engine ray, each with a GPU or --threads CPUs.  [default: all that the cluster has room for]",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Of the cluster for --engine ray.  [default: RAY_ADDRESS, else a cluster on this machine]",
+)
 @force_option
-def score(**settings: Any) -> None:
+def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: str | None, **settings: Any) -> None:
     """Predict the expression of every face in DATA.
 
     DATA is a CSV with a column `pixels` or `feature` (plain, gzip or zstandard), `-` for such a CSV on standard
-    input, or a folder of images SPLIT/LABEL/*.png. Ids are those of the column `id`, else rows counted from 0.
+    input, a Parquet file, or a folder of images SPLIT/LABEL/*.png. Ids are those of the column `id`, else rows counted
+    from 0. With --engine ray, DATA are such files, folders of them, patterns and URIs.
     """
+    if engine == "ray":
+        _score_on_ray(data, workers=workers, ray_address=ray_address, **settings)
+        return
+    if workers is not None or ray_address is not None:
+        raise click.UsageError("--workers and --ray-address are for --engine ray")
+    if len(data) != 1:
+        raise click.UsageError(f"--engine local takes one DATA, found {len(data)}; --engine ray takes several")
     from fer_infer.pipeline import score as run
 
-    done = run(**settings)
+    done = run(data[0], **settings)
     click.echo(f"{done.output}: {done.rows:,} rows in {done.elapsed_s:.2f} s, {done.faces_per_s:,.0f} faces/s")
     if done.rejects is not None:
         click.echo(f"{done.rejects}: rows left out: {done.rejected:,}")
+    if not done.rows:
+        click.echo(f"fer-infer: {data[0]}: holds no face, so {done.output} holds no prediction", err=True)
     click.echo("predicted: " + ", ".join(f"{name} {count:,}" for name, count in done.label_counts.items()))
-    click.echo(_provider(done.provider, done.provider_note))
+    click.echo(_provider(done.provider, done.provider_note, done.precision))
 
 
-def _provider(provider: str, note: str) -> str:
-    return f"ran on {provider}" + (f" (not CUDA: {note})" if note else "")
+def _score_on_ray(data: tuple[str, ...], **settings: Any) -> None:
+    with needed_from("ray"):
+        from fer_infer.ray_engine import score_files
+
+    done = score_files(data, **settings)
+    speed = f"{done.elapsed_s:.2f} s, {done.faces_per_s:,.0f} faces/s"
+    click.echo(f"{done.output}: {done.rows:,} rows of {done.files:,} files in {speed}")
+    if done.reused:
+        click.echo(f"{done.output}: parts of an earlier run kept: {done.reused:,}")
+    if done.rejected:
+        click.echo(f"{done.output}: rows left out: {done.rejected:,}, listed in rejects-*.csv")
+    click.echo("predicted: " + ", ".join(f"{name} {count:,}" for name, count in done.label_counts.items()))
+    for provider, note in done.providers.items():
+        click.echo(_provider(provider, note, done.precision))
+
+
+def _provider(provider: str, note: str, precision: str) -> str:
+    why = "" if provider == "CUDAExecutionProvider" else "not CUDA: "
+    return f"ran on {provider} in {precision}" + (f" ({why}{note})" if note else "")
 
 
 @main.command()
@@ -88,6 +147,7 @@ def _provider(provider: str, note: str) -> str:
 @click.option("--output", type=_file(), required=True, help="The folder to make, whole or not at all.")
 @click.option("--usage", metavar="SPLIT", help="Evaluate this split alone, such as PublicTest.  [default: all rows]")
 @device_option
+@precision_option
 @batch_size_option
 @threads_option
 @force_option
@@ -99,8 +159,46 @@ def evaluate(**settings: Any) -> None:
     """
     from fer_infer.evaluation import evaluate as run
 
-    click.echo(run(**settings).to_text())
+    done = run(**settings)
+    click.echo(done.to_text())
+    click.echo(_provider(done.provider, done.provider_note, done.precision))
     click.echo(f"{settings['output']}: metrics.json, per_class.csv, confusion.csv, confusion.png")
+
+
+@main.command()
+@click.argument("data")
+@click.option("--model", type=_file(), required=True, help=MODEL_HELP)
+@click.option(
+    "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Take the first rows of DATA only."
+)
+@device_option
+@precision_option
+@batch_size_option
+@threads_option
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Timed calls after each part's first."
+)
+@click.option("--json", "output", type=_file(), help="Write all figures to this file as well.")
+@force_option
+def bench(**settings: Any) -> None:
+    """Time what scoring DATA takes, part by part and together.
+
+    DATA is a CSV. The parts are reading it, loading the model, copying faces to a GPU, running the model and writing;
+    `together` is `score`, which does all of them. Prints, for each, its first call and the median and spread of those
+    after it; the model alone also at batches of 1, 8, 32, 128 and 512 faces. MB are of text for decode, write and
+    together, of pixels for copy and run, and of the file for load.
+    """
+    from rich.console import Console
+
+    from fer_infer.bench import bench as run
+
+    done = run(**settings)
+    console = Console()
+    console.width = max(console.width, 100)  # a narrower table would lose figures
+    console.print(done.to_table())
+    click.echo(_provider(done.provider, done.provider_note, done.precision))
+    if settings["output"] is not None:
+        click.echo(f"{settings['output']}: all figures")
 
 
 @main.command()

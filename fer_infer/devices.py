@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
-import sys
-import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, DeviceError
+from fer_infer.cuda import (
+    CUDA_PROVIDER,
+    LIBRARIES_REMEDY,
+    CudaOptions,
+    Obstacle,
+    find_libraries,
+    find_obstacle,
+    preload_libraries,
+)
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 CPU_PROVIDER: Final = "CPUExecutionProvider"
-CUDA_PROVIDER: Final = "CUDAExecutionProvider"
-
-CUDA_REMEDY: Final = 'pip install "onnxruntime-gpu[cuda,cudnn]", beside an NVIDIA driver that supports its CUDA version'
-"""How to get the provider where it is missing, in one line."""
-
-CUDA_OPTIONS: Final = {
-    # TensorFloat-32 keeps ten bits of each factor, which is not the float32 model that was exported.
-    "use_tf32": "0",
-    # The default search times the algorithms and may choose another one, with other roundings, on each run.
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
 
 LOG_NOTHING: Final = 4
 """Log severity "fatal": everything else that goes wrong arrives as an exception and is told in one line."""
@@ -59,47 +52,14 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
-def driver_problem() -> str | None:
-    """Say why the NVIDIA driver offers no GPU, or None where it offers at least one.
-
-    Asking the driver first spares a machine without a GPU the native errors of a provider that cannot load.
-    """
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return f"no NVIDIA driver: {name} was not found"
-    code = driver.cuInit(0)
-    if code != 0:
-        return f"the NVIDIA driver found no usable GPU: cuInit returned {code}"
-    count = ctypes.c_int(0)
-    code = driver.cuDeviceGetCount(ctypes.byref(count))
-    if code != 0 or count.value < 1:
-        return "the NVIDIA driver found no GPU"
-    return None
-
-
-def cuda_problem() -> str | None:
+def cuda_problem() -> Obstacle | None:
     """Say why no CUDA session can be expected, or None where it is worth a try."""
-    if CUDA_PROVIDER not in load_runtime().get_available_providers():
-        return "this build of ONNX Runtime has no CUDA provider"
-    return driver_problem()
+    return find_obstacle(load_runtime())
 
 
-def preload_cuda() -> str:
-    """Load the CUDA and cuDNN libraries that stand in site-packages; return what could not be loaded, in one line."""
-    preload = getattr(load_runtime(), "preload_dlls", None)  # since ONNX Runtime 1.21
-    if preload is None:
-        return ""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        preload()
-    failures = [line.partition(":")[0] for line in said.getvalue().splitlines() if line.startswith("Failed to load ")]
-    return ", ".join(failures)
-
-
-def open_session(model: str | Path | bytes, device: str = "auto", threads: int | None = None) -> tuple[Any, str]:
+def open_session(
+    model: str | Path | bytes, device: str = "auto", threads: int | None = None, cuda: CudaOptions | None = None
+) -> tuple[Any, str]:
     """Create a session on the device asked for.
 
     Parameters
@@ -110,6 +70,8 @@ def open_session(model: str | Path | bytes, device: str = "auto", threads: int |
         `auto` takes CUDA where the session itself reports it, and the CPU otherwise.
     threads : int, optional
         Threads within one operator on the CPU; ONNX Runtime's choice (the physical cores) where None.
+    cuda : CudaOptions, optional
+        How the GPU is used where it is; the defaults of `CudaOptions` where None.
 
     Returns
     -------
@@ -121,7 +83,7 @@ def open_session(model: str | Path | bytes, device: str = "auto", threads: int |
     Raises
     ------
     DeviceError
-        If `device` is ``"cuda"`` and the created session is not on it.
+        If `device` is ``"cuda"`` and the created session is not on it; it ends with what would change that.
     ConfigError
         If `device` is unknown or `threads` is below 1.
     Exception
@@ -132,35 +94,40 @@ def open_session(model: str | Path | bytes, device: str = "auto", threads: int |
     if threads is not None and threads < 1:
         raise ConfigError(f"threads: expected at least 1, found {threads}")
     if device == "cpu":
-        return _create(model, threads, cuda=False), "the CPU was asked for"
-    problem = cuda_problem()
-    if problem is None:
-        session, problem = _try_cuda(model, threads)
-        if session is not None:
-            return session, ""
+        return _create(model, threads, None), "the CPU was asked for"
+    obstacle = cuda_problem()
+    if obstacle is None:
+        opened = _try_cuda(model, threads, cuda or CudaOptions())
+        if not isinstance(opened, Obstacle):
+            return opened, ""
+        obstacle = opened
     if device == "cuda":
-        raise DeviceError(f"cuda was asked for and cannot be had: {problem}")
-    return _create(model, threads, cuda=False), problem
+        raise DeviceError(f"cuda was asked for and cannot be had: {obstacle.text}; remedy: {obstacle.remedy}")
+    return _create(model, threads, None), obstacle.text
 
 
-def _try_cuda(model: str | Path | bytes, threads: int | None) -> tuple[Any, str]:
-    """Return a session that reports CUDA itself, or None and why there is none."""
-    missing = preload_cuda()
+def _try_cuda(model: str | Path | bytes, threads: int | None, options: CudaOptions) -> Any | Obstacle:
+    """Return a session that reports CUDA itself, or why there is none."""
+    runtime = load_runtime()
+    preload_libraries(runtime)
     try:
-        session = _create(model, threads, cuda=True)
+        session = _create(model, threads, options)
     except Exception as error:  # ONNX Runtime's errors have no base of their own
-        return None, first_line(error)
+        return Obstacle(first_line(error), "fer-infer doctor")
     if session.get_providers()[0] == CUDA_PROVIDER:
-        return session, ""
-    return None, missing or "ONNX Runtime could not load its CUDA provider"
+        return session
+    missing = [name for name, found in find_libraries(runtime).items() if not found]
+    if missing:
+        return Obstacle(f"missing {', '.join(missing)}", LIBRARIES_REMEDY)
+    return Obstacle("ONNX Runtime could not load its CUDA provider", "fer-infer doctor")
 
 
-def _create(model: str | Path | bytes, threads: int | None, *, cuda: bool) -> Any:
+def _create(model: str | Path | bytes, threads: int | None, cuda: CudaOptions | None) -> Any:
     runtime = load_runtime()
     options = runtime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
-    providers = [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER] if cuda else [CPU_PROVIDER]
+    providers = [CPU_PROVIDER] if cuda is None else [(CUDA_PROVIDER, cuda.provider_options()), CPU_PROVIDER]
     source = model if isinstance(model, bytes) else str(model)
     # Without this, a failing provider is replaced by another one and a line is printed on standard output.
     return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core import FerError
-from fer_infer.devices import (
+from fer_infer.cuda import (
     CUDA_PROVIDER,
-    CUDA_REMEDY,
-    PROBE_MODEL,
-    driver_problem,
-    load_runtime,
-    open_session,
-    preload_cuda,
+    LIBRARIES_REMEDY,
+    WHEEL,
+    Obstacle,
+    cuda_major,
+    find_driver,
+    find_libraries,
+    find_obstacle,
 )
+from fer_infer.devices import PROBE_MODEL, load_runtime, open_session
+from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
 
-BOTH_WHEELS_REMEDY: Final = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
-
-CUDA_LIBRARIES: Final = {
-    ("linux", "12"): "libcudart.so.12 libcublas.so.12 libcublasLt.so.12 libcufft.so.11 libcurand.so.10 libcudnn.so.9",
-    ("linux", "13"): "libcudart.so.13 libcublas.so.13 libcublasLt.so.13 libcufft.so.12 libcurand.so.10 libcudnn.so.9",
-    ("win32", "12"): "cudart64_12.dll cublas64_12.dll cublasLt64_12.dll cufft64_11.dll cudnn64_9.dll",
-    ("win32", "13"): "cudart64_13.dll cublas64_13.dll cublasLt64_13.dll cufft64_12.dll cudnn64_9.dll",
-}
-"""What the CUDA provider links to, by platform and by the CUDA version that ONNX Runtime was built for."""
+NO_WHEEL_REMEDY: Final = f"To get ONNX Runtime: pip install {WHEEL}"
+BOTH_WHEELS_REMEDY: Final = f"To mend ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install {WHEEL}"
+BROKEN_REMEDY: Final = f"To mend ONNX Runtime: pip install --force-reinstall {WHEEL}"
 
 
 @dataclass(frozen=True)
@@ -62,12 +57,12 @@ class Diagnosis:
     ----------
     findings : tuple of Finding
         In the order in which they are worth reading.
-    advice : tuple of str
-        What to do, one line each; empty where CUDA runs and nothing is wrong.
+    remedy : str
+        The one command or step to take first, and what for; empty where none is known to be needed.
     """
 
     findings: tuple[Finding, ...]
-    advice: tuple[str, ...]
+    remedy: str
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -75,10 +70,12 @@ class Diagnosis:
         return tuple(finding for finding in self.findings if finding.state == "problem")
 
     def to_text(self) -> str:
-        """Return the findings as a table, and the advice below it."""
+        """Return the findings as a table, and the remedy below it."""
         width = max(len(finding.subject) for finding in self.findings)
         lines = [f"{f.subject:<{width}}  {f.state:<7}  {f.text}" for f in self.findings]
-        return "\n".join([*lines, *(f"\n{line}" for line in self.advice)])
+        if self.remedy:
+            lines += ["", self.remedy]
+        return "\n".join(lines)
 
 
 def diagnose(model: str | Path | None = None) -> Diagnosis:
@@ -97,22 +94,22 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         Finding("processors", "ok", f"{_processors()} to this process, {platform.machine()}"),
-        *_wheels(),
     ]
+    wheels, remedy = _wheels()
+    findings.append(wheels)
     try:
         runtime = load_runtime()
     except FerError as error:
         findings.append(Finding("onnxruntime", "problem", str(error)))
-        return Diagnosis(tuple(findings), _advice(findings))
-    providers = runtime.get_available_providers()
-    cuda_built = CUDA_PROVIDER in providers
-    findings.append(Finding("providers of the build", "ok" if cuda_built else "missing", ", ".join(providers)))
-    driver = driver_problem()
-    findings.append(Finding("NVIDIA driver", "missing" if driver else "ok", driver or "has a GPU"))
-    if cuda_built:
-        findings += _libraries(runtime)
-    findings.append(_session(model))
-    return Diagnosis(tuple(findings), _advice(findings))
+        return Diagnosis(tuple(findings), remedy or BROKEN_REMEDY)
+    libraries = find_libraries(runtime)
+    findings += [*_cuda(runtime), *_libraries(libraries), _session(model)]
+    if model is not None:
+        findings += _precisions(Path(model))
+    obstacle = find_obstacle(runtime)
+    if obstacle is None and not all(libraries.values()):
+        obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
+    return Diagnosis(tuple(findings), remedy or (f"For CUDA: {obstacle.remedy}" if obstacle else ""))
 
 
 def _processors() -> int:
@@ -122,43 +119,42 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _wheels() -> list[Finding]:
-    """Tell which distributions of ONNX Runtime are installed; two overwrite each other's files."""
+def _wheels() -> tuple[Finding, str]:
+    """Tell which distributions of ONNX Runtime are installed, and the remedy; two overwrite each other's files."""
     installed = {}
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
             installed[name] = version(name)
         except PackageNotFoundError:
             continue
+    subject = "ONNX Runtime"
     text = " and ".join(f"{name} {number}" for name, number in installed.items())
     if len(installed) == 1:
-        return [Finding("ONNX Runtime", "ok", text)]
+        return Finding(subject, "ok", text), ""
     if not installed:
-        return [Finding("ONNX Runtime", "problem", "neither onnxruntime nor onnxruntime-gpu is installed")]
-    return [Finding("ONNX Runtime", "problem", f"{text}: both write the same files, so one of them is broken")]
+        return Finding(subject, "problem", "neither onnxruntime nor onnxruntime-gpu is installed"), NO_WHEEL_REMEDY
+    text += ": both write the same files, so one of them is broken"
+    return Finding(subject, "problem", text), BOTH_WHEELS_REMEDY
 
 
-def _libraries(runtime: Any) -> list[Finding]:
-    """Try to load every library that the CUDA provider links to."""
-    major = str(getattr(runtime, "cuda_version", "")).partition(".")[0]
-    names = CUDA_LIBRARIES.get((sys.platform, major), "").split()
-    if not names:
-        return [Finding("CUDA libraries", "missing", f"not known for CUDA {major or '?'} on {sys.platform}")]
-    preload_cuda()  # those in site-packages stand on no search path until then
-    found: dict[bool, list[str]] = {True: [], False: []}
-    for name in names:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            found[False].append(name)
-        else:
-            found[True].append(name)
-    lines: list[Finding] = []
-    if found[True]:
-        lines.append(Finding("CUDA libraries", "ok", ", ".join(found[True])))
-    if found[False]:
-        lines.append(Finding("CUDA libraries", "missing", ", ".join(found[False])))
-    return lines
+def _cuda(runtime: Any) -> list[Finding]:
+    """Tell what the build of ONNX Runtime offers, and what the driver does."""
+    providers = runtime.get_available_providers()
+    built = CUDA_PROVIDER in providers
+    text = ", ".join(providers) + (f"; built for CUDA {cuda_major(runtime)}" if built else "")
+    build = Finding("providers of the build", "ok" if built else "missing", text)
+    driver = find_driver()
+    if isinstance(driver, Obstacle):
+        return [build, Finding("NVIDIA driver", "missing", driver.text)]
+    return [build, Finding("NVIDIA driver", "ok", str(driver))]
+
+
+def _libraries(libraries: dict[str, bool]) -> list[Finding]:
+    """Tell which of the libraries that the CUDA provider links to can be loaded."""
+    by_state: dict[State, list[str]] = {"ok": [], "missing": []}
+    for name, found in libraries.items():
+        by_state["ok" if found else "missing"].append(name)
+    return [Finding("CUDA libraries", state, ", ".join(names)) for state, names in by_state.items() if names]
 
 
 def _session(model: str | Path | None) -> Finding:
@@ -178,11 +174,7 @@ def _session(model: str | Path | None) -> Finding:
     return Finding(subject, "ok", f"{provider} for {of}" + (f"; not CUDA: {note}" if note else ""))
 
 
-def _advice(findings: list[Finding]) -> tuple[str, ...]:
-    problems = [finding for finding in findings if finding.state == "problem"]
-    advice = []
-    if any(finding.subject == "ONNX Runtime" for finding in problems):
-        advice.append(f"To mend ONNX Runtime: {BOTH_WHEELS_REMEDY}")
-    if any(finding.state == "missing" for finding in findings):
-        advice.append(f"For CUDA: {CUDA_REMEDY}")
-    return tuple(advice)
+def _precisions(folder: Path) -> list[Finding]:
+    """Tell which graphs an exports folder holds, of which a session takes one."""
+    present = [f"{precision} ({file})" for precision, file in GRAPH_FILES.items() if (folder / file).is_file()]
+    return [Finding("precisions", "ok", ", ".join(present))] if present else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,23 @@ from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_infer.metrics import Evaluation, evaluate_predictions
+
+
+@dataclass(frozen=True)
+class ModelEvaluation(Evaluation):
+    """An evaluation, and what ran for it.
+
+    Attributes
+    ----------
+    precision : {"fp32", "int8", "fp16"}
+        Of the graph.
+    provider, provider_note : str
+        As of `Scorer`.
+    """
+
+    precision: str
+    provider: str
+    provider_note: str
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "Confusion matrix") -> None:
@@ -51,10 +68,11 @@ def evaluate(
     *,
     usage: str | None = None,
     device: str = "auto",
+    precision: str = "auto",
     batch_size: int | None = None,
     threads: int | None = None,
     force: bool = False,
-) -> Evaluation:
+) -> ModelEvaluation:
     """Score labelled faces and write what the predictions are worth into a folder.
 
     Parameters
@@ -67,7 +85,7 @@ def evaluate(
         The folder to make; see `save_evaluation`.
     usage : str, optional
         Evaluate this split only; all rows where None.
-    device, batch_size, threads
+    device, precision, batch_size, threads
         As for `fer_infer.score`.
     force : bool
         Replace an existing folder.
@@ -84,7 +102,7 @@ def evaluate(
 
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     with staged(output, force=force, folder=True) as stage:
-        scorer = Scorer(model, device, threads=threads)
+        scorer = Scorer(model, device, precision, threads=threads)
         if scorer.card.labels != EXPRESSIONS:
             raise ModelError(f"{scorer.path}: expected classes {EXPRESSIONS}, found {scorer.card.labels}")
         labels, probabilities = [], []
@@ -98,8 +116,14 @@ def evaluate(
                 advance(len(faces))
         if not any(map(len, labels)):
             raise DataError(str(data), "has no row to evaluate" + ("" if usage is None else f" of usage {usage!r}"))
-        result = evaluate_predictions(np.concatenate(labels), np.concatenate(probabilities), scorer.card.labels)
+        figures = evaluate_predictions(np.concatenate(labels), np.concatenate(probabilities), scorer.card.labels)
+        result = ModelEvaluation(
+            **vars(figures),
+            precision=scorer.card.precision,
+            provider=scorer.provider,
+            provider_note=scorer.provider_note,
+        )
         of = "" if usage is None else f" of {usage}"
-        title = f"{scorer.card.architecture}: {result.accuracy:.2%} of {result.n:,} faces{of}"
+        title = f"{scorer.card.architecture}, {scorer.card.precision}: {result.accuracy:.2%} of {result.n:,} faces{of}"
         save_evaluation(result, stage, title)
     return result

@@ -1,30 +1,37 @@
-"""Scoring a file of any length in constant memory: a thread reads ahead while the model runs."""
+"""Scoring a file of any length in constant memory: one thread decodes, one runs the model, and the caller's writes."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fer_core import OutputError, iter_faces
+from fer_core import Faces, OutputError, iter_faces
 from fer_core.output import staged
 from fer_core.progress import progress
-from fer_core.reader import OnError
-from fer_infer.predictions import PredictionWriter, RejectWriter
+from fer_core.reader import OnError, available_cores
+from fer_infer.cuda import CUDA_PROVIDER
+from fer_infer.predictions import RejectWriter, prediction_writer
 from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
 
 T = TypeVar("T")
+Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
+"""Faces with their logits and probabilities."""
 
 READ_AHEAD: Final = 2
-"""Batches that may wait for the model: enough to hide a slow row, few enough not to count."""
+"""Batches that may wait between two threads: enough to hide a slow one, few enough not to count."""
+
+GPU_BATCHES: Final = 8
+"""Batches that a GPU is given at once."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class ScoreSummary:
         Rows left out by ``on_error="skip"``.
     label_counts : dict of str to int
         Faces by predicted class.
+    precision : {"fp32", "int8", "fp16"}
+        Of the graph that ran.
     provider : str
         On which the model ran, as the session itself reports it.
     provider_note : str
@@ -54,6 +63,7 @@ class ScoreSummary:
     rows: int
     rejected: int
     label_counts: dict[str, int]
+    precision: str
     provider: str
     provider_note: str
     elapsed_s: float
@@ -73,6 +83,7 @@ def score(
     *,
     columns: str = "id-label",
     device: str = "auto",
+    precision: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
     threads: int | None = None,
     on_error: OnError = "fail",
@@ -87,10 +98,12 @@ def score(
     model : str or Path
         An exports folder or an ONNX file.
     output : str or Path
-        The CSV to write, whole or not at all.
+        The file to write, whole or not at all: Parquet if its name ends in `.parquet`, CSV otherwise.
     columns : {"id-label", "probabilities", "logits"}
         What it holds beside `id` and `label`, the number of the class with the largest logit.
     device : {"auto", "cpu", "cuda"}
+        As for `Scorer`.
+    precision : {"auto", "fp32", "int8", "fp16"}
         As for `Scorer`.
     batch_size : int
         Faces that are read, scored and written at once.
@@ -115,16 +128,14 @@ def score(
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise OutputError(f"{output}: is the data to be scored; expected another output")
     with staged(output, force=force) as stage, RejectWriter(output, force=force) as rejects:
-        scorer = Scorer(model, device, threads=threads)
+        scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (
-            open(stage, "w", encoding="utf-8", newline="") as file,
-            read_ahead(lambda: iter_faces(data, batch_rows=batch_size, on_error=on_error)) as batches,
+            read_ahead(lambda: _scored(data, scorer, batch_size, on_error)) as scored,
             progress("score", None) as advance,
+            prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
         ):
-            predictions = PredictionWriter(file, columns, scorer.card.labels)
-            for faces in batches:
-                logits, probabilities = scorer.run(faces.images, batch_size=batch_size)
+            for faces, logits, probabilities in scored:
                 labels = logits.argmax(axis=1)
                 predictions.write(faces, labels, logits, probabilities)
                 rejects.write(faces.rejected)
@@ -134,12 +145,23 @@ def score(
         rows=int(counts.sum()),
         rejected=rejects.n,
         label_counts=dict(zip(scorer.card.labels, counts.tolist(), strict=True)),
+        precision=scorer.card.precision,
         provider=scorer.provider,
         provider_note=scorer.provider_note,
         elapsed_s=time.perf_counter() - start_s,
         output=output,
         rejects=rejects.path if rejects.n else None,
     )
+
+
+def _scored(data: str | Path, scorer: Scorer, batch_size: int, on_error: OnError) -> Iterator[Scored]:
+    """Score what another thread decodes."""
+    # A GPU overlaps the batches of one call, and takes as many faces as all cores decode; a CPU is busy with its own.
+    batches, threads = (GPU_BATCHES, available_cores()) if scorer.provider == CUDA_PROVIDER else (1, 1)
+    rows = batches * batch_size
+    with read_ahead(lambda: iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads)) as decoded:
+        for faces in decoded:
+            yield faces, *scorer.run(faces.images, batch_size=batch_size)
 
 
 @contextmanager
@@ -166,11 +188,12 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
         stdin = sys.stdin  # noqa: F841
         end = _End()
         try:
-            for item in start():
-                ready.put(item)
-                del item  # or it would be kept while the next one is made
-                if stop.is_set():
-                    break
+            with closing(cast(Any, start())) as items:  # what it holds open is let go in this thread
+                for item in items:
+                    ready.put(item)
+                    del item  # or it would be kept while the next one is made
+                    if stop.is_set():
+                        break
         except BaseException as error:  # raised again by who takes the items
             end = _End(error)
         ready.put(end)

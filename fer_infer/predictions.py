@@ -1,17 +1,19 @@
-"""Predictions and rejected rows as CSV files."""
+"""Predictions as CSV or Parquet, and rejected rows as CSV."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from contextlib import ExitStack
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, OutputError
+from fer_core.extras import needed_from
 from fer_core.output import staged
 
 COLUMNS: Final = ("id-label", "probabilities", "logits")
@@ -21,27 +23,45 @@ FLOAT_FORMAT: Final = "%.9g"
 """Nine significant digits tell any two float32 numbers apart (IEEE 754-2019, section 5.12.2)."""
 
 
-class PredictionWriter:
-    """Writes one line a face: `id,label`, and with `probabilities` or `logits` one column a class.
+class PredictionWriter(ABC):
+    """Writes one row a face: `id,label`, and with `probabilities` or `logits` one column a class.
+
+    Use it as a context, at whose end the file is complete.
 
     Parameters
     ----------
-    file : file object
-        Opened for text with ``newline=""``.
+    path : Path
+        The file to write.
     columns : {"id-label", "probabilities", "logits"}
         What to write.
     class_names : sequence of str
-        Names of the classes, in the order of the model's columns; the header of their columns.
+        Names of the classes, in the order of the model's columns; the names of their columns.
+    with_source : bool
+        Begin each row with `source`, where predictions of several files are to be told apart.
+
+    Attributes
+    ----------
+    header : list of str
+        The names of all columns.
     """
 
-    def __init__(self, file: TextIO, columns: str, class_names: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
         if columns not in COLUMNS:
             raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
-        # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else.
-        self._lines = csv.writer(file, lineterminator="\n")
         self._columns = columns
-        self._lines.writerow(["id", "label", *([] if columns == "id-label" else class_names)])
+        self._with_source = with_source
+        self.header = [*["source"] * with_source, "id", "label", *([] if columns == "id-label" else class_names)]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    @abstractmethod
     def write(
         self,
         faces: Faces,
@@ -50,26 +70,79 @@ class PredictionWriter:
         probabilities: NDArray[np.float32],
     ) -> None:
         """Write one batch; `labels` are class numbers (N,), the other two arrays (N, classes)."""
-        ids, numbers = face_ids(faces), labels.tolist()
-        if self._columns == "id-label":
-            self._lines.writerows(zip(ids, numbers, strict=True))
-            return
-        values = (probabilities if self._columns == "probabilities" else logits).tolist()
-        self._lines.writerows(
-            [identity, number, *(FLOAT_FORMAT % value for value in row)]
-            for identity, number, row in zip(ids, numbers, values, strict=True)
-        )
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete the file."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of the file, which will never be complete."""
+
+    def _values(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return what stands in the columns of the classes, where there are any."""
+        return {"logits": logits, "probabilities": probabilities}.get(self._columns)
+
+
+class CsvPredictionWriter(PredictionWriter):
+    """Writes predictions as CSV; parameters as for `PredictionWriter`."""
+
+    def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
+        super().__init__(path, columns, class_names, with_source=with_source)
+        self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed where the context ends
+        # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else.
+        self._lines = csv.writer(self._file, lineterminator="\n")
+        self._lines.writerow(self.header)
+
+    def write(
+        self,
+        faces: Faces,
+        labels: NDArray[np.int64],
+        logits: NDArray[np.float32],
+        probabilities: NDArray[np.float32],
+    ) -> None:
+        """Write one batch; arguments as for `PredictionWriter.write`."""
+        columns: list[Iterable[Any]] = [[faces.source] * len(faces)] * self._with_source
+        columns += [face_ids(faces), labels.tolist()]
+        values = self._values(logits, probabilities)
+        if values is not None:
+            columns += [[FLOAT_FORMAT % value for value in column] for column in values.T.tolist()]
+        self._lines.writerows(zip(*columns, strict=True))
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, which will never be complete."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def prediction_writer(output: str | Path) -> type[PredictionWriter]:
+    """Return what writes `output`: Parquet where its name ends in `.parquet`, CSV elsewhere.
+
+    Raises
+    ------
+    FerError
+        If Parquet is asked for and `pyarrow` is not installed.
+    """
+    if Path(output).suffix.lower() != ".parquet":
+        return CsvPredictionWriter
+    with needed_from("parquet"):
+        from fer_infer.parquet_writer import ParquetPredictionWriter
+    return ParquetPredictionWriter
 
 
 def face_ids(faces: Faces) -> list[Any]:
     """Return the ids as written in the source, or 0-based positions among all its rows where it has none.
 
-    A CSV's first face is row 2. Counting its rows, and not the faces that were kept, gives a face the same id
-    whether or not rows before it were skipped.
+    Counting the rows, and not the faces that were kept, gives a face the same id whether or not rows before it were
+    skipped.
     """
     if faces.ids is not None:
         return list(faces.ids.tolist())
-    return list((faces.rows - 2).tolist())
+    return list((faces.rows - faces.first_row).tolist())
 
 
 class RejectWriter:

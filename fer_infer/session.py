@@ -9,13 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
+from fer_infer.cuda import CudaOptions
 from fer_infer.devices import first_line, open_session
+from fer_infer.precision import GRAPH_FILES, find_graph
+from fer_infer.runner import runner_of
 
 DEFAULT_BATCH_SIZE: Final = 128
 """Faces a run: enough to amortize a call, few enough that the activations stay in a CPU's cache."""
 
-MODEL_FILE: Final = "model.onnx"
+MODEL_FILE: Final = GRAPH_FILES["fp32"]
 CARD_FILE: Final = "card.json"
+
+EXTERNAL_DATA: Final = b"\n\x08location"
+"""The key that every tensor kept in another file has, as protobuf writes it (field 1, eight bytes)."""
 
 Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
 """By name, the type and shape of a graph's inputs or outputs; None stands for a free dimension."""
@@ -30,24 +36,30 @@ class Scorer:
         An exports folder (`model.onnx`, `card.json`, ...) or an ONNX file.
     device : {"auto", "cpu", "cuda"}
         `cuda` fails unless the created session itself reports CUDA; `auto` falls back to the CPU and says why.
+    precision : {"auto", "fp32", "int8", "fp16"}
+        Which graph of a folder is run; see `fer_infer.precision.find_graph`. A file must be of that precision.
     threads : int, optional
         Threads within one operator on the CPU; ONNX Runtime's choice where None.
+    cuda : CudaOptions, optional
+        How a GPU is used; as `open_session` takes it.
 
     Attributes
     ----------
     path : Path
         The ONNX file.
     card : ModelCard
-        From the ONNX `metadata_props`.
+        From the ONNX `metadata_props`; its `precision` is the one that runs.
     provider : str
         The first provider of the session, as the session names it.
+    runner : Runner
+        How the session is run.
     provider_note : str
-        Why it is not CUDA; empty where it is.
+        Why it is not CUDA; on CUDA, what happened on the way, such as a batch that had to be halved.
 
     Raises
     ------
     ModelError
-        If the file is absent, damaged, or not a graph of the contract.
+        If the file is absent, unreadable, damaged, kept in parts, or not a graph of the contract.
     CardError
         If the model's card is missing, incomplete, or not the one in `card.json` beside it.
     DeviceError
@@ -59,17 +71,33 @@ class Scorer:
     >>> scorer.score(images).argmax(axis=1)  # doctest: +SKIP
     """
 
-    def __init__(self, model: str | Path, device: str = "auto", *, threads: int | None = None) -> None:
-        self.path = _onnx_file(Path(model))
+    def __init__(
+        self,
+        model: str | Path,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        threads: int | None = None,
+        cuda: CudaOptions | None = None,
+    ) -> None:
+        self.path = find_graph(Path(model), precision, device)
+        content = _whole_graph(self.path)
         try:
-            self._session, self.provider_note = open_session(self.path, device, threads)
+            self._session, self._device_note = open_session(content, device, threads, cuda)
         except FerError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base of their own
             raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
         self.provider: str = self._session.get_providers()[0]
         self.card = self._read_card()
+        self._require_precision(precision)
         self._require_contract()
+        self.runner = runner_of(self._session, cuda or CudaOptions())
+
+    @property
+    def provider_note(self) -> str:
+        """See the attributes of the class; it may change while faces are scored."""
+        return self._device_note or self.runner.note
 
     def _read_card(self) -> ModelCard:
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -80,6 +108,12 @@ class Scorer:
         if beside.is_file():
             card.require_equal(ModelCard.load_json(beside), str(self.path), str(beside))
         return card
+
+    def _require_precision(self, asked: str) -> None:
+        by_name = {file: precision for precision, file in GRAPH_FILES.items()}
+        expected = by_name.get(self.path.name, self.card.precision) if asked == "auto" else asked
+        if self.card.precision != expected:
+            raise ModelError(f"{self.path}: expected a graph of precision {expected}, found {self.card.precision}")
 
     def _require_contract(self) -> None:
         classes = len(self.card.labels)
@@ -130,34 +164,28 @@ class Scorer:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"images: expected uint8 (N, 48, 48), found {images.dtype} {images.shape}")
-        n = len(images)
-        logits = np.empty((n, len(self.card.labels)), np.float32)
-        probabilities = np.empty_like(logits)
-        for start in range(0, n, batch_size):
-            batch = slice(start, min(start + batch_size, n))
-            logits[batch], probabilities[batch] = self._run_once(np.ascontiguousarray(images[batch]))
+        logits, probabilities = self._run(images, batch_size)
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             raise ModelError(f"{self.path}: the logits of face {int(finite.argmin())} (counted from 0) are not finite")
         return logits, probabilities
 
-    def _run_once(self, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _run(self, images: NDArray[np.uint8], batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(["logits", "probabilities"], {"faces": faces})
+            return self.runner.run(images, batch_size)
         except Exception as error:  # ONNX Runtime's errors have no base of their own
-            raise ModelError(f"{self.path}: failed on {len(faces)} faces: {first_line(error)}") from None
-        return outputs
+            raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None
 
 
-def _onnx_file(model: Path) -> Path:
-    """Return the ONNX file that `model`, a folder or a file, stands for."""
-    if model.is_dir():
-        if not (model / MODEL_FILE).is_file():
-            raise ModelError(f"{model}: expected an exports folder, found no {MODEL_FILE} in it")
-        return model / MODEL_FILE
-    if not model.is_file():
-        raise ModelError(f"{model}: expected an exports folder or an ONNX file, found none")
-    return model
+def _whole_graph(path: Path) -> bytes:
+    """Return the content of an ONNX file, and refuse one whose tensors stand in other files."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if EXTERNAL_DATA in content:
+        raise ModelError(f"{path}: keeps tensors in other files; expected a model in one file")
+    return content
 
 
 def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:

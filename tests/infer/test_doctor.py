@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from fer_core import DeviceError
-from fer_infer import devices, doctor
-from fer_infer.doctor import BOTH_WHEELS_REMEDY, diagnose
+from fer_infer import doctor
+from fer_infer.cuda import CUDA_PROVIDER, LIBRARIES
+from fer_infer.devices import CPU_PROVIDER
+from fer_infer.doctor import BOTH_WHEELS_REMEDY, BROKEN_REMEDY, diagnose
 
 
 def found(diagnosis: doctor.Diagnosis, subject: str) -> list[tuple[str, str]]:
@@ -42,8 +44,10 @@ def test_both_wheels_are_named_with_the_command_that_mends_them(monkeypatch: pyt
     [(state, text)] = found(diagnosis, "ONNX Runtime")
     assert state == "problem"
     assert text.startswith("onnxruntime 1.30.0 and onnxruntime-gpu 1.31.1: both write the same files")
-    assert f"To mend ONNX Runtime: {BOTH_WHEELS_REMEDY}" in diagnosis.advice
-    assert BOTH_WHEELS_REMEDY in diagnosis.to_text()
+    assert diagnosis.remedy == BOTH_WHEELS_REMEDY
+    assert diagnosis.to_text().endswith(
+        "\nTo mend ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,30 +71,111 @@ def test_a_broken_installation_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor, "load_runtime", broken)
     diagnosis = diagnose()
     assert [finding.text for finding in diagnosis.problems] == ["onnxruntime cannot be imported (no such symbol)"]
+    assert diagnosis.remedy == BROKEN_REMEDY
 
 
-def test_a_missing_driver_and_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_but_cudart(name: str) -> None:
-        if "cudart" not in name:
-            raise OSError
+class Machine:
+    """A machine with these libraries and this build of ONNX Runtime."""
 
-    runtime = SimpleNamespace(
-        get_available_providers=lambda: [devices.CUDA_PROVIDER, devices.CPU_PROVIDER], cuda_version="13.0"
-    )
-    monkeypatch.setattr(doctor, "load_runtime", lambda: runtime)
-    monkeypatch.setattr(doctor, "preload_cuda", lambda: "")
-    monkeypatch.setattr(doctor, "_session", lambda model: doctor.Finding("provider of a session", "ok", "CPU"))
-    monkeypatch.setattr("ctypes.CDLL", nothing_but_cudart)
-    monkeypatch.setattr(doctor, "driver_problem", lambda: "no NVIDIA driver: libcuda.so.1 was not found")
-    monkeypatch.setattr("sys.platform", "linux")
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, libraries: dict[str, Any], providers: list[str]) -> None:
+        def load(name: str) -> Any:
+            try:
+                return libraries[name]
+            except KeyError:
+                raise OSError from None
+
+        self.runtime = SimpleNamespace(get_available_providers=lambda: providers, cuda_version="13.0")
+        monkeypatch.setattr("sys.platform", "linux")
+        monkeypatch.setattr("ctypes.CDLL", load)
+        monkeypatch.setattr(doctor, "load_runtime", lambda: self.runtime)
+        monkeypatch.setattr(doctor, "_session", lambda model: doctor.Finding("provider of a session", "ok", "CPU"))
+        wheels(monkeypatch, onnxruntime_gpu="1.31.1")
+
+
+BOTH_PROVIDERS = [CUDA_PROVIDER, CPU_PROVIDER]
+ALL_LIBRARIES = dict.fromkeys(LIBRARIES["linux", "13"].split())
+
+
+def driver(cuda: int = 13020, version: bytes = b"580.65.06") -> dict[str, Any]:
+    """The driver's two libraries on a machine with one GPU."""
+
+    def fill(text: bytes) -> Any:
+        def call(buffer: Any, *_: int) -> int:
+            buffer.value = text
+            return 0
+
+        return call
+
+    def set_to(number: int) -> Any:
+        def call(found: Any) -> int:
+            found._obj.value = number
+            return 0
+
+        return call
+
+    return {
+        "libcuda.so.1": SimpleNamespace(
+            cuInit=lambda flags: 0,
+            cuDeviceGetCount=set_to(1),
+            cuDriverGetVersion=set_to(cuda),
+            cuDeviceGetName=fill(b"NVIDIA H100"),
+        ),
+        "libnvidia-ml.so.1": SimpleNamespace(
+            nvmlInit_v2=lambda: 0, nvmlSystemGetDriverVersion=fill(version), nvmlShutdown=lambda: 0
+        ),
+    }
+
+
+def test_driver_gpus_and_libraries_are_named_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, ALL_LIBRARIES | driver(), BOTH_PROVIDERS)
     diagnosis = diagnose()
-    assert found(diagnosis, "NVIDIA driver") == [("missing", "no NVIDIA driver: libcuda.so.1 was not found")]
+    assert found(diagnosis, "NVIDIA driver") == [("ok", "580.65.06, up to CUDA 13.2, NVIDIA H100")]
+    assert found(diagnosis, "CUDA libraries") == [("ok", ", ".join(ALL_LIBRARIES))]
+    assert found(diagnosis, "providers of the build") == [("ok", f"{', '.join(BOTH_PROVIDERS)}; built for CUDA 13")]
+    assert (diagnosis.problems, diagnosis.remedy) == ((), "")
+    assert not diagnosis.to_text().endswith("\n")
+
+
+def test_missing_libraries_are_named_with_the_command_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, {"libcudart.so.13": None} | driver(), BOTH_PROVIDERS)
+    diagnosis = diagnose()
     assert found(diagnosis, "CUDA libraries") == [
         ("ok", "libcudart.so.13"),
         ("missing", "libcublas.so.13, libcublasLt.so.13, libcufft.so.12, libcurand.so.10, libcudnn.so.9"),
     ]
+    assert (diagnosis.problems, diagnosis.remedy) == ((), 'For CUDA: pip install "onnxruntime-gpu[cuda,cudnn]"')
+
+
+def test_a_missing_driver_comes_before_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, {}, BOTH_PROVIDERS)
+    diagnosis = diagnose()
+    assert found(diagnosis, "NVIDIA driver") == [("missing", "no NVIDIA driver: libcuda.so.1 was not found")]
+    assert diagnosis.remedy.startswith("For CUDA: install an NVIDIA driver (https://www.nvidia.com/drivers)")
     assert diagnosis.problems == ()
-    assert diagnosis.advice == (f"For CUDA: {devices.CUDA_REMEDY}",)
+
+
+def test_a_driver_that_is_too_old_is_told_by_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, ALL_LIBRARIES | driver(12040, b"550.54.14"), BOTH_PROVIDERS)
+    diagnosis = diagnose()
+    assert found(diagnosis, "NVIDIA driver") == [("ok", "550.54.14, up to CUDA 12.4, NVIDIA H100")]
+    assert diagnosis.remedy.startswith("For CUDA: install an NVIDIA driver for CUDA 13 ")
+
+
+def test_a_build_without_cuda_beside_a_gpu_is_to_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, driver(), [CPU_PROVIDER])
+    machine.runtime.cuda_version = ""
+    diagnosis = diagnose()
+    assert found(diagnosis, "providers of the build") == [("missing", CPU_PROVIDER)]
+    assert found(diagnosis, "CUDA libraries") == []
+    expected = 'For CUDA: pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+    assert diagnosis.remedy == expected
+
+
+def test_a_driver_without_its_management_library_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = ALL_LIBRARIES | driver()
+    del libraries["libnvidia-ml.so.1"]
+    Machine(monkeypatch, libraries, BOTH_PROVIDERS)
+    assert found(diagnose(), "NVIDIA driver") == [("ok", "unknown, up to CUDA 13.2, NVIDIA H100")]
 
 
 def test_a_model_is_loaded_and_checked(exports: Path, tmp_path: Path) -> None:
@@ -99,3 +184,14 @@ def test_a_model_is_loaded_and_checked(exports: Path, tmp_path: Path) -> None:
     assert str(exports / "model.onnx") in text
     [(state, text)] = found(diagnose(tmp_path), "provider of a session")
     assert (state, text) == ("problem", f"{tmp_path}: expected an exports folder, found no model.onnx in it")
+
+
+def test_the_graphs_of_a_model_are_listed_by_precision(exports: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.onnx", "card.json"):
+        (folder / name).write_bytes((exports / name).read_bytes())
+    assert found(diagnose(folder), "precisions") == [("ok", "fp32 (model.onnx)")]
+    (folder / "model.int8.onnx").write_bytes(b"")
+    assert found(diagnose(folder), "precisions") == [("ok", "fp32 (model.onnx), int8 (model.int8.onnx)")]
+    assert found(diagnose(folder / "model.onnx"), "precisions") == []

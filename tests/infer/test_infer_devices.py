@@ -11,8 +11,9 @@ import onnx
 import pytest
 
 from fer_core import ConfigError, DeviceError
-from fer_infer import Scorer, devices
-from fer_infer.devices import CPU_PROVIDER, CUDA_PROVIDER, PROBE_MODEL, available_devices, open_session
+from fer_infer import Scorer, cuda, devices
+from fer_infer.cuda import CUDA_PROVIDER, Obstacle
+from fer_infer.devices import CPU_PROVIDER, PROBE_MODEL, available_devices, open_session
 
 needs_no_gpu = pytest.mark.skipif(devices.cuda_problem() is None, reason="there is a GPU")
 
@@ -32,12 +33,13 @@ def plausible(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A machine whose driver offers a GPU; returns whether CUDA was asked for, session by session."""
     asked: list[bool] = []
 
-    def create(model: Any, threads: int | None, *, cuda: bool) -> Any:
-        asked.append(cuda)
+    def create(model: Any, threads: int | None, cuda: Any) -> Any:
+        asked.append(cuda is not None)
         return listing(CPU_PROVIDER)
 
     monkeypatch.setattr(devices, "cuda_problem", lambda: None)
-    monkeypatch.setattr(devices, "preload_cuda", lambda: "")
+    monkeypatch.setattr(devices, "preload_libraries", lambda runtime: None)
+    monkeypatch.setattr(devices, "find_libraries", lambda runtime: {"libcudnn.so.9": True})
     monkeypatch.setattr(devices, "_create", create)
     return asked
 
@@ -59,13 +61,15 @@ def test_auto_without_a_gpu_takes_the_cpu_and_says_why_and_nothing_else(
 ) -> None:
     scorer = Scorer(exports)
     assert scorer.provider == CPU_PROVIDER
-    assert scorer.provider_note == devices.cuda_problem()
+    problem = devices.cuda_problem()
+    assert problem is not None
+    assert scorer.provider_note == problem.text
     assert tuple(capfd.readouterr()) == ("", "")
 
 
 @needs_no_gpu
 def test_cuda_without_a_gpu_is_refused_in_one_line(exports: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DeviceError, match=r"^cuda was asked for and cannot be had: [^\n]+$"):
+    with pytest.raises(DeviceError, match=r"^cuda was asked for and cannot be had: [^\n]+; remedy: [^\n]+$"):
         Scorer(exports, "cuda")
     assert tuple(capfd.readouterr()) == ("", "")
 
@@ -77,7 +81,7 @@ def test_a_cuda_provider_that_cannot_load_leaves_no_native_noise(
     """Really tries it, as on a machine with a driver and without the libraries."""
     if CUDA_PROVIDER not in devices.load_runtime().get_available_providers():
         pytest.skip("this build has no CUDA provider to fail")
-    monkeypatch.setattr(devices, "driver_problem", lambda: None)
+    monkeypatch.setattr(devices, "cuda_problem", lambda: None)
     session, note = open_session(PROBE_MODEL)
     assert session.get_providers()[0] == CPU_PROVIDER
     assert note
@@ -98,7 +102,7 @@ def test_onnx_runtime_never_falls_back_by_itself(
         create(session, providers, *rest, **options)
 
     monkeypatch.setattr(devices, "cuda_problem", lambda: None)
-    monkeypatch.setattr(devices, "preload_cuda", lambda: "")
+    monkeypatch.setattr(devices, "preload_libraries", lambda runtime: None)
     monkeypatch.setattr(runtime.InferenceSession, "_create_inference_session", failing_on_cuda)
     session, note = open_session(PROBE_MODEL)
     assert session.get_providers() == [CPU_PROVIDER]
@@ -140,22 +144,23 @@ def test_a_session_that_fell_back_silently_is_told_by_what_it_reports(plausible:
 
 
 def test_cuda_is_refused_where_the_session_fell_back_silently(plausible: list[bool]) -> None:
-    with pytest.raises(DeviceError, match=r"cannot be had: ONNX Runtime could not load its CUDA provider$"):
+    with pytest.raises(DeviceError, match=r"could not load its CUDA provider; remedy: fer-infer doctor$"):
         open_session(PROBE_MODEL, "cuda")
     assert plausible == [True]
 
 
 def test_missing_libraries_are_named(plausible: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "preload_cuda", lambda: "Failed to load libcudnn.so.9")
-    with pytest.raises(DeviceError, match=r"cannot be had: Failed to load libcudnn\.so\.9$"):
+    monkeypatch.setattr(devices, "find_libraries", lambda runtime: {"libcudart.so.13": True, "libcudnn.so.9": False})
+    expected = r'cannot be had: missing libcudnn\.so\.9; remedy: pip install "onnxruntime-gpu\[cuda,cudnn\]"$'
+    with pytest.raises(DeviceError, match=expected):
         open_session(PROBE_MODEL, "cuda")
 
 
 def test_an_error_of_the_cuda_provider_is_the_note_of_auto(
     plausible: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def create(model: Any, threads: int | None, *, cuda: bool) -> Any:
-        if cuda:
+    def create(model: Any, threads: int | None, cuda: Any) -> Any:
+        if cuda is not None:
             raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0\nat somewhere")
         return listing(CPU_PROVIDER)
 
@@ -166,7 +171,7 @@ def test_an_error_of_the_cuda_provider_is_the_note_of_auto(
 
 
 def test_a_session_on_cuda_needs_no_note(plausible: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_create", lambda *_, cuda: listing(CUDA_PROVIDER, CPU_PROVIDER))
+    monkeypatch.setattr(devices, "_create", lambda *_: listing(CUDA_PROVIDER, CPU_PROVIDER))
     session, note = open_session(PROBE_MODEL, "cuda")
     assert session.get_providers()[0] == CUDA_PROVIDER
     assert note == ""
@@ -182,12 +187,9 @@ def test_a_session_on_cuda_needs_no_note(plausible: list[bool], monkeypatch: pyt
 )
 def test_the_driver_is_asked_first(monkeypatch: pytest.MonkeyPatch, init: int | None, count: int, problem: str) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: fake_driver(init, count))
-    assert re.match(problem, devices.driver_problem() or "")
-
-
-def test_a_driver_with_a_gpu_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda name: fake_driver(0, 2))
-    assert devices.driver_problem() is None
+    found = cuda.find_driver()
+    assert isinstance(found, Obstacle)
+    assert re.match(problem, found.text)
 
 
 def fake_driver(init: int | None, count: int) -> Any:

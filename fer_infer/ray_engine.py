@@ -1,0 +1,289 @@
+"""Scoring many files on a Ray cluster: one actor a device holds the model, one part a file holds the predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import ray.data
+from ray.exceptions import RayError, RayTaskError
+
+from fer_core import ConfigError, DeviceError, FerError
+from fer_core.progress import progress
+from fer_core.reader import OnError
+from fer_infer import storage
+from fer_infer.file_scorer import FileScorer, Work
+from fer_infer.manifest import Manifest, Part
+from fer_infer.precision import find_graph
+from fer_infer.predictions import COLUMNS
+from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
+
+STDERR: Final = 2
+"""The file descriptor of standard error."""
+
+SAVE_INTERVAL_S: Final = 2.0
+"""How often the record is written at most: a run that is killed scores again what it did since."""
+
+
+@dataclass(frozen=True)
+class RaySummary:
+    """What `score_files` did.
+
+    Attributes
+    ----------
+    output : str
+        The folder.
+    files, reused : int
+        Inputs, and those among them whose parts an earlier run had made.
+    rows, rejected : int
+        Predictions and rows left out, those of earlier runs included.
+    rows_now : int
+        Predictions that this run made.
+    label_counts : dict of str to int
+        Faces by predicted class.
+    precision : {"fp32", "int8", "fp16"}
+        Of the graph that ran.
+    providers : dict of str to str
+        On which the model ran, and why it was not CUDA.
+    elapsed_s : float
+        From the call to the last part, starting or reaching the cluster included.
+    """
+
+    output: str
+    files: int
+    reused: int
+    rows: int
+    rejected: int
+    rows_now: int
+    label_counts: dict[str, int]
+    precision: str
+    providers: dict[str, str]
+    elapsed_s: float
+
+    @property
+    def faces_per_s(self) -> float:
+        """Faces a second that this run scored."""
+        return self.rows_now / self.elapsed_s
+
+
+def score_files(
+    data: Sequence[str],
+    model: str | Path,
+    output: str,
+    *,
+    columns: str = "id-label",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    threads: int | None = None,
+    on_error: OnError = "fail",
+    force: bool = False,
+    workers: int | None = None,
+    ray_address: str | None = None,
+) -> RaySummary:
+    """Predict the expression of every face of many files, on the workers of a Ray cluster.
+
+    The same call again goes on where an earlier one ended: parts that are whole, and whose input is as it was, stay.
+
+    Parameters
+    ----------
+    data : sequence of str
+        Files, folders and patterns, local or as URIs; see `fer_infer.storage.list_inputs`.
+    model : str or Path
+        An exports folder or an ONNX file, which the workers are sent.
+    output : str
+        The folder to fill, which all workers must reach: a local or shared one, or a URI. It gets a part a file,
+        named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
+        file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
+        column `source`.
+    columns, batch_size, on_error
+        As for `fer_infer.score`.
+    device : {"auto", "cpu", "cuda"}
+        `auto` gives each worker a GPU where the cluster has any.
+    precision : {"auto", "fp32", "int8", "fp16"}
+        As for `Scorer`, but `auto` is fp32 of an exports folder: the same on machines of whatever kind.
+    threads : int, optional
+        CPUs of each worker, 1 where None.
+    force : bool
+        Start anew in a folder with other predictions.
+    workers : int, optional
+        As many as the cluster has room for where None, and never more than files.
+    ray_address : str, optional
+        The cluster, as `ray.init` takes it; that of RAY_ADDRESS, or else a local one for this call, where None. A
+        session that is already open is used as it is.
+
+    Raises
+    ------
+    DataError, ModelError, CardError, DeviceError, OutputError, ConfigError, FerError
+        Of a worker too. What was finished before stays, for the same call to go on with.
+    """
+    start_s = time.perf_counter()
+    if columns not in COLUMNS:
+        raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
+    inputs = storage.list_inputs(data)
+    fixed = "fp32" if precision == "auto" and Path(model).is_dir() else precision
+    graph = find_graph(Path(model), fixed, "cpu")
+    card = Scorer(graph, "cpu", fixed, threads=1).card  # refused here rather than by every worker
+    files = {path.name: path.read_bytes() for path in (graph, graph.with_name(CARD_FILE)) if path.is_file()}
+    suffix = ".parquet" if Path(output).suffix.lower() == ".parquet" else ".csv"
+    settings = {
+        "model": {
+            "architecture": card.architecture,
+            "precision": card.precision,
+            "weights_sha256": card.weights_sha256,
+            "graph_sha256": hashlib.sha256(files[graph.name]).hexdigest(),
+        },
+        "columns": columns,
+        "on_error": on_error,
+        "form": suffix.removeprefix("."),
+    }
+    folder = storage.absolute(output)
+    manifest = Manifest(settings, inputs)
+    manifest.take_over(folder, force=force)
+    reused = len(manifest.parts)
+    rows_before = sum(part.rows for part in manifest.parts.values())
+    if reused < len(inputs):
+        manifest.save(folder)
+        work = Work(str(graph), files, folder, suffix, columns, device, threads or 1, batch_size, on_error)
+        with _cluster(ray_address):
+            _score(manifest, work, workers)
+    parts = manifest.parts.values()
+    counts = sum((Counter(part.label_counts) for part in parts), Counter())
+    return RaySummary(
+        output=output,
+        files=len(inputs),
+        reused=reused,
+        rows=sum(part.rows for part in parts),
+        rejected=sum(part.rejected for part in parts),
+        rows_now=sum(part.rows for part in parts) - rows_before,
+        label_counts={name: counts[name] for name in card.labels},
+        precision=card.precision,
+        providers={part.provider: part.provider_note for part in parts},
+        elapsed_s=time.perf_counter() - start_s,
+    )
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """Reach the cluster, or start one on this machine, unless the caller already has; leave it as it was found."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is scored here is nobody else's business
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        asked = address or os.environ.get("RAY_ADDRESS")
+        where = f"at {asked}" if asked else "on this machine"
+        raise DeviceError(f"ray: no cluster can be had {where}: {_first_line(error)}") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _native_messages_dropped() -> Iterator[None]:
+    """Drop what is written to standard error past Python.
+
+    Ray's native part writes a warning for each pool of actors there, and no setting of it keeps quiet without a line of
+    its own. What matters comes as an exception.
+    """
+    try:
+        python_writes_there = sys.stderr.fileno() == STDERR
+    except (AttributeError, OSError, ValueError):  # a stream of the caller's
+        python_writes_there = False
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    with (
+        open(os.devnull, "wb") as nowhere,
+        open(os.dup(kept), "w", buffering=1) as stderr,
+        redirect_stderr(stderr if python_writes_there else sys.stderr),
+    ):
+        os.dup2(nowhere.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)
+
+
+def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
+    """Score the inputs that have no part yet, and record each part as it comes."""
+    room, on_gpu = _room(work.device, work.threads)
+    if workers is not None and not 1 <= workers <= room:
+        raise ConfigError(f"workers: expected 1 to {room}, which is what the cluster has room for, found {workers}")
+    files = [
+        {"position": position, "address": storage.absolute(file.source), "file": asdict(file)}
+        for position, file in enumerate(manifest.inputs)
+        if position not in manifest.parts
+    ]
+    if not on_gpu:
+        work = replace(work, device="cpu", cpu_reason="" if work.device == "cpu" else "the Ray cluster has no GPU")
+    saved_s = time.monotonic()
+    try:
+        with progress("score", None) as advance:
+            for position, part in _parts(files, work, min(workers or room, len(files)), on_gpu):
+                manifest.parts[position] = part
+                advance(part.rows, f"{len(manifest.parts)} of {len(manifest.inputs)} files")
+                if time.monotonic() - saved_s > SAVE_INTERVAL_S:
+                    manifest.save(work.output)
+                    saved_s = time.monotonic()
+    finally:
+        manifest.save(work.output)
+
+
+def _room(device: str, threads: int) -> tuple[int, bool]:
+    """Return how many workers the nodes have room for, and whether each gets a GPU."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    if device == "cuda" and not gpus:
+        raise DeviceError("cuda was asked for and cannot be had: no machine of the Ray cluster has a GPU")
+    on_gpu = device != "cpu" and gpus > 0
+    by_cpu = [int(node.get("CPU", 0)) // threads for node in nodes]
+    room = sum(min(n, int(node.get("GPU", 0))) if on_gpu else n for n, node in zip(by_cpu, nodes, strict=True))
+    if not room:
+        raise ConfigError(f"threads: expected as many as a machine of the Ray cluster has CPUs, found {threads}")
+    return room, on_gpu
+
+
+def _parts(files: list[dict[str, Any]], work: Work, workers: int, on_gpu: bool) -> Iterator[tuple[int, Part]]:
+    """Yield each part with its position, in the order in which they are finished."""
+    quiet = ray.data.DataContext.get_current().copy()
+    quiet.enable_progress_bars = quiet.print_on_execution_start = False
+    with ray.data.DataContext.current(quiet), _native_messages_dropped():
+        outcomes = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(
+            FileScorer,
+            fn_constructor_args=(ray.put(work),),
+            batch_size=1,
+            # One file at a time each, so that no worker queues files while another one idles.
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=work.threads,
+            num_gpus=1 if on_gpu else None,
+        )
+        try:
+            for row in outcomes.iter_rows():
+                outcome = pickle.loads(row["outcome"])  # noqa: S301 - made by our own worker
+                if isinstance(outcome, FerError):
+                    raise outcome
+                yield row["position"], outcome
+        except RayTaskError:
+            raise  # a bug of ours, with the traceback of the worker
+        except RayError as error:
+            raise FerError(f"ray: a worker was lost for good: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,167 @@
+"""The graph that runs is the one asked for, or by a fixed rule the one that suits the hardware."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from fer_core import ConfigError, ModelCard, ModelError
+from fer_infer import Scorer, precision
+from fer_infer.cli import main
+from fer_infer.precision import find_graph, has_int8_dot_product
+
+Images = NDArray[np.uint8]
+
+
+@pytest.fixture
+def folder(model: Any, model_class: Any, card_with: Callable[..., ModelCard], tmp_path: Path) -> Path:
+    """An exports folder with three graphs, each of which scores differently."""
+    path: Path = model.save(tmp_path / "three")
+    for number, name in enumerate(("int8", "fp16"), start=1):
+        other = model_class(metadata=card_with(precision=name, selection=f"as {name}").to_metadata())
+        other.bias[:] = number
+        file = other.save(tmp_path / name) / "model.onnx"
+        file.rename(path / f"model.{name}.onnx")
+    return path
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def pretend(*, cuda: bool, int8: bool) -> None:
+        monkeypatch.setattr(precision, "available_devices", lambda: ["cpu", "cuda"] if cuda else ["cpu"])
+        monkeypatch.setattr(precision, "has_int8_dot_product", lambda: int8)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "int8", "expected"),
+    [
+        ("cpu", False, True, "int8"),
+        ("cpu", False, False, "fp32"),
+        ("cpu", True, True, "int8"),
+        ("auto", False, True, "int8"),
+        ("auto", False, False, "fp32"),
+        ("auto", True, True, "fp16"),
+        ("auto", True, False, "fp16"),
+        ("cuda", True, True, "fp16"),
+    ],
+)
+def test_auto_takes_what_the_hardware_gains_by(
+    folder: Path, hardware: Callable[..., None], device: str, cuda: bool, int8: bool, expected: str
+) -> None:
+    hardware(cuda=cuda, int8=int8)
+    files = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
+    assert find_graph(folder, "auto", device) == folder / files[expected]
+
+
+@pytest.mark.parametrize("missing", ["int8", "fp16"])
+@pytest.mark.parametrize("cuda", [False, True])
+def test_auto_takes_float32_where_the_suited_graph_is_missing(
+    folder: Path, hardware: Callable[..., None], missing: str, cuda: bool
+) -> None:
+    (folder / f"model.{missing}.onnx").unlink()
+    hardware(cuda=cuda, int8=True)
+    suited = "fp16" if cuda else "int8"
+    expected = "model.onnx" if missing == suited else f"model.{suited}.onnx"
+    assert find_graph(folder, "auto", "auto").name == expected
+
+
+def test_float32_alone_needs_no_look_at_the_hardware(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "available_devices", None)
+    monkeypatch.setattr(precision, "has_int8_dot_product", None)
+    assert find_graph(exports, "auto", "auto") == exports / "model.onnx"
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8", "fp16"])
+def test_the_graph_asked_for_is_the_one_that_scores(folder: Path, images: Images, model: Any, name: str) -> None:
+    scorer = Scorer(folder, "cpu", name)
+    assert scorer.card.precision == name
+    expected = model.run(images)[0]
+    if name != "fp32":
+        expected = expected - model.bias + {"int8": 1, "fp16": 2}[name]
+    np.testing.assert_allclose(scorer.logits(images), expected, rtol=0, atol=1e-4)
+
+
+def test_a_file_stands_for_itself_whatever_lies_beside_it(folder: Path, hardware: Callable[..., None]) -> None:
+    hardware(cuda=True, int8=True)
+    assert Scorer(folder / "model.onnx", "cpu").card.precision == "fp32"
+    assert Scorer(folder / "model.int8.onnx", "cpu").card.precision == "int8"
+
+
+@pytest.mark.parametrize("name", ["int8", "fp16"])
+def test_a_precision_that_is_not_there_is_refused_with_the_file_expected(exports: Path, name: str) -> None:
+    message = f"{exports}: expected model.{name}.onnx for precision {name}, found none"
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        Scorer(exports, "cpu", name)
+
+
+@pytest.mark.parametrize(("file", "asked"), [("model.onnx", "int8"), ("model.int8.onnx", "fp32")])
+def test_a_file_of_another_precision_than_asked_for_is_refused(folder: Path, file: str, asked: str) -> None:
+    found = "fp32" if asked == "int8" else "int8"
+    with pytest.raises(ModelError, match=rf"{file}: expected a graph of precision {asked}, found {found}$"):
+        Scorer(folder / file, "cpu", asked)
+
+
+def test_a_graph_under_the_name_of_another_precision_is_refused(folder: Path) -> None:
+    (folder / "model.fp16.onnx").replace(folder / "model.int8.onnx")
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx: expected a graph of precision int8, found fp16$"):
+        Scorer(folder / "model.int8.onnx", "cpu")
+
+
+def test_an_unknown_precision_is_refused(exports: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^precision: expected one of auto, fp32, int8, fp16, found 'int4'$"):
+        Scorer(exports, "cpu", "int4")
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512vnni": True}, True),
+        ({"avxvnni": True, "avx512vnni": False}, True),
+        ({"dotprod": True}, True),
+        ({"avx2": True, "avx512bw": True, "avx512vnni": False}, False),
+        ({"neon": True}, False),
+        ({}, False),
+    ],
+)
+def test_the_instructions_decide(monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: bool) -> None:
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
+    assert has_int8_dot_product() is expected
+
+
+def test_a_processor_that_cannot_be_asked_counts_as_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> dict[str, bool]:
+        raise RuntimeError("failed to get host cpu features.")
+
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", fail)
+    assert has_int8_dot_product() is False
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="the system keeps no /proc/cpuinfo")
+def test_the_instructions_are_those_that_the_system_lists() -> None:
+    words = set(Path("/proc/cpuinfo").read_text().split())
+    assert has_int8_dot_product() == bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8"])
+def test_the_commands_say_which_precision_ran(
+    folder: Path, images: Images, tmp_path: Path, csv_of: Callable[..., str], name: str
+) -> None:
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(images, emotion=[0] * len(images)))
+    settings = [str(data), "--model", str(folder), "--device", "cpu", "--precision", name]
+    for command, output in {"score": "out.csv", "evaluate": "evaluation"}.items():
+        done = CliRunner().invoke(main, [command, *settings, "--output", str(tmp_path / output)])
+        assert done.exit_code == 0, done.output
+        assert f"ran on CPUExecutionProvider in {name} (not CUDA: the CPU was asked for)\n" in done.output
+    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["precision"] == name
