@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from fer_core.expressions import IMAGE_SIZE
 
 SCHEMA_VERSION: Final = 1
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+OF_THE_PRECISION: Final = ("precision", "selection", "scores")
+"""What a graph of another precision states for itself."""
 TABLES: Final = ("architecture_arguments", "standardization", "training_data", "scores", "versions")
 
 
@@ -34,17 +36,19 @@ class ModelCard:
     standardization : dict
         `mean` and `std` in pixel units; the first layer computes (pixel - mean) / std.
     precision : {"fp32", "fp16", "int8"}
-        Of the graph that carries the card.
+        Of the graph that carries the card; `selection` and `scores` are those of this graph, too.
     weights_sha256 : str
         Over the float32 tensors of `weights.safetensors`; see `fer_train.checkpoint.weights_sha256`.
     training_data : dict
         `source`, `sha256` of images and labels, and `rows` by split.
     selection : str
-        Which weights of the run were kept, and on which split anything was chosen.
+        Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
     seeds : tuple of int
         One a training run that went into the weights.
     scores : dict
-        By split, then by figure: `n`, `accuracy`, `wilson_95`, `tta`.
+        By split, then by figure: `n`, `accuracy`, `wilson_95`, `tta`; in a lower precision also `fp32_accuracy`,
+        `equal_predictions` and `max_absolute_difference` of a logit, against the float32 graph on the same faces.
+        Empty where nothing was measured.
     versions : dict
         Library versions at export.
     git_commit : str
@@ -152,8 +156,14 @@ class ModelCard:
         return cls.from_metadata({key: json.dumps(value) for key, value in table.items()}, str(path))
 
     def require_equal(self, other: ModelCard, source: str, other_source: str) -> None:
-        """Raise CardError naming a key in which two cards of one model differ, precision aside."""
-        mine, theirs = asdict(replace(self, precision=other.precision)), asdict(other)
+        """Raise CardError naming a key in which two cards of one model differ.
+
+        Where their precisions differ, what belongs to it (`OF_THE_PRECISION`) may differ, too.
+        """
+        mine, theirs = asdict(self), asdict(other)
+        if self.precision != other.precision:
+            for key in OF_THE_PRECISION:
+                del mine[key], theirs[key]
         if mine != theirs:
             key, one, another = _first_difference(mine, theirs)
             raise CardError(f"{source} and {other_source} disagree on {key}: {one!r:.80} and {another!r:.80}")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fer_explain.ascent import AscentConfig, maximize_channels
-    from fer_explain.attribution import METHODS, attribute, attributions_of, saliency
+    from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
+    from fer_explain.faithfulness import FaithfulnessConfig, measure_faithfulness
     from fer_explain.feature_maps import layer_output
     from fer_explain.layers import list_layers
+    from fer_explain.map_file import attribute
     from fer_explain.maximization import maximize
     from fer_explain.proof import compare_logits, load_proven
     from fer_explain.saliency_mask import masked_face, normalize, salient_mask
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "AscentConfig",
+    "FaithfulnessConfig",
+    "Settings",
     "attribute",
     "attributions_of",
     "compare_logits",
@@ -29,6 +33,7 @@ __all__ = [
     "masked_face",
     "maximize",
     "maximize_channels",
+    "measure_faithfulness",
     "normalize",
     "saliency",
     "salient_mask",
@@ -37,7 +42,9 @@ __all__ = [
 _HOMES = {
     "METHODS": "attribution",
     "AscentConfig": "ascent",
-    "attribute": "attribution",
+    "FaithfulnessConfig": "faithfulness",
+    "Settings": "attribution",
+    "attribute": "map_file",
     "attributions_of": "attribution",
     "compare_logits": "proof",
     "layer_output": "feature_maps",
@@ -46,6 +53,7 @@ _HOMES = {
     "masked_face": "saliency_mask",
     "maximize": "maximization",
     "maximize_channels": "ascent",
+    "measure_faithfulness": "faithfulness",
     "normalize": "saliency_mask",
     "salient_mask": "saliency_mask",
     "saliency": "attribution",

@@ -1,8 +1,9 @@
-"""Images that a channel answers to most, found by gradient ascent in pixel space, all channels of a layer at once.
+"""Images that a layer answers to most, found by gradient ascent, all channels at once.
 
 Erhan, Bengio, Courville and Vincent 2009, Visualizing Higher-Layer Features of a Deep Network, section 3.1;
-Simonyan, Vedaldi and Zisserman 2013, equation 1, whose L2 penalty is the decay towards mid gray here. Total variation
-and jitter keep the images readable (Mahendran and Vedaldi 2016; Olah, Mordvintsev and Schubert 2017).
+Simonyan, Vedaldi and Zisserman 2013, equation 1, whose L2 penalty is the decay towards the start here. Total variation
+keeps the images readable (Mahendran and Vedaldi 2016), as do random transforms, a decorrelated space and, for several
+images of one channel, the diversity term (all Olah, Mordvintsev and Schubert 2017, Feature Visualization).
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
 from fer_core.progress import Advance
+from fer_explain.image_spaces import MID_GRAY, NO_GRADIENT, SPACES, unit_rms
 from fer_explain.layers import Layer, device_of, evaluation_mode, find_layer, list_layers, run_to
+from fer_explain.objectives import Objectives, channel_objectives
+from fer_explain.transforms import draw_transform
 
-MID_GRAY: Final = 127.5
 WOKEN: Final = 0.1
 """Share of its places in which a ReLU channel must speak before its own gradient is enough to follow."""
-NO_GRADIENT: Final = 1e-12
-"""Root mean square of a gradient, per gray level, below which it has no direction worth following."""
 
 
 @dataclass(frozen=True)
@@ -33,52 +35,72 @@ class AscentConfig:
 
     steps: int = 64
     """Gradient steps."""
-    step_size: float = 8.0
-    """Root mean square change of the first step, in gray levels; it falls linearly to a tenth of that."""
+    space: str = "fourier"
+    """Where the steps are taken: fourier or pixel, see `fer_explain.image_spaces`."""
+    step_size: float = 12.0
+    """Root mean square of the first step, in gray levels; it falls linearly to a tenth of that."""
     noise: float = 12.0
-    """Standard deviation of the start around mid gray, in gray levels."""
+    """Standard deviation of the noise added to the start, in gray levels."""
     decay: float = 0.01
-    """Share of the way back to mid gray that each step gives up (the L2 penalty)."""
-    total_variation: float = 0.15
-    """Weight of the step against total variation, relative to the step along the activation."""
+    """Share of the way back to the start, without its noise, that each step gives up (the L2 penalty)."""
+    total_variation: float = 0.1
+    """Weight of the pull against total variation, relative to the pull along the activation."""
     jitter: int = 2
-    """Largest shift of all images before a step, in pixels along each axis; behind convolutions only."""
+    """Largest shift before a step, in whole pixels along each axis; behind convolutions only, as are the next two."""
+    rotation: float = 5.0
+    """Largest turn before a step either way, in degrees."""
+    zoom: float = 0.05
+    """Largest change of the scale before a step either way, as a share."""
+    images: int = 1
+    """Images for each objective."""
+    diversity: float = 0.5
+    """Weight of the pull that drives the images of one objective apart, relative to the pull along the activation."""
     seed: int = 0
-    """Of noise and jitter."""
+    """Of noise and transforms."""
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("step_size", 0), ("noise", 0), ("jitter", 0), ("seed", 0)):
-            if getattr(self, name) < low:
+        limits = {"steps": 1, "step_size": 0, "noise": 0, "jitter": 0, "rotation": 0, "images": 1, "diversity": 0}
+        for name, low in {**limits, "seed": 0}.items():
+            if not getattr(self, name) >= low:
                 raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
-        for name in ("decay", "total_variation"):
+        for name in ("decay", "total_variation", "zoom"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 0 to below 1, found {getattr(self, name)}")
+        if self.space not in SPACES:
+            raise ConfigError(f"space: expected {' or '.join(SPACES)}, found {self.space!r}")
 
 
 @dataclass(frozen=True)
 class Maximization:
-    """What each channel of a layer answers to.
+    """What a layer answers to: M images, those of one objective beside each other.
 
     Attributes
     ----------
-    layer : Layer
-        Whose channels.
-    channels : ndarray of int64, shape (C,)
-        Their numbers.
-    images : ndarray of float32, shape (C, 48, 48)
+    objectives : Objectives
+        One for each image.
+    images : ndarray of float32, shape (M, 48, 48)
         0..255; mid gray for a dead channel.
-    start, reached : ndarray of float32, shape (C,)
-        Activation, averaged over the places of the channel, of the noise and of the image.
-    dead : ndarray of bool, shape (C,)
-        No gradient led anywhere, or a ReLU channel stayed at zero all the way; a face may still wake the latter.
+    start, reached : ndarray of float32, shape (M,)
+        The objective, averaged over its places, of the noisy start and of the image.
+    dead : ndarray of bool, shape (M,)
+        No gradient led anywhere, or a ReLU channel stayed at zero to the end; a face may still wake the latter.
     """
 
-    layer: Layer
-    channels: NDArray[np.int64]
+    objectives: Objectives
     images: NDArray[np.float32]
     start: NDArray[np.float32]
     reached: NDArray[np.float32]
     dead: NDArray[np.bool_]
+
+    @property
+    def layer(self) -> Layer:
+        """Whose output was raised."""
+        return self.objectives.layer
+
+    @property
+    def channels(self) -> NDArray[np.int64]:
+        """Channel numbers, int64 (M,)."""
+        return self.objectives.channels
 
 
 def maximize_channels(
@@ -90,29 +112,43 @@ def maximize_channels(
     batch_size: int = 256,
     advance: Advance | None = None,
 ) -> Maximization:
-    """Climb, for each channel of a layer, to an image that raises its mean activation.
+    """Climb from mid gray for each channel of a layer; as `maximize_objectives`, all channels without `channels`."""
+    objectives = channel_objectives(find_layer(model, layer), channels)
+    return maximize_objectives(model, objectives, config, batch_size=batch_size, advance=advance)
 
-    Each step adds the gradient, scaled to a root mean square in gray levels, minus that of the total variation, pulls
-    the image a little towards mid gray and clamps it to 0..255; the best image on the way is kept. A ReLU passes no
-    gradient where it is silent: while a channel speaks nowhere, the ascent raises the most that its ReLU is given, and
-    while it speaks in less than a tenth of its places, the highest tenth of that.
+
+def maximize_objectives(
+    model: nn.Module,
+    objectives: Objectives,
+    config: AscentConfig | None = None,
+    *,
+    start: NDArray[np.float32] | None = None,
+    batch_size: int = 256,
+    advance: Advance | None = None,
+) -> Maximization:
+    """Climb, for each objective, to images that raise it.
+
+    Each step looks at a random view of the images, scales the gradient of the objective to a root mean square of 1,
+    adds what total variation and diversity pull, and goes along the sum as far as the step size says; then it
+    gives up a little of the way from the start. A ReLU passes no gradient where it is silent: while it speaks nowhere,
+    the ascent raises the most that the ReLU is given, and while it speaks in less than a tenth of its places, the
+    highest tenth of that. What is reported of an image is of the image as it is, without a transform.
 
     Parameters
     ----------
     model : torch.nn.Module
         float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); evaluation mode while it is climbed, and
         left in its own. Its parameters gather no gradient.
-    layer : str or int
-        Dotted name or index of a convolution, activation, pooling or dense layer; the last one is the logits.
-    channels : sequence of int, optional
-        Channel or unit numbers; all without it. The start and course of a channel do not depend on which others
-        are asked for.
+    objectives : Objectives
+        Of one of its layers.
     config : AscentConfig, optional
-        Steps, sizes, penalties and seed.
+        Steps, space, penalties, transforms and seed.
+    start : ndarray of float32, shape (48, 48), optional
+        The image, 0..255, to which the noise is added and which decay leads back to; mid gray without it.
     batch_size : int
-        Channels climbed together.
+        Images climbed together. The way of an image does not depend on it, nor on which other objectives there are.
     advance : callable, optional
-        Called with the number of finished steps times channels.
+        Called with the number of finished steps times images.
 
     Returns
     -------
@@ -121,99 +157,112 @@ def maximize_channels(
     Raises
     ------
     ConfigError
-        If there is no such layer or channel.
+        If `start` is not one image.
     ModelError
         If an activation is not finite.
     """
     config = config or AscentConfig()
-    found = find_layer(model, layer)
-    chosen = require_channels(found, channels)
-    if not any(known.kind == "Conv2d" for known in list_layers(model)[: found.index + 1]):
-        # A dense layer answers to a pattern in its place: shifting it would only average its answers away.
-        config = replace(config, jitter=0)
+    home = np.full((IMAGE_SIZE, IMAGE_SIZE), MID_GRAY, np.float32) if start is None else start
+    if home.shape != (IMAGE_SIZE, IMAGE_SIZE) or not (home.min() >= 0 and home.max() <= 255):
+        raise ConfigError(f"start: expected one image of 48x48 in 0..255, found shape {home.shape}")
+    layer = objectives.layer
+    if not any(known.kind == "Conv2d" for known in list_layers(model)[: layer.index + 1]):
+        # A dense layer answers to a pattern in its place: moving it would only average its answers away.
+        config = replace(config, jitter=0, rotation=0.0, zoom=0.0)
+    together = max(1, batch_size // config.images)
     parts = []
     with evaluation_mode(model), torch.enable_grad():
-        for start in range(0, len(chosen), batch_size):
-            parts.append(_climb(model, found, chosen[start : start + batch_size], config, advance))
+        for first in range(0, len(objectives), together):
+            index = np.arange(first, min(first + together, len(objectives)))
+            each = objectives.take(np.repeat(index, config.images))
+            parts.append(_climb(model, each, config, home, advance))
     images, before, after, dead = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise ModelError(f"layer {found.name}: found activations that are not finite; are the weights?")
-    return Maximization(found, chosen, images, before, after, dead)
-
-
-def require_channels(layer: Layer, channels: Sequence[int] | None) -> NDArray[np.int64]:
-    """Return channel numbers of a layer, int64 (C,), all for None; raise ConfigError where it has no such channel."""
-    chosen = np.arange(layer.shape[0]) if channels is None else np.array(channels, np.int64)
-    if not len(chosen) or chosen.min() < 0 or chosen.max() >= layer.shape[0]:
-        found = "none" if not len(chosen) else ", ".join(str(c) for c in chosen if not 0 <= c < layer.shape[0])
-        raise ConfigError(f"channels: layer {layer.name} has {layer.unit}s 0..{layer.shape[0] - 1}, found {found}")
-    return chosen
+        raise ModelError(f"layer {layer.name}: found activations that are not finite; are the weights?")
+    repeated = objectives.take(np.repeat(np.arange(len(objectives)), config.images))
+    return Maximization(repeated, images, before, after, dead)
 
 
 def _climb(
-    model: nn.Module, layer: Layer, channels: NDArray[np.int64], config: AscentConfig, advance: Advance | None
+    model: nn.Module, objectives: Objectives, config: AscentConfig, home: NDArray[np.float32], advance: Advance | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return images (C, 48, 48), activations before and after (C,), and which channels are dead (C,)."""
+    """Return images (M, 48, 48), activations before and after (M,), and which are dead (M,)."""
     device = device_of(model)
-    index = torch.from_numpy(channels).to(device)
-    images = torch.from_numpy(_noise(channels, config)).to(device).unsqueeze(1)
-    with torch.no_grad():
-        before, _ = _activation(model, layer, images, index)
-    best, best_images, moved = before.clone(), images.clone(), torch.zeros_like(before, dtype=torch.bool)
-    # One shift for all, so that a channel takes the same way whichever others are climbed beside it.
-    shifts = np.random.default_rng(config.seed).integers(-config.jitter, config.jitter + 1, (config.steps, 2))
-    for step, shift in enumerate([*shifts.tolist(), [0, 0]]):
-        shifted = images.roll(shift, (2, 3)).requires_grad_()
-        activation, objective = _activation(model, layer, shifted, index)
-        better = activation.detach() > best
-        best = torch.where(better, activation.detach(), best)
-        best_images = torch.where(better.view(-1, 1, 1, 1), shifted.detach(), best_images)
-        if step == config.steps:
-            break
-        uphill, found = _direction(objective, shifted)
+    space = SPACES[config.space]
+    start = space.latents(torch.from_numpy(home).to(device))
+    latents = space.bounded(start + config.noise * space.noise(_white_noise(objectives, config).to(device)))
+    moved = torch.zeros(len(objectives), dtype=torch.bool, device=device)
+    before = _activations(model, objectives, space.images(latents))
+    # One view for all, so that an image takes the same way whichever others are climbed beside it.
+    rng = np.random.default_rng(config.seed)
+    for step in range(config.steps):
+        view = draw_transform(rng, config.jitter, config.rotation, config.zoom)
+        images = space.images(latents).requires_grad_()
+        outputs = run_to(model, objectives.layer, view(images))
+        (uphill,) = torch.autograd.grad(_climbed(objectives, *outputs).sum(), images, retain_graph=config.images > 1)
+        found = uphill.square().mean((1, 2, 3)).sqrt() > NO_GRADIENT
         moved |= found
+        pull = unit_rms(uphill) - config.total_variation * _total_variation_gradient(images.detach())
+        if config.images > 1:
+            (alike,) = torch.autograd.grad(_likeness(*outputs, config.images), images)
+            pull -= config.diversity * unit_rms(alike)
         length = config.step_size * (1 - 0.9 * step / config.steps)
-        back = (-shift[0], -shift[1])
-        images = images + length * (
-            uphill.roll(back, (2, 3)) - config.total_variation * _total_variation_gradient(images)
-        )
-        images = (MID_GRAY + (1 - config.decay) * (images - MID_GRAY)).clamp(0, 255)
+        latents = latents + length * found.view(-1, 1, 1, 1) * space.steps(latents, pull)
+        latents = space.bounded(start + (1 - config.decay) * (latents - start))
         if advance is not None:
-            advance(len(channels))
-    dead = ~moved | ((best <= 0) & (layer.kind == "ReLU"))
-    best_images[dead] = MID_GRAY
-    return best_images[:, 0].cpu().numpy(), before.cpu().numpy(), best.cpu().numpy(), dead.cpu().numpy()
+            advance(len(objectives))
+    images = space.images(latents)
+    after = _activations(model, objectives, images)
+    dead = ~moved | ((after <= 0) & (objectives.layer.kind == "ReLU"))
+    images[dead] = MID_GRAY
+    return images[:, 0].cpu().numpy(), before.cpu().numpy(), after.cpu().numpy(), dead.cpu().numpy()
 
 
-def _direction(objective: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each image's gradient (C, 1, 48, 48), scaled to a root mean square of 1, and whether it has any (C,)."""
-    (gradient,) = torch.autograd.grad(objective.sum(), images)
-    size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-    found = size > NO_GRADIENT
-    return torch.where(found, gradient / size.clamp(min=NO_GRADIENT), 0.0), found.flatten()
+def _white_noise(objectives: Objectives, config: AscentConfig) -> Tensor:
+    """Draw noise for each image, float32 (M, 1, 48, 48), from seed, channel and its number in the channel alone."""
+    drawn = [
+        np.random.default_rng([config.seed, channel + 1, i % config.images]).standard_normal(
+            (1, IMAGE_SIZE, IMAGE_SIZE), np.float32
+        )
+        for i, channel in enumerate(objectives.channels.tolist())
+    ]
+    return torch.from_numpy(np.stack(drawn))
 
 
-def _noise(channels: NDArray[np.int64], config: AscentConfig) -> NDArray[np.float32]:
-    """Draw the start of each channel, float32 (C, 48, 48), from the seed and the channel's number alone."""
-    shape = (IMAGE_SIZE, IMAGE_SIZE)
-    drawn = [np.random.default_rng([config.seed, channel]).standard_normal(shape, np.float32) for channel in channels]
-    noise: NDArray[np.float32] = np.clip(MID_GRAY + config.noise * np.stack(drawn), 0, 255).astype(np.float32)
-    return noise
+@torch.no_grad()
+def _activations(model: nn.Module, objectives: Objectives, images: Tensor) -> Tensor:
+    """Return objective i of image i, averaged over its places (M,)."""
+    return objectives.places(run_to(model, objectives.layer, images)[1]).mean(1)
 
 
-def _activation(model: nn.Module, layer: Layer, images: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean activation of channel i for image i, and what to climb to raise it, both (C,)."""
-    inputs, outputs = run_to(model, layer, images)
-    each = torch.arange(len(channels), device=channels.device)
-    places = outputs[each, channels].reshape(len(channels), -1)
+def _climbed(objectives: Objectives, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Return what to raise (M,): the objective, or what wakes a ReLU that is silent in most of its places."""
+    places = objectives.places(outputs)
     activation = places.mean(1)
-    if layer.kind != "ReLU":
-        return activation, activation
-    given = inputs[each, channels].reshape(places.shape)
+    if objectives.layer.kind != "ReLU":
+        return activation
+    given = objectives.places(inputs)
     few = max(1, round(WOKEN * places.shape[1]))
     speaking = (places > 0).sum(1)
     wake = torch.where(speaking > 0, given.topk(few, dim=1).values.mean(1), given.amax(1))
-    return activation, torch.where(speaking > few, activation, wake)
+    return torch.where(speaking >= few, activation, wake)
+
+
+def _likeness(inputs: Tensor, outputs: Tensor, group: int) -> Tensor:
+    """Return the mean cosine between the images of each objective, summed over the objectives.
+
+    Images are compared by the Gram matrix of the layer's output, which does not see where a pattern is, and at a
+    dense layer by what it is given (Olah et al. 2017, appendix, "Diversity").
+    """
+    if outputs.ndim == 4:
+        flat = outputs.flatten(2)
+        features = (flat @ flat.transpose(1, 2)).flatten(1)
+    else:
+        features = inputs
+    unit = functional.normalize(features, dim=1, eps=1e-8).reshape(-1, group, features.shape[1])
+    cosines = unit @ unit.transpose(1, 2)
+    pairs = cosines.sum((1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(1)
+    return pairs.sum() / (group * (group - 1))
 
 
 def _total_variation_gradient(images: Tensor) -> Tensor:

@@ -24,8 +24,21 @@ layer_option = click.option(
 rows_option = click.option(
     "--rows", metavar="ROWS", help="Row numbers such as 2,17,30-40; the header of a CSV is row 1."
 )
+most_faces_option = click.option(
+    "--most-faces",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Look at so many faces, the first of them.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
+methods_option = click.option(
+    "--methods", metavar="NAMES", required=True, help="Such as saliency,occlusion; `fer-explain methods` lists them."
+)
 
+
+TARGET_OPTIONS = ("layer", "class_name", "direction", "place", "start", "data", "usage", "most_faces")
+"""Options of `maximize` that say what is climbed for and from; the others are those of `AscentConfig`."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,52 +89,178 @@ def report(data: str, model: Path, output: Path, rows: str | None, **settings: A
 @main.command()
 @click.argument("data")
 @model_option
-@click.option("--method", default="saliency", show_default=True, help="How to attribute; a wrong one lists them all.")
+@click.option("--method", default="saliency", show_default=True, help="How to attribute.")
 @output_option("The .npz to write: attributions, targets, logits, rows.")
 @click.option(
     "--target",
     default="predicted",
     show_default=True,
     metavar="CLASS",
-    help="Whose logit is explained: predicted, true, or the name of a class.",
+    help="Whose output is explained: predicted, true, or the name of a class.",
 )
+@click.option("--of", type=click.Choice(["logits", "probabilities"]), help="What is explained.  [default: logits]")
+@click.option("--samples", type=int, metavar="N", help="Points at which a face's gradient is taken.  [default: 32]")
+@click.option("--baseline", type=float, metavar="GRAY", help="Of no face, 0..255.  [default: mean of Training]")
+@click.option("--noise", type=float, metavar="SHARE", help="Of the face's range, as deviation.  [default: 0.15]")
+@click.option("--window", type=int, metavar="PIXELS", help="Side of the occluding square.  [default: 8]")
+@click.option("--stride", type=int, metavar="PIXELS", help="Steps of the occluding square.  [default: 4]")
+@click.option("--layer", metavar="NAME|INDEX", help="Of Grad-CAM.  [default: the last convolution's activation]")
+@click.option("--seed", type=int, help="Of all chance, together with the row number.  [default: 0]")
 @rows_option
 @usage_option
 @click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
+    "--memory-mb",
+    type=click.FloatRange(0, min_open=True),
+    default=512,
     show_default=True,
-    help="Faces explained at once. It changes speed and memory, not the results.",
+    help="What the passes through the network may use. It changes speed, not the results.",
 )
 @force_option
-def attribute(data: str, model: Path, method: str, output: Path, rows: str | None, **settings: Any) -> None:
-    """Write which pixels each decision about the faces in DATA depends on, as numbers."""
-    from fer_explain.attribution import attribute as run
+def attribute(
+    data: str,
+    model: Path,
+    method: str,
+    output: Path,
+    target: str,
+    rows: str | None,
+    usage: str | None,
+    memory_mb: float,
+    force: bool,
+    **given: Any,
+) -> None:
+    """Write which pixels each decision about the faces in DATA depends on, as numbers.
+
+    `fer-explain methods` lists the methods and which of the settings each of them takes.
+    """
+    from fer_explain.attribution import Settings
+    from fer_explain.map_file import attribute as run
     from fer_explain.rows import parse_numbers
 
-    chosen = None if rows is None else parse_numbers(rows, "rows")
-    written = run(data, model, method, output, rows=chosen, **settings)
-    click.echo(f"{written}: attributions, targets, logits, rows")
+    written = run(
+        data,
+        model,
+        method,
+        output,
+        target=target,
+        settings=Settings(**{name: value for name, value in given.items() if value is not None}),
+        rows=None if rows is None else parse_numbers(rows, "rows"),
+        usage=usage,
+        memory_mb=memory_mb,
+        force=force,
+    )
+    for caution in written.cautions:
+        click.echo(f"fer-explain: {method}: {caution.message}", err=True)
+    click.echo(f"{written.path}: attributions, targets, logits, rows")
+
+
+@main.command()
+def methods() -> None:
+    """List the attribution methods: paper, needs, meaning of the values, passes a face, settings."""
+    from fer_explain.attribution import methods_table
+
+    click.echo(methods_table())
 
 
 @main.command()
 @model_option
-@layer_option
+@click.option("--layer", metavar="NAME|INDEX", help="Of Grad-CAM.  [default: the last convolution's activation]")
+def preflight(model: Path, layer: str | None) -> None:
+    """Say which attribution methods suit a model, and which would draw wrong maps of it."""
+    from fer_explain.preflight import judgements
+    from fer_explain.preflight import preflight as run
+    from fer_explain.proof import load_proven
+
+    for line in judgements(run(load_proven(model).network, layer)):
+        click.echo(line)
+
+
+@main.command()
+@model_option
+@click.option("--layer", metavar="NAME|INDEX", help="Such as features.0 or 0; needed but with --class.")
 @output_option("The folder to make: sheet.png and maximization.npz.")
 @click.option("--channels", metavar="CHANNELS", help="Numbers such as 0,3,5-9.  [default: all]")
-@click.option("--steps", type=click.IntRange(min=1), default=64, show_default=True, help="Of the ascent.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise at the start.")
+@click.option("--class", "class_name", metavar="NAME", help="Climb for the logit of this class instead.")
+@click.option(
+    "--direction", type=click.Path(path_type=Path), help="Climb along this vector (.npy) of channels instead."
+)
+@click.option("--place", metavar="Y,X|center", help="The one neuron that counts.  [default: the mean over all places]")
+@click.option("--data", help="Faces to compare with and to start from.")
+@usage_option
+@most_faces_option
+@click.option(
+    "--start", default="noise", show_default=True, metavar="noise|mean|row:N", help="The image to begin with."
+)
+@click.option("--space", type=click.Choice(["fourier", "pixel"]), help="Where the steps are taken.  [default: fourier]")
+@click.option("--steps", type=int, help="Of the ascent.  [default: 64]")
+@click.option("--step-size", type=float, help="Of the first step, in gray levels; it falls.  [default: 12]")
+@click.option("--noise", type=float, help="Added to the start, in gray levels.  [default: 12]")
+@click.option("--decay", type=float, help="Share of the way back to the start at each step.  [default: 0.01]")
+@click.option("--total-variation", type=float, help="Weight of the smoothness.  [default: 0.1]")
+@click.option("--jitter", type=int, help="Largest shift before a step, in pixels.  [default: 2]")
+@click.option("--rotation", type=float, help="Largest turn before a step, in degrees.  [default: 5]")
+@click.option("--zoom", type=float, help="Largest change of the scale before a step.  [default: 0.05]")
+@click.option("--images", type=int, metavar="N", help="Images for each channel.  [default: 1]")
+@click.option("--diversity", type=float, help="Weight of what drives these apart.  [default: 0.5]")
+@click.option("--seed", type=int, help="Of noise and transforms.  [default: 0]")
 @force_option
-def maximize(model: Path, layer: str, output: Path, channels: str | None, steps: int, seed: int, force: bool) -> None:
-    """Climb to the images that a layer's channels answer to most."""
+def maximize(
+    model: Path,
+    output: Path,
+    channels: str | None,
+    force: bool,
+    **settings: Any,
+) -> None:
+    """Climb to the images that a layer's channels, a neuron, a class or a direction answers to most.
+
+    With --data each image is compared with the face that raises the same most: a weak ascent shows.
+    """
     from fer_explain.ascent import AscentConfig
     from fer_explain.maximization import maximize as run
     from fer_explain.rows import parse_numbers
 
+    what = {name: settings.pop(name) for name in TARGET_OPTIONS}
+    config = AscentConfig(**{name: value for name, value in settings.items() if value is not None})
     chosen = None if channels is None else parse_numbers(channels, "channels")
-    folder = run(model, layer, output, channels=chosen, config=AscentConfig(steps=steps, seed=seed), force=force)
+    folder = run(model, output=output, channels=chosen, config=config, force=force, **what)
     click.echo(f"{folder}: sheet.png, maximization.npz")
+
+
+@main.command()
+@click.argument("data")
+@model_option
+@layer_option
+@output_option("The folder to make: patches.png, filters.csv, duplicates.csv, filters.npz and, if 2-D, weights.png.")
+@usage_option
+@most_faces_option
+@click.option("--inputs", metavar="CHANNELS", help="Input channels to draw weights of.  [default: the only one]")
+@click.option("--top", type=int, metavar="N", help="Faces shown for each filter.  [default: 9]")
+@click.option("--rare", type=float, help="Share of places below which a filter is rare.  [default: 0.001]")
+@click.option("--cosine", type=float, help="Of the weights of duplicates, at least.  [default: 0.95]")
+@click.option("--correlation", type=float, help="Of the outputs of duplicates, at least.  [default: 0.95]")
+@force_option
+def filters(
+    data: str,
+    model: Path,
+    layer: str,
+    output: Path,
+    usage: str | None,
+    inputs: str | None,
+    force: bool,
+    **settings: Any,
+) -> None:
+    """Show what in the faces of DATA wakes each filter of a layer, and which filters are dead or duplicates."""
+    from fer_explain.filters import FilterConfig
+    from fer_explain.filters import filters as run
+    from fer_explain.rows import parse_numbers
+
+    config = FilterConfig(**{name: value for name, value in settings.items() if value is not None})
+    chosen = None if inputs is None else parse_numbers(inputs, "inputs")
+    found = run(data, model, layer, output, usage=usage, inputs=chosen, config=config, force=force)
+    click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+    dead, rare = found.states.count("dead"), found.states.count("rare")
+    click.echo(f"{found.layer}, seeing {found.field}, on {found.faces:,} faces: {dead} dead, {rare} rare;")
+    alike = f"{len(found.alike_weights)} in their weights, {len(found.alike_outputs)} in their outputs"
+    click.echo(f"pairs of duplicates: {alike}")
 
 
 @main.command("feature-maps")
@@ -137,3 +276,114 @@ def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, for
 
     folder = run(data, row, model, layer, output, force=force)
     click.echo(f"{folder}: sheet.png, feature_maps.npz")
+
+
+def sample_options(faces: int) -> Callable[[Command], Command]:
+    """Return the options that say which faces, and which of their classes, maps are tested on."""
+    options = (
+        click.option("--faces", type=int, default=faces, show_default=True, help="Faces to draw from DATA."),
+        rows_option,
+        usage_option,
+        click.option(
+            "--target",
+            default="predicted",
+            show_default=True,
+            metavar="CLASS",
+            help="Whose logit is explained: predicted, true, or the name of a class.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance."),
+        force_option,
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@main.command()
+@click.argument("data")
+@model_option
+@methods_option
+@output_option("The folder to make: faithfulness.json and .csv, scores.npz, curves.png, ranking.png.")
+@click.option("--steps", type=int, default=16, show_default=True, help="Of deletion and of insertion.")
+@click.option(
+    "--sensitivity-faces",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Faces that max-sensitivity is measured on; each costs five more maps a method.",
+)
+@sample_options(faces=300)
+def faithfulness(
+    data: str,
+    model: Path,
+    methods: str,
+    output: Path,
+    steps: int,
+    sensitivity_faces: int,
+    rows: str | None,
+    seed: int,
+    **settings: Any,
+) -> None:
+    """Test whether maps of the faces in DATA tell what the model goes by.
+
+    Deletion, insertion, infidelity, max-sensitivity and sparsity of each method, with 95 % intervals, beside a map
+    drawn by chance and one of nothing but the middle of the image. Methods are ranked by insertion minus deletion.
+    """
+    from fer_explain.faithfulness import RANKED_BY, FaithfulnessConfig
+    from fer_explain.faithfulness import faithfulness as run
+    from fer_explain.measures.maps import parse_methods
+    from fer_explain.rows import parse_numbers
+
+    config = FaithfulnessConfig(steps=steps, sensitivity_faces=sensitivity_faces, seed=seed)
+    chosen = None if rows is None else parse_numbers(rows, "rows")
+    for line in run(data, model, parse_methods(methods), output, rows=chosen, config=config, **settings):
+        if line.score == RANKED_BY:
+            click.echo(str(line))
+    click.echo(f"{output}: faithfulness.json, faithfulness.csv, scores.npz, curves.png, ranking.png")
+
+
+@main.command()
+@click.argument("data")
+@model_option
+@methods_option
+@output_option("The folder to make: sanity.json and .csv, similarity.npz, cascading.png, independent.png.")
+@sample_options(faces=24)
+def sanity(data: str, model: Path, methods: str, output: Path, rows: str | None, **settings: Any) -> None:
+    """Test whether maps of the faces in DATA depend on what the model has learned.
+
+    The weights of a copy are drawn anew, layer by layer. A method whose map stays the same has failed.
+    """
+    from fer_explain.measures.maps import parse_methods
+    from fer_explain.rows import parse_numbers
+    from fer_explain.sanity import sanity as run
+
+    chosen = None if rows is None else parse_numbers(rows, "rows")
+    for verdict in run(data, model, parse_methods(methods), output, rows=chosen, **settings):
+        click.echo(str(verdict))
+    click.echo(f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png")
+
+
+@main.command("ground-truth")
+@model_option
+@methods_option
+@output_option("The folder to make: ground_truth.json and .csv, scores.npz, ranking.png.")
+@click.option("--faces", type=int, default=300, show_default=True, help="Faces to draw.")
+@click.option("--seed", type=click.IntRange(min=0), default=1000, show_default=True, help="Of the faces.")
+@force_option
+def ground_truth(model: Path, methods: str, output: Path, faces: int, seed: int, force: bool) -> None:
+    """Test whether maps lie where the truth does, on drawn faces whose expression is known region by region.
+
+    It takes a model trained on drawn faces, such as `fer-train synthesize` makes with another seed.
+    """
+    from fer_explain.ground_truth import RANKED_BY
+    from fer_explain.ground_truth import ground_truth as run
+    from fer_explain.measures.maps import parse_methods
+
+    for line in run(model, parse_methods(methods), output, faces=faces, seed=seed, force=force):
+        if line.score == RANKED_BY:
+            click.echo(str(line))
+    click.echo(f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png")

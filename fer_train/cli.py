@@ -183,17 +183,30 @@ def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Exports folder to make.")
 @click.option("--data", type=click.Path(path_type=Path), help="Faces to check parity on, if not the run's own sample.")
 @click.option("--atol", default=1e-4, show_default=True, help="Largest difference of a logit that passes.")
+@click.option("--int8", is_flag=True, help="Make model.int8.onnx too, for CPUs.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Data that calibrates and chooses the int8 graph.")
+@click.option("--int8-tolerance", default=0.3, show_default=True, help="Points of accuracy that int8 may lose.")
+@click.option("--fp16", is_flag=True, help="Make model.fp16.onnx too, for GPUs.")
 @FORCE
-def export(run: Path, output: Path, data: Path | None, atol: float, force: bool) -> None:
-    """Export RUN to ONNX, proven to compute the same.
+def export(run: Path, output: Path, **settings: Any) -> None:
+    """Export RUN, a run or an exports folder, to ONNX, proven to compute the same.
 
     The graph is compared with the PyTorch original on real faces by the production scorer; only then is OUTPUT written.
+    An int8 graph is calibrated on Training rows and chosen by PublicTest rows of --calibration. To add one to an
+    exports folder, export the folder onto itself with --force.
     """
     from fer_train.export import export
 
-    parity = export(run, output, data=data, atol=atol, force=force)
+    parity = export(run, output, **settings)
     click.echo(
         f"parity on {parity.n:,} faces, {', '.join(parity.providers)}: max |d logit| "
         f"{parity.max_absolute_difference:.1e}, {parity.changed_predictions} predictions changed"
     )
-    click.echo(f"{output}: model.onnx, weights.safetensors, card.json, parity.json")
+    files = ["model.onnx"]
+    if parity.int8 is not None:
+        click.echo(f"int8 on {parity.int8.chosen.agreement.n:,} faces: {parity.int8.chosen.agreement.to_text()}")
+        files.append("model.int8.onnx")
+    if parity.fp16 is not None:
+        click.echo(f"fp16 on {parity.fp16.n:,} faces: {parity.fp16.to_text()}")
+        files.append("model.fp16.onnx")
+    click.echo(f"{output}: {', '.join(files)}, weights.safetensors, card.json, parity.json")

@@ -1,4 +1,4 @@
-"""From a run to an exports folder: the ONNX graph, its weights, its card, and the proof that they agree."""
+"""From a run to an exports folder: the ONNX graphs, the weights, the card, and the proof that they agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,15 +16,22 @@ from torch import Tensor, nn
 from fer_core import IMAGE_SIZE, ConfigError, Faces, ModelCard, ModelError, read_faces
 from fer_core.output import staged
 from fer_infer.devices import available_devices
+from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
+from fer_train.calibration import CalibrationData, load_calibration
 from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
+from fer_train.export_readme import export_readme
+from fer_train.precision import Agreement, halve, stamp
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit, library_versions
+from fer_train.quantize import TOLERANCE, Quantization, quantize
 from fer_train.run_folder import SAMPLE_FILE
 
 OPSET: Final = 20
 PARITY_ATOL: Final = 1e-4
 """Largest difference of a logit between PyTorch and ONNX Runtime that an export may show."""
+HALF_ATOL: Final = 0.05
+"""The same for float16, which keeps eleven bits of a number."""
 BATCH_SIZES: Final = (1, 2, 7, DEFAULT_BATCH_SIZE)
 
 
@@ -43,7 +50,7 @@ class ScoringGraph(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces, uint8 (batch, 48, 48), to logits and probabilities, float32 (batch, classes)."""
-        logits = self.model(faces.unsqueeze(1).float())
+        logits = self.model(faces.unsqueeze(1).float()).float()
         return logits, torch.softmax(logits, dim=1)
 
 
@@ -67,6 +74,10 @@ class Parity:
         How many tensors of `weights.safetensors` stand in the graph bit for bit.
     atol : float
         The limit that was kept.
+    int8 : Quantization or None
+        How the int8 graph was made and how it compares; None where there is none.
+    fp16 : Agreement or None
+        How the half-precision graph compares; None where there is none.
     """
 
     source: str
@@ -78,6 +89,8 @@ class Parity:
     changed_predictions: int
     weights_in_graph: str
     atol: float
+    int8: Quantization | None = None
+    fp16: Agreement | None = None
 
 
 def export(
@@ -86,6 +99,10 @@ def export(
     *,
     data: str | Path | None = None,
     atol: float = PARITY_ATOL,
+    int8: bool = False,
+    calibration: str | Path | None = None,
+    int8_tolerance: float = TOLERANCE,
+    fp16: bool = False,
     force: bool = False,
 ) -> Parity:
     """Export a run and prove it before it appears.
@@ -93,14 +110,23 @@ def export(
     Parameters
     ----------
     run : str or Path
-        A run folder.
+        A run, or an exports folder, from whose weights all is made anew.
     output : str or Path
-        The exports folder to make: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`,
-        `README.md`.
+        The exports folder to make: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`,
+        and the graphs asked for by `int8` and `fp16`. It may be `run` itself, which then stays until all is proven.
     data : str or Path, optional
-        Faces to check parity on; by default the PublicTest sample that the run kept.
+        Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces by which
+        the int8 graph is chosen.
     atol : float
         Largest absolute difference of a logit that passes.
+    int8 : bool
+        Make `model.int8.onnx`, too; see `fer_train.quantize.quantize`.
+    calibration : str or Path, optional
+        The data for it; see `fer_train.calibration.load_calibration`.
+    int8_tolerance : float
+        Points of accuracy that it may lose.
+    fp16 : bool
+        Make `model.fp16.onnx`, too.
     force : bool
         Replace an existing folder.
 
@@ -112,35 +138,67 @@ def export(
     Raises
     ------
     ModelError
-        If the run cannot be read, or the graph does not compute what the original computes; then nothing
-        is left at `output`.
+        If the run cannot be read, the graph does not compute what the original computes, or one of lower precision
+        is too far from it; then `output` is as it was.
+    ConfigError, DataError
+        If there are no faces to check parity or to calibrate on.
     """
+    if int8 != (calibration is not None):
+        raise ConfigError("--int8 and --calibration, the faces to calibrate on, are only of use together")
     model, card = load_model_and_card(run)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
-    faces = _parity_faces(Path(run), data)
     with staged(output, force=force, folder=True) as stage:
-        write_graph(model, card, stage / MODEL_FILE)
+        calibrated = None if calibration is None else load_calibration(calibration)
+        faces = _parity_faces(Path(run), data, calibrated)
+        graph = stage / MODEL_FILE
+        write_graph(model, card, graph)
         save_weights(stage / WEIGHTS_FILE, model.state_dict(), card)
         card.save_json(stage / CARD_FILE)
-        parity = check_parity(model, stage / MODEL_FILE, faces, atol)
+        parity = check_parity(model, graph, faces, atol)
+        if calibrated is not None:
+            made = quantize(graph, stage / GRAPH_FILES["int8"], calibrated, card, tolerance=int8_tolerance)
+            parity = replace(parity, int8=made)
+        if fp16:
+            parity = replace(parity, fp16=_write_half(model, card, stage / GRAPH_FILES["fp16"], faces))
         (stage / "parity.json").write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
-        (stage / "README.md").write_text(_readme(Path(output).name, card, parity), encoding="utf-8")
+        (stage / "README.md").write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity
 
 
-def _parity_faces(run: Path, data: str | Path | None) -> Faces:
+def _parity_faces(run: Path, data: str | Path | None, calibration: CalibrationData | None) -> Faces:
     if data is not None:
         return read_faces(data)
     sample = run / SAMPLE_FILE
-    if not sample.is_file():
-        raise ConfigError(f"{run}: kept no {SAMPLE_FILE} to check parity on; name faces with --data")
-    with np.load(sample) as stored:
-        return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
+    if sample.is_file():
+        with np.load(sample) as stored:
+            return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
+    if calibration is not None:
+        return calibration.selection
+    raise ConfigError(f"{run}: kept no {SAMPLE_FILE} to check parity on; name faces with --data")
+
+
+def _write_half(model: nn.Module, card: ModelCard, path: Path, faces: Faces) -> Agreement:
+    """Write the half-precision graph and compare it with the original, on CUDA where that is to be had."""
+    card = replace(card, precision="fp16", scores={})
+    write_graph(halve(model), card, path)
+    scorer = Scorer(path, available_devices()[-1])
+    agreement = Agreement.of(faces, scorer.provider, scorer.logits(faces.images), predict_logits(model, faces.images))
+    if not agreement.max_absolute_difference <= HALF_ATOL:
+        raise ModelError(f"{path.name}: {agreement.to_text()}; expected at most {HALF_ATOL:g}")
+    stamp(path, replace(card, scores=agreement.scores()))
+    return agreement
 
 
 def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
-    """Write the ONNX graph of `model`, with `card` in its metadata, and check it with the ONNX checker."""
+    """Write the ONNX graph of `model`, with `card` in its metadata, and check it with the ONNX checker.
+
+    BatchNorm stays a node of its own, so that the graph holds the weights as they were trained; the exporter's own
+    optimization would fold it into the convolutions. ONNX Runtime does that when it loads the graph.
+    """
     import onnx
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+    from onnxscript.rewriter import rewrite
+    from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule, reshape_reshape_rule
 
     example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -155,9 +213,13 @@ def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
             input_names=["faces"],
             output_names=["logits", "probabilities"],
             dynamic_shapes={"faces": {0: torch.export.Dim("batch")}},
+            optimize=False,
         )
     if program is None:
         raise ModelError(f"{path}: the exporter returned no graph")
+    fold_constants(program.model, onnx_shape_inference=True)
+    program.model = rewrite(program.model, [materialize_reshape_shape_rule, reshape_reshape_rule])
+    remove_unused_nodes(program.model)
     graph = program.model_proto
     for node in graph.graph.node:
         del node.metadata_props[:]  # stack traces, which name the exporting machine's folders
@@ -214,42 +276,12 @@ def check_parity(model: nn.Module, path: Path, faces: Faces, atol: float) -> Par
 
 
 def count_held_weights(path: Path, state: dict[str, Tensor]) -> tuple[int, int]:
-    """Count the tensors of a state that stand bit for bit among a graph's initializers, and the tensors in all."""
+    """Count the tensors of a state that stand bit for bit among a graph's initializers, and the tensors in all.
+
+    Integers, the count of batches that BatchNorm has seen while training, are no weights.
+    """
     import onnx
 
     held = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(path).graph.initializer}
-    found = sum(tensor.cpu().numpy().tobytes() in held for tensor in state.values())
-    return found, len(state)
-
-
-def _readme(name: str, card: ModelCard, parity: Parity) -> str:
-    data = card.training_data
-    scores = "\n".join(f"| {split} | {_score(score)} |" for split, score in card.scores.items())
-    labels = ", ".join(f"{number} {label}" for number, label in enumerate(card.labels))
-    return f"""# {name}
-
-`{card.architecture}`, {card.precision}: {card.selection}.
-Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, seed {", ".join(map(str, card.seeds))}.
-
-| split | accuracy |
-|---|---|
-{scores}
-
-    fer-infer score faces.csv --model exports/{name} --output predictions.csv
-
-`model.onnx` takes `faces`, uint8 (batch, 48, 48), and gives `logits` and `probabilities`, float32
-(batch, {len(card.labels)}): {labels}. It standardizes by itself.
-
-`weights.safetensors` is the PyTorch original: `fer_train.checkpoint.load_model("exports/{name}")`.
-Its sha256, over the tensors, is `{card.weights_sha256}`.
-
-Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
-{", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
-they differ by at most {parity.max_absolute_difference:.1e} in a logit and in {parity.changed_predictions} predictions.
-{parity.weights_in_graph} tensors stand in the graph bit for bit.
-"""
-
-
-def _score(score: dict[str, Any]) -> str:
-    low, high = score["wilson_95"]
-    return f"{score['accuracy']:.2%} ({low:.2%} to {high:.2%}, n = {score['n']:,}, TTA {score['tta']})"
+    weights = [tensor for tensor in state.values() if tensor.is_floating_point()]
+    return sum(tensor.cpu().numpy().tobytes() in held for tensor in weights), len(weights)

@@ -13,6 +13,7 @@ import pytest
 from fer_core import EXPRESSIONS, ModelCard, read_faces
 from fer_core.synthetic import draw_faces
 from fer_infer import Scorer, score
+from fer_infer.precision import GRAPH_FILES
 from fer_train.checkpoint import load_model, load_model_and_card, weights_sha256
 from fer_train.export import count_held_weights
 from fer_train.prediction import predict_logits
@@ -40,7 +41,7 @@ def test_the_weights_stand_in_the_graph(folder):
 def test_graph_and_original_agree_on_drawn_faces(folder):
     images = draw_faces(64, seed=11).images
     expected = predict_logits(load_model(folder), images)
-    found = Scorer(folder, "cpu").logits(images)
+    found = Scorer(folder, "cpu", "fp32").logits(images)
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
 
@@ -61,7 +62,7 @@ def test_the_card_tells_where_its_score_comes_from(folder):
 @pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
 def test_every_prediction_for_the_test_file_is_that_of_the_original(folder, tmp_path):
     data = Path(FER2013) / "test.csv"
-    summary = score(data, folder, tmp_path / "predictions.csv")
+    summary = score(data, folder, tmp_path / "predictions.csv", precision="fp32")
     predicted = np.loadtxt(tmp_path / "predictions.csv", delimiter=",", skiprows=1, dtype=np.int64)
     assert summary.rows == len(predicted) == 7178
     np.testing.assert_array_equal(predicted[:, 0], np.arange(7178))
@@ -71,7 +72,9 @@ def test_every_prediction_for_the_test_file_is_that_of_the_original(folder, tmp_
 
 @pytest.mark.fer2013
 @pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
-def test_the_score_of_the_card_is_reached(folder):
+def test_the_score_of_every_card_is_reached(folder):
     faces = read_faces(Path(FER2013) / "fer2013.csv", "PublicTest")
-    accuracy = float(np.mean(Scorer(folder).score(faces.images).argmax(1) == faces.labels))
-    assert accuracy == pytest.approx(ModelCard.load_json(folder / "card.json").scores["PublicTest"]["accuracy"])
+    for precision in (name for name, file in GRAPH_FILES.items() if (folder / file).is_file()):
+        scorer = Scorer(folder, "cpu", precision)
+        accuracy = float(np.mean(scorer.score(faces.images).argmax(1) == faces.labels))
+        assert accuracy == pytest.approx(scorer.card.scores["PublicTest"]["accuracy"], abs=0.001)

@@ -12,9 +12,10 @@ from torch import nn
 from fer_core import Faces
 from fer_core.progress import progress
 from fer_explain.ascent import AscentConfig, Maximization, maximize_channels
-from fer_explain.attribution import METHODS, Method, attributions_of
+from fer_explain.attribution import METHODS, Method, Settings, attributions_of
 from fer_explain.feature_maps import layer_output
 from fer_explain.layers import Layer, list_layers
+from fer_explain.preflight import require_suited
 from fer_explain.proof import Proven
 from fer_explain.saliency_mask import masked_face, salient_mask
 from fer_train.prediction import predict_logits, softmax
@@ -113,6 +114,7 @@ def explain_faces(proven: Proven, faces: Faces, *, method: str = "saliency", sha
     ExplainedFaces
     """
     chosen = METHODS[method]
+    require_suited(proven.network, chosen, Settings())
     logits = predict_logits(proven.network, faces.images)
     ranked = np.argsort(-logits, axis=1, kind="stable")
     targets, others = ranked[:, 0], ranked[:, 1]

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from fer_explain.cli import main
 
-COMMANDS = ("report", "attribute", "maximize", "feature-maps")
+COMMANDS = ("report", "attribute", "maximize", "feature-maps", "faithfulness", "sanity", "ground-truth")
 
 
 def invoke(*arguments: object) -> Result:

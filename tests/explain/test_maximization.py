@@ -1,12 +1,17 @@
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
-from fer_core import ConfigError
-from fer_explain.ascent import AscentConfig, _total_variation_gradient, maximize_channels
+from fer_core import ConfigError, DataError, Faces
+from fer_explain.activity import Highest
+from fer_explain.ascent import AscentConfig, maximize_channels
+from fer_explain.cli import main
 from fer_explain.layers import find_layer, run_to
 from fer_explain.maximization import channel_captions, maximization_sheet, maximize
 
@@ -111,15 +116,6 @@ def test_nothing_stays_on_the_network(cnn: nn.Module) -> None:
     assert sum(len(module._forward_hooks) for module in cnn.modules()) == 0
 
 
-def test_the_total_variation_gradient_is_that_of_its_definition() -> None:
-    images = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 255
-    images.requires_grad_()
-    down, right = images[:, :, 1:] - images[:, :, :-1], images[:, :, :, 1:] - images[:, :, :, :-1]
-    down, right = nn.functional.pad(down, (0, 0, 0, 1)), nn.functional.pad(right, (0, 1))
-    (expected,) = torch.autograd.grad((down.square() + right.square() + 1).sqrt().sum(), images)
-    torch.testing.assert_close(_total_variation_gradient(images.detach()), expected)
-
-
 @pytest.mark.parametrize(("channels", "match"), [([4], "found 4"), ([-1, 0, 9], "found -1, 9"), ([], "found none")])
 def test_channels_that_do_not_exist_are_refused(cnn: nn.Module, channels: list[int], match: str) -> None:
     with pytest.raises(ConfigError, match=rf"channels: layer features\.0 has channels 0\.\.3, {match}$"):
@@ -154,3 +150,104 @@ def test_the_sheet_names_classes(cnn: nn.Module) -> None:
     names = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
     assert [text.split(":")[0] for text in channel_captions(found, names)] == list(names)
     assert "classifier.7" in maximization_sheet(found, names).texts[0].get_text()
+
+
+def test_captions_compare_with_real_faces(cnn: nn.Module) -> None:
+    climbed = maximize_channels(cnn, "classifier.7", [0, 1, 2], FEW)
+    found = replace(climbed, reached=np.array([3.0, 1.0, 2.0], np.float32))
+    highest = Highest(np.array([1.5, 4.0, -0.5], np.float32), np.arange(3), 1234)
+    captions = ["0: 3.00 (2.0x)", "1: 1.00 (0.2x)", "2: 2.00 (faces: -0.50)"]
+    assert channel_captions(found, highest=highest) == captions
+    title = maximization_sheet(found, highest=highest).texts[0].get_text()
+    assert title.endswith("activation reached (times the highest on 1,234 faces; 1 below it)")
+
+
+def test_with_data_the_highest_faces_are_kept(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
+    config = AscentConfig(steps=2, images=2)
+    folder = maximize(exports, "features.3", tmp_path / "out", channels=(2, 0), data=data, most_faces=15, config=config)
+    found = np.load(folder / "maximization.npz")
+    assert found["channels"].tolist() == [2, 2, 0, 0]
+    assert int(found["faces"]) == 15
+    with torch.no_grad():
+        pixels = torch.from_numpy(faces.images[:15]).float()[:, None]
+        means = run_to(cnn, find_layer(cnn, "features.3"), pixels)[1].mean((2, 3)).numpy()
+    for i, channel in enumerate([2, 2, 0, 0]):
+        assert found["rows_on_faces"][i] == faces.rows[means[:, channel].argmax()]
+        assert found["activation_on_faces"][i] == pytest.approx(means[:, channel].max(), rel=1e-4)
+    settings = json.loads(str(found["settings"]))
+    assert {key: settings[key] for key in asdict(config)} == asdict(config)
+
+
+def test_an_ascent_begins_with_the_mean_or_with_one_face(
+    exports: Path, data: Path, faces: Faces, tmp_path: Path
+) -> None:
+    still = AscentConfig(steps=1, step_size=0, noise=0, space="pixel")
+    for start, expected in (("mean", faces.images[:9].mean(0)), ("row:17", faces.images[15]), ("noise", 127.5)):
+        name = start.replace(":", "-")
+        maximize(exports, 0, tmp_path / name, channels=[0], start=start, data=data, most_faces=9, config=still)
+        found = np.load(tmp_path / name / "maximization.npz")
+        np.testing.assert_allclose(found["images"][0], np.broadcast_to(expected, (48, 48)), atol=1e-4)
+
+
+def test_a_class_and_a_direction_are_climbed(exports: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "smile.npy", np.array([1.0, -1.0, 0, 0]))
+    maximize(exports, "features.3", tmp_path / "a", direction=tmp_path / "smile.npy", place="center", config=FEW)
+    found = np.load(tmp_path / "a" / "maximization.npz")
+    assert (found["names"].tolist(), found["channels"].tolist()) == (["smile"], [-1])
+    assert json.loads(str(found["settings"]))["place"] == [24, 24]
+    maximize(exports, None, tmp_path / "b", class_name="happy", config=FEW)
+    found = np.load(tmp_path / "b" / "maximization.npz")
+    assert (found["names"].tolist(), found["channels"].tolist(), str(found["layer"])) == (
+        ["happy"],
+        [3],
+        "classifier.7",
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings", "match"),
+    [
+        (None, {}, "layer: expected a name or an index, or a class in its place"),
+        (0, {"class_name": "happy"}, "class: expected no layer and no place"),
+        (
+            0,
+            {"channels": [0], "direction": "x.npy"},
+            "channels, class and direction: expected one of them, found several",
+        ),
+        (0, {"start": "median"}, r"start: expected noise, mean or row:N, such as row:17, found 'median'"),
+        (0, {"start": "mean"}, "start: mean is taken from faces, but there is no data"),
+        (0, {"usage": "PublicTest"}, "usage: PublicTest is a split of faces, but there is no data"),
+        ("nose", {}, "layer: expected one of the following"),
+    ],
+)
+def test_what_cannot_be_climbed_for_is_told(
+    exports: Path, tmp_path: Path, layer: str | int | None, settings: dict[str, object], match: str
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        maximize(exports, layer, tmp_path / "out", config=FEW, **settings)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_row_that_is_not_there_is_told(exports: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a row number in 2\.\.22"):
+        maximize(exports, 0, tmp_path / "out", start="row:99", data=data, config=FEW)
+
+
+def test_the_command_passes_every_setting_on(exports: Path, data: Path, tmp_path: Path) -> None:
+    changed = AscentConfig(3, "pixel", 5.0, 4.0, 0.02, 0.3, 1, 2.0, 0.01, 2, 0.7, 9)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(changed).items()]
+    output = tmp_path / "out"
+    target = ["--layer=2", "--channels=1", "--place=5,6", f"--data={data}", "--most-faces=4", "--start=mean"]
+    result = CliRunner().invoke(main, ["maximize", f"--model={exports}", f"--output={output}", *target, *options])
+    assert (result.exit_code, result.stdout) == (0, f"{output}: sheet.png, maximization.npz\n"), result.output
+    found = np.load(output / "maximization.npz")
+    settings = json.loads(str(found["settings"]))
+    assert {name: settings[name] for name in asdict(changed)} == asdict(changed)
+    assert (settings["place"], settings["start"], int(found["faces"])) == ([5, 6], "mean", 4)
+
+
+def test_the_help_states_the_defaults() -> None:
+    texts = {option.name: option.help for option in main.commands["maximize"].params}
+    for name, default in asdict(AscentConfig()).items():
+        shown = f"[default: {default:g}]" if not isinstance(default, str) else f"[default: {default}]"
+        assert texts[name].endswith(shown), name

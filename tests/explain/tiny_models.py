@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,24 @@ DNN = {"widths": [40, 16]}
 def make_network(architecture: str, arguments: dict[str, object], seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return build_model(architecture, mean=128.0, std=64.0, **arguments).eval()
+
+
+def enliven(network: nn.Module) -> nn.Module:
+    """Give fresh weights the size at which activations neither die out nor grow (He et al. 2015, equation 10).
+
+    As PyTorch draws them, a gradient at the face is so small that any two would count as equal.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return network
+
+
+def assert_same_maps(found: NDArray[np.float32], expected: Any, share: float = 1e-5) -> None:
+    """Hold maps to each other, to within a share of the largest value."""
+    expected = np.asarray(expected)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=share * np.abs(expected).max())
 
 
 def make_card(network: nn.Module, architecture: str, arguments: dict[str, object]) -> ModelCard:

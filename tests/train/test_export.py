@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from fer_core import ConfigError, Faces, ModelCard, ModelError, OutputError
+from fer_core.csv_writer import write_csv
 from fer_infer.session import Scorer
+from fer_train import export as module
 from fer_train.checkpoint import load_model, load_model_and_card
 from fer_train.export import ScoringGraph, check_parity, count_held_weights, export, write_graph
+from fer_train.models import build_model
+from fer_train.precision import Agreement
 from fer_train.prediction import predict_logits, softmax
 
 
@@ -83,15 +87,65 @@ def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported):
     assert b".py" not in data
 
 
-def test_batch_norm_exports_as_well(tmp_path, run, random_images):
-    torch.manual_seed(0)
-    from fer_train.models import build_model
+NORMALIZED = {
+    "compact": {"widths": ((4,), (4,))},
+    "best-small": {"widths": (8, 8), "blocks": (1, 1)},
+    "course-cnn": {"widths": (2, 2, 2), "hidden": 4, "batch_norm": True},
+}
 
-    model = build_model("course-cnn", mean=100, std=50, widths=(2, 2, 2), hidden=4, batch_norm=True).eval()
-    card = load_model_and_card(run)[1]
-    write_graph(model, card, tmp_path / "model.onnx")
+
+@pytest.fixture(params=NORMALIZED)
+def normalized(request):
+    """A network with BatchNorm whose statistics are those of no fresh one."""
+    torch.manual_seed(0)
+    model = build_model(request.param, mean=100, std=50, **NORMALIZED[request.param])
+    model.train()(torch.rand(64, 1, 48, 48) * 255)
+    return model.eval()
+
+
+def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_images, normalized):
+    write_graph(normalized, load_model_and_card(run)[1], tmp_path / "model.onnx")
     faces = Faces(random_images, np.arange(9), source="random")
-    assert check_parity(model, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
+    assert check_parity(normalized, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
+    held, total = count_held_weights(tmp_path / "model.onnx", normalized.state_dict())
+    assert held == total == sum(tensor.is_floating_point() for tensor in normalized.state_dict().values())
+    # all sizes but that of the batch are known, so nothing but the network is left
+    types = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert not types & {"Shape", "Gather", "Concat", "Expand", "CastLike", "Squeeze", "Identity"}
+
+
+def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, drawn):
+    write_csv(drawn.with_usage("PublicTest"), tmp_path / "public.csv")
+    parity = export(run, tmp_path / "small", fp16=True, data=tmp_path / "public.csv")
+    path = tmp_path / "small" / "model.fp16.onnx"
+    expected = predict_logits(load_model(run), drawn.images)
+    scorer = Scorer(tmp_path / "small", "cpu", "fp16")
+    logits, probabilities = scorer.run(drawn.images)
+    np.testing.assert_allclose(logits, expected, atol=0.02, rtol=0)
+    np.testing.assert_allclose(probabilities, softmax(logits), atol=1e-6, rtol=0)
+    assert 0 < parity.fp16.max_absolute_difference < 0.02
+    assert parity.fp16.equal_predictions >= 0.95
+    assert scorer.card.scores == parity.fp16.scores()
+    assert scorer.card.scores["PublicTest"]["n"] == 20
+    weights = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name.endswith(("weight", "bias"))]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
+
+
+@pytest.mark.parametrize("unknown", ["labels", "usage"])
+def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn, unknown):
+    logits = np.eye(7, dtype=np.float32)[drawn.labels]
+    faces = replace(drawn, labels=None) if unknown == "labels" else drawn
+    agreement = Agreement.of(faces, "CPUExecutionProvider", logits, logits)
+    assert agreement.equal_predictions == 1
+    assert agreement.accuracy == (None if unknown == "labels" else 1)
+    assert agreement.scores() == {}
+
+
+def test_a_half_precision_graph_that_is_too_far_is_refused(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(module, "HALF_ATOL", 0.0)
+    with pytest.raises(ModelError, match=r"^model\.fp16\.onnx: .* max \|d logit\| \S+; expected at most 0$"):
+        export(run, tmp_path / "exports" / "small", fp16=True)
+    assert not any((tmp_path / "exports").iterdir())
 
 
 def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run, drawn):

@@ -118,3 +118,22 @@ def test_a_wrong_row_stops_training_before_a_run_exists(tmp_path, data):
     assert result.exit_code == 1
     assert "drawn.csv row 202, column 'pixels': expected 2304 integers in 0..255, found 3" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_int8_and_fp16_are_exported_from_the_command_line(tmp_path, run, data, monkeypatch):
+    from fer_train import quantize
+
+    monkeypatch.setattr(quantize, "METHODS", {"MinMax": {}})
+    settings = ["--int8", "--calibration", data, "--int8-tolerance", 100, "--fp16"]
+    result = run_command("export", run, "--output", tmp_path / "small", *settings)
+    assert result.exit_code == 0, result.output
+    assert "int8 on 20 faces: " in result.output
+    assert "fp16 on 20 faces: " in result.output
+    assert "small: model.onnx, model.int8.onnx, model.fp16.onnx, weights.safetensors" in result.output
+
+
+def test_int8_without_data_is_one_line(tmp_path, run):
+    result = run_command("export", run, "--output", tmp_path / "small", "--int8")
+    assert result.exit_code == 1
+    expected = "fer-train: --int8 and --calibration, the faces to calibrate on, are only of use together\n"
+    assert result.output == expected

@@ -1,0 +1,87 @@
+"""Attribution: this toolkit, batched, against a loop of one-face Captum calls; and each method's faces a second.
+
+python benchmarks/attribute.py [DATA] [--model FOLDER] [--faces N]    default: 1,000 drawn faces, exports/course-cnn
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _side_by_side import compare, machine
+from captum.attr import Saliency
+
+from fer_core import FerError, read_faces
+from fer_core.synthetic import draw_faces
+from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
+from fer_explain.map_file import MEMORY_MB
+from fer_explain.preflight import require_suited
+from fer_train.checkpoint import load_model
+from fer_train.prediction import predict_logits
+
+MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
+FACES_A_METHOD = 32
+
+
+def one_by_one(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Take the saliency of each face by a Captum call of its own, as tutorials do."""
+    captum, maps = Saliency(model), []
+    for image, target in zip(images, targets.tolist(), strict=True):
+        face = torch.from_numpy(image).float()[None, None].requires_grad_()
+        maps.append(captum.attribute(face, target=target).detach().numpy())
+    return np.concatenate(maps)[:, 0]
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--faces", type=int, default=1000)
+    chosen = parser.parse_args()
+    images = (read_faces(chosen.data) if chosen.data else draw_faces(chosen.faces, seed=0)).images[: chosen.faces]
+    model = load_model(chosen.model)
+    targets = predict_logits(model, images).argmax(1)
+    saliency = METHODS["saliency"]
+    size = batch_size_for(model, saliency, MEMORY_MB)
+
+    def batched() -> np.ndarray:
+        return attributions_of(model, saliency, images, targets, batch_size=size)["attributions"]
+
+    if not np.allclose(batched(), one_by_one(model, images, targets), atol=1e-6):
+        sys.exit("the ways disagree")
+    compare(
+        f"Saliency, {chosen.model.name}: {len(images):,} faces, {size} at once",
+        {
+            "fer_explain": batched,
+            "a loop of one-face Captum calls": lambda: one_by_one(model, images, targets),
+        },
+        units=len(images),
+        unit="faces",
+        repeats=3,
+    )
+    print_methods(model, images[:FACES_A_METHOD], targets[:FACES_A_METHOD], chosen.model.name)
+
+
+def print_methods(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray, name: str) -> None:
+    """Print faces a second of every method that suits the model, within the default memory."""
+    print(f"\nEvery method, {name}: {len(images)} faces, {MEMORY_MB:g} MiB\n{machine()}\n")
+    print("| method | images at once | faces/s |\n|---|---:|---:|")
+    for method in METHODS.values():
+        try:
+            require_suited(model, method, Settings())
+        except FerError as error:
+            print(f"| {error} | | |")
+            continue
+        size = batch_size_for(model, method, MEMORY_MB)
+        start = time.perf_counter()
+        attributions_of(model, method, images, targets, batch_size=size)
+        print(f"| {method.name} | {size} | {len(images) / (time.perf_counter() - start):,.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Whether maps tell what a network goes by: each method measured on many faces beside maps that know nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fer_core import ConfigError
+from fer_core.output import staged
+from fer_core.progress import Advance, progress
+from fer_explain.figures import save_figure
+from fer_explain.measures.comparison import Better, MethodScore, compare_methods
+from fer_explain.measures.estimates import RESAMPLES
+from fer_explain.measures.infidelity import draw_squares, infidelity, logit_drops
+from fer_explain.measures.maps import maps_of, with_controls
+from fer_explain.measures.perturbation import Curves, pixel_ranks, trace_curves
+from fer_explain.measures.record import write_json, write_table
+from fer_explain.measures.sensitivity import max_sensitivity
+from fer_explain.measures.sparsity import gini
+from fer_explain.measures.subject import Subject, load_subject
+
+RANKED_BY: Final = "insertion_minus_deletion"
+
+SCORES: Final[Mapping[str, Better]] = {
+    "deletion_auc": "lower",
+    "insertion_auc": "higher",
+    RANKED_BY: "higher",
+    "infidelity": "lower",
+    "gini": None,
+    "max_sensitivity": None,
+}
+"""Score -> which values are the more faithful. A map can be sparse, or hold still, and be wrong."""
+TITLES: Final = {
+    RANKED_BY: "insertion - deletion AUC",
+    "deletion_auc": "deletion AUC (lower is better)",
+    "insertion_auc": "insertion AUC",
+    "infidelity": "infidelity (lower is better)",
+}
+"""The scores that are drawn."""
+
+
+@dataclass(frozen=True)
+class FaithfulnessConfig:
+    """How faithfulness is measured."""
+
+    steps: int = 16
+    """Steps of deletion and of insertion, each of 2304 / steps pixels."""
+    blur_sigma: float = 6.0
+    """Of the face that insertion begins with, in pixels: no more than its light and dark is left."""
+    squares: int = 64
+    """Patches removed from each face for infidelity."""
+    square_side: int = 12
+    """Of a patch, in pixels: about an eye or half a mouth."""
+    sensitivity_faces: int = 20
+    """Faces that max-sensitivity is measured on, spread over all; 0 for none. Each costs `sensitivity_samples` maps."""
+    sensitivity_samples: int = 5
+    """Changed faces for each of them."""
+    sensitivity_radius: int = 5
+    """Largest change of a pixel, in gray levels; 5 of 255 are hard to see."""
+    batch_size: int = 32
+    """Images a forward pass; it changes speed and memory, not the results."""
+    seed: int = 0
+    """Of sample, patches, noise, the order of equal pixels and the resamples."""
+
+    def __post_init__(self) -> None:
+        lowest = {"sensitivity_faces": 0, "seed": 0}
+        for name in asdict(self):
+            low = lowest.get(name, 1)
+            if not getattr(self, name) >= low:
+                raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
+
+    def count_passes(self, methods: int, faces: int) -> int:
+        """Return how many images `measure_faithfulness` passes through the network."""
+        return faces * (methods * 2 * (self.steps + 1) + self.squares + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """Every score of every face by every method.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        M names, the controls among them.
+    rows : ndarray of int64, shape (N,)
+        Row numbers of the faces.
+    curves : mapping of str to Curves
+        Of each method.
+    scores : mapping of str to ndarray of float64, shape (M, N)
+        By the names in `SCORES`; NaN where a face was left out.
+    """
+
+    methods: tuple[str, ...]
+    rows: NDArray[np.int64]
+    curves: Mapping[str, Curves]
+    scores: Mapping[str, NDArray[np.float64]]
+
+    def of(self, method: str) -> dict[str, NDArray[np.float64]]:
+        """Return the scores of each face by one method, (N,) each; those of ``random`` are what to hold them to."""
+        place = self.methods.index(method)
+        return {name: values[place] for name, values in self.scores.items()}
+
+
+def measure_faithfulness(
+    model: nn.Module,
+    maps: Mapping[str, NDArray[np.float32]],
+    images: NDArray[np.uint8],
+    targets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    config: FaithfulnessConfig | None = None,
+    *,
+    advance: Advance | None = None,
+) -> Faithfulness:
+    """Measure maps by deletion, insertion, infidelity and sparsity.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); run in evaluation mode, left in its own.
+    maps : mapping of str to ndarray of float32, shape (N, 48, 48)
+        Of each method; to compare with chance, ``random`` among them.
+    images : ndarray of uint8, shape (N, 48, 48)
+        Faces.
+    targets : ndarray of int64, shape (N,)
+        The class of each face that its maps explain.
+    rows : ndarray of int64, shape (N,)
+        Row numbers, which seed what is random: the scores of a face do not depend on the others.
+    config : FaithfulnessConfig, optional
+        Settings.
+    advance : callable, optional
+        Called with the number of images passed; `FaithfulnessConfig.count_passes` tells how many there will be.
+
+    Returns
+    -------
+    Faithfulness
+        All scores but ``max_sensitivity``, which needs the methods, not their maps.
+
+    Raises
+    ------
+    ConfigError
+        If a map is not finite or not of 48x48 values.
+    ModelError
+        If a probability is not finite.
+    """
+    config = config or FaithfulnessConfig()
+    curves: dict[str, Curves] = {}
+    for method, attributions in maps.items():
+        try:
+            ranks = pixel_ranks(attributions, rows, seed=config.seed)
+        except ConfigError as error:
+            raise ConfigError(f"{method}: {error}") from None
+        curves[method] = trace_curves(
+            model,
+            images,
+            targets,
+            ranks,
+            steps=config.steps,
+            blur_sigma=config.blur_sigma,
+            batch_size=config.batch_size,
+            advance=advance,
+        )
+    removed = draw_squares(rows, squares=config.squares, side=config.square_side, seed=config.seed)
+    drops = logit_drops(model, images, targets, removed, batch_size=config.batch_size, advance=advance)
+    deletion = np.stack([curve.deletion_auc for curve in curves.values()])
+    insertion = np.stack([curve.insertion_auc for curve in curves.values()])
+    scores = {
+        "deletion_auc": deletion,
+        "insertion_auc": insertion,
+        RANKED_BY: insertion - deletion,
+        "infidelity": np.stack([infidelity(attributions, removed, drops) for attributions in maps.values()]),
+        "gini": np.stack([gini(attributions) for attributions in maps.values()]),
+    }
+    return Faithfulness(tuple(maps), rows, curves, scores)
+
+
+def faithfulness(
+    data: str | Path,
+    model: str | Path,
+    methods: Sequence[str],
+    output: str | Path,
+    *,
+    faces: int = 300,
+    rows: tuple[int, ...] | None = None,
+    usage: str | None = None,
+    target: str = "predicted",
+    config: FaithfulnessConfig | None = None,
+    force: bool = False,
+) -> list[MethodScore]:
+    """Compare methods on the faces of a file and write what was found.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces, as `fer_core.read_faces` takes them.
+    model : str or Path
+        An exports folder or a run.
+    methods : sequence of str
+        Names in `fer_explain.attribution.METHODS`, or ``centre``; the controls are always measured beside them.
+    output : str or Path
+        The folder to make: `faithfulness.json` with all figures and settings, `faithfulness.csv`, a row for each
+        method and score, `scores.npz` with every face's, `curves.png` and `ranking.png`.
+    faces : int
+        Faces to draw from `data`, at least 2.
+    rows : tuple of int, optional
+        Row numbers to take instead.
+    usage : str, optional
+        The split to take faces of.
+    target : str
+        ``predicted``, ``true``, or the name of a class.
+    config : FaithfulnessConfig, optional
+        Settings.
+    force : bool
+        Replace an existing folder.
+
+    Returns
+    -------
+    list of MethodScore
+        As `fer_explain.measures.comparison.compare_methods` returns them.
+
+    Raises
+    ------
+    FerError
+        If the data, the model, a setting or the output is not what it must be; nothing is then written.
+    """
+    from fer_explain.measures.figures import curve_figure, ranking_figure
+
+    config = config or FaithfulnessConfig()
+    named = with_controls(methods)
+    with staged(output, force=force, folder=True) as stage:
+        subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=config.seed)
+        network, chosen = subject.proven.network, (subject.faces.images, subject.targets, subject.faces.rows)
+        with progress("maps", len(named) * len(subject.faces), "maps") as advance:
+            maps = {method: maps_of(method, network, *chosen, advance=advance) for method in named}
+        passes = config.count_passes(len(named), len(subject.faces))
+        with progress("deletion, insertion, infidelity", passes, "images") as advance:
+            measured = measure_faithfulness(network, maps, *chosen, config, advance=advance)
+        measured = _with_sensitivity(measured, subject, config)
+        compared = compare_methods(named, measured.scores, SCORES, RANKED_BY, seed=config.seed)
+        settings = {"target": target, "usage": usage, **asdict(config), "resamples": RESAMPLES}
+        write_json(
+            stage / "faithfulness.json",
+            {**subject.provenance, "settings": settings, "scores": [asdict(line) for line in compared]},
+        )
+        write_table(stage / "faithfulness.csv", [line.table_row() for line in compared])
+        _save_scores(measured, subject, stage / "scores.npz")
+        save_figure(curve_figure(measured.curves, seed=config.seed), stage / "curves.png")
+        save_figure(ranking_figure(compared, TITLES), stage / "ranking.png")
+    return compared
+
+
+def _with_sensitivity(measured: Faithfulness, subject: Subject, config: FaithfulnessConfig) -> Faithfulness:
+    """Add max-sensitivity, of some faces alone, to the scores."""
+    n = len(measured.rows)
+    count = min(config.sensitivity_faces, n)
+    if count < 2:  # no interval without two
+        return measured
+    some = np.linspace(0, n - 1, count).round().astype(np.intp)
+    found = np.full((len(measured.methods), n), np.nan)
+    total = len(measured.methods) * count * config.sensitivity_samples
+    with progress("max-sensitivity", total, "maps") as advance:
+        for place, method in enumerate(measured.methods):
+            found[place, some] = max_sensitivity(
+                partial(maps_of, method),
+                subject.proven.network,
+                subject.faces.images[some],
+                subject.targets[some],
+                subject.faces.rows[some],
+                samples=config.sensitivity_samples,
+                radius=config.sensitivity_radius,
+                seed=config.seed,
+                advance=advance,
+            )
+    return replace(measured, scores={**measured.scores, "max_sensitivity": found})
+
+
+def _save_scores(measured: Faithfulness, subject: Subject, path: Path) -> None:
+    first = next(iter(measured.curves.values()))
+    content: dict[str, Any] = {
+        **measured.scores,
+        "deletion_curves": np.stack([curves.deletion for curves in measured.curves.values()]),
+        "insertion_curves": np.stack([curves.insertion for curves in measured.curves.values()]),
+        "shares": first.shares,
+        "methods": np.array(measured.methods),
+        "rows": measured.rows,
+        "targets": subject.targets,
+        "weights_sha256": np.array(subject.proven.weights_sha256),
+    }
+    np.savez(path, **content)

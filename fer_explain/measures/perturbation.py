@@ -1,0 +1,162 @@
+"""Deletion and insertion: how the probability of a class falls and rises as a map's best pixels go and come.
+
+Petsiuk, Das and Saenko 2018, RISE, section 4.3. What takes the place of a deleted pixel is the mean gray of its face,
+and insertion begins with a blurred face: as there, a constant makes sharp edges that count as evidence, which hurts
+insertion most, while blurring would leave deletion too much to go by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fer_core import IMAGE_SIZE, PIXELS, ConfigError, ModelError
+from fer_core.progress import Advance
+from fer_explain.layers import evaluation_mode
+from fer_explain.measures.maps import require_maps
+from fer_train.prediction import predict_logits, softmax
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """The probability of each face's class along the way.
+
+    Attributes
+    ----------
+    shares : ndarray of float64, shape (steps + 1,)
+        Share of the pixels deleted or inserted, from 0 to 1.
+    deletion, insertion : ndarray of float32, shape (N, steps + 1)
+        Probability of the class, 0..1.
+    """
+
+    shares: NDArray[np.float64]
+    deletion: NDArray[np.float32]
+    insertion: NDArray[np.float32]
+
+    @property
+    def deletion_auc(self) -> NDArray[np.float64]:
+        """Area under the deletion curve, float64 (N,), 0..1: low where a map finds what the class rests on."""
+        return _area(self.deletion, self.shares)
+
+    @property
+    def insertion_auc(self) -> NDArray[np.float64]:
+        """Area under the insertion curve, float64 (N,), 0..1: high where a map finds what suffices for the class."""
+        return _area(self.insertion, self.shares)
+
+
+def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+    """Rank the pixels of each map from its highest value to its lowest.
+
+    Equal values are taken in an order drawn from `seed` and the row number: in reading order, a map that says nothing
+    would pass for one that begins at the forehead, and thus for better or worse than noise.
+
+    Parameters
+    ----------
+    attributions : ndarray of float32, shape (N, 48, 48)
+        Signed where the method has signs: what speaks against the class comes last.
+    rows : ndarray of int64, shape (N,)
+        Row numbers of the faces.
+    seed : int
+        Of the order of equal values.
+
+    Returns
+    -------
+    ndarray of int64, shape (N, 2304)
+        Position of each pixel, in reading order, 0 the highest value.
+
+    Raises
+    ------
+    ConfigError
+        If a map is not finite or not of 48x48 values.
+    """
+    require_maps(attributions)
+    ranks = np.empty((len(attributions), PIXELS), np.int64)
+    for face, (values, row) in enumerate(zip(attributions.reshape(-1, PIXELS), rows.tolist(), strict=True)):
+        shuffled = np.random.default_rng([seed, row]).permutation(PIXELS)
+        order = shuffled[np.argsort(-values[shuffled], kind="stable")]
+        ranks[face, order] = np.arange(PIXELS)
+    return ranks
+
+
+def trace_curves(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    targets: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    *,
+    steps: int,
+    blur_sigma: float,
+    batch_size: int,
+    advance: Advance | None = None,
+) -> Curves:
+    """Pass faces through a network while their pixels are deleted, and inserted, in the order of a map.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); run in evaluation mode, left in its own.
+    images : ndarray of uint8, shape (N, 48, 48)
+        Faces.
+    targets : ndarray of int64, shape (N,)
+        The class of each face whose probability is followed.
+    ranks : ndarray of int64, shape (N, 2304)
+        As `pixel_ranks` returns them.
+    steps : int
+        Steps from the whole face to none of it, 1..2304.
+    blur_sigma : float
+        Of the blurred face that insertion begins with, in pixels.
+    batch_size : int
+        Images a forward pass; it changes speed and memory, not the result.
+    advance : callable, optional
+        Called with the number of images after each forward pass.
+
+    Returns
+    -------
+    Curves
+
+    Raises
+    ------
+    ConfigError
+        If `steps` is outside its range.
+    ModelError
+        If a probability is not finite.
+    """
+    if not 1 <= steps <= PIXELS:
+        raise ConfigError(f"steps: expected 1..{PIXELS}, found {steps}")
+    changed = np.rint(np.linspace(0, PIXELS, steps + 1)).astype(np.int64)
+    probabilities = np.empty((len(images), 2, steps + 1), np.float32)
+    pixels, blurred = (faces.reshape(-1, PIXELS) for faces in (images.astype(np.float32), blur(images, blur_sigma)))
+    at_once = max(1, batch_size // (2 * len(changed)))
+    with evaluation_mode(model):
+        for start in range(0, len(images), at_once):
+            some = slice(start, start + at_once)
+            face = pixels[some, None]
+            chosen = ranks[some, None] < changed[:, None]
+            gray = face.mean(axis=2, keepdims=True)
+            altered = np.stack([np.where(chosen, gray, face), np.where(chosen, face, blurred[some, None])], axis=1)
+            logits = predict_logits(model, altered.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), batch_size=batch_size)
+            of_class = softmax(logits).reshape(*altered.shape[:3], -1)
+            probabilities[some] = np.take_along_axis(of_class, targets[some, None, None, None], axis=3)[..., 0]
+            if advance is not None:
+                advance(len(logits))
+    if not np.isfinite(probabilities).all():
+        raise ModelError("deletion and insertion: found probabilities that are not finite; are the weights?")
+    return Curves(changed / PIXELS, probabilities[:, 0], probabilities[:, 1])
+
+
+def _area(curves: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Areas (N,) under curves (N, steps + 1) by the trapezoidal rule."""
+    areas: NDArray[np.float64] = (curves[:, 1:] / 2 + curves[:, :-1] / 2) @ np.diff(shares)
+    return areas
+
+
+def blur(images: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
+    """Blur faces by a Gaussian of `sigma` pixels, float32 (N, 48, 48); at the border its weights still sum to 1."""
+    places = np.arange(IMAGE_SIZE)
+    weights = np.exp(-((places[:, None] - places) ** 2) / (2 * sigma**2))
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    blurred: NDArray[np.float32] = weights @ images.astype(np.float32) @ weights.T
+    return blurred

@@ -1,0 +1,203 @@
+"""Whether maps depend on what a network has learned: its weights are replaced layer by layer, its maps must follow.
+
+Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim 2018, Sanity Checks for Saliency Maps, section 3: a map that stays
+the same for a network of random weights explains the face, or the architecture, but not the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer_core.output import staged
+from fer_core.progress import progress
+from fer_explain.figures import save_figure
+from fer_explain.measures.estimates import RESAMPLES, Answer, Estimate, estimate
+from fer_explain.measures.maps import maps_of
+from fer_explain.measures.randomization import MEASURES, MODES, Randomization, randomize, weight_stages
+from fer_explain.measures.record import write_json, write_table
+from fer_explain.measures.subject import Subject, load_subject
+from fer_train.models import build_model
+
+SAME: Final = 0.5
+"""Rank correlation with the map of wholly random weights above which a method fails. At 0.5 a quarter of the variance
+of the ranks survives the loss of all that was learned; below it, the face alone, which both maps show, may account for
+what is left: input times gradient is dark where the face is mid gray, whatever the weights."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one method noticed that all weights were replaced.
+
+    Attributes
+    ----------
+    method : str
+        Its name.
+    similarity : mapping of str to Estimate
+        By the names in `MEASURES`, to the map of wholly random weights.
+    failed : str
+        Whether its map stayed the same: yes where the interval of either rank correlation lies above `SAME`, no
+        where both lie below, else undecided.
+    """
+
+    method: str
+    similarity: Mapping[str, Estimate]
+    failed: Answer
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{measure} {value.mean:.2f}" for measure, value in self.similarity.items())
+        verdict = {"yes": "FAILED", "no": "passed", "undecided": "undecided"}[self.failed]
+        return f"{self.method:<22} {verdict}: with all weights drawn anew, {found}"
+
+
+def judge(checked: Randomization, *, seed: int = 0) -> list[Verdict]:
+    """Say of each method whether its maps stayed the same; ConfigError where there are fewer than two faces."""
+    verdicts = []
+    for place, method in enumerate(checked.methods):
+        last = {measure: estimate(values[place, 0, -1], seed=seed) for measure, values in checked.similarity.items()}
+        answers = {last[measure].exceeds(SAME) for measure in ("spearman_absolute", "spearman_signed")}
+        failed: Answer = "yes" if "yes" in answers else "no" if answers == {"no"} else "undecided"
+        verdicts.append(Verdict(method, last, failed))
+    return verdicts
+
+
+def sanity(
+    data: str | Path,
+    model: str | Path,
+    methods: Sequence[str],
+    output: str | Path,
+    *,
+    faces: int = 24,
+    rows: tuple[int, ...] | None = None,
+    usage: str | None = None,
+    target: str = "predicted",
+    seed: int = 0,
+    force: bool = False,
+) -> list[Verdict]:
+    """Check methods on the faces of a file and write what was found.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces, as `fer_core.read_faces` takes them.
+    model : str or Path
+        An exports folder or a run. Its weights are replaced by those of the same architecture newly constructed.
+    methods : sequence of str
+        Names in `fer_explain.attribution.METHODS`, or ``centre``.
+    output : str or Path
+        The folder to make: `sanity.json` with all figures and settings, `sanity.csv`, a row for each method, mode,
+        stage and measure, `similarity.npz` with every face's, `cascading.png` and `independent.png`.
+    faces : int
+        Faces to draw from `data`, at least 2.
+    rows : tuple of int, optional
+        Row numbers to take instead.
+    usage : str, optional
+        The split to take faces of.
+    target : str
+        ``predicted``, ``true``, or the name of a class.
+    seed : int
+        Of sample, new weights and resamples.
+    force : bool
+        Replace an existing folder.
+
+    Returns
+    -------
+    list of Verdict
+        In the order of `methods`.
+
+    Raises
+    ------
+    FerError
+        If the data, the model, a setting or the output is not what it must be; nothing is then written.
+    """
+    with staged(output, force=force, folder=True) as stage:
+        subject = load_subject(data, model, methods, count=faces, rows=rows, usage=usage, target=target, seed=seed)
+        network, n = subject.proven.network, len(subject.faces)
+        explainers = {method: partial(maps_of, method) for method in methods}
+        total = len(methods) * len(MODES) * len(weight_stages(network)) * n
+        with progress("sanity", total, "maps") as advance:
+            checked = randomize(
+                network,
+                _fresh(subject, seed),
+                explainers,
+                subject.faces.images,
+                subject.targets,
+                subject.faces.rows,
+                advance=advance,
+            )
+        verdicts = judge(checked, seed=seed)
+        _write(checked, verdicts, subject, {"target": target, "usage": usage, "seed": seed}, stage)
+    return verdicts
+
+
+def _fresh(subject: Subject, seed: int) -> nn.Module:
+    """Construct the network anew, without touching torch's own generator."""
+    card = subject.proven.card
+    with torch.random.fork_rng(devices=[]):
+        # Not the seed itself: training may have begun from it, and a trained layer is often close to where it began.
+        torch.manual_seed(int(np.random.default_rng(seed).integers(2**63)))
+        return build_model(card.architecture, **card.standardization, **card.architecture_arguments).eval()
+
+
+def _write(
+    checked: Randomization, verdicts: Sequence[Verdict], subject: Subject, settings: Mapping[str, Any], stage: Path
+) -> None:
+    seed = settings["seed"]
+    names = [group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in checked.stages]
+    table = [
+        {"method": method, "mode": mode, "stage": name, "measure": measure}
+        | asdict(estimate(values[m, o, s], seed=seed))
+        for m, method in enumerate(checked.methods)
+        for o, mode in enumerate(MODES)
+        for s, name in enumerate(names)
+        for measure, values in checked.similarity.items()
+    ]
+    write_json(
+        stage / "sanity.json",
+        {
+            **subject.provenance,
+            "settings": {**settings, "resamples": RESAMPLES, "same": SAME},
+            "stages": checked.stages,
+            "verdicts": [asdict(verdict) for verdict in verdicts],
+            "similarity": table,
+        },
+    )
+    write_table(stage / "sanity.csv", table)
+    arrays: dict[str, Any] = {
+        **checked.similarity,
+        "methods": np.array(checked.methods),
+        "modes": np.array(MODES),
+        "stages": np.array(names),
+        "rows": checked.rows,
+        "weights_sha256": np.array(subject.proven.weights_sha256),
+    }
+    np.savez(stage / "similarity.npz", **arrays)
+    _save_figures(checked, names, seed, stage)
+
+
+def _save_figures(checked: Randomization, names: Sequence[str], seed: int, stage: Path) -> None:
+    from fer_explain.measures.figures import line_figure
+
+    for o, (mode, title) in enumerate(
+        {"cascading": "All layers from the logits down to", "independent": "Only"}.items()
+    ):
+        series = {
+            panel: dict(zip(checked.methods, checked.similarity[measure][:, o], strict=True))
+            for measure, panel in MEASURES.items()
+        }
+        figure = line_figure(
+            series,
+            names,
+            limit=SAME,
+            xlabel="weights drawn anew",
+            title=f"{title} the named layer drawn anew, {len(checked.rows):,} faces",
+            seed=seed,
+        )
+        save_figure(figure, stage / f"{mode}.png")

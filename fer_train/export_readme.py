@@ -1,0 +1,76 @@
+"""The README of an exports folder: what the model is, how well it does, and how that was proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fer_core import ModelCard
+from fer_infer.precision import GRAPH_FILES
+
+if TYPE_CHECKING:
+    from fer_train.export import Parity
+    from fer_train.precision import Agreement
+
+
+def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
+    """Return the text, in Markdown.
+
+    Parameters
+    ----------
+    name : str
+        Of the folder.
+    card : ModelCard
+        Of the float32 graph.
+    parity : Parity
+        Of the export.
+    """
+    data = card.training_data
+    scores = "\n".join(f"| {split} | {_score(score)} |" for split, score in card.scores.items())
+    labels = ", ".join(f"{number} {label}" for number, label in enumerate(card.labels))
+    return f"""# {name}
+
+`{card.architecture}`, {card.precision}: {card.selection}.
+Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, seed {", ".join(map(str, card.seeds))}.
+
+| split | accuracy |
+|---|---|
+{scores}
+
+    fer-infer score faces.csv --model exports/{name} --output predictions.csv
+
+`model.onnx` takes `faces`, uint8 (batch, 48, 48), and gives `logits` and `probabilities`, float32
+(batch, {len(card.labels)}): {labels}. It standardizes by itself.
+
+`weights.safetensors` is the PyTorch original: `fer_train.checkpoint.load_model("exports/{name}")`.
+Its sha256, over the tensors, is `{card.weights_sha256}`.
+
+Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
+{", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
+they differ by at most {parity.max_absolute_difference:.1e} in a logit and in {parity.changed_predictions} predictions.
+{parity.weights_in_graph} tensors stand in the graph bit for bit.
+{_lower_precisions(parity)}"""
+
+
+def _lower_precisions(parity: Parity) -> str:
+    text = ""
+    if parity.int8 is not None:
+        made = parity.int8
+        text += _section("int8", made.chosen.agreement) + (
+            f"{made.chosen.method} ranges of {made.calibration_n:,} Training faces of `{made.calibration_source}`;\n"
+            f"layers in float32: {made.chosen.float_layers}; {made.chosen_by}.\n"
+        )
+    if parity.fp16 is not None:
+        text += _section("fp16", parity.fp16)
+    return text
+
+
+def _section(precision: str, agreement: Agreement) -> str:
+    return (
+        f"\n## {precision}\n\n`{GRAPH_FILES[precision]}` beside `model.onnx`, on {agreement.n:,} faces of "
+        f"`{agreement.source}` {agreement.split}:\n{agreement.to_text()}.\n"
+    )
+
+
+def _score(score: dict[str, Any]) -> str:
+    low, high = score["wilson_95"]
+    return f"{score['accuracy']:.2%} ({low:.2%} to {high:.2%}, n = {score['n']:,}, TTA {score['tta']})"

@@ -1,0 +1,226 @@
+"""The int8 graph for CPUs: calibrated on Training faces, its variant chosen by PublicTest, and honest about both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import ConfigError, ModelCard, ModelError
+from fer_core.progress import progress
+from fer_infer.devices import load_runtime
+from fer_infer.session import Scorer
+from fer_train.calibration import METHODS, CalibrationData, calibrate
+from fer_train.precision import Agreement, stamp
+
+FLOAT_LAYERS: Final = {"none": 0, "last": 1, "first and last": 2}
+"""Which of the layers with weights stay in float32, and how many they are; each costs speed."""
+
+QUANTIZED: Final = [
+    *("Conv", "Gemm", "MatMul"),
+    *("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "MaxPool", "Mul", "Relu", "Sigmoid"),
+    *("Flatten", "Reshape", "Transpose"),
+]
+"""Operators that run in int8. Standardization, the average over the image and softmax stay in float32."""
+
+TOLERANCE: Final = 0.3
+"""Points of accuracy that the int8 graph may lose."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to quantize a graph, and how it does.
+
+    Attributes
+    ----------
+    method : str
+        In `fer_train.calibration.METHODS`.
+    float_layers : str
+        In `FLOAT_LAYERS`.
+    agreement : Agreement
+        With the float32 graph, on the faces that choose.
+    """
+
+    method: str
+    float_layers: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """An int8 graph: the candidate that was chosen, and by what.
+
+    Attributes
+    ----------
+    chosen : Candidate
+    chosen_by : str
+        In words.
+    calibration_source, calibration_n : str, int
+        The Training faces that gave the ranges.
+    quantizer : str
+        Library and version.
+    candidates : list of Candidate
+        All that were tried.
+    """
+
+    chosen: Candidate
+    chosen_by: str
+    calibration_source: str
+    calibration_n: int
+    quantizer: str
+    candidates: list[Candidate]
+
+
+def quantize(
+    graph: Path, output: Path, data: CalibrationData, card: ModelCard, *, tolerance: float = TOLERANCE
+) -> Quantization:
+    """Write the int8 graph of a float32 graph.
+
+    Weights are int8, symmetric, with a scale for each channel; activations are uint8 with one scale a tensor (Jacob
+    et al. 2018, eq. 1 and section 3). Unsigned, because ONNX Runtime's x86 kernels are: signed ones are converted
+    when the session is made, except where a tensor has two readers, and there the layer then runs in float32.
+
+    Parameters
+    ----------
+    graph : Path
+        The float32 graph.
+    output : Path
+        The ONNX file to write.
+    data : CalibrationData
+        See `fer_train.calibration.load_calibration`.
+    card : ModelCard
+        Of the float32 graph; the int8 graph's own follows from it.
+    tolerance : float
+        Points of accuracy on PublicTest that it may lose; nothing is asked where PublicTest has no labels.
+
+    Returns
+    -------
+    Quantization
+
+    Raises
+    ------
+    ModelError
+        If it loses more.
+    ConfigError
+        If `tolerance` is negative.
+    """
+    if tolerance < 0:
+        raise ConfigError(f"int8 tolerance: expected at least 0 points, found {tolerance:g}")
+    expected = Scorer(graph, "cpu").logits(data.selection.images)
+    labels = data.selection.labels
+    truth = expected.argmax(axis=1) if labels is None else labels
+    candidates: list[Candidate] = []
+    correct = []
+    with TemporaryDirectory() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
+        folded, ranges = Path(folder) / "folded.onnx", Path(folder) / "ranges.json"
+        _fold(graph, folded)
+        for method in METHODS:
+            calibrate(folded, data.training, method, QUANTIZED, ranges)
+            for float_layers in FLOAT_LAYERS:
+                file = Path(folder) / f"{len(candidates)}.onnx"
+                _write(folded, ranges, method, float_layers, file)
+                stamp(file, replace(card, precision="int8", scores={}))
+                scorer = Scorer(file, "cpu")
+                logits = scorer.logits(data.selection.images)
+                agreement = Agreement.of(data.selection, scorer.provider, logits, expected)
+                candidates.append(Candidate(method, float_layers, agreement))
+                correct.append(logits.argmax(axis=1) == truth)
+                advance(1)
+        layers = [FLOAT_LAYERS[candidate.float_layers] for candidate in candidates]
+        enough = 0.0 if labels is None else np.sum(expected.argmax(axis=1) == labels) - tolerance * len(labels) / 100
+        number = choose(np.array(correct), layers, enough)
+        quantization = Quantization(
+            chosen=candidates[number],
+            chosen_by=_chosen_by(data, len(candidates)),
+            calibration_source=Path(data.training.source).name,
+            calibration_n=len(data.training),
+            quantizer=f"onnxruntime {load_runtime().__version__}",
+            candidates=candidates,
+        )
+        _require_accuracy(output.name, quantization.chosen.agreement, tolerance)
+        output.write_bytes((Path(folder) / f"{number}.onnx").read_bytes())
+    stamp(output, int8_card(card, quantization))
+    return quantization
+
+
+def choose(correct: NDArray[np.bool_], float_layers: list[int], enough: float = 0.0) -> int:
+    """Return the candidate with the fewest float layers among those as accurate as the best, up to noise.
+
+    The rule of one standard error (Breiman et al. 1984, section 3.4.3), here of the paired difference: two
+    candidates that differ in `d` of `n` faces differ by chance by sqrt(d) faces.
+
+    Parameters
+    ----------
+    correct : ndarray of bool, shape (candidates, N)
+        Which faces each candidate gets right.
+    float_layers : list of int
+        Of each candidate.
+    enough : float
+        Faces to get right at the least, where any candidate does.
+    """
+    right = correct.sum(axis=1)
+    best = int(right.argmax())
+    noise = np.sqrt((correct != correct[best]).sum(axis=1))
+    as_good = np.flatnonzero((right[best] - right <= noise) & (right >= min(enough, right[best]))).tolist()
+    return int(min(as_good, key=lambda number: (float_layers[number], -right[number])))
+
+
+def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
+    """Return the card of the int8 graph: the float32 graph's, with what is its own."""
+    chosen = quantization.chosen
+    return replace(
+        card,
+        precision="int8",
+        selection=f"{card.selection}; int8: {chosen.method} ranges of {quantization.calibration_n:,} Training faces, "
+        f"layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
+        scores=chosen.agreement.scores(),
+    )
+
+
+def _chosen_by(data: CalibrationData, candidates: int) -> str:
+    n = len(data.selection)
+    if data.selection.labels is not None:
+        return f"of {candidates} candidates by the accuracy on {n:,} PublicTest faces"
+    return f"of {candidates} candidates by equal predictions on {n:,} held-out Training faces, PublicTest has no labels"
+
+
+def _require_accuracy(name: str, agreement: Agreement, tolerance: float) -> None:
+    if agreement.accuracy is None or agreement.fp32_accuracy is None:
+        return
+    lost = 100 * (agreement.fp32_accuracy - agreement.accuracy)
+    if round(lost, 9) > tolerance:
+        raise ModelError(
+            f"{name}: loses {lost:.2f} points of accuracy ({agreement.accuracy:.2%} of {agreement.n:,} "
+            f"{agreement.split} faces, float32 {agreement.fp32_accuracy:.2%}), more than the {tolerance:g} allowed; "
+            "--int8-tolerance sets the limit"
+        )
+
+
+def _fold(graph: Path, folded: Path) -> None:
+    """Write a graph with BatchNorm folded into its convolutions, which the quantizer expects."""
+    from onnxruntime.quantization import quant_pre_process
+
+    quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX itself infers the shapes of all our operators
+
+
+def _write(folded: Path, ranges: Path, method: str, float_layers: str, output: Path) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    layers = [node.name for node in onnx.load(folded).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    kept = {"none": [], "last": layers[-1:], "first and last": [layers[0], layers[-1]]}[float_layers]
+    quantize_static(
+        folded,
+        output,
+        calibration_cache_path=ranges,
+        calibrate_method=CalibrationMethod[method],
+        op_types_to_quantize=QUANTIZED,
+        nodes_to_exclude=kept,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )

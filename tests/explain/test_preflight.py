@@ -1,0 +1,200 @@
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CNN, DNN, enliven, make_network
+from torch import nn
+from torch.nn import functional
+
+from fer_core import Faces, ModelError
+from fer_explain.attribution import METHODS, Settings, attributions_of
+from fer_explain.gradient_graph import gradient_graph
+from fer_explain.preflight import judgements, preflight, require_suited
+from fer_train.models.layers import Standardize
+
+
+class Built(nn.Module):
+    """A small network whose middle is given: features (batch, 3, 12, 12) to the same shape."""
+
+    def __init__(self, middle: Callable[[torch.Tensor], torch.Tensor], end: nn.Module | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.standardize = Standardize(128.0, 64.0)
+        self.first = nn.Conv2d(1, 3, 4, stride=4)
+        self.middle = middle
+        self.last = nn.Linear(432, 7)
+        self.end = end or nn.Identity()
+        enliven(self)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.end(self.last(self.middle(self.first(self.standardize(images))).flatten(1)))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.convolution(self.relu(features)))
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1), nn.Sigmoid())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features * self.weigh(features)
+
+
+def verdicts(model: nn.Module, layer: str | None = None) -> dict[str, str]:
+    found = preflight(model.eval(), layer)
+    return {name: finding.verdict for finding in reversed(found) for name in finding.methods}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "expected"),
+    [
+        ("course-cnn", CNN, {}),
+        ("course-cnn", {**CNN, "batch_norm": True}, {}),
+        ("course-dnn", DNN, {"grad-cam": "refused", "guided-grad-cam": "refused"}),
+        ("compact", {"widths": [[4], [5, 6]]}, {}),
+        (
+            "best-small",
+            {"widths": [8, 12], "blocks": [1, 1]},
+            {"guided-backprop": "approximate", "guided-grad-cam": "approximate", "deeplift": "approximate"},
+        ),
+    ],
+)
+def test_the_architectures_of_the_registry_are_judged_right(
+    architecture: str, arguments: dict[str, object], expected: dict[str, str]
+) -> None:
+    network = enliven(make_network(architecture, arguments))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # residual branches begin at zero, where nothing is there to miss
+    assert verdicts(network) == expected
+
+
+@pytest.mark.parametrize(
+    ("middle", "end", "expected", "message"),
+    [
+        (nn.ReLU(), None, {}, ""),
+        (nn.ReLU(inplace=True), None, {}, ""),
+        (
+            functional.relu,
+            None,
+            {"guided-backprop": "refused", "guided-grad-cam": "refused", "deeplift": "refused"},
+            "only nn.ReLU modules are guided, found Relu in the network itself",
+        ),
+        (
+            nn.GELU(),
+            None,
+            {"guided-backprop": "approximate", "guided-grad-cam": "approximate", "deeplift": "refused"},
+            "the rescale rule needs a known activation module, found Gelu in middle",
+        ),
+        (
+            nn.Sigmoid(),
+            None,
+            {"guided-backprop": "approximate", "guided-grad-cam": "approximate"},
+            "plain gradients pass unguided through Sigmoid in middle",
+        ),
+        (Twice(), None, {"deeplift": "refused"}, "a module may be used once, found more than once Relu in middle.relu"),
+        (
+            Gated(),
+            None,
+            {"guided-backprop": "approximate", "guided-grad-cam": "approximate", "deeplift": "approximate"},
+            "no rule for product in middle",
+        ),
+        (
+            nn.ReLU(),
+            nn.Softmax(1),
+            {name: "refused" for name in METHODS if name != "random"},
+            "the network ends in a softmax",
+        ),
+        (
+            nn.ReLU(),
+            nn.LogSoftmax(1),
+            {name: "refused" for name in METHODS if name != "random"},
+            "the network ends in a softmax",
+        ),
+        (
+            nn.BatchNorm2d(3, track_running_stats=False),
+            None,
+            {name: "refused" for name in METHODS if name != "random"},
+            "a face's logits depend on the faces beside it, even in evaluation mode",
+        ),
+        (
+            lambda features: functional.dropout(features, 0.5, training=True),
+            None,
+            {name: "refused" for name in METHODS if name != "random"},
+            "the network gives other logits each time, even in evaluation mode",
+        ),
+    ],
+)
+def test_what_would_make_maps_wrong_is_found(
+    middle: nn.Module, end: nn.Module | None, expected: dict[str, str], message: str
+) -> None:
+    model = Built(middle, end)
+    found = verdicts(model)
+    assert {name: found.get(name) for name in expected} == expected
+    if not expected:
+        assert found == {}
+    assert any(message in finding.message for finding in preflight(model)) == bool(expected)
+
+
+def test_what_is_called_fine_adds_up_and_what_is_refused_does_not(faces: Faces) -> None:
+    """A ReLU as a function: DeepLIFT passes it by in silence, and misses what it promises."""
+
+    def missed(middle: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        found = attributions_of(
+            Built(middle).eval(), METHODS["deeplift"], faces.images[:3], np.arange(3), settings=Settings()
+        )
+        return float(np.abs(found["deltas"]).max())
+
+    assert missed(nn.ReLU()) < 1e-4
+    assert missed(nn.ReLU(inplace=True)) < 1e-4
+    assert missed(functional.relu) > 0.05
+
+
+def test_an_output_that_is_overwritten_in_place_is_no_layer_for_grad_cam() -> None:
+    model = Built(nn.ReLU(inplace=True))
+    found = preflight(model, "first")
+    assert [finding.message for finding in found] == ["the output of layer first is overwritten in place by the next"]
+    assert verdicts(Built(nn.ReLU()), "first") == {}
+
+
+def test_a_refusal_is_one_line_and_only_of_the_method_it_concerns() -> None:
+    model = Built(functional.relu)
+    with pytest.raises(ModelError, match=r"^deeplift: the rescale rule needs a known activation module, found [^\n]+$"):
+        require_suited(model, METHODS["deeplift"], Settings())
+    assert require_suited(model, METHODS["saliency"], Settings()) == ()
+    (caution,) = require_suited(Built(nn.Sigmoid()), METHODS["guided-backprop"], Settings())
+    assert caution.verdict == "approximate"
+
+
+def test_modules_in_training_mode_are_noted_and_put_back() -> None:
+    network = make_network("course-cnn", CNN).train()
+    lines = judgements(preflight(network))
+    assert lines[0].startswith("note: in training mode: classifier.3, classifier.6; explained in evaluation mode")
+    assert "saliency: fine" in lines
+    assert all(module.training for module in network.modules())
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in network.modules())
+
+
+def test_every_method_has_a_judgement() -> None:
+    lines = judgements(preflight(make_network("course-dnn", DNN)))
+    assert [re.split(":", line)[0] for line in lines] == list(METHODS)
+
+
+def test_the_graph_knows_which_module_made_each_operation() -> None:
+    graph = gradient_graph(Built(Gated()))
+    made = {(operation.kind, operation.module) for operation in graph.operations}
+    assert {("Div", "standardize"), ("Sub", "standardize"), ("Convolution", "first"), ("Mul", "middle")} <= made
+    assert {("Convolution", "middle.weigh.1"), ("Sigmoid", "middle.weigh.2"), ("Addmm", "last")} <= made
+    assert [str(operation) for operation in graph.operations if operation.product] == ["product in middle"]
+    assert gradient_graph(Built(Twice())).reused == {"middle.relu"}

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
+from fer_core.csv_writer import write_csv
+from fer_infer import Scorer
+from fer_train import quantize as module
+from fer_train.calibration import METHODS, CalibrationData
+from fer_train.checkpoint import load_model, load_model_and_card
+from fer_train.export import export, write_graph
+from fer_train.models import build_model
+from fer_train.quantize import choose, quantize
+
+
+@pytest.fixture
+def one_candidate(monkeypatch):
+    """Try one way to quantize: what is tested is the same for all, and the tests are nine times as fast."""
+    monkeypatch.setattr(module, "METHODS", {"MinMax": {}})
+    monkeypatch.setattr(module, "FLOAT_LAYERS", {"none": 0})
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, drawn):
+    path = tmp_path_factory.mktemp("data") / "drawn.csv"
+    write_csv(drawn, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def card(run):
+    return load_model_and_card(run)[1]
+
+
+@pytest.fixture(scope="module")
+def exported(run, data, tmp_path_factory):
+    """An exports folder with an int8 graph, chosen of all candidates but the slow ones of Entropy."""
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "METHODS", {name: METHODS[name] for name in ("MinMax", "Percentile")})
+        export(run, folder, int8=True, calibration=data, int8_tolerance=100)
+    return folder
+
+
+def operators(path, tmp_path):
+    """Return the types of the operators that ONNX Runtime makes of a graph when it loads it."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+
+
+def make(model, card, faces, folder, **settings):
+    """Quantize a network by faces that also choose; return the int8 graph."""
+    write_graph(model.eval(), card, folder / "model.onnx")
+    calibration = CalibrationData(faces, replace(faces, labels=None))
+    quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration, card, **settings)
+    return folder / "model.int8.onnx"
+
+
+def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_images, one_candidate):
+    """Jacob et al. 2018, eq. 3 to 9: bytes times bytes, summed in integers, scaled and rounded to bytes."""
+    torch.manual_seed(0)
+    model = build_model("course-dnn", mean=120.0, std=60.0, widths=(5,), dropout=0.0)
+    model.classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2304, 7))
+    path = make(model, card, Faces(random_images, np.arange(9)), tmp_path)
+
+    def quantized(values, scale, zero):
+        return np.clip(np.round(values / scale) + zero, 0, 255)
+
+    def scale_and_zero(values):
+        low, high = min(values.min(), 0), max(values.max(), 0)
+        scale = (high - low) / 255
+        return scale, np.round(-low / scale)
+
+    pixels = (random_images.reshape(9, -1).astype(np.float64) - 120) / 60
+    weight, bias = (tensor.detach().double().numpy() for tensor in model.classifier[1].parameters())
+    in_scale, in_zero = scale_and_zero(pixels)
+    out_scale, out_zero = scale_and_zero(pixels @ weight.T + bias)
+    weight_scale = np.abs(weight).max(axis=1) / 127
+    weight_bytes = np.round(weight / weight_scale[:, None])
+    bias_integers = np.round(bias / (in_scale * weight_scale))
+    sums = (quantized(pixels, in_scale, in_zero) - in_zero) @ weight_bytes.T + bias_integers
+    expected = (quantized(sums * in_scale * weight_scale, out_scale, out_zero) - out_zero) * out_scale
+
+    found = Scorer(path, "cpu").logits(random_images)
+    # a sum on the edge between two bytes may fall to either side
+    np.testing.assert_allclose(found, expected, atol=1.01 * out_scale, rtol=0)
+    assert np.mean(np.abs(found - expected) < 0.01 * out_scale) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("compact", {"widths": ((4,), (4,))}),
+        ("best-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
+        ("course-cnn", {"widths": (4, 4, 4), "hidden": 8, "batch_norm": True}),
+    ],
+)
+def test_every_convolution_runs_in_int8_and_batch_norm_folds(tmp_path, card, drawn, one_candidate, name, arguments):
+    torch.manual_seed(0)
+    model = build_model(name, mean=120.0, std=60.0, **arguments)
+    path = make(model, card, drawn.take(slice(16)), tmp_path)
+    run = operators(path, tmp_path)
+    assert "QLinearConv" in run
+    assert not {"Conv", "FusedConv", "BatchNormalization", "Gemm", "MatMul"} & set(run)
+    assert "Softmax" in run
+    assert run.count("Div") == 1  # standardization, in float32
+
+
+@pytest.mark.parametrize(
+    ("correct", "float_layers", "expected"),
+    [
+        # nothing to lose: the fewest float layers, then the most accurate, then the first
+        (["1111", "1111", "1111"], [1, 0, 0], 1),
+        # 3 of 9 faces differ, noise 1.7 faces: one face less is as good
+        (["111111110", "111111001"], [2, 0], 1),
+        # among as good ones of the same speed the most accurate
+        (["111111111", "011111111", "111111101"], [2, 1, 1], 1),
+        (["111111100", "111111110", "111111111"], [0, 0, 1], 1),
+        # 9 faces worse with noise 3: the float layers are worth it
+        (["1" * 9 + "1" * 20, "0" * 9 + "1" * 20], [2, 0], 0),
+    ],
+)
+def test_the_fastest_is_chosen_of_those_as_accurate_as_the_best(correct, float_layers, expected):
+    table = np.array([[face == "1" for face in row] for row in correct])
+    assert choose(table, float_layers) == expected
+
+
+@pytest.mark.parametrize(("enough", "expected"), [(7, 1), (7.5, 0), (9, 0)])
+def test_the_fastest_is_passed_over_where_it_is_not_accurate_enough(enough, expected):
+    table = np.array([[True] * 8 + [False] * 2, [True] * 7 + [False] * 3])
+    assert choose(table, [1, 0], enough) == expected
+
+
+def test_the_record_is_what_the_two_graphs_do(exported, drawn):
+    record = json.loads((exported / "parity.json").read_text())["int8"]
+    faces = drawn.with_usage("PublicTest")
+    floats, ints = (Scorer(exported, "cpu", name).logits(faces.images) for name in ("fp32", "int8"))
+    agreement = record["chosen"]["agreement"]
+    assert (agreement["n"], agreement["source"], agreement["split"]) == (20, "drawn.csv", "PublicTest")
+    assert agreement["provider"] == "CPUExecutionProvider"
+    assert agreement["accuracy"] == np.mean(ints.argmax(1) == faces.labels)
+    assert agreement["fp32_accuracy"] == np.mean(floats.argmax(1) == faces.labels)
+    assert agreement["equal_predictions"] == np.mean(ints.argmax(1) == floats.argmax(1))
+    assert agreement["max_absolute_difference"] == pytest.approx(np.abs(ints - floats).max())
+    assert record["chosen"] in record["candidates"]
+    assert len(record["candidates"]) == 6
+    assert record["calibration_source"] == "drawn.csv"
+    assert record["calibration_n"] == 80
+    assert record["chosen_by"] == "of 6 candidates by the accuracy on 20 PublicTest faces"
+
+
+def test_the_card_of_the_int8_graph_states_its_own_accuracy(exported):
+    graph = onnx.load(exported / "model.int8.onnx")
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    card = ModelCard.from_metadata(metadata, "model.int8.onnx")  # which refuses any other key
+    beside = ModelCard.load_json(exported / "card.json")
+    agreement = json.loads((exported / "parity.json").read_text())["int8"]["chosen"]["agreement"]
+    assert (card.precision, beside.precision) == ("int8", "fp32")
+    assert card.weights_sha256 == beside.weights_sha256
+    score = card.scores["PublicTest"]
+    assert score["wilson_95"][0] <= score["accuracy"] <= score["wilson_95"][1]
+    for key in ("n", "accuracy", "fp32_accuracy", "equal_predictions", "max_absolute_difference"):
+        assert score[key] == agreement[key]
+    assert card.selection.startswith(beside.selection + "; int8: ")
+    assert "candidates by the accuracy on 20 PublicTest faces" in card.selection
+
+
+def test_the_readme_of_the_folder_tells_both_accuracies(exported):
+    agreement = json.loads((exported / "parity.json").read_text())["int8"]["chosen"]["agreement"]
+    text = (exported / "README.md").read_text()
+    assert f"accuracy {agreement['accuracy']:.2%}, float32 {agreement['fp32_accuracy']:.2%}" in text
+
+
+def test_the_weights_of_the_int8_graph_are_bytes(exported):
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(exported / "model.int8.onnx").graph.initializer}
+    quantized = [name for name in types if name.endswith("weight_quantized")]
+    assert len(quantized) == 10  # seven convolutions, three dense layers
+    assert {types[name] for name in quantized} == {onnx.TensorProto.INT8}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_logits_hardly_depend_on_the_batch_size(exported, drawn, batch_size):
+    """Integer sums are exact; what is left is the rounding of float32 before them, rarely by one of 255 levels."""
+    scorer = Scorer(exported, "cpu", "int8")
+    expected = scorer.logits(drawn.images, batch_size=128)
+    found = scorer.logits(drawn.images, batch_size=batch_size)
+    level = (expected.max() - expected.min()) / 255
+    np.testing.assert_allclose(found, expected, atol=4 * level, rtol=0)
+    assert np.mean(found == expected) > 0.95
+
+
+def test_without_labels_agreement_with_float32_chooses_and_the_card_says_so(tmp_path, run, card, drawn, one_candidate):
+    model, _ = load_model_and_card(run)
+    path = make(model, card, drawn.take(slice(0, 40)), tmp_path, tolerance=0)
+    stated = ModelCard.from_metadata(Scorer(path, "cpu").card.to_metadata(), "int8")
+    assert stated.scores == {}
+    assert "by equal predictions on 40 held-out Training faces, PublicTest has no labels" in stated.selection
+
+
+def undecided(card, folder, images):
+    """Make a graph whose two likeliest classes are closer than 8 bits can tell, and faces labelled as it says."""
+    torch.manual_seed(0)
+    model = build_model("course-dnn", mean=120.0, std=60.0, widths=(16,)).eval()
+    layer = model.classifier[-1]
+    with torch.no_grad():
+        layer.weight[1:] = 0
+        layer.weight[0] *= 1e-3
+        layer.bias[:] = torch.tensor([0.0, 0.0, *[-10.0] * 5])
+        layer.bias[0] -= model(torch.from_numpy(images).unsqueeze(1).float())[:, 0].median()
+    write_graph(model, card, folder / "model.onnx")
+    labels = Scorer(folder / "model.onnx", "cpu").logits(images).argmax(axis=1)
+    rows = np.arange(len(images))
+    return CalibrationData(
+        Faces(images, rows), Faces(images, rows, labels=labels, usage=np.repeat("PublicTest", len(rows)))
+    )
+
+
+def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_images, one_candidate):
+    data = undecided(card, tmp_path, random_images)
+    output = tmp_path / "model.int8.onnx"
+    message = r"model\.int8\.onnx: loses \d+\.\d\d points of accuracy \(\d+\.\d\d% of 9 PublicTest faces, float32 "
+    message += r"100\.00%\), more than the 0\.3 allowed; --int8-tolerance sets the limit$"
+    with pytest.raises(ModelError, match=message):
+        quantize(tmp_path / "model.onnx", output, data, card)
+    assert not output.exists()
+    quantize(tmp_path / "model.onnx", output, data, card, tolerance=100)
+    assert Scorer(output, "cpu").card.precision == "int8"
+
+
+def test_a_negative_tolerance_is_refused(tmp_path, card, drawn):
+    data = CalibrationData(drawn, drawn)
+    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found -1$"):
+        quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=-1)
+
+
+@pytest.mark.parametrize("settings", [{"int8": True}, {"calibration": "faces.csv"}])
+def test_int8_and_its_data_are_asked_for_together(tmp_path, run, settings):
+    with pytest.raises(ConfigError, match=r"--int8 and --calibration.*are only of use together"):
+        export(run, tmp_path / "out", **settings)
+
+
+def test_an_exports_folder_gains_int8_by_an_export_onto_itself(tmp_path, run, data, one_candidate):
+    folder = tmp_path / "small"
+    export(run, folder)
+    weights = load_model(folder).state_dict()
+    parity = export(folder, folder, int8=True, calibration=data, int8_tolerance=100, force=True)
+    assert parity.source == "drawn.csv"  # an exports folder has no sample of its own
+    assert parity.n == 20
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(folder).state_dict().items())
+    assert Scorer(folder, "cpu", "int8").card.weights_sha256 == Scorer(folder, "cpu", "fp32").card.weights_sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_a_failure_leaves_the_folder_as_it_was(tmp_path, run, data, monkeypatch, one_candidate):
+    folder = tmp_path / "small"
+    export(run, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(module, "_require_accuracy", fail := _Fail())
+    with pytest.raises(ModelError, match=r"^too inaccurate$"):
+        export(folder, folder, int8=True, calibration=data, force=True)
+    assert fail.called
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+class _Fail:
+    called = False
+
+    def __call__(self, *_):
+        self.called = True
+        raise ModelError("too inaccurate")
+
+
+def test_data_without_training_rows_leave_nothing(tmp_path, run, drawn):
+    write_csv(drawn.with_usage("PublicTest"), tmp_path / "public.csv")
+    with pytest.raises(DataError, match=r"public\.csv: has no row of usage 'Training'; found PublicTest$"):
+        export(run, tmp_path / "exports" / "small", int8=True, calibration=tmp_path / "public.csv")
+    assert not any((tmp_path / "exports").iterdir())
