@@ -27,11 +27,13 @@ check: $(INSTALLED)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# speed on drawn faces, and the accuracy of what ships: make bench DATA=fer2013.csv
+# speed on drawn faces, and with real ones the accuracy of what ships: make bench DATA=fer2013.csv; some 20 minutes
+MEASURED := read_csv score_csv memory attribute scale_ray
+bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/read_csv.py
-	$(BIN)/python benchmarks/score_csv.py
-	$(BIN)/python benchmarks/accuracy.py $(DATA)
+	{ $(BIN)/python benchmarks/_side_by_side.py && for name in $(MEASURED); do \
+	$(BIN)/python benchmarks/$$name.py || exit 1; done && $(BIN)/python benchmarks/accuracy.py $(DATA); } \
+	| tee benchmarks/RESULTS.md
 
 clean:
 	rm -rf .venv demo dist

@@ -7,7 +7,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = ("numpy", "numba", "onnxruntime-gpu", "torch", "pandas", "polars", "captum", "ray", "ai-edge-litert")
 
 
 def compare(title: str, ways: Mapping[str, Callable[[], object]], *, units: float, unit: str, repeats: int = 5) -> None:
@@ -50,3 +55,15 @@ def machine() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def main() -> None:
+    """Print what stands above all tables of one run."""
+    print(f"# Measured on {datetime.now(UTC):%Y-%m-%d} by `make bench`\n")
+    print(f"{machine()}, {platform.system()}, Python {platform.python_version()}")
+    print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    print("\nRatios within a table hold from one machine to another of its kind; seconds do not.")
+
+
+if __name__ == "__main__":
+    main()
