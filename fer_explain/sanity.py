@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fer_core import ModelCard
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_explain.figures import save_figure
@@ -125,7 +126,7 @@ def sanity(
         with progress("sanity", total, "maps") as advance:
             checked = randomize(
                 network,
-                _fresh(subject, seed),
+                fresh_network(subject.proven.card, seed),
                 explainers,
                 subject.faces.images,
                 subject.targets,
@@ -137,9 +138,8 @@ def sanity(
     return verdicts
 
 
-def _fresh(subject: Subject, seed: int) -> nn.Module:
-    """Construct the network anew, without touching torch's own generator."""
-    card = subject.proven.card
+def fresh_network(card: ModelCard, seed: int) -> nn.Module:
+    """Construct the network of a card anew, without touching torch's own generator."""
     with torch.random.fork_rng(devices=[]):
         # Not the seed itself: training may have begun from it, and a trained layer is often close to where it began.
         torch.manual_seed(int(np.random.default_rng(seed).integers(2**63)))

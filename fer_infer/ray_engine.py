@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import pickle
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +16,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
-from fer_core import ConfigError, DeviceError, FerError
+from fer_core import ConfigError, FerError, OutputError
 from fer_core.progress import progress
 from fer_core.reader import OnError
 from fer_infer import storage
@@ -27,10 +24,8 @@ from fer_infer.file_scorer import FileScorer, Work
 from fer_infer.manifest import Manifest, Part
 from fer_infer.precision import find_graph
 from fer_infer.predictions import COLUMNS
+from fer_infer.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
-
-STDERR: Final = 2
-"""The file descriptor of standard error."""
 
 SAVE_INTERVAL_S: Final = 2.0
 """How often the record is written at most: a run that is killed scores again what it did since."""
@@ -134,7 +129,8 @@ def score_files(
     inputs = storage.list_inputs(data)
     fixed = "fp32" if precision == "auto" and Path(model).is_dir() else precision
     graph = find_graph(Path(model), fixed, "cpu")
-    card = Scorer(graph, "cpu", fixed, threads=1).card  # refused here rather than by every worker
+    threads = 1 if threads is None else threads
+    card = Scorer(graph, "cpu", fixed, threads=threads).card  # refused here rather than by every worker
     files = {path.name: path.read_bytes() for path in (graph, graph.with_name(CARD_FILE)) if path.is_file()}
     suffix = ".parquet" if Path(output).suffix.lower() == ".parquet" else ".csv"
     settings = {
@@ -155,8 +151,8 @@ def score_files(
     rows_before = sum(part.rows for part in manifest.parts.values())
     if reused < len(inputs):
         manifest.save(folder)
-        work = Work(str(graph), files, folder, suffix, columns, device, threads or 1, batch_size, on_error)
-        with _cluster(ray_address):
+        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, on_error)
+        with open_cluster(ray_address):
             _score(manifest, work, workers)
     parts = manifest.parts.values()
     counts = sum((Counter(part.label_counts) for part in parts), Counter())
@@ -174,55 +170,9 @@ def score_files(
     )
 
 
-@contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
-    """Reach the cluster, or start one on this machine, unless the caller already has; leave it as it was found."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is scored here is nobody else's business
-    try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        asked = address or os.environ.get("RAY_ADDRESS")
-        where = f"at {asked}" if asked else "on this machine"
-        raise DeviceError(f"ray: no cluster can be had {where}: {_first_line(error)}") from None
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _native_messages_dropped() -> Iterator[None]:
-    """Drop what is written to standard error past Python.
-
-    Ray's native part writes a warning for each pool of actors there, and no setting of it keeps quiet without a line of
-    its own. What matters comes as an exception.
-    """
-    try:
-        python_writes_there = sys.stderr.fileno() == STDERR
-    except (AttributeError, OSError, ValueError):  # a stream of the caller's
-        python_writes_there = False
-    sys.stderr.flush()
-    kept = os.dup(STDERR)
-    with (
-        open(os.devnull, "wb") as nowhere,
-        open(os.dup(kept), "w", buffering=1) as stderr,
-        redirect_stderr(stderr if python_writes_there else sys.stderr),
-    ):
-        os.dup2(nowhere.fileno(), STDERR)
-        try:
-            yield
-        finally:
-            os.dup2(kept, STDERR)
-            os.close(kept)
-
-
 def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
     """Score the inputs that have no part yet, and record each part as it comes."""
-    room, on_gpu = _room(work.device, work.threads)
+    room, on_gpu = find_room(work.device, work.threads)
     if workers is not None and not 1 <= workers <= room:
         raise ConfigError(f"workers: expected 1 to {room}, which is what the cluster has room for, found {workers}")
     files = [
@@ -234,8 +184,12 @@ def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
         work = replace(work, device="cpu", cpu_reason="" if work.device == "cpu" else "the Ray cluster has no GPU")
     saved_s = time.monotonic()
     try:
-        with progress("score", None) as advance:
-            for position, part in _parts(files, work, min(workers or room, len(files)), on_gpu):
+        with (
+            progress("score", None) as advance,
+            closing(_parts(files, work, min(workers or room, len(files)), on_gpu)) as parts,
+        ):
+            for position, part in parts:
+                _require_here(part, work.output)
                 manifest.parts[position] = part
                 advance(part.rows, f"{len(manifest.parts)} of {len(manifest.inputs)} files")
                 if time.monotonic() - saved_s > SAVE_INTERVAL_S:
@@ -245,25 +199,21 @@ def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
         manifest.save(work.output)
 
 
-def _room(device: str, threads: int) -> tuple[int, bool]:
-    """Return how many workers the nodes have room for, and whether each gets a GPU."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if device == "cuda" and not gpus:
-        raise DeviceError("cuda was asked for and cannot be had: no machine of the Ray cluster has a GPU")
-    on_gpu = device != "cpu" and gpus > 0
-    by_cpu = [int(node.get("CPU", 0)) // threads for node in nodes]
-    room = sum(min(n, int(node.get("GPU", 0))) if on_gpu else n for n, node in zip(by_cpu, nodes, strict=True))
-    if not room:
-        raise ConfigError(f"threads: expected as many as a machine of the Ray cluster has CPUs, found {threads}")
-    return room, on_gpu
+def _require_here(part: Part, folder: str) -> None:
+    """Raise OutputError if a worker wrote its part to a disk of its own."""
+    place = storage.join(folder, part.name)
+    if not storage.exists(place):
+        expected = "expected a folder that all machines of the cluster share, or a URI"
+        raise OutputError(f"{place}: was written by a worker and is not on this machine; {expected}")
 
 
-def _parts(files: list[dict[str, Any]], work: Work, workers: int, on_gpu: bool) -> Iterator[tuple[int, Part]]:
+def _parts(
+    files: list[dict[str, Any]], work: Work, workers: int, on_gpu: bool
+) -> Generator[tuple[int, Part], None, None]:
     """Yield each part with its position, in the order in which they are finished."""
     quiet = ray.data.DataContext.get_current().copy()
     quiet.enable_progress_bars = quiet.print_on_execution_start = False
-    with ray.data.DataContext.current(quiet), _native_messages_dropped():
+    with ray.data.DataContext.current(quiet), native_messages_dropped():
         outcomes = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(
             FileScorer,
             fn_constructor_args=(ray.put(work),),
@@ -282,8 +232,4 @@ def _parts(files: list[dict[str, Any]], work: Work, workers: int, on_gpu: bool) 
         except RayTaskError:
             raise  # a bug of ours, with the traceback of the worker
         except RayError as error:
-            raise FerError(f"ray: a worker was lost for good: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise FerError(f"ray: a worker was lost for good: {first_line(error)}") from None

@@ -205,6 +205,13 @@ def names_in(folder: str) -> list[str]:
         return sorted(entry.rstrip("/").rpartition("/")[2] for entry in system.ls(path, detail=False))
 
 
+def exists(address: str) -> bool:
+    """Say whether there is a file at `address`."""
+    with _in_one_line(OutputError, address, "cannot be looked up"):
+        system, path = locate(address)
+        return bool(system.isfile(path))
+
+
 def read(address: str) -> bytes:
     """Return the content of a small file."""
     with _in_one_line(OutputError, address, "cannot be read"):

@@ -119,6 +119,7 @@ def randomize(
     targets: NDArray[np.int64],
     rows: NDArray[np.int64],
     *,
+    stages: tuple[tuple[str, ...], ...] | None = None,
     advance: Advance | None = None,
 ) -> Randomization:
     """Replace a network's weights stage by stage and compare its maps with the original ones.
@@ -137,6 +138,8 @@ def randomize(
         Classes; they stay those of the original network.
     rows : ndarray of int64, shape (N,)
         Row numbers, which seed what is random.
+    stages : tuple of tuple of str, optional
+        Groups of module names, from the logits down; without them those of `weight_stages`.
     advance : callable, optional
         Called with the number of maps made, after each method and stage.
 
@@ -149,7 +152,7 @@ def randomize(
     ConfigError, ModelError
         If a map is not finite.
     """
-    stages = weight_stages(model)
+    stages = stages or weight_stages(model)
     original = {name: explain(model, images, targets, rows) for name, explain in methods.items()}
     shape = (len(methods), len(MODES), len(stages), len(images))
     similarity = {measure: np.empty(shape) for measure in MEASURES}

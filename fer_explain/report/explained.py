@@ -1,33 +1,53 @@
-"""What a report computes about its faces and about one layer: numbers only, no page."""
+"""What a report computes about its faces: probabilities, and maps by every method of two classes. Numbers only, no page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fer_core import Faces
+from fer_core import Faces, ModelError
 from fer_core.progress import progress
-from fer_explain.ascent import AscentConfig, Maximization, maximize_channels
-from fer_explain.attribution import METHODS, Method, Settings, attributions_of
-from fer_explain.feature_maps import layer_output
-from fer_explain.layers import Layer, list_layers
-from fer_explain.preflight import require_suited
+from fer_explain.attribution import Method, Settings, attributions_of, find_method
+from fer_explain.preflight import preflight
 from fer_explain.proof import Proven
-from fer_explain.saliency_mask import masked_face, salient_mask
+from fer_explain.saliency_mask import masked_face, normalize, salient_mask
 from fer_train.prediction import predict_logits, softmax
 
 SCORED_AT_ONCE: Final = 512
-MAXIMIZED_CHANNELS: Final = 48
-"""Channels a report climbs for at most; `fer-explain maximize` does them all."""
+DEFAULT_METHODS: Final = ("saliency", "integrated-gradients", "grad-cam", "occlusion", "smoothgrad")
+QUICK: Final = {"samples": 16, "window": 12, "stride": 6}
+"""Settings of a report, which makes many maps: half the samples and a third of the squares of `attribute`'s."""
+CLASS_FACES: Final = 32
+"""Faces that the mean map of a class is taken over, at most."""
+
+
+@dataclass(frozen=True)
+class ChosenMethods:
+    """The methods of a report, the first of which leads: it alone masks faces and makes mean maps.
+
+    Attributes
+    ----------
+    methods : tuple of Method
+        At least one.
+    cautions : mapping of str to tuple of str
+        Name of a method -> why it is less than exact on this network.
+    left_out : mapping of str to str
+        Name of a default method -> why it does not suit this network.
+    """
+
+    methods: tuple[Method, ...]
+    cautions: dict[str, tuple[str, ...]]
+    left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
 class ExplainedFaces:
-    """The faces that a report shows, N of them.
+    """The faces that a report shows, N of them, by M methods.
 
     Attributes
     ----------
@@ -35,14 +55,14 @@ class ExplainedFaces:
         Themselves.
     logits, probabilities : ndarray of float32, shape (N, classes)
         Of the PyTorch original.
-    method : Method
+    methods : tuple of Method
         Of the maps.
     targets, others : ndarray of int64, shape (N,)
         The predicted class; and the true one where that is known and another, else the second most probable.
-    attributions, other_attributions : ndarray of float32, shape (N, 48, 48)
+    attributions, other_attributions : ndarray of float32, shape (M, N, 48, 48)
         Maps of the logits of `targets` and of `others`.
-    masked : ndarray of uint8, shape (N, 48, 48)
-        Faces of which only the pixels salient to the predicted class are left.
+    masked, other_masked : ndarray of uint8, shape (N, 48, 48)
+        Faces of which only the pixels salient to the class by the first method are left.
     share : float
         Share of the pixels that are left.
     """
@@ -50,35 +70,70 @@ class ExplainedFaces:
     faces: Faces
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
-    method: Method
+    methods: tuple[Method, ...]
     targets: NDArray[np.int64]
     others: NDArray[np.int64]
     attributions: NDArray[np.float32]
     other_attributions: NDArray[np.float32]
     masked: NDArray[np.uint8]
+    other_masked: NDArray[np.uint8]
     share: float
 
 
 @dataclass(frozen=True)
-class Inside:
-    """One layer, seen from both sides.
+class ClassMeans:
+    """What the faces predicted as each of C classes have in common.
 
     Attributes
     ----------
-    layer : Layer
-        Which.
-    row : int
-        Row number of the face whose `outputs` are shown.
-    outputs : ndarray of float32, shape (channels, height, width) or (units,)
-        Of that face.
-    maximization : Maximization
-        What its first channels answer to.
+    counts : tuple of int
+        Faces that the means are over; 0 where nothing was predicted as the class.
+    faces : ndarray of uint8, shape (C, 48, 48)
+        Mean faces; black where there are none.
+    attributions : ndarray of float32, shape (C, 48, 48)
+        Means of the maps, each normalized by itself first, so that no face outvotes the others.
     """
 
-    layer: Layer
-    row: int
-    outputs: NDArray[np.float32]
-    maximization: Maximization
+    counts: tuple[int, ...]
+    faces: NDArray[np.uint8]
+    attributions: NDArray[np.float32]
+
+
+def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMethods:
+    """Choose the methods of a report.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The one explained.
+    names : sequence of str or None
+        Names in the registry; without them, those of `DEFAULT_METHODS` that suit the network.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method.
+    ModelError
+        If a method that was asked for, or every default one, would draw wrong maps of the network.
+    """
+    methods = [find_method(name) for name in dict.fromkeys(names or DEFAULT_METHODS)]
+    findings = preflight(network, methods=tuple(method.name for method in methods))
+    refused = {name: each.message for each in findings if each.verdict == "refused" for name in each.methods}
+    suited = tuple(method for method in methods if method.name not in refused)
+    if not suited or (names and len(suited) < len(methods)):
+        name = next(method.name for method in methods if method.name in refused)
+        raise ModelError(f"{name}: {refused[name]}")
+    cautions = {
+        method.name: tuple(e.message for e in findings if e.verdict == "approximate" and method.name in e.methods)
+        for method in suited
+    }
+    left_out = {method.name: refused[method.name] for method in methods if method.name in refused}
+    return ChosenMethods(suited, cautions, left_out)
+
+
+def settings_of(method: Method) -> Settings:
+    """Return the settings with which a report uses a method."""
+    return replace(Settings(), **{name: value for name, value in QUICK.items() if name in method.uses})
 
 
 def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -95,7 +150,7 @@ def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32
     return np.concatenate(parts)
 
 
-def explain_faces(proven: Proven, faces: Faces, *, method: str = "saliency", share: float = 0.2) -> ExplainedFaces:
+def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, share: float = 0.2) -> ExplainedFaces:
     """Compute what a report shows of each face.
 
     Parameters
@@ -104,8 +159,8 @@ def explain_faces(proven: Proven, faces: Faces, *, method: str = "saliency", sha
         The network.
     faces : Faces
         Those to show, N of them.
-    method : str
-        Name in `fer_explain.attribution.METHODS`.
+    methods : tuple of Method
+        That suit the network.
     share : float
         Share of the pixels that the masked face keeps, above 0 and at most 1.
 
@@ -113,39 +168,71 @@ def explain_faces(proven: Proven, faces: Faces, *, method: str = "saliency", sha
     -------
     ExplainedFaces
     """
-    chosen = METHODS[method]
-    require_suited(proven.network, chosen, Settings())
     logits = predict_logits(proven.network, faces.images)
     ranked = np.argsort(-logits, axis=1, kind="stable")
     targets, others = ranked[:, 0], ranked[:, 1]
     if faces.labels is not None:
         others = np.where(faces.labels != targets, faces.labels, others)
-    maps = []
-    with progress(chosen.name, 2 * len(faces), "maps") as advance:
-        for classes in (targets, others):
-            found = attributions_of(proven.network, chosen, faces.images, classes, advance=advance)
-            maps.append(found["attributions"])
-    masked = masked_face(faces.images, salient_mask(maps[0], share))
-    return ExplainedFaces(faces, logits, softmax(logits), chosen, targets, others, maps[0], maps[1], masked, share)
+    maps = np.empty((2, len(methods), *faces.images.shape), np.float32)
+    for m, method in enumerate(methods):
+        with progress(method.name, 2 * len(faces), "maps") as advance:
+            for which, classes in enumerate((targets, others)):
+                found = attributions_of(
+                    proven.network,
+                    method,
+                    faces.images,
+                    classes,
+                    rows=faces.rows,
+                    settings=settings_of(method),
+                    advance=advance,
+                )
+                maps[which, m] = found["attributions"]
+    masked = [masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps]
+    return ExplainedFaces(faces, logits, softmax(logits), methods, targets, others, maps[0], maps[1], *masked, share)
 
 
-def look_inside(proven: Proven, layer: Layer, faces: Faces, *, seed: int = 0) -> Inside:
-    """Compute the layer's output for the first of `faces`, and the images that its first channels answer to."""
-    config = AscentConfig(seed=seed)
-    channels = range(min(layer.shape[0], MAXIMIZED_CHANNELS))
-    outputs = layer_output(proven.network, faces.images[0], layer.name)
-    with progress(f"maximize {layer.name}", config.steps * len(channels), "steps") as advance:
-        found = maximize_channels(proven.network, layer.name, channels, config, advance=advance)
-    return Inside(layer, int(faces.rows[0]), outputs, found)
+def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method: Method) -> ClassMeans:
+    """Average, for each class, the maps of faces predicted as it, spread evenly over the file.
 
+    Parameters
+    ----------
+    proven : Proven
+        The network.
+    faces : Faces
+        N of them.
+    predicted : ndarray of int64, shape (N,)
+        Their predicted classes.
+    method : Method
+        That suits the network.
 
-def default_layer(network: nn.Module) -> Layer:
-    """Return the last activation before the first pooling, whose patterns are still as fine as the face.
-
-    Without pooling it is the first activation, and without any activation the first layer.
+    Returns
+    -------
+    ClassMeans
     """
-    layers = list_layers(network)
-    pooling = next((layer.index for layer in layers if "Pool" in layer.kind), None)
-    activations = [layer for layer in layers if layer.kind == "ReLU"]
-    before = [layer for layer in activations if pooling is not None and layer.index < pooling]
-    return (before[-1:] or activations[:1] or list(layers))[0]
+    classes = len(proven.card.labels)
+    chosen = [_evenly(np.flatnonzero(predicted == c), CLASS_FACES) for c in range(classes)]
+    places = np.concatenate(chosen)
+    with progress(f"mean {method.name}", len(places), "maps") as advance:
+        maps = attributions_of(
+            proven.network,
+            method,
+            faces.images[places],
+            predicted[places],
+            rows=faces.rows[places],
+            settings=settings_of(method),
+            advance=advance,
+        )["attributions"]
+    scaled, of_class = normalize(maps), predicted[places]
+    images = np.zeros((classes, *faces.images.shape[1:]), np.uint8)
+    means = np.zeros(images.shape, np.float32)
+    for c in set(of_class.tolist()):
+        images[c] = np.rint(faces.images[places[of_class == c]].mean(axis=0))
+        means[c] = scaled[of_class == c].mean(axis=0)
+    return ClassMeans(tuple(map(len, chosen)), images, means)
+
+
+def _evenly(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Take at most so many of some places, the first and the last among them."""
+    if len(places) <= most:
+        return places
+    return places[np.linspace(0, len(places) - 1, most).round().astype(np.intp)]

@@ -8,8 +8,10 @@ import hashlib
 import json
 import pickle
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ from fer_infer import score
 from fer_infer.cli import main
 
 ray = pytest.importorskip("ray")
-from fer_infer import ray_engine, storage  # noqa: E402 - they import ray
+from fer_infer import ray_cluster, ray_engine, storage  # noqa: E402 - they import ray
 from fer_infer.file_scorer import FileScorer, Work  # noqa: E402
+from fer_infer.manifest import Part  # noqa: E402
 from fer_infer.ray_engine import RaySummary, score_files  # noqa: E402
 
 Images = NDArray[np.uint8]
@@ -106,7 +109,7 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
         assert (part["rows"], part["input"]) == (rows, manifest["inputs"][n])
 
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr(ray_engine, "_cluster", never)
+    monkeypatch.setattr(ray_engine, "open_cluster", never)
     again = score_files(["in"], exports, "out", columns="probabilities", device="cpu", threads=2, batch_size=5)
     assert (again.reused, again.rows, again.rows_now, again.label_counts) == (4, 30, 0, done.label_counts)
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
@@ -259,7 +262,7 @@ def test_workers_get_a_gpu_each_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, device: str, threads: int, machines: list[Any], expected: tuple[int, bool]
 ) -> None:
     monkeypatch.setattr(ray, "nodes", nodes(*machines))
-    assert ray_engine._room(device, threads) == expected
+    assert ray_cluster.find_room(device, threads) == expected
 
 
 def test_a_cluster_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,9 +270,26 @@ def test_a_cluster_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(
         DeviceError, match=r"^cuda was asked for and cannot be had: no machine of the Ray cluster has a"
     ):
-        ray_engine._room("cuda", 1)
+        ray_cluster.find_room("cuda", 1)
     with pytest.raises(ConfigError, match=r"^threads: expected as many as a machine .* has CPUs, found 3$"):
-        ray_engine._room("auto", 3)
+        ray_cluster.find_room("auto", 3)
+
+
+def test_a_part_on_a_disk_of_its_worker_is_one_line(
+    inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part(storage.list_inputs(["in/d.csv"])[0], "part-00000.csv", "0", 0, 0, None, None, {}, "", "")
+
+    def elsewhere(*_: object) -> Iterator[tuple[int, Part]]:
+        yield 0, part
+
+    monkeypatch.setattr(ray_engine, "open_cluster", lambda _: nullcontext())
+    monkeypatch.setattr(ray_engine, "find_room", lambda *_: (1, False))
+    monkeypatch.setattr(ray_engine, "_parts", elsewhere)
+    expected = r"/out/part-00000\.csv: was written by a worker and is not on this machine; expected a folder that all "
+    with pytest.raises(OutputError, match=expected):
+        score_files(["in/d.csv"], exports, "out")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parts"] == {}
 
 
 def test_more_workers_than_there_is_room_for_are_refused(
@@ -282,20 +302,27 @@ def test_more_workers_than_there_is_room_for_are_refused(
 
 
 def test_an_unreachable_cluster_is_one_line(inputs: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(**_: object) -> None:
-        raise ConnectionError("ray.init could not connect\nto it")
+    with socket.socket() as nobody:  # bound and not listening
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", never)
+        with pytest.raises(DeviceError, match=rf"^ray: no cluster can be had at {address}: .*Connection refused$"):
+            score_files(["in"], exports, "out", ray_address=address)
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", unreachable)
-    expected = r"^ray: no cluster can be had at head:6379: ray\.init could not connect$"
-    with pytest.raises(DeviceError, match=expected):
-        score_files(["in"], exports, "out", ray_address="head:6379")
+    def broken(**_: object) -> None:
+        raise RuntimeError("the raylet died\nlike this")
+
+    monkeypatch.setattr(ray, "init", broken)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(DeviceError, match=r"^ray: no cluster can be had on this machine: the raylet died$"):
+        score_files(["in"], exports, "out")
 
 
 def test_what_is_wrong_is_told_before_a_cluster_is_asked_for(
     inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "_cluster", never)
+    monkeypatch.setattr(ray_engine, "open_cluster", never)
     with pytest.raises(DataError, match=r"^absent: cannot be listed: No such file or directory$"):
         score_files(["absent"], exports, "out")
     with pytest.raises(ModelError, match=r"^absent: expected an exports folder or an ONNX file, found none$"):

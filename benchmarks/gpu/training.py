@@ -1,0 +1,132 @@
+"""Steps that train and export, and that time training against the conventional loop."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import conventional
+from conventional import Epoch
+from pack import pack
+from record import Entry, Record
+from workbench import REPOSITORY, Workbench
+
+from fer_train.config import FitConfig
+from fer_train.export import export
+from fer_train.run_folder import CONFIG_FILE, read_metrics
+from fer_train.trainer import fit
+
+GOALS: Final = {"course-cnn": 0.668, "best": 0.72}
+"""PublicTest accuracy whose time is taken, by architecture."""
+
+ROUNDS: Final = 5
+"""Pairs of short runs, one of the toolkit and one conventional."""
+
+EPOCHS_A_ROUND: Final = 3
+"""The first is not counted: it starts workers and chooses algorithms."""
+
+
+def train(bench: Workbench, record: Record) -> None:
+    """Train every model with every seed, by its recipe, and pack what is finished after each run."""
+    for seed in bench.seeds:
+        for model in bench.models:
+            record.take(bench.run(model, seed).name, partial(_trained, bench, bench.run(model, seed), model, seed))
+            pack(bench)
+
+
+def _trained(bench: Workbench, folder: Path, model: str, seed: int) -> Entry:
+    config = bench.config(model, seed)
+    card = fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file())
+    epochs = read_metrics(folder)
+    return {
+        "epochs": len(epochs),
+        "PublicTest": card.scores["PublicTest"],
+        "elapsed_s": epochs[-1]["elapsed_s"],
+        "faces_per_s": statistics.median(epoch["faces_per_s"] for epoch in epochs),
+        "reached_s": {
+            f"{goal:.1%}": next((e["elapsed_s"] for e in epochs if e["validation_accuracy"] >= goal), None)
+            for goal in GOALS.values()
+        },
+    }
+
+
+def export_runs(bench: Workbench, record: Record) -> None:
+    """Export what was trained, with a float16 graph; of models without a run, the shipped weights."""
+    trained = bench.finished_runs()
+    names = {run.name.partition("-seed-")[0] for run in trained}
+    shipped = [REPOSITORY / "exports" / model for model in bench.models if model not in names]
+    for source in (*trained, *(folder for folder in shipped if folder.is_dir())):
+        record.take(source.name, partial(_exported, bench, source))
+    pack(bench)
+
+
+def _exported(bench: Workbench, source: Path) -> Entry:
+    output = bench.state / "exports" / source.name
+    return asdict(export(source, output, data=bench.public_csv, fp16=True, force=True))
+
+
+def train_speed(bench: Workbench, record: Record) -> None:
+    """Compare faces a second, in rounds that take turns, and the time to an accuracy."""
+    for model in bench.models:
+        for number in range(1 if bench.quick else ROUNDS):
+            record.take(f"{model}/round-{number}", partial(_round, bench, model, number))
+    for model in bench.models:
+        if (goal := GOALS.get(model)) is not None:
+            for seed in bench.seeds:
+                for name, loop in LOOPS.items():
+                    key = f"{model}/to-{goal:.1%}/{name}/seed-{seed}"
+                    record.take(key, partial(_time_to, bench, loop, bench.config(model, seed), goal))
+
+
+def _round(bench: Workbench, model: str, seed: int) -> Entry:
+    config = bench.config(model, seed, epochs=EPOCHS_A_ROUND)
+    rates = {name: [epoch.faces_per_s for epoch in loop(bench, config)][1:] for name, loop in LOOPS.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"faces_per_s": medians, "ratio": medians["toolkit"] / medians["conventional"], "workers": bench.workers}
+
+
+def _time_to(bench: Workbench, loop: Any, config: FitConfig, goal: float) -> Entry:
+    """Train up to an accuracy on PublicTest, the end of the recipe or the limit of time, whichever comes first."""
+    start, epoch = time.perf_counter(), None
+    for epoch in loop(bench, config):
+        if epoch.accuracy >= goal or time.perf_counter() - start > bench.limit_s:
+            break
+    return {"reached": epoch.accuracy >= goal, **asdict(epoch)}
+
+
+class _StoppedError(Exception):
+    """Ends a run whose reader has seen enough."""
+
+
+def _toolkit(bench: Workbench, config: FitConfig) -> Iterator[Epoch]:
+    """Run `fit` and yield its epochs.
+
+    A run cannot be suspended between two of its epochs, so it is one epoch long, then resumed: what resuming costs
+    is not in the times that `fit` takes of itself.
+    """
+    with tempfile.TemporaryDirectory(dir=bench.state) as folder:
+        for number in range(config.epochs):
+            rows: list[dict[str, Any]] = []
+
+            def stop(row: dict[str, Any], rows: list[dict[str, Any]] = rows) -> None:
+                rows.append(row)
+                raise _StoppedError
+
+            try:
+                fit(bench.splits, config, Path(folder) / "run", resume=number > 0, report=stop)
+            except _StoppedError:
+                row = rows[0]
+                yield Epoch(number + 1, row["elapsed_s"], row["faces_per_s"], row["validation_accuracy"])
+
+
+def _conventional(bench: Workbench, config: FitConfig) -> Iterator[Epoch]:
+    return conventional.train(bench.splits, config, bench.workers)
+
+
+LOOPS: Final = {"toolkit": _toolkit, "conventional": _conventional}
