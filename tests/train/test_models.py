@@ -79,7 +79,9 @@ def test_multiply_adds_agree_with_a_count_by_hand():
 
 
 def test_an_unknown_architecture_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"):
+    with pytest.raises(
+        ConfigError, match=r"model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"
+    ):
         build("vgg")
 
 
