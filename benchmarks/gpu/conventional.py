@@ -5,6 +5,8 @@ both need about as many epochs, and everything that tutorials know to do for spe
 processes that persist, pinned memory, copies that overlap. TensorFloat-32 is as PyTorch sets it.
 """
 
+# ruff: noqa: S311 - chance that changes faces guards no secret
+
 from __future__ import annotations
 
 import math
@@ -26,7 +28,8 @@ from fer_train.data import Splits
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 
-MIDDLE = (IMAGE_SIZE - 1) / 2
+MIDDLE = IMAGE_SIZE / 2
+"""Pillow counts from the corner of the first pixel, not from its middle."""
 
 
 @dataclass(frozen=True)

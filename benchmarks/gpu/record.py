@@ -31,12 +31,17 @@ class Record:
     step : str
         Name of the step.
     on : str
-        What it runs on. An entry from anything else is measured anew.
+        What the figures depend on most.
 
     Attributes
     ----------
     failed : list of str
         Keys of the entries that raised an error this time.
+
+    Raises
+    ------
+    FerError
+        If `folder` has results from anything else than `on`: they are not to be lost, nor mixed.
     """
 
     def __init__(self, folder: Path, merged: Path, step: str, on: str) -> None:
@@ -45,11 +50,15 @@ class Record:
         self._merged = merged
         self._on = on
         self.entries: dict[str, Entry] = read_entries(self._path) if self._path.is_file() else {}
+        others = {entry["on"] for entry in self.entries.values()} - {on}
+        if others:
+            raise FerError(f"{self._path}: is of {', '.join(sorted(others))}; name another --state for {on}")
+        self._save_merged()  # at once, for it may be a new folder that earlier steps are not yet in
 
     def take(self, key: str, measure: Callable[[], Entry]) -> None:
         """Measure and save an entry, unless an earlier run has; an error becomes the entry and stops nothing."""
         found = self.entries.get(key)
-        if found is not None and found["on"] == self._on and not {"error", "skipped"} & set(found):
+        if found is not None and not {"error", "skipped"} & set(found):
             return
         start = time.perf_counter()
         try:
@@ -65,6 +74,9 @@ class Record:
 
     def _save(self) -> None:
         _write(self._path, self.entries)
+        self._save_merged()
+
+    def _save_merged(self) -> None:
         _write(self._merged, {path.stem: read_entries(path) for path in sorted(self._path.parent.glob("*.json"))})
 
 
@@ -79,13 +91,13 @@ def read_entries(path: Path) -> dict[str, Any]:
     return table
 
 
-def figures(entry: Entry, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of an entry, however deep, each with the names that lead to it."""
+def leaves(entry: Entry, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    """Yield the values of an entry, however deep, each with the names that lead to it."""
     for name, value in entry.items():
         if isinstance(value, dict):
-            yield from figures(value, (*path, name))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield " ".join((*path, name)), value
+            yield from leaves(value, (*path, name))
+        else:
+            yield " ".join((*path, name)), "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _write(path: Path, table: dict[str, Any]) -> None:
@@ -97,4 +109,4 @@ def _shown(entry: Entry) -> str:
     for problem in ("skipped", "error"):
         if problem in entry:
             return f"{problem}: {entry[problem]}"
-    return ", ".join(f"{name} {value:.6g}" for name, value in figures(entry)) or "done"
+    return ", ".join(f"{name} {value:.5g}" for name, value in leaves(entry) if isinstance(value, float)) or "done"

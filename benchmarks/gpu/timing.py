@@ -1,4 +1,4 @@
-"""Time several ways of doing one thing in turn, and wait for the device, or a launched kernel counts as a finished one."""
+"""Time several ways of doing one thing in turn, waiting for the device: a kernel that was launched is not yet done."""
 
 from __future__ import annotations
 

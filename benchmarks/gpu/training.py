@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pack import pack
 from record import Entry, Record
 from workbench import REPOSITORY, Workbench
 
+from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
 from fer_train.export import export
 from fer_train.run_folder import CONFIG_FILE, read_metrics
@@ -41,9 +43,9 @@ def train(bench: Workbench, record: Record) -> None:
 
 
 def _trained(bench: Workbench, folder: Path, model: str, seed: int) -> Entry:
-    config = bench.config(model, seed)
-    card = fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file())
-    epochs = read_metrics(folder)
+    if not (folder / "metrics.json").is_file():  # else it came to its end, perhaps on another machine
+        fit(bench.splits, bench.config(model, seed), folder, resume=(folder / CONFIG_FILE).is_file())
+    card, epochs = load_model_and_card(folder)[1], read_metrics(folder)
     return {
         "epochs": len(epochs),
         "PublicTest": card.scores["PublicTest"],
@@ -68,7 +70,7 @@ def export_runs(bench: Workbench, record: Record) -> None:
 
 def _exported(bench: Workbench, source: Path) -> Entry:
     output = bench.state / "exports" / source.name
-    return asdict(export(source, output, data=bench.public_csv, fp16=True, force=True))
+    return asdict(export(source, output, data=bench.public_csv, atol=bench.atol, fp16=True, force=True))
 
 
 def train_speed(bench: Workbench, record: Record) -> None:
@@ -86,47 +88,50 @@ def train_speed(bench: Workbench, record: Record) -> None:
 
 def _round(bench: Workbench, model: str, seed: int) -> Entry:
     config = bench.config(model, seed, epochs=EPOCHS_A_ROUND)
-    rates = {name: [epoch.faces_per_s for epoch in loop(bench, config)][1:] for name, loop in LOOPS.items()}
+    rates = {name: [e.faces_per_s for e in loop(bench, config, _never)][1:] for name, loop in LOOPS.items()}
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {"faces_per_s": medians, "ratio": medians["toolkit"] / medians["conventional"], "workers": bench.workers}
 
 
-def _time_to(bench: Workbench, loop: Any, config: FitConfig, goal: float) -> Entry:
-    """Train up to an accuracy on PublicTest, the end of the recipe or the limit of time, whichever comes first."""
-    start, epoch = time.perf_counter(), None
-    for epoch in loop(bench, config):
-        if epoch.accuracy >= goal or time.perf_counter() - start > bench.limit_s:
-            break
-    return {"reached": epoch.accuracy >= goal, **asdict(epoch)}
+def _time_to(bench: Workbench, loop: Loop, config: FitConfig, goal: float) -> Entry:
+    """Train up to an accuracy on PublicTest, the end of the recipe or the limit of time, whichever comes first.
 
-
-class _StoppedError(Exception):
-    """Ends a run whose reader has seen enough."""
-
-
-def _toolkit(bench: Workbench, config: FitConfig) -> Iterator[Epoch]:
-    """Run `fit` and yield its epochs.
-
-    A run cannot be suspended between two of its epochs, so it is one epoch long, then resumed: what resuming costs
-    is not in the times that `fit` takes of itself.
+    `elapsed_s` is training and validation; `wall_s` also what the toolkit writes after each epoch.
     """
-    with tempfile.TemporaryDirectory(dir=bench.state) as folder:
-        for number in range(config.epochs):
-            rows: list[dict[str, Any]] = []
-
-            def stop(row: dict[str, Any], rows: list[dict[str, Any]] = rows) -> None:
-                rows.append(row)
-                raise _StoppedError
-
-            try:
-                fit(bench.splits, config, Path(folder) / "run", resume=number > 0, report=stop)
-            except _StoppedError:
-                row = rows[0]
-                yield Epoch(number + 1, row["elapsed_s"], row["faces_per_s"], row["validation_accuracy"])
+    start = time.perf_counter()
+    last = loop(bench, config, lambda epoch: epoch.accuracy >= goal or epoch.elapsed_s > bench.limit_s)[-1]
+    return {"reached": last.accuracy >= goal, **asdict(last), "wall_s": time.perf_counter() - start}
 
 
-def _conventional(bench: Workbench, config: FitConfig) -> Iterator[Epoch]:
-    return conventional.train(bench.splits, config, bench.workers)
+def _never(_: Epoch) -> bool:
+    return False
 
 
-LOOPS: Final = {"toolkit": _toolkit, "conventional": _conventional}
+class _EnoughError(Exception):
+    """Ends a run from within its report."""
+
+
+def _toolkit(bench: Workbench, config: FitConfig, enough: Callable[[Epoch], bool]) -> list[Epoch]:
+    epochs: list[Epoch] = []
+
+    def report(row: dict[str, Any]) -> None:
+        epochs.append(Epoch(row["epoch"], row["elapsed_s"], row["faces_per_s"], row["validation_accuracy"]))
+        if enough(epochs[-1]):
+            raise _EnoughError
+
+    with tempfile.TemporaryDirectory(dir=bench.state) as folder, suppress(_EnoughError):
+        fit(bench.splits, config, Path(folder) / "run", report=report)
+    return epochs
+
+
+def _conventional(bench: Workbench, config: FitConfig, enough: Callable[[Epoch], bool]) -> list[Epoch]:
+    epochs: list[Epoch] = []
+    for epoch in conventional.train(bench.splits, config, bench.workers):
+        epochs.append(epoch)
+        if enough(epoch):
+            break
+    return epochs
+
+
+Loop = Callable[[Workbench, FitConfig, Callable[[Epoch], bool]], list[Epoch]]
+LOOPS: Final[dict[str, Loop]] = {"toolkit": _toolkit, "conventional": _conventional}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from fer_core import Faces
 from fer_core.csv_writer import write_csv
 from fer_train.config import FitConfig
 from fer_train.data import Splits, load_splits, synthesize
+from fer_train.export import PARITY_ATOL
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
@@ -54,6 +56,8 @@ class Workbench:
         Fields of `FitConfig` that differ from the recipes.
     limit_s : float
         Longest run of a loop that is timed up to an accuracy.
+    atol : float
+        Largest difference of a logit that an export may show.
     """
 
     data: Path | None
@@ -65,17 +69,19 @@ class Workbench:
     seeds: tuple[int, ...]
     options: dict[str, Any] = field(default_factory=dict)
     limit_s: float = 240.0
+    atol: float = PARITY_ATOL
 
     @property
     def on(self) -> str:
         """Name what the figures depend on most."""
         place = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
-        return f"{place}, {'rehearsal' if self.quick else 'full'}"
+        recipe = f", {json.dumps(self.options)}" if self.options else ""
+        return place + (", rehearsal" if self.quick else "") + recipe
 
     @property
     def repeats(self) -> int:
         """Timed calls of each way."""
-        return 1 if self.quick else 7
+        return 1 if self.quick else 5
 
     @property
     def workers(self) -> int:
