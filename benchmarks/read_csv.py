@@ -18,7 +18,6 @@ from fer_core import PIXELS, read_faces
 from fer_core.csv_writer import write_csv
 from fer_train.data import synthesize
 
-
 ROWS = 7178
 """As many as test.csv of the course has."""
 

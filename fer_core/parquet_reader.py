@@ -155,7 +155,9 @@ def _pixels_of_lists(column: pa.Array) -> _Cells:
     good = _mask(pc.equal(pc.list_value_length(column), PIXELS))
     flat = column.filter(pa.array(good)).flatten()
     values = flat.fill_null(0).to_numpy().reshape(-1, PIXELS)
-    fits = (values >= 0).all(axis=1) & (values <= 255).all(axis=1)
+    fits = np.ones(len(values), np.bool_)
+    if values.dtype != np.uint8:
+        fits = (values.min(axis=1) >= 0) & (values.max(axis=1) <= 255)
     if flat.null_count:
         fits &= _mask(flat.is_valid()).reshape(-1, PIXELS).all(axis=1)
     images = np.empty((len(column), PIXELS), np.uint8)

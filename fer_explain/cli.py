@@ -61,6 +61,9 @@ def main() -> None:
 @rows_option
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Show the N most confident mistakes.")
 @usage_option
+@click.option(
+    "--methods", metavar="NAMES", help="How to attribute; the first leads.  [default: five, those that suit the model]"
+)
 @click.option("--layer", metavar="NAME|INDEX", help="The layer to look into.  [default: before the first pooling]")
 @click.option(
     "--share",
@@ -69,19 +72,22 @@ def main() -> None:
     show_default=True,
     help="Share of the pixels that the masked faces keep.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the gradient ascent.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
 @force_option
-def report(data: str, model: Path, output: Path, rows: str | None, **settings: Any) -> None:
+def report(data: str, model: Path, output: Path, rows: str | None, methods: str | None, **settings: Any) -> None:
     """Write one self-contained page on how a model sees the faces in DATA.
 
     Without --rows and --worst it shows 12 faces spread over the classes and, if DATA has labels, the 6 most confident
-    mistakes. It refuses a weights file that is not the one its ONNX graph was made from.
+    mistakes; with labels also faces of the two most confused pairs of classes. Every map is tested beside a random one.
+    It refuses a weights file that is not the one its ONNX graph was made from.
     """
+    from fer_explain.measures.maps import parse_methods
     from fer_explain.report import report as run
     from fer_explain.rows import parse_numbers
 
     chosen = None if rows is None else parse_numbers(rows, "rows")
-    page = run(data, model, output, rows=chosen, **settings)
+    named = None if methods is None else parse_methods(methods)
+    page = run(data, model, output, rows=chosen, methods=named, **settings)
     click.echo(f"{page}: open it in a browser")
     click.echo(f"{output}: figures/, attributions.npz")
 

@@ -1,10 +1,10 @@
-"""What a report computes about its faces: probabilities, and maps by every method of two classes. Numbers only, no page."""
+"""What a report computes about its faces: numbers only, no page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from fer_train.prediction import predict_logits, softmax
 
 SCORED_AT_ONCE: Final = 512
 DEFAULT_METHODS: Final = ("saliency", "integrated-gradients", "grad-cam", "occlusion", "smoothgrad")
-QUICK: Final = {"samples": 16, "window": 12, "stride": 6}
+QUICK: Final[dict[str, Any]] = {"samples": 16, "window": 12, "stride": 6}
 """Settings of a report, which makes many maps: half the samples and a third of the squares of `attribute`'s."""
 CLASS_FACES: Final = 32
 """Faces that the mean map of a class is taken over, at most."""
@@ -187,8 +187,10 @@ def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, 
                     advance=advance,
                 )
                 maps[which, m] = found["attributions"]
-    masked = [masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps]
-    return ExplainedFaces(faces, logits, softmax(logits), methods, targets, others, maps[0], maps[1], *masked, share)
+    masked, other_masked = (masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps)
+    return ExplainedFaces(
+        faces, logits, softmax(logits), methods, targets, others, maps[0], maps[1], masked, other_masked, share
+    )
 
 
 def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method: Method) -> ClassMeans:

@@ -20,8 +20,10 @@ from fer_explain.proof import Proven
 from fer_explain.receptive_field import receptive_field
 from fer_explain.weights import weights_of
 
-MOST_UNITS: Final = 48
-"""Units that a report shows of a layer; `fer-explain filters` and `maximize` do them all."""
+MOST_FILTERS: Final = 48
+"""First filters shown; `fer-explain filters` does them all."""
+MOST_CLIMBED: Final = 24
+"""Channels of the layer that are climbed for; `fer-explain maximize` does them all."""
 MOST_FACES: Final = 1024
 """Faces among which a filter looks for what wakes it most."""
 
@@ -103,7 +105,7 @@ def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, see
 
 def _climb(network: nn.Module, layer: Layer, seed: int) -> Maximization:
     config = AscentConfig(seed=seed)
-    channels = range(min(layer.shape[0], MOST_UNITS))
+    channels = range(min(layer.shape[0], MOST_CLIMBED))
     with progress(f"maximize {layer.name}", config.steps * len(channels), "steps") as advance:
         return maximize_channels(network, layer.name, channels, config, advance=advance)
 
@@ -119,8 +121,8 @@ def _first_filters(network: nn.Module, faces: Faces) -> FirstFilters | None:
     if not field.whole:
         with progress(f"faces through {layer.name}", len(faces)) as advance:
             activity = activity_on_faces(network, layer, faces, advance=advance)
-        patches = patch_mosaics(faces, field, activity)[:MOST_UNITS]
-    return FirstFilters(layer, weights[:MOST_UNITS, 0], patches, len(faces))
+        patches = patch_mosaics(faces, field, activity)[:MOST_FILTERS]
+    return FirstFilters(layer, weights[:MOST_FILTERS, 0], patches, len(faces))
 
 
 def default_layer(network: nn.Module) -> Layer:

@@ -31,7 +31,7 @@ def likely_label_errors(labels: NDArray[np.int64], probabilities: NDArray[np.flo
     usual = np.full(given.shape[1], np.inf)
     usual[there] = [given[labels == c, c].mean() for c in there]
     confident = np.where(given >= usual, given, -1.0)
-    contradicted = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != labels)
-    found = np.flatnonzero(contradicted)
+    own_confidence = confident[np.arange(len(labels)), labels]
+    found = np.flatnonzero(confident.max(axis=1) > own_confidence)
     own = given[found, labels[found]]
     return found[np.argsort(own, kind="stable")]

@@ -11,7 +11,7 @@ from torch import nn
 
 from fer_core import Faces
 from fer_core.progress import progress
-from fer_explain.attribution import Method, attributions_of
+from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness, FaithfulnessConfig, measure_faithfulness
 from fer_explain.measures.comparison import MethodScore, compare_methods
 from fer_explain.measures.maps import Explain, maps_of, with_controls
@@ -88,7 +88,7 @@ def _measure(network: nn.Module, explained: ExplainedFaces, seed: int) -> Faithf
         if control not in maps:
             maps[control] = maps_of(control, network, faces.images, targets, faces.rows)
     # Infidelity is not shown, so one square is enough of it.
-    config = FaithfulnessConfig(steps=STEPS, squares=1, seed=seed)
+    config = FaithfulnessConfig(steps=STEPS, squares=1, batch_size=BATCH_SIZE, seed=seed)
     with progress("deletion, insertion", config.count_passes(len(maps), len(faces)), "images") as advance:
         return measure_faithfulness(network, maps, faces.images, targets, faces.rows, config, advance=advance)
 

@@ -7,12 +7,14 @@ import pytest
 from PIL import Image
 from tiny_models import write_csv
 
-from fer_core import ConfigError, DataError, Faces, OutputError
-from fer_explain.attribution import saliency
+from fer_core import ConfigError, DataError, Faces, ModelError, OutputError
+from fer_explain.attribution import attributions_of, find_method
 from fer_explain.proof import load_proven
 from fer_explain.report import report
+from fer_explain.report.explained import choose_methods, settings_of
 from fer_explain.report.selection import select_faces
 
+METHODS = ("saliency", "integrated-gradients", "occlusion")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -50,7 +52,9 @@ def read_page(path: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def folder(exports: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report(data, exports, tmp_path_factory.mktemp("report") / "out", rows=(2, 3, 9), worst=2).parent
+    return report(
+        data, exports, tmp_path_factory.mktemp("report") / "out", rows=(2, 3, 9), worst=2, methods=METHODS
+    ).parent
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ def test_every_picture_has_an_alternative_text_of_its_own(page: Page) -> None:
     assert all(texts)
     repeated = [text for text in texts if texts.count(text) > 1]
     assert all((text or "").startswith("Row ") for text in repeated), "only a face may stand in two sections"
+    assert not [text for text in repeated if ":" in (text or "")], "a face has one card"
 
 
 def test_the_page_is_usable_without_seeing_it(page: Page) -> None:
@@ -93,7 +98,8 @@ def test_the_page_is_usable_without_seeing_it(page: Page) -> None:
 
 def test_every_section_is_there(page: Page) -> None:
     titles = {section["id"] for section in page.all("section")}
-    expected = {"reading", "faces", "mistakes", "accuracy", "layer", "maximization", "proof", "card", "limits"}
+    expected = {"reading", "faces", "mistakes", "accuracy", "confused", "labels", "trust", "classes", "filters"}
+    expected |= {"layer", "maximization", "proof", "card", "limits"}
     assert titles == expected
     assert "An attribution is no cause." in page.text
     assert "Labels are noisy." in page.text
@@ -117,7 +123,7 @@ def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Pa
     target.mkdir()
     save_weights(target / "ema.safetensors", network.state_dict(), hostile)
     data = write_csv(tmp_path / "faces.csv", faces.images[:3], [0, 1, 2], ["a", "b", "c"])
-    page = read_page(report(data, target, tmp_path / "out", rows=(2,)))
+    page = read_page(report(data, target, tmp_path / "out", rows=(2,), methods=("saliency",)))
     assert evil in page.text
     assert all((image["src"] or "").startswith("data:") and "onerror" not in image for image in page.all("img"))
 
@@ -126,6 +132,27 @@ def test_the_proof_is_told_with_both_hashes_and_every_logit(page: Page, exports:
     assert page.text.count(load_proven(exports).weights_sha256) == 3
     assert "tensors stand in the graph bit for bit" in page.text
     assert page.text.count("PyTorch") >= 5
+
+
+def test_every_map_is_tested_beside_a_random_one(page: Page) -> None:
+    text = " ".join(page.text.split())
+    cards = [tag for tag in page.all("article") if tag.get("class") == "face"]
+    for test in ("deletion", "insertion"):
+        assert len(re.findall(rf"[✓✗] {test} 0\.\d\d \(random 0\.\d\d\)", text)) == len(METHODS) * len(cards)
+    assert len(re.findall(r"(✓ passed|✗ failed|undecided) -?[01]\.\d\d", text)) == len(METHODS)
+    assert text.count("control") >= 6
+
+
+def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
+    page: Page, exports: Path, faces: Faces
+) -> None:
+    scorer = load_proven(exports).scorer
+    assert scorer is not None
+    predicted = scorer.score(faces.images).argmax(axis=1)
+    cells = set(zip(faces.require_labels().tolist(), predicted.tolist(), strict=True))
+    drawers = {tag["id"] for tag in page.all("div") if "popover" in tag}
+    opened = [tag["popovertarget"] for tag in page.all("button") if tag.get("popovertargetaction") != "hide"]
+    assert drawers == set(opened) == {f"cell-{i}-{j}" for i, j in cells}
 
 
 def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Path, faces: Faces) -> None:
@@ -137,30 +164,47 @@ def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Pa
 
 
 def test_the_numbers_behind_the_maps_are_kept(folder: Path, faces: Faces, exports: Path) -> None:
-    found = np.load(folder / "attributions.npz")
+    found = dict(np.load(folder / "attributions.npz"))
     assert found["rows"].tolist()[:3] == [2, 3, 9]
-    places = found["rows"] - 2
+    assert {len(values) for name, values in found.items() if name != "weights_sha256"} == {len(found["rows"])}
     network = load_proven(exports).network
-    for name, targets in (("attributions", "targets"), ("other_attributions", "other_targets")):
-        expected = saliency(network, faces.images[places], found[targets])
-        np.testing.assert_allclose(found[name], expected, atol=1e-6)
-    labels = faces.require_labels()[places]
-    wrong = found["targets"] != labels
-    np.testing.assert_array_equal(found["targets"], found["logits"].argmax(axis=1))
-    np.testing.assert_array_equal(found["other_targets"][wrong], labels[wrong])
-    assert (found["other_targets"] != found["targets"]).all()
+    for method in METHODS:
+        lines = {name: found[name][found["methods"] == method] for name in ("attributions", "targets", "rows")}
+        logits = found["logits"][found["methods"] == method]
+        places = lines["rows"] - 2
+        expected = attributions_of(
+            network,
+            find_method(method),
+            faces.images[places],
+            lines["targets"],
+            rows=lines["rows"],
+            settings=settings_of(find_method(method)),
+        )
+        np.testing.assert_allclose(lines["attributions"], expected["attributions"], atol=1e-6)
+        (predicted, other), labels = lines["targets"].reshape(2, -1), faces.require_labels()[places].reshape(2, -1)[0]
+        wrong = predicted != labels
+        np.testing.assert_array_equal(predicted, logits[: len(predicted)].argmax(axis=1))
+        np.testing.assert_array_equal(other[wrong], labels[wrong])
+        assert (other != predicted).all()
 
 
 def test_the_figures_stand_beside_the_page(folder: Path) -> None:
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert {"confusion.png", "layer_outputs.png", "maximization.png", "face_row_2.png"} <= names
+    assert {
+        "confusion.png",
+        "layer_outputs.png",
+        "maximization.png",
+        "classes.png",
+        "class_means.png",
+        "face_row_2.png",
+    } <= names
     for path in (folder / "figures").iterdir():
         with Image.open(path) as image:
             image.verify()
 
 
 def test_equal_input_gives_equal_bytes(exports: Path, data: Path, folder: Path, tmp_path: Path) -> None:
-    again = report(data, exports, tmp_path / "out", rows=(2, 3, 9), worst=2).parent
+    again = report(data, exports, tmp_path / "out", rows=(2, 3, 9), worst=2, methods=METHODS).parent
     for path in sorted(folder.rglob("*.*")):
         assert (again / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
@@ -172,10 +216,14 @@ def test_a_run_without_labels_is_explained_and_says_that_nothing_was_compared(
     page = read_page(report(data, run, tmp_path / "out", layer="0"))
     assert "This folder was not exported: it holds no model.onnx" in page.text
     titles = {section["id"] for section in page.all("section")}
-    assert not titles & {"accuracy", "mistakes"}
+    assert not titles & {"accuracy", "mistakes", "confused", "labels"}
+    assert "grad-cam is left out" in page.text
+    assert "This network has no convolution" in page.text
     assert "no label" in page.text
     with pytest.raises(DataError, match="has no labels"):
         report(data, run, tmp_path / "other", worst=3)
+    with pytest.raises(ModelError, match=r"^grad-cam: .*$"):
+        report(data, run, tmp_path / "other", methods=("saliency", "grad-cam"))
     assert not (tmp_path / "other").exists()
 
 
@@ -213,12 +261,47 @@ def test_rows_and_worst_choose_what_they_say(faces: Faces) -> None:
         select_faces(faces, right, None, 0)
 
 
+def test_confused_faces_are_of_the_pairs_mistaken_most_and_not_shown_elsewhere(faces: Faces) -> None:
+    labels = faces.require_labels()
+    probabilities = np.full((len(faces), 7), 0.05, np.float32)
+    said = np.where(labels == 2, 4, np.where(labels == 4, 2, labels))  # fear and sad, always
+    probabilities[np.arange(len(faces)), said] = 0.7
+    found = select_faces(faces, probabilities, (2,), None)
+    assert list(found.confused) == [(2, 4), (4, 2)]
+    for (label, predicted), places in found.confused.items():
+        assert 1 <= len(places) <= 2
+        assert set(labels[list(places)]) == {label}
+        assert set(said[list(places)]) == {predicted}
+    shown = [place for places in found.confused.values() for place in places]
+    assert not set(shown) & set(select_faces(faces, probabilities, None, 50).mistakes) - set(shown)
+    everywhere = select_faces(faces, probabilities, None, 50)
+    assert not any(everywhere.confused.values())
+    assert sorted(everywhere.mistakes) == np.flatnonzero(said != labels).tolist()
+
+
+def test_unsuited_default_methods_are_left_out_and_unknown_ones_refused(run: Path, exports: Path) -> None:
+    dense, convolutions = load_proven(run).network, load_proven(exports).network
+    assert list(choose_methods(dense, None).left_out) == ["grad-cam"]
+    assert not choose_methods(convolutions, None).left_out
+    assert [method.name for method in choose_methods(dense, ("occlusion", "occlusion")).methods] == ["occlusion"]
+    with pytest.raises(ConfigError, match=r"method: expected one of saliency, .*found 'centre'"):
+        choose_methods(dense, ("centre",))
+
+
+def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Faces, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "faces.csv", faces.images[:1], None, ["a"])
+    page = read_page(report(data, run, tmp_path / "out", methods=("saliency",)))
+    assert "as fewer than two are shown" in page.text
+    assert "Sanity was not checked" in page.text
+    assert "deletion 0." in page.text
+
+
 def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, tmp_path: Path) -> None:
     network = load_proven(run).network
     from fer_train.prediction import predict_logits
 
     predicted = predict_logits(network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
-    page = read_page(report(data, run, tmp_path / "out", worst=2))
+    page = read_page(report(data, run, tmp_path / "out", worst=2, methods=("saliency",)))
     assert "100.0%" in page.text
     assert "nothing: every face is right" in page.text

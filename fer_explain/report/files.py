@@ -1,0 +1,84 @@
+"""What stands beside the page: the maps as numbers, and its pictures for other documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fer_explain.feature_maps import feature_map_sheet, names_of_units
+from fer_explain.figures import overlay, save_figure, sheet
+from fer_explain.maximization import maximization_sheet
+from fer_explain.proof import Proven
+from fer_explain.report.explained import ClassMeans, ExplainedFaces
+from fer_explain.report.inside import Inside
+from fer_infer.metrics import Evaluation
+
+LAYER_FIGURE: Final = "layer_outputs.png"
+
+
+def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:
+    """Write every map of the page as one line of arrays: its values, row number, class, method and the face's logits.
+
+    The lines go method by method, within a method from the predicted classes to the others, and then face by face.
+    """
+    methods = [method.name for method in explained.methods]
+    maps = np.stack([explained.attributions, explained.other_attributions], axis=1)
+    n, repeats = len(explained.faces), 2 * len(methods)
+    np.savez(
+        path,
+        attributions=maps.reshape(-1, *maps.shape[-2:]),
+        targets=np.tile(np.concatenate([explained.targets, explained.others]), len(methods)),
+        logits=np.tile(explained.logits, (repeats, 1)),
+        rows=np.tile(explained.faces.rows, repeats),
+        methods=np.repeat(np.array(methods), 2 * n),
+        weights_sha256=np.array(proven.weights_sha256),
+    )
+
+
+def save_figures(
+    folder: Path,
+    explained: ExplainedFaces,
+    means: ClassMeans,
+    inside: Inside,
+    evaluation: Evaluation | None,
+    proven: Proven,
+) -> None:
+    """Draw the pictures of the page as sheets with titles."""
+    from fer_infer.figures import save_confusion
+
+    folder.mkdir()
+    names = proven.card.labels
+    if evaluation is not None:
+        title = f"{proven.card.architecture}: {evaluation.accuracy:.2%} of {evaluation.n:,} faces"
+        save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
+    units = names_of_units(inside.layer, names)
+    save_figure(feature_map_sheet(inside.outputs, inside.layer, inside.row, units), folder / LAYER_FIGURE)
+    save_figure(maximization_sheet(inside.maximization, units), folder / "maximization.png")
+    if inside.classes is not None:
+        save_figure(maximization_sheet(inside.classes, names), folder / "classes.png")
+    lead = explained.methods[0]
+    captions = [f"{name} ({n})" for name, n in zip(names, means.counts, strict=True)]
+    title = f"Mean {lead.name} of the faces predicted as each class"
+    maps = overlay(means.faces, means.attributions, signed=lead.signed)
+    save_figure(sheet(maps, captions, title, tile_pixels=144), folder / "class_means.png")
+    for i, row in enumerate(explained.faces.rows.tolist()):
+        _save_face(folder / f"face_row_{row}.png", explained, i, names)
+
+
+def _save_face(path: Path, explained: ExplainedFaces, i: int, names: tuple[str, ...]) -> None:
+    """Draw one face: itself and its maps of the predicted class, then masked and its maps of the other class."""
+    faces = explained.faces
+    face = faces.images[i]
+    sides = ((explained.attributions, face, "original"), (explained.other_attributions, explained.masked[i], "salient"))
+    tiles, captions = [], []
+    for classes, (attributions, gray, caption) in zip((explained.targets, explained.others), sides, strict=True):
+        tiles.append(np.repeat(gray[..., None], 3, axis=2))
+        captions.append(caption)
+        for m, method in enumerate(explained.methods):
+            tiles.append(overlay(face, attributions[m, i], signed=method.signed))
+            captions.append(f"{names[classes[i]]}: {method.name}")
+    true = "" if faces.labels is None else f", true {names[faces.labels[i]]}"
+    title = f"Row {faces.rows[i]}: predicted {names[explained.targets[i]]}{true}"
+    save_figure(sheet(np.stack(tiles), captions, title, tile_pixels=144), path)

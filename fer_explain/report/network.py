@@ -1,0 +1,143 @@
+"""What the page says of the network: the proof, the card, its first filters, a layer, and what its units answer to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fer_core import ModelCard
+from fer_explain.ascent import Maximization
+from fer_explain.feature_maps import names_of_units
+from fer_explain.figures import data_uri, overlay, tint, value_limits
+from fer_explain.maximization import channel_captions
+from fer_explain.proof import Agreement, Proven
+from fer_explain.report.explained import ClassMeans, ExplainedFaces
+from fer_explain.report.inside import FirstFilters, Inside
+from fer_explain.report.picture import Picture, tint_scale
+from fer_train.export import PARITY_ATOL
+
+
+def proof_view(proven: Proven, explained: ExplainedFaces, agreement: Agreement | None) -> dict[str, Any]:
+    """Describe what was checked of weights and logits; `rows` holds, for each face, both sets of logits."""
+    view: dict[str, Any] = {
+        "weights_file": proven.weights_file.name,
+        "weights_sha256": proven.weights_sha256,
+        "graph_file": None,
+        "limit": f"{PARITY_ATOL:g}",
+    }
+    if proven.scorer is None or agreement is None or proven.tensors_in_graph is None:
+        return view
+    pairs = zip(explained.faces.rows.tolist(), agreement.pytorch, agreement.onnx, strict=True)
+    held, total = proven.tensors_in_graph
+    return view | {
+        "graph_file": proven.scorer.path.name,
+        "graph_sha256": proven.scorer.card.weights_sha256,
+        "held": held,
+        "total": total,
+        "difference": f"{agreement.max_difference:.1e}",
+        "provider": proven.scorer.provider,
+        "rows": [
+            (row, pytorch.tolist(), onnx.tolist(), float(np.abs(pytorch - onnx).max())) for row, pytorch, onnx in pairs
+        ],
+    }
+
+
+def means_view(means: ClassMeans, names: tuple[str, ...], *, signed: bool) -> list[Picture]:
+    """Describe the mean map of each class that was predicted at all."""
+    maps = overlay(means.faces, means.attributions, signed=signed)
+    return [
+        Picture(data_uri(image), f"Mean map of {n} faces predicted {name}", f"{name} ({n})")
+        for image, name, n in zip(maps, names, means.counts, strict=True)
+        if n
+    ]
+
+
+def inside_view(inside: Inside, names: tuple[str, ...]) -> dict[str, Any]:
+    """Describe a layer: a tile for each channel's output (none for a dense layer) and for each climbed image."""
+    layer, outputs = inside.layer, inside.outputs
+    tiles = []
+    limits = value_limits(outputs)
+    if outputs.ndim == 3:
+        tiles = [
+            Picture(data_uri(image), f"Channel {c}, {channel.min():.2f} to {channel.max():.2f}", str(c))
+            for c, (image, channel) in enumerate(zip(tint(outputs, limits), outputs, strict=True))
+        ]
+    return {
+        "layer": layer,
+        "shape": " x ".join(map(str, layer.shape)),
+        "row": inside.row,
+        "tiles": tiles,
+        "scale": tint_scale(limits),
+        "climbed": _climbed(inside.maximization, names_of_units(layer, names)),
+        "left_out": layer.shape[0] - len(inside.maximization.channels),
+        "dead": int(inside.maximization.dead.sum()),
+        "classes": [] if inside.classes is None else _climbed(inside.classes, names),
+    }
+
+
+def _climbed(found: Maximization, names: tuple[str, ...] | None) -> list[Picture]:
+    what = found.layer.unit if names is None else "the class"
+    images = np.rint(found.images).astype(np.uint8)
+    return [
+        Picture(data_uri(image), f"What {what} {caption.replace(':', ' answers to; activation')}", caption)
+        for image, caption in zip(images, channel_captions(found, names), strict=True)
+    ]
+
+
+def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
+    """Describe the first filters; None where their weights are no pictures."""
+    if filters is None:
+        return None
+    high = float(np.abs(filters.weights).max()) or 1.0
+    limits = (-high, high)
+    unit = "filter" if filters.layer.kind == "Conv2d" else "unit"
+    weights = [
+        Picture(data_uri(image), f"Weights of {unit} {c}, {values.min():.3f} to {values.max():.3f}", str(c))
+        for c, (image, values) in enumerate(zip(tint(filters.weights, limits), filters.weights, strict=True))
+    ]
+    patches = [] if filters.patches is None else [data_uri(patch) for patch in filters.patches]
+    return {
+        "layer": filters.layer,
+        "size": "{} x {}".format(*filters.weights.shape[1:]),
+        "convolution": filters.layer.kind == "Conv2d",
+        "weights": weights,
+        "patches": [
+            Picture(src, f"What woke {unit} {c} most, 9 places in as many faces", "") for c, src in enumerate(patches)
+        ],
+        "scale": tint_scale(limits, 3),
+        "faces": filters.faces,
+        "left_out": filters.layer.shape[0] - len(weights),
+    }
+
+
+def card_rows(card: ModelCard) -> list[tuple[str, str]]:
+    """Return the model card as pairs of what and value."""
+    data = card.training_data
+    rows = (
+        ", ".join(f"{split} {n:,}" for split, n in data["rows"].items()) if isinstance(data.get("rows"), dict) else ""
+    )
+    arguments = ", ".join(f"{key} = {value}" for key, value in card.architecture_arguments.items())
+    pairs = [
+        ("Architecture", card.architecture + (f" ({arguments})" if arguments else "")),
+        ("Classes", ", ".join(card.labels)),
+        ("Input", f"{card.input_size[0]} x {card.input_size[1]} gray levels, 0 to 255"),
+        ("Standardization", f"(pixel - {card.standardization['mean']:.4f}) / {card.standardization['std']:.4f}"),
+        ("Precision", card.precision),
+        ("Weights, sha256", card.weights_sha256),
+        ("Training data", f"{data.get('source', 'not named')}" + (f": {rows}" if rows else "")),
+        ("Training data, sha256", str(data.get("sha256", "not stated"))),
+        ("Selection", card.selection),
+        ("Seeds", ", ".join(map(str, card.seeds))),
+    ]
+    pairs += [(f"Score on {split}", _score(score)) for split, score in card.scores.items()]
+    versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
+    return [*pairs, ("Libraries", versions), ("Code", card.git_commit)]
+
+
+def _score(score: Any) -> str:
+    if not isinstance(score, dict) or not {"accuracy", "n", "wilson_95"} <= set(score):
+        return str(score)
+    low, high = score["wilson_95"]
+    tta = score.get("tta", "not stated")
+    return f"accuracy {score['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%}, n = {score['n']:,}, TTA {tta})"
