@@ -87,10 +87,6 @@ class ResidualNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, len(EXPRESSIONS))
         )
-        for module in self.stages.modules():
-            if isinstance(module, _Block):
-                # each block begins as its shortcut (Goyal et al. 2017, section 5.1)
-                nn.init.zeros_(next(m for m in reversed(module.branch) if isinstance(m, nn.BatchNorm2d)).weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""
