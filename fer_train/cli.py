@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from fer_core.program import Program
 
 if TYPE_CHECKING:
+    from fer_core import ModelCard
     from fer_train.config import FitConfig
 
 DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
@@ -89,55 +91,111 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
     return table
 
 
+def _recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that trains its argument and options, in the order in which its help lists them."""
+    options = [
+        DATA,
+        click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make."),
+        click.option(
+            "--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest."
+        ),
+        click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]"),
+        click.option(
+            "--model-argument",
+            "model_arguments",
+            multiple=True,
+            callback=_key_value,
+            metavar="KEY=JSON",
+            help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
+        ),
+        click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
+        click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
+        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4]"),
+        click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), help="[default: adam]"),
+        click.option("--weight-decay", type=float, help="Of weights, never of biases.  [default: 0]"),
+        click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
+        click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),
+        click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]"),
+        click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]"),
+        click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]"),
+        click.option("--rotation", "rotation_degrees", type=float, help="Largest turn, in degrees.  [default: 10]"),
+        click.option("--shift", type=float, help="Largest shift, as a share of the side.  [default: 0.1]"),
+        click.option("--zoom", type=float, help="Largest change of the scale, as a share.  [default: 0.1]"),
+        click.option("--erasing", type=float, help="Share of images with an erased rectangle.  [default: 0]"),
+        click.option("--mixup", type=float, help="Largest share of another image mixed in.  [default: 0]"),
+        click.option("--mild-epochs", type=int, help="Last epochs, with half the augmentation.  [default: 0]"),
+        click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]"),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]"),
+        click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command()
-@DATA
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
-@click.option("--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest.")
-@click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]")
-@click.option(
-    "--model-argument",
-    "model_arguments",
-    multiple=True,
-    callback=_key_value,
-    metavar="KEY=JSON",
-    help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
-)
-@click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]")
-@click.option("--batch-size", type=int, help="Faces a step.  [default: 128]")
-@click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4]")
-@click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), help="[default: adam]")
-@click.option("--weight-decay", type=float, help="Of weights, never of biases.  [default: 0]")
-@click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]")
-@click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]")
-@click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]")
-@click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]")
-@click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]")
-@click.option("--rotation", "rotation_degrees", type=float, help="Largest turn, in degrees.  [default: 10]")
-@click.option("--shift", type=float, help="Largest shift, as a share of the side.  [default: 0.1]")
-@click.option("--zoom", type=float, help="Largest change of the scale, as a share.  [default: 0.1]")
-@click.option("--erasing", type=float, help="Share of images with an erased rectangle.  [default: 0]")
-@click.option("--mixup", type=float, help="Largest share of another image mixed in.  [default: 0]")
-@click.option("--mild-epochs", type=int, help="Last epochs, with half the augmentation.  [default: 0]")
-@click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]")
-@click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings.")
-def fit(data: Path, output: Path, validation: Path | None, resume: bool, **options: Any) -> None:
+@_recipe
+def fit(**options: Any) -> None:
     """Train a network on the Training rows of DATA.
 
     The run folder OUTPUT is written after each epoch; the weights kept are the last moving average. PublicTest rows are
-    scored after each epoch, PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with.
+    scored after each epoch, PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with. Each
+    architecture has a recipe of its own; the defaults shown are those of the course networks.
     """
+    _train(options)
+
+
+@main.command()
+@_recipe
+@click.option("--teachers", multiple=True, metavar="RUN", help="A run or an exports folder; may be repeated.")
+@click.option("--temperature", type=float, help="That softens what is taught.  [default: 2]")
+@click.option("--weight", type=float, help="Share of the loss that is the teachers'.  [default: 0.7]")
+def distill(teachers: tuple[str, ...], temperature: float | None, weight: float | None, **options: Any) -> None:
+    """Train a network on the Training rows of DATA and on what its teachers say of them.
+
+    The teachers see the same augmented faces as the student; it learns the mean of their probabilities beside the
+    labels. All else is as for `fit`.
+    """
+    asked = {"teachers": teachers, "temperature": temperature, "weight": weight}
+    distilled = {key: value for key, value in asked.items() if value not in (None, ())}
+    if not options["resume"] and not teachers:
+        raise click.UsageError("expected --teachers: a run or an exports folder to learn from")
+    _train({**options, "distill": distilled})
+
+
+def _train(options: dict[str, Any]) -> None:
     from fer_train.data import load_splits
     from fer_train.trainer import fit
 
+    data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
     config = _fit_config(output, resume, {key: value for key, value in options.items() if value not in (None, {})})
     splits = load_splits(data, validation)
     card = fit(splits, config, output, resume=resume, report=_print_epoch)
+    _print_run(output, card)
+    click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")
+
+
+def _print_run(output: Path, card: ModelCard) -> None:
     score = card.scores["PublicTest"]
     low, high = score["wilson_95"]
     click.echo(f"accuracy {score['accuracy']:.2%} of {score['n']:,} faces, 95% interval {low:.2%} to {high:.2%}")
-    click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")
+
+
+@main.command()
+@DATA
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@FORCE
+def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> None:
+    """Make of two or more RUNs one network that gives the mean of their probabilities.
+
+    It is evaluated on the PublicTest rows of DATA, and exported, scored, explained and taught from like any other.
+    """
+    from fer_train.ensemble import ensemble
+
+    _print_run(output, ensemble(data, runs, output, force=force))
+    click.echo(f"{output}: ema.safetensors, confusion.png")
 
 
 def _fit_config(output: Path, resume: bool, options: dict[str, Any]) -> FitConfig:

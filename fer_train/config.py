@@ -55,6 +55,23 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """What a student learns from its teachers beside the labels (Hinton, Vinyals and Dean 2015)."""
+
+    teachers: tuple[str, ...]
+    """Runs or exports folders; what they teach is the mean of their probabilities."""
+    temperature: float = 2.0
+    """By which the logits of student and teachers are divided, beyond the teachers' own fitted temperature."""
+    weight: float = 0.7
+    """Share of the loss that is the divergence from the teachers; the rest is cross-entropy with the labels."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.teachers) > 0, "teachers", "one run or exports folder at least", self.teachers)
+        _require(self.temperature > 0, "temperature", "above 0", self.temperature)
+        _require(0 < self.weight <= 1, "weight", "above 0 to 1", self.weight)
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """The recipe of one run. The defaults are the course report's: Adam at 3e-4, constant, with augmentation."""
 
@@ -84,6 +101,8 @@ class FitConfig:
     """None trains on the images as they are."""
     mild_epochs: int = 0
     """Last epochs, with half the augmentation and no erasing or mixup: nearer to the faces that will be scored."""
+    distill: DistillConfig | None = None
+    """None learns from the labels alone."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
     device: str = "auto"
@@ -121,7 +140,8 @@ class FitConfig:
         model : str
             In the registry of `fer_train.models`.
         **options
-            Fields of this class; `augment` is None or a dict of fields of `AugmentConfig`.
+            Fields of this class; `augment` is None or a dict of fields of `AugmentConfig`, and `distill` one of
+            fields of `DistillConfig`.
         """
         from fer_train.models import find_architecture  # here, since torch takes a second to import
 
@@ -129,14 +149,22 @@ class FitConfig:
         augment = recipe.pop("augment", {})
         wanted = options.pop("augment", {})
         changed = None if wanted is None else AugmentConfig(**{**augment, **wanted})
-        return cls(model=model, augment=changed, **{**recipe, **options})
+        taught = options.pop("distill", None)
+        distill = None if taught is None else DistillConfig(**taught)
+        return cls(model=model, augment=changed, distill=distill, **{**recipe, **options})
 
     @classmethod
     def load(cls, path: Path) -> FitConfig:
         """Read back what `save` wrote; raise ConfigError naming the file where it is anything else."""
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
-            augment = table.pop("augment")
-            return cls(**table, augment=None if augment is None else AugmentConfig(**augment))
+            augment, distill = table.pop("augment"), table.pop("distill")
+            return cls(
+                **table,
+                augment=None if augment is None else AugmentConfig(**augment),
+                distill=None
+                if distill is None
+                else DistillConfig(**{**distill, "teachers": tuple(distill["teachers"])}),
+            )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: cannot be read as the settings of a run: {error}") from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 @torch.no_grad()
@@ -31,8 +35,8 @@ def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: i
     return np.concatenate(parts)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[_Float]) -> NDArray[_Float]:
     """Turn logits, shape (N, classes), into probabilities of the same shape."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    probabilities: NDArray[_Float] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities

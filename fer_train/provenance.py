@@ -35,6 +35,12 @@ def git_commit() -> str:
         return "unknown"
 
 
+def accuracy_record(accuracy: float, n: int) -> dict[str, Any]:
+    """Return a card's record of an accuracy, a share of `n` faces, with its 95 % interval."""
+    interval = list(wilson_interval(round(accuracy * n), n))
+    return {"n": n, "accuracy": accuracy, "wilson_95": interval, "tta": "none"}
+
+
 def make_card(
     config: FitConfig,
     splits: Splits,
@@ -44,7 +50,6 @@ def make_card(
     accuracy: float,
 ) -> ModelCard:
     """Write the card of a run's averaged weights as they stand after `epoch`."""
-    n = len(splits.validation)
     return ModelCard(
         architecture=config.model,
         architecture_arguments=dict(config.model_arguments),
@@ -56,14 +61,7 @@ def make_card(
         training_data=training_data,
         selection=f"moving average of the weights after epoch {epoch} of {config.epochs}; PublicTest chose no epoch",
         seeds=(config.seed,),
-        scores={
-            "PublicTest": {
-                "n": n,
-                "accuracy": accuracy,
-                "wilson_95": list(wilson_interval(round(accuracy * n), n)),
-                "tta": "none",
-            }
-        },
+        scores={"PublicTest": accuracy_record(accuracy, len(splits.validation))},
         versions=library_versions(),
         git_commit=git_commit(),
     )

@@ -17,7 +17,6 @@ from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import evaluate_predictions
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
-from fer_train.data import Splits
 from fer_train.figures import save_curves
 from fer_train.prediction import predict_logits, softmax
 
@@ -40,7 +39,7 @@ SAMPLE_FILE: Final = "sample.npz"
 SAMPLE_ROWS: Final = 512
 
 
-def open_run(folder: Path, config: FitConfig, splits: Splits, resume: bool) -> bool:
+def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: dict[str, Any], resume: bool) -> bool:
     """Make the folder of a new run, or check that an old one can go on.
 
     Returns
@@ -60,17 +59,17 @@ def open_run(folder: Path, config: FitConfig, splits: Splits, resume: bool) -> b
             raise OutputError(f"{folder}: exists already; --resume goes on with a run")
         folder.mkdir(parents=True, exist_ok=True)
         config.save(folder / CONFIG_FILE)
-        save_sample(folder, splits.validation)
+        save_sample(folder, validation)
         return False
     if not (folder / CONFIG_FILE).is_file():
         raise OutputError(f"{folder}: expected a run to resume, found no {CONFIG_FILE}")
     if (saved := FitConfig.load(folder / CONFIG_FILE)) != config:
         raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
     if not (folder / RESUME_FILE).is_file():
-        save_sample(folder, splits.validation)  # the run starts anew, so the sample must be of its own faces
+        save_sample(folder, validation)  # the run starts anew, so the sample must be of its own faces
         return False
-    if (trained := load_weights(folder / AVERAGE_FILE)[1].training_data) != (present := splits.training_data()):
-        raise ConfigError(f"{folder}: was started on other faces: expected {trained}, found {present}")
+    if (trained := load_weights(folder / AVERAGE_FILE)[1].training_data) != training_data:
+        raise ConfigError(f"{folder}: was started on other faces: expected {trained}, found {training_data}")
     return True
 
 

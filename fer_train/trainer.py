@@ -22,6 +22,7 @@ from fer_core.progress import progress
 from fer_train.augment import augment, mixup
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
+from fer_train.distill import Teachers
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.provenance import make_card
@@ -134,20 +135,24 @@ def fit(
         _place(build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments), device)
         for _ in range(2)
     )
-    resumable = open_run(folder, config, splits, resume)  # only now, so that wrong settings leave no folder
+    teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
+    data_record = splits.training_data()
+    if teachers is not None:
+        data_record["teachers"] = teachers.record
+    # only now, so that wrong settings leave no folder
+    resumable = open_run(folder, config, splits.validation, data_record, resume)
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
     network, optimizer = fabric.setup(model, run.optimizer)
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
-    data_record = splits.training_data()
     faces, note = len(training[0]), ""
     with progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces) as advance:
         while run.epoch < config.epochs:
             start = time.perf_counter()
             said = partial(advance, note=note)
-            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, said)
+            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, teachers, said)
             train_s = time.perf_counter() - start
             shadow.load_state_dict(run.average.state)
             loss, accuracy = _validate(shadow, validation)
@@ -176,6 +181,7 @@ def _train_epoch(
     run: _Run,
     data: tuple[Tensor, Tensor],
     config: FitConfig,
+    teachers: Teachers | None,
     advance: Callable[[int], None],
 ) -> tuple[float, float]:
     """Pass once over the data; return mean loss and accuracy, as seen while training."""
@@ -200,8 +206,12 @@ def _train_epoch(
             if limits.mixup > 0:
                 goal = functional.one_hot(target, len(EXPRESSIONS)).float()
                 batch, goal = mixup(batch, goal, limits.mixup, generator)
-        logits = network(batch.contiguous(memory_format=torch.channels_last))
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        logits = network(batch)
         loss = functional.cross_entropy(logits, goal, label_smoothing=config.label_smoothing)
+        if teachers is not None:
+            with fabric.autocast():
+                loss = teachers.loss(batch, logits, loss)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_train.models.course import CourseCNN, CourseDNN
+from fer_train.models.ensemble import Ensemble
 from fer_train.models.plain import PlainNet
 from fer_train.models.residual import ResidualNet
 
@@ -72,6 +73,10 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
 }
 
 
+ENSEMBLE: Final = "ensemble"
+"""The architecture that is made of others, each with its name and arguments; it is put together, never trained."""
+
+
 def find_architecture(name: str) -> Architecture:
     """Look up an architecture; raise ConfigError naming all where there is none of that name."""
     if name not in ARCHITECTURES:
@@ -85,17 +90,24 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
     Parameters
     ----------
     name : str
-        In `ARCHITECTURES`.
+        In `ARCHITECTURES`, or `ENSEMBLE`.
     mean, std : float
         Standardization in pixel units.
     **arguments
-        The architecture's own.
+        The architecture's own; of an ensemble `members`, a list of tables with `architecture` and `arguments`.
 
     Raises
     ------
     ConfigError
         If there is no such architecture, or it takes no such argument.
     """
+    if name == ENSEMBLE:
+        members = arguments.get("members")
+        if set(arguments) != {"members"} or not isinstance(members, list) or not members:
+            raise ConfigError(f"model {ENSEMBLE}: expected a list of members, found {arguments!r:.80}")
+        return Ensemble(
+            build_model(member["architecture"], mean=mean, std=std, **member["arguments"]) for member in members
+        )
     try:
         return find_architecture(name).build(mean, std, **arguments)
     except TypeError as error:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from fer_core import read_faces
 from fer_core.csv_writer import write_csv
 from fer_train.cli import main
+from fer_train.models import ARCHITECTURES
 
 
 def run_command(*arguments):
@@ -50,7 +51,7 @@ def test_synthesize_writes_faces_that_read_back(tmp_path):
 
 def test_models_lists_the_architectures_with_their_sizes():
     lines = run_command("models").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["name", "course-cnn", "course-dnn"]
+    assert [line.split()[0] for line in lines] == ["name", *ARCHITECTURES]
     assert "2,813,207" in lines[1]
     assert "3,018,247" in lines[2]
 
@@ -100,7 +101,7 @@ def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text)
     ("option", "value", "message"),
     [
         ("--epochs", 0, "epochs: expected at least 1, found 0"),
-        ("--model", "vgg", "model: expected one of course-cnn, course-dnn, found 'vgg'"),
+        ("--model", "vgg", "model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"),
         ("--model-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
     ],
 )

@@ -1,0 +1,81 @@
+"""Several runs as one network: put together, evaluated, and kept as a run that can be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fer_core import ConfigError, ModelCard, read_faces
+from fer_core.output import staged
+from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
+from fer_train.models import ENSEMBLE
+from fer_train.models.ensemble import Ensemble
+from fer_train.prediction import predict_logits
+from fer_train.provenance import accuracy_record, git_commit, library_versions
+from fer_train.run_folder import save_end, save_sample
+
+ALIKE = ("labels", "standardization", "training_data")
+"""What the cards of all members must say alike, since one card speaks for them all."""
+
+
+def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *, force: bool = False) -> ModelCard:
+    """Make of several runs one network that gives the mean of their probabilities.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces whose labelled PublicTest rows it is evaluated on.
+    runs : sequence of str or Path
+        Two or more runs or exports folders, trained on the same faces.
+    output : str or Path
+        The run folder to make, as `fer_train.trainer.fit` leaves one, without what belongs to training.
+    force : bool
+        Replace an existing folder.
+
+    Returns
+    -------
+    ModelCard
+        Its seeds are those of all members, and its accuracy is that of the whole.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two runs, or two that do not go together.
+    ModelError, CardError
+        If one cannot be loaded.
+    DataError
+        If there are no labelled PublicTest rows.
+    """
+    if len(runs) < 2:
+        raise ConfigError(f"expected two or more runs, found {len(runs)}")
+    loaded = [load_model_and_card(run) for run in runs]
+    cards = [card for _, card in loaded]
+    for run, card in zip(runs, cards, strict=True):
+        for key in ALIKE:
+            expected, found = getattr(cards[0], key), getattr(card, key)
+            if found != expected:
+                raise ConfigError(f"{run}: {key}: expected as in {runs[0]}, {expected!r:.200}, found {found!r:.200}")
+    model = Ensemble(model for model, _ in loaded).eval()
+    faces = read_faces(data, "PublicTest")
+    accuracy = float(np.mean(predict_logits(model, faces.images).argmax(axis=1) == faces.require_labels()))
+    members = [{"architecture": card.architecture, "arguments": card.architecture_arguments} for card in cards]
+    state = model.state_dict()
+    card = replace(
+        cards[0],
+        architecture=ENSEMBLE,
+        architecture_arguments={"members": members},
+        weights_sha256=weights_sha256(state),
+        selection=f"mean of the probabilities of {len(cards)} networks, each: {cards[0].selection}",
+        seeds=tuple(seed for card in cards for seed in card.seeds),
+        scores={"PublicTest": accuracy_record(accuracy, len(faces))},
+        versions=library_versions(),
+        git_commit=git_commit(),
+    )
+    with staged(output, force=force, folder=True) as stage:
+        save_weights(stage / AVERAGE_FILE, state, card)
+        save_sample(stage, faces)
+        save_end(stage, faces)
+    return card

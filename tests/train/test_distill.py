@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fer_core import ConfigError
+from fer_core.csv_writer import write_csv
+from fer_train.checkpoint import load_model, load_weights, save_weights
+from fer_train.cli import main
+from fer_train.config import DistillConfig, FitConfig
+from fer_train.distill import Teachers
+from fer_train.prediction import predict_logits
+from fer_train.temperature import fit_temperature
+from fer_train.trainer import fit
+
+
+def teachers_of(splits, labels, *runs, **settings):
+    return Teachers(DistillConfig(tuple(map(str, runs)), **settings), splits.validation, labels, torch.device("cpu"))
+
+
+@pytest.fixture
+def labels(run):
+    return load_weights(run / "ema.safetensors")[1].labels
+
+
+@pytest.fixture
+def second(tmp_path, splits, small_config):
+    fit(splits, replace(small_config, seed=5, epochs=1), tmp_path / "second")
+    return tmp_path / "second"
+
+
+def log_softmax_slowly(logits):
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def test_the_loss_is_that_of_the_paper_computed_slowly(run, second, splits, labels):
+    teachers = teachers_of(splits, labels, run, second, temperature=3.0, weight=0.6)
+    images = splits.validation.images[:9]
+    logits = np.random.default_rng(0).normal(size=(9, 7))
+    taught = [np.exp(log_softmax_slowly(predict_logits(load_model(path), images))) for path in (run, second)]
+    mean = np.log(np.mean(taught, axis=0))  # whose softmax is the mean itself
+    goal = log_softmax_slowly(mean / teachers.fitted_temperature / 3.0)
+    student = log_softmax_slowly(logits / 3.0)
+    divergence = (np.exp(goal) * (goal - student)).sum(axis=1).mean()
+    faces = torch.from_numpy(images).unsqueeze(1).float()
+    found = teachers.loss(faces, torch.from_numpy(logits), torch.tensor(1.25, dtype=torch.float64))
+    assert float(found) == pytest.approx(0.4 * 1.25 + 0.6 * 9.0 * divergence, rel=1e-5)
+
+
+def test_a_student_that_says_what_its_teacher_says_loses_nothing_to_it(run, splits, labels):
+    teachers = teachers_of(splits, labels, run, weight=1.0)
+    faces = torch.from_numpy(splits.validation.images).unsqueeze(1).float()
+    logits = load_model(run)(faces) / teachers.fitted_temperature
+    assert float(teachers.loss(faces, logits.detach(), torch.tensor(7.0))) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_teachers_learn_nothing_and_the_student_does(run, splits, labels):
+    teachers = teachers_of(splits, labels, run)
+    faces = torch.from_numpy(splits.validation.images[:4]).unsqueeze(1).float().requires_grad_()
+    logits = torch.zeros(4, 7, requires_grad=True)
+    teachers.loss(faces, logits, torch.tensor(0.0)).backward()
+    assert faces.grad is None
+    assert all(parameter.grad is None for parameter in teachers.network.parameters())
+    assert logits.grad is not None
+    assert float(logits.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("true_temperature", [0.4, 1.0, 3.0])
+def test_the_fitted_temperature_is_the_best_of_a_fine_grid(true_temperature):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4000, 7)) * 2
+    chances = np.exp(log_softmax_slowly(logits / true_temperature))
+    labels = np.array([rng.choice(7, p=row) for row in chances])
+    grid = np.geomspace(0.2, 6, 2001)
+    costs = [-log_softmax_slowly(logits / value)[np.arange(4000), labels].mean() for value in grid]
+    found = fit_temperature(logits.astype(np.float32), labels)
+    assert found == pytest.approx(grid[int(np.argmin(costs))], rel=3e-3)
+    assert found == pytest.approx(true_temperature, rel=0.1)
+
+
+def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(tmp_path, run, splits, small_config):
+    config = replace(small_config, distill=DistillConfig((str(run),)))
+    assert FitConfig.load(_saved(config, tmp_path)) == config
+    card = fit(splits, config, tmp_path / "whole")
+    taught = load_weights(run / "ema.safetensors")[1]
+    expected = [{"architecture": "course-cnn", "weights_sha256": taught.weights_sha256}]
+    assert card.training_data["teachers"] == expected
+    fit(splits, replace(config, epochs=1), tmp_path / "cut")
+    config.save(tmp_path / "cut" / "config.json")
+    with pytest.raises(ConfigError, match="started with other settings"):
+        fit(splits, replace(config, distill=None), tmp_path / "cut", resume=True)
+    alone = fit(splits, small_config, tmp_path / "alone")
+    assert alone.weights_sha256 != card.weights_sha256
+
+
+def _saved(config, folder):
+    config.save(folder / "config.json")
+    return folder / "config.json"
+
+
+def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, run, second, splits, small_config):
+    config = replace(small_config, epochs=1, distill=DistillConfig((str(second),)))
+    fit(splits, config, tmp_path / "student")
+    state, _ = load_weights(run / "ema.safetensors")
+    card = load_weights(run / "ema.safetensors")[1]
+    save_weights(second / "ema.safetensors", state, card)
+    with pytest.raises(ConfigError, match="was started on other faces"):
+        fit(splits, config, tmp_path / "student", resume=True)
+
+
+def test_a_teacher_of_other_classes_is_refused(run, splits):
+    with pytest.raises(ConfigError, match=r"small: expected a teacher of yes, no, found angry, disgust, "):
+        teachers_of(splits, ("yes", "no"), run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"teachers": ()}, r"teachers: expected one run or exports folder at least, found \(\)"),
+        ({"teachers": ("a",), "temperature": 0.0}, "temperature: expected above 0, found 0.0"),
+        ({"teachers": ("a",), "weight": 1.5}, "weight: expected above 0 to 1, found 1.5"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DistillConfig(**settings)
+
+
+def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
+    write_csv(drawn, tmp_path / "drawn.csv")
+    small = ["--epochs", "1", "--model", "compact", "--model-argument", "widths=[[4],[4]]"]
+    command = ["distill", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "student"), *small]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "expected --teachers: a run or an exports folder to learn from" in result.output
+    result = CliRunner().invoke(main, [*command, "--teachers", str(run), "--weight", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "student" / "config.json").read_text())["distill"] == {
+        "teachers": [str(run)],
+        "temperature": 2.0,
+        "weight": 0.5,
+    }

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fer_core import ConfigError
+from fer_core.csv_writer import write_csv
+from fer_infer import Scorer
+from fer_train.checkpoint import load_model, load_weights, save_weights
+from fer_train.cli import main
+from fer_train.ensemble import ensemble
+from fer_train.export import export
+from fer_train.models import build_model
+from fer_train.prediction import predict_logits, softmax
+from fer_train.trainer import fit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, drawn):
+    path = tmp_path_factory.mktemp("data") / "drawn.csv"
+    write_csv(drawn, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, splits, small_config):
+    folder = tmp_path_factory.mktemp("runs") / "other"
+    arguments = {"widths": [[4], [6]]}
+    fit(splits, replace(small_config, model="compact", model_arguments=arguments, seed=8, epochs=1), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, data, run, other):
+    folder = tmp_path_factory.mktemp("runs") / "both"
+    ensemble(data, [run, other], folder)
+    return folder
+
+
+def mean_probabilities(runs, images):
+    return np.mean([softmax(predict_logits(load_model(path), images)) for path in runs], axis=0)
+
+
+def test_an_ensemble_gives_the_mean_of_its_members_probabilities(run, other, both, splits):
+    images = splits.validation.images
+    found = softmax(predict_logits(load_model(both), images))
+    np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=1e-6)
+
+
+def test_its_card_tells_of_all_members(run, other, both, splits):
+    card = load_weights(both / "ema.safetensors")[1]
+    assert card.architecture == "ensemble"
+    assert [member["architecture"] for member in card.architecture_arguments["members"]] == ["course-cnn", "compact"]
+    assert card.seeds == (0, 8)
+    assert card.selection.startswith("mean of the probabilities of 2 networks, each: moving average")
+    predicted = mean_probabilities([run, other], splits.validation.images).argmax(axis=1)
+    expected = float(np.mean(predicted == splits.validation.labels))
+    assert card.scores["PublicTest"]["accuracy"] == pytest.approx(expected)
+    assert card.scores["PublicTest"]["n"] == len(splits.validation)
+
+
+def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, other, both, splits):
+    parity = export(both, tmp_path / "exported")
+    assert parity.changed_predictions == 0
+    images = splits.validation.images
+    found = Scorer(tmp_path / "exported", "cpu").score(images)
+    np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=1e-5)
+
+
+def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):
+    ensemble(data, [both, run], tmp_path / "nested")
+    images = splits.validation.images
+    expected = mean_probabilities([run, other, run, run], images)
+    np.testing.assert_allclose(softmax(predict_logits(load_model(tmp_path / "nested"), images)), expected, atol=1e-6)
+
+
+def test_one_run_is_no_ensemble(tmp_path, data, run):
+    with pytest.raises(ConfigError, match="expected two or more runs, found 1"):
+        ensemble(data, [run], tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+
+
+def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
+    state, card = load_weights(run / "ema.safetensors")
+    (tmp_path / "stranger").mkdir()
+    moved = replace(card, standardization={"mean": 1.0, "std": 2.0})
+    save_weights(tmp_path / "stranger" / "ema.safetensors", state | {}, moved)
+    with pytest.raises(
+        ConfigError, match=r"stranger: standardization: expected as in .*small, .* found .*'mean': 1\.0"
+    ):
+        ensemble(data, [run, tmp_path / "stranger"], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"members": []}, {"members": "all"}, {"member": []}])
+def test_an_ensemble_without_members_cannot_be_built(arguments):
+    with pytest.raises(ConfigError, match="model ensemble: expected a list of members, found"):
+        build_model("ensemble", mean=0.0, std=1.0, **arguments)
+
+
+def test_the_command_says_how_good_it_is(tmp_path, data, run, other):
+    output = tmp_path / "both"
+    result = CliRunner().invoke(main, ["ensemble", str(data), str(run), str(other), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("accuracy ")
+    assert f"{output}: ema.safetensors, confusion.png" in result.output
+    assert {path.name for path in output.iterdir()} >= {"ema.safetensors", "sample.npz", "metrics.json"}
