@@ -34,7 +34,8 @@ class ModelCard:
     input_size : tuple of int
         (height, width) in pixels.
     standardization : dict
-        `mean` and `std` in pixel units; the first layer computes (pixel - mean) / std.
+        `mean` and `std` of the Training pixels; the first layer computes (pixel - mean) / std, unless
+        `architecture_arguments` says that it standardizes each face by its own.
     precision : {"fp32", "fp16", "int8"}
         Of the graph that carries the card; `selection` and `scores` are those of this graph, too.
     weights_sha256 : str

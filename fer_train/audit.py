@@ -1,132 +1,130 @@
-"""What is wrong with a data set before anything is trained on it: repeats, contradictions, blanks."""
+"""What is wrong with a data set before anything is trained on it: duplicates, contradictions, leaks, blanks."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, Faces
+from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.output import staged
+from fer_train.blank_faces import FLAT_SHARE, flat_shares
+from fer_train.duplicates import disagreeing, first_equal
+from fer_train.fer2013 import published_differences
+from fer_train.findings import Audit, Duplicates, Finding
+from fer_train.near_duplicates import find_near_duplicates
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One row that takes part in a finding.
-
-    Attributes
-    ----------
-    kind : {"repeat", "conflict", "leak", "blank"}
-        repeat: the same pixels stand in another row; conflict: with another label; leak: in another split;
-        blank: all pixels have one gray level.
-    group : int
-        Rows of one number have the same pixels.
-    row : int
-        Row number in the source.
-    label, usage : str
-        As the source says; empty where it does not.
-    """
-
-    kind: str
-    group: int
-    row: int
-    label: str
-    usage: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Findings and their counts.
-
-    Attributes
-    ----------
-    rows : int
-        Faces examined.
-    class_counts : dict
-        By usage (or "all"), then by label name.
-    exact_repeats : int
-        Rows beyond the first of each group of equal pixels.
-    repeat_groups, conflict_groups, leak_groups : int
-        Groups of equal pixels; those with more than one label; those that stand in more than one split.
-    leaked_rows : dict
-        For each split but Training, the rows whose pixels also stand in Training.
-    blank_rows : int
-        Faces of one gray level.
-    findings : tuple of Finding
-        Each row concerned, sorted by group and row.
-    """
-
-    rows: int
-    class_counts: dict[str, dict[str, int]]
-    exact_repeats: int
-    repeat_groups: int
-    conflict_groups: int
-    leak_groups: int
-    leaked_rows: dict[str, int]
-    blank_rows: int
-    findings: tuple[Finding, ...]
-
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the findings as CSV."""
-        with staged(path, force=force) as stage, stage.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["kind", "group", "row", "label", "usage"])
-            writer.writerows((f.kind, f.group, f.row, f.label, f.usage) for f in self.findings)
-
-
-def audit(faces: Faces) -> Audit:
-    """Examine faces.
+def audit(
+    data: str | Path, output: str | Path | None = None, *, near_duplicates: bool = True, force: bool = False
+) -> Audit:
+    """Examine a file of faces and write down what was found.
 
     Parameters
     ----------
-    faces : Faces
-        Labels and usage may be missing; what needs them is then not found.
-
-    Returns
-    -------
-    Audit
+    data : str or Path
+        Anything that `read_faces` reads. Labels and usage may be missing; what needs them is then not found.
+    output : str or Path, optional
+        Folder to make; see `Audit.save`. Its contact sheets show faces of `data`.
+    near_duplicates : bool
+        Look for these too, in time that grows with the square of the faces.
+    force : bool
+        Replace an existing output.
     """
-    n = len(faces)
-    labels = faces.labels if faces.labels is not None else np.full(n, -1)
-    usage = faces.usage if faces.usage is not None else np.full(n, "")
-    _, group, size = np.unique(faces.images.reshape(n, -1), axis=0, return_inverse=True, return_counts=True)
-    findings = []
-    conflicts = leaks = 0
-    for number in np.flatnonzero(size > 1):
-        members = np.flatnonzero(group == number)
-        kinds = ["repeat"]
-        if len(set(labels[members].tolist())) > 1:
-            kinds.append("conflict")
-            conflicts += 1
-        if len(set(usage[members].tolist())) > 1:
-            kinds.append("leak")
-            leaks += 1
-        findings += [_finding(kind, faces, int(number), int(at)) for kind in kinds for at in members]
-    blank = np.flatnonzero(np.ptp(faces.images.reshape(n, -1), axis=1) == 0)
-    findings += [_finding("blank", faces, int(group[at]), int(at)) for at in blank]
-    trained = np.isin(group, group[usage == "Training"])
+    with nullcontext() if output is None else staged(output, force=force, folder=True) as stage:
+        result = audit_faces(read_faces(data), near_duplicates=near_duplicates)
+        if stage is not None:
+            result.save(stage)
+    return result
+
+
+def audit_faces(faces: Faces, *, near_duplicates: bool = True) -> Audit:
+    """Examine faces; parameters as of `audit`."""
+    equal = first_equal(faces.images)
+    duplicates, findings = _group(faces, "duplicate", equal, np.bincount(equal, minlength=len(faces))[equal] > 1)
+    near = None
+    if near_duplicates:
+        near, more = _near(faces, equal)
+        findings += more
+    flat = flat_shares(faces.images)
+    blank = np.ptp(faces.images, axis=(1, 2)) == 0
+    faceless = (flat >= FLAT_SHARE) & ~blank
+    for kind, chosen in (("blank", blank), ("faceless", faceless)):
+        findings += [
+            Finding(kind, int(faces.rows[at]), *_place(faces, at), flat_share=float(flat[at]))
+            for at in np.flatnonzero(chosen).tolist()
+        ]
+    counts = _class_counts(faces)
     return Audit(
-        rows=n,
-        class_counts=_class_counts(faces),
-        exact_repeats=int((size - 1).sum()),
-        repeat_groups=int((size > 1).sum()),
-        conflict_groups=conflicts,
-        leak_groups=leaks,
-        leaked_rows={
-            str(split): int((trained & (usage == split)).sum())
-            for split in np.unique(usage)
-            if split not in ("", "Training")
-        },
-        blank_rows=len(blank),
-        findings=tuple(sorted(findings, key=lambda finding: (finding.kind, finding.group, finding.row))),
+        faces=faces,
+        class_counts=counts,
+        published_differences=published_differences(counts),
+        duplicates=duplicates,
+        near_duplicates=near,
+        blank=int(blank.sum()),
+        faceless=int(faceless.sum()),
+        findings=tuple(findings),
     )
 
 
-def _finding(kind: str, faces: Faces, group: int, at: int) -> Finding:
+def _near(faces: Faces, equal: NDArray[np.int64]) -> tuple[Duplicates, list[Finding]]:
+    """Link pictures, each once however many faces have its pixels, and say of each face how similar the next one is."""
+    pictures = np.unique(equal)
+    pairs = find_near_duplicates(faces.images[pictures])
+    similarity = np.zeros(len(faces))
+    for end in (pairs.first, pairs.second):
+        np.maximum.at(similarity, pictures[end], pairs.similarity)
+    similarity = similarity[equal]
+    group = np.empty(len(faces), np.int64)
+    group[pictures] = pictures[pairs.components(len(pictures))]
+    return _group(faces, "near duplicate", group[equal], similarity > 0, similarity)
+
+
+def _group(
+    faces: Faces,
+    kind: str,
+    group: NDArray[np.int64],
+    grouped: NDArray[np.bool_],
+    similarity: NDArray[np.float64] | None = None,
+) -> tuple[Duplicates, list[Finding]]:
+    """Count groups and list their faces: `grouped` tells which faces are in one, `group` its first face."""
+    nothing = np.zeros(len(faces), np.bool_)
+    conflict = nothing if faces.labels is None else disagreeing(group, faces.labels)
+    leak = nothing if faces.usage is None else disagreeing(group, faces.usage)
+    usage = np.full(len(faces), "") if faces.usage is None else faces.usage
+    with_training = np.isin(group, group[usage == "Training"])
+    first = group == np.arange(len(faces))
+    counts = Duplicates(
+        groups=int((grouped & first).sum()),
+        faces=int(grouped.sum()),
+        conflicting_groups=int((grouped & first & conflict).sum()),
+        leaking_groups=int((grouped & first & leak).sum()),
+        leaked_faces={
+            split: int((with_training & (usage == split)).sum())
+            for split in np.unique(usage).tolist()
+            if split not in ("", "Training")
+        },
+    )
+    members = np.flatnonzero(grouped)
+    findings = [
+        Finding(
+            kind,
+            int(faces.rows[group[at]]),
+            *_place(faces, at),
+            conflict=bool(conflict[at]),
+            leak=bool(leak[at]),
+            similarity=None if similarity is None else float(similarity[at]),
+        )
+        for at in members[np.argsort(group[members], kind="stable")].tolist()
+    ]
+    return counts, findings
+
+
+def _place(faces: Faces, at: int) -> tuple[int, str, str]:
     label = "" if faces.labels is None else EXPRESSIONS[faces.labels[at]]
-    return Finding(kind, group, int(faces.rows[at]), label, "" if faces.usage is None else str(faces.usage[at]))
+    return int(faces.rows[at]), label, "" if faces.usage is None else str(faces.usage[at])
 
 
 def _class_counts(faces: Faces) -> dict[str, dict[str, int]]:

@@ -45,37 +45,44 @@ def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
 
 @main.command()
 @DATA
-@click.option("--output", type=click.Path(path_type=Path), help="CSV file for the findings, one row each.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to make: findings.csv, audit.json, pictures.")
+@click.option(
+    "--near-duplicates/--no-near-duplicates",
+    default=True,
+    show_default=True,
+    help="Compare all pairs of faces, in time that grows with their square.",
+)
 @FORCE
-def audit(data: Path, output: Path | None, force: bool) -> None:
-    """Look for repeated, contradicting, leaking and blank faces in DATA."""
-    from fer_core import read_faces
+def audit(data: Path, output: Path | None, near_duplicates: bool, force: bool) -> None:
+    """Look for duplicates, conflicting labels, leaks across splits and blank faces in DATA.
+
+    A near duplicate is the same picture in other pixels: shifted, lit, compressed or mirrored. The pictures in OUTPUT
+    are contact sheets that show what was found.
+    """
     from fer_train.audit import audit
 
-    result = audit(read_faces(data))
-    click.echo(f"{data}: {result.rows:,} faces")
-    for split, counts in result.class_counts.items():
-        click.echo(f"  {split}: " + ", ".join(f"{label} {count:,}" for label, count in counts.items()))
-    click.echo(f"  {result.exact_repeats:,} exact repeats, in {result.repeat_groups:,} groups of equal pixels")
-    click.echo(f"  {result.conflict_groups:,} of these groups carry conflicting labels")
-    for split, rows in result.leaked_rows.items():
-        click.echo(f"  {rows:,} faces of {split} also stand in Training")
-    click.echo(f"  {result.blank_rows:,} blank faces")
+    click.echo(audit(data, output, near_duplicates=near_duplicates, force=force).to_text())
     if output is not None:
-        result.save(output, force=force)
-        click.echo(f"{output}: {len(result.findings):,} findings")
+        click.echo(f"{output}: findings.csv, audit.json, contact sheets")
 
 
 @main.command()
 def models() -> None:
-    """List the architectures with their parameters and multiply-adds a face."""
-    from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
+    """List the architectures: parameters, multiply-adds a face, and how well they are made for int8.
+
+    Full int8 kernels are those of convolutions that mix all channels, and of dense layers. Values are fused where a
+    convolution writes them together with BatchNorm and ReLU; each shortcut, attention or pool goes through memory once
+    more.
+    """
+    from fer_train.models import ARCHITECTURES, build_model, count_parameters
+    from fer_train.models.int8 import int8_friendliness
 
     click.echo(f"{'name':12} {'parameters':>12} {'multiply-adds':>14}  architecture")
     for name, architecture in ARCHITECTURES.items():
         model = build_model(name, mean=0.0, std=1.0)
-        sizes = f"{count_parameters(model):12,} {count_multiply_adds(model):14,}"
-        click.echo(f"{name:12} {sizes}  {architecture.summary}")
+        int8 = int8_friendliness(model)
+        click.echo(f"{name:12} {count_parameters(model):12,} {int8.multiply_adds:14,}  {architecture.summary}")
+        click.echo(f"{'':42}{int8.to_text()}")
 
 
 def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -107,6 +114,12 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
             callback=_key_value,
             metavar="KEY=JSON",
             help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
+        ),
+        click.option(
+            "--drop-conflicts", is_flag=True, default=None, help="Leave out equal Training faces whose labels differ."
+        ),
+        click.option(
+            "--drop-leaks", is_flag=True, default=None, help="Leave out Training faces that also stand in PublicTest."
         ),
         click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
         click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
@@ -170,7 +183,7 @@ def _train(options: dict[str, Any]) -> None:
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
     config = _fit_config(output, resume, {key: value for key, value in options.items() if value not in (None, {})})
-    splits = load_splits(data, validation)
+    splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
     card = fit(splits, config, output, resume=resume, report=_print_epoch)
     _print_run(output, card)
     click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")

@@ -79,6 +79,10 @@ class FitConfig:
     """Name in the registry of `fer_train.models`."""
     model_arguments: dict[str, Any] = field(default_factory=dict)
     """What the model's constructor is called with beside its defaults."""
+    drop_conflicts: bool = False
+    """Leave out the Training faces whose pixels also stand in Training with another label."""
+    drop_leaks: bool = False
+    """Leave out the Training faces whose pixels also stand in the validation split."""
     epochs: int = 100
     """Passes over the Training rows."""
     batch_size: int = 128

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fer_core import USAGES, ConfigError, DataError, Faces, read_faces
 from fer_core.synthetic import draw_faces
+from fer_train.duplicates import disagreeing, first_equal
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,29 @@ class Splits:
         Labelled, not empty.
     mean, std : float
         Of all Training pixels, in pixel units.
+    dropped : mapping of str to int
+        Training faces left out, by why: "conflicts", "leaks", each only where it was asked for; see `load_splits`.
     """
 
     training: Faces
     validation: Faces
     mean: float
     std: float
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def training_data(self) -> dict[str, Any]:
         """Return the model card's record of the data."""
-        return {
+        record = {
             "source": Path(self.training.source).name,
             "sha256": self.training.sha256(),
             "rows": {"Training": len(self.training), "PublicTest": len(self.validation)},
         }
+        return {**record, "dropped": dict(self.dropped)} if self.dropped else record
 
 
-def load_splits(data: str | Path, validation: str | Path | None = None) -> Splits:
+def load_splits(
+    data: str | Path, validation: str | Path | None = None, *, drop_conflicts: bool = False, drop_leaks: bool = False
+) -> Splits:
     """Read the Training rows and the PublicTest rows by which anything is chosen.
 
     PrivateTest is never read into a run: the test split of FER2013 chooses nothing.
@@ -53,6 +61,10 @@ def load_splits(data: str | Path, validation: str | Path | None = None) -> Split
         the Training rows are used if it has a Usage column.
     validation : str or Path, optional
         Another file whose PublicTest rows, or all rows where it has no Usage column, are the validation split.
+    drop_conflicts : bool
+        Leave out the Training faces whose pixels also stand in Training with another label.
+    drop_leaks : bool
+        Leave out the Training faces whose pixels also stand in the validation split.
 
     Raises
     ------
@@ -72,10 +84,26 @@ def load_splits(data: str | Path, validation: str | Path | None = None) -> Split
         split.require_labels()
         if not len(split):
             raise DataError(split.source, "expected at least one face, found none")
+    training, dropped = _drop(training, held_out, drop_conflicts, drop_leaks)
     mean, std = pixel_statistics(training.images)
     if std == 0:
         raise DataError(training.source, "expected faces that differ, found one gray level in all Training pixels")
-    return Splits(replace(training, rejected=()), replace(held_out, rejected=()), mean, std)
+    return Splits(replace(training, rejected=()), replace(held_out, rejected=()), mean, std, dropped)
+
+
+def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tuple[Faces, dict[str, int]]:
+    """Return the Training faces to keep and how many are left out, a conflicting one that also leaks as conflicting."""
+    dropped = {}
+    if conflicts:
+        conflicting = disagreeing(first_equal(training.images), training.require_labels())
+        training, dropped["conflicts"] = training.take(~conflicting), int(conflicting.sum())
+    if leaks:
+        first = first_equal(np.concatenate([held_out.images, training.images]))[len(held_out) :]
+        leaking = first < len(held_out)
+        training, dropped["leaks"] = training.take(~leaking), int(leaking.sum())
+    if not len(training):
+        raise DataError(training.source, f"no Training face is left, {sum(dropped.values()):,} were dropped")
+    return training, dropped
 
 
 def synthesize(rows: int, seed: int) -> Faces:

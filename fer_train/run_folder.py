@@ -52,8 +52,11 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
     OutputError
         If there is a run and `resume` is false, or none and it is true.
     ConfigError
-        If the run was started with other settings or other faces.
+        If the run was started with other settings or other faces, or the settings drop other faces than `splits` do.
     """
+    for name in ("conflicts", "leaks"):
+        if (wanted := getattr(config, f"drop_{name}")) != (name in splits.dropped):
+            raise ConfigError(f"drop_{name}: is {wanted}, the faces were loaded with {not wanted}")
     if not resume:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder}: exists already; --resume goes on with a run")

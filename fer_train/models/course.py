@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, PIXELS, ConfigError
-from fer_train.models.layers import Standardize
+from fer_train.models.layers import standardization
 
 
 def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
@@ -29,6 +29,8 @@ class CourseCNN(nn.Module):
         Share of hidden dense units dropped while training.
     batch_norm : bool
         Normalize after each convolution (Ioffe and Szegedy 2015).
+    standardize : {"training", "face"}
+        Whose mean and deviation the first layer takes: `mean` and `std`, or each face's own.
     """
 
     def __init__(
@@ -39,11 +41,12 @@ class CourseCNN(nn.Module):
         hidden: int = 256,
         dropout: float = 0.5,
         batch_norm: bool = False,
+        standardize: str = "training",
     ) -> None:
         super().__init__()
         if len(widths) != 3 or min(widths) < 1:
             raise ConfigError(f"widths: expected three numbers of channels, found {tuple(widths)}")
-        self.standardize = Standardize(mean, std)
+        self.standardize = standardization(standardize, mean, std)
         layers: list[nn.Module] = []
         channels = 1
         for width, convolutions in zip(widths, (2, 2, 3), strict=True):
@@ -80,6 +83,8 @@ class CourseDNN(nn.Module):
         Units of the hidden layers.
     dropout : float
         Share of hidden units dropped while training.
+    standardize : {"training", "face"}
+        As of `CourseCNN`.
     """
 
     def __init__(
@@ -88,11 +93,12 @@ class CourseDNN(nn.Module):
         std: float,
         widths: Sequence[int] = (1024, 512, 256),
         dropout: float = 0.3,
+        standardize: str = "training",
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
             raise ConfigError(f"widths: expected numbers of units, found {tuple(widths)}")
-        self.standardize = Standardize(mean, std)
+        self.standardize = standardization(standardize, mean, std)
         layers: list[nn.Module] = [nn.Flatten()]
         units = PIXELS
         for width in widths:

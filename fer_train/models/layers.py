@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,29 @@ class Standardize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to the same shape with mean 0 and deviation 1."""
         return (images - self.mean) / self.std
+
+
+class StandardizeFace(nn.InstanceNorm2d):
+    """First layer instead of `Standardize`: each face minus its own mean, divided by its own deviation.
+
+    So light and contrast of a picture, and with them those of its background, tell nothing any more: instance
+    normalization (Ulyanov et al. 2016) of the pixels. One gray level squared is added to the variance, so that a blank
+    face becomes zero.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, eps=1.0)
+
+
+STANDARDIZE: Final = ("training", "face")
+"""Whose mean and deviation the first layer takes: those of all Training pixels, or each face's own."""
+
+
+def standardization(kind: str, mean: float, std: float) -> nn.Module:
+    """Return the first layer of a network; raise ConfigError where `kind` is not in `STANDARDIZE`."""
+    if kind not in STANDARDIZE:
+        raise ConfigError(f"standardize: expected one of {', '.join(STANDARDIZE)}, found {kind!r}")
+    return Standardize(mean, std) if kind == "training" else StandardizeFace()
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:

@@ -1,0 +1,43 @@
+"""Pictures without a face that can be told without knowing what a face is: blank ones, signs and lines of text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLAT_RANGE: Final = 2
+"""Gray levels within which the 3x3 pixels around a flat one lie; grain and shading of a photograph exceed it."""
+
+FLAT_SHARE: Final = 0.45
+"""Least share of flat pixels of a picture that is called faceless; `docs/protocol.md` says how it was chosen."""
+
+
+def flat_shares(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the share of flat pixels, those in whose surroundings nothing is to be seen.
+
+    A pixel is flat where the 3x3 pixels around it span at most `FLAT_RANGE` gray levels. Pixels of the border have
+    no such surroundings and are not counted.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 48, 48)
+        Gray levels.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        0 to 1; 1 where the picture is blank.
+    """
+    shares = np.empty(len(images))
+    block = 1024
+    for start in range(0, len(images), block):
+        some = images[start : start + block]
+        # Separable: over three rows first, then over three columns.
+        rows = some[:, :-2], some[:, 1:-1], some[:, 2:]
+        highest, lowest = np.maximum.reduce(rows), np.minimum.reduce(rows)
+        highest = np.maximum.reduce([highest[:, :, :-2], highest[:, :, 1:-1], highest[:, :, 2:]])
+        lowest = np.minimum.reduce([lowest[:, :, :-2], lowest[:, :, 1:-1], lowest[:, :, 2:]])
+        shares[start : start + block] = (highest - lowest <= FLAT_RANGE).mean(axis=(1, 2))
+    return shares

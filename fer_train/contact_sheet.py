@@ -1,0 +1,88 @@
+"""A contact sheet: groups of faces side by side, each face with what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import IMAGE_SIZE
+
+COLUMNS: Final = 12
+"""Faces in a line."""
+
+_SCALE, _GAP, _LINE, _FONT = 2, 8, 14, 12
+_SIDE: Final = _SCALE * IMAGE_SIZE
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Faces that belong together.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, 48, 48)
+        One at least. What does not fit a line of the sheet is counted and not shown.
+    captions : sequence of sequences of str
+        For each face the lines below it; of as many lines throughout a sheet.
+    warning : bool
+        Frame it in red.
+    """
+
+    images: NDArray[np.uint8]
+    captions: Sequence[Sequence[str]]
+    warning: bool = False
+
+
+def save_contact_sheet(strips: Sequence[Strip], path: Path, title: str) -> None:
+    """Draw groups of faces, as many in a line as fit.
+
+    Parameters
+    ----------
+    strips : sequence of Strip
+        One at least.
+    path : Path
+        The PNG to write, the same bytes for the same strips.
+    title : str
+        Above all of them.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(_FONT)
+    cell_width, cell_height = _SIDE + _GAP, _SIDE + _LINE * len(strips[0].captions[0]) + 2 * _GAP
+    places = _places([min(len(strip.images), COLUMNS) for strip in strips])
+    header = _LINE + 2 * _GAP
+    size = COLUMNS * cell_width + _GAP, header + (places[-1][0] + 1) * cell_height
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, _GAP), title, "black", font)
+    for strip, (line, column) in zip(strips, places, strict=True):
+        x, y = _GAP + column * cell_width, header + line * cell_height
+        shown = min(len(strip.images), COLUMNS)
+        corners = x - _GAP // 2, y - _GAP // 2, x + shown * cell_width - _GAP // 2 - 2, y + cell_height - _GAP
+        draw.rectangle(corners, outline="#c00000" if strip.warning else "#b0b0b0", width=2 if strip.warning else 1)
+        for at in range(shown):
+            face = Image.fromarray(strip.images[at]).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+            sheet.paste(face, (x + at * cell_width, y))
+            lines = list(strip.captions[at])
+            if at == COLUMNS - 1 < len(strip.images) - 1:
+                lines[-1] += f" +{len(strip.images) - COLUMNS}"
+            for number, text in enumerate(lines):
+                draw.text((x + at * cell_width, y + _SIDE + number * _LINE), text, "black", font)
+    sheet.save(path, format="PNG")
+
+
+def _places(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return line and column of each strip, begun on a new line where the one before leaves too little room."""
+    places = []
+    line = column = 0
+    for length in lengths:
+        if column + length > COLUMNS:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += length
+    return places

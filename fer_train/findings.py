@@ -1,0 +1,195 @@
+"""What an audit of faces found: counts, a table of the faces concerned, and contact sheets of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from fer_core import Faces
+from fer_train.contact_sheet import Strip, save_contact_sheet
+
+SHEET_GROUPS: Final = 120
+"""Groups that a contact sheet shows at most; those with conflicting labels and across splits come first."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """How many faces are there more than once.
+
+    Attributes
+    ----------
+    groups, faces : int
+        Groups of two or more, and the faces in them.
+    conflicting_groups : int
+        With more than one label.
+    leaking_groups : int
+        In more than one split.
+    leaked_faces : dict
+        For each split but Training, its faces that are in a group with a face of Training.
+    """
+
+    groups: int
+    faces: int
+    conflicting_groups: int
+    leaking_groups: int
+    leaked_faces: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A face about which something was found.
+
+    Attributes
+    ----------
+    kind : {"duplicate", "near duplicate", "blank", "faceless"}
+        duplicate: other faces have the same pixels; near duplicate: it is in a group of faces that show one picture,
+        not all by the same pixels; blank: all pixels have one gray level; faceless: there is next to no structure in
+        it.
+    group : int
+        Row number of the first face of its group.
+    row : int
+        Row number in the source.
+    label, usage : str
+        As the source says; empty where it does not.
+    conflict, leak : bool
+        Whether its group has more than one label, and is in more than one split.
+    similarity : float or None
+        Of a near duplicate: its largest correlation with another picture.
+    flat_share : float or None
+        Of a blank or faceless one; see `flat_shares`.
+    """
+
+    kind: str
+    group: int
+    row: int
+    label: str
+    usage: str
+    conflict: bool = False
+    leak: bool = False
+    similarity: float | None = None
+    flat_share: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """Findings and their counts.
+
+    Attributes
+    ----------
+    faces : Faces
+        That were examined.
+    class_counts : dict
+        By usage (or "all"), then by label name; empty where there are no labels.
+    published_differences : dict or None
+        See `fer_train.fer2013.published_differences`.
+    duplicates : Duplicates
+        Of equal pixels.
+    near_duplicates : Duplicates or None
+        Groups that near duplicates link, with the equal pixels in them; `leaked_faces` are those of `duplicates` and
+        more. None where they were not looked for.
+    blank, faceless : int
+        Faces of one gray level, and others with next to no structure.
+    findings : tuple of Finding
+        By kind, then by group, then by row.
+    """
+
+    faces: Faces
+    class_counts: dict[str, dict[str, int]]
+    published_differences: dict[str, dict[str, int]] | None
+    duplicates: Duplicates
+    near_duplicates: Duplicates | None
+    blank: int
+    faceless: int
+    findings: tuple[Finding, ...]
+
+    def to_text(self) -> str:
+        """Return the counts in lines."""
+        lines = [f"{self.faces.source}: {len(self.faces):,} faces"]
+        for split, counts in self.class_counts.items():
+            classes = ", ".join(f"{label} {count:,}" for label, count in counts.items())
+            lines.append(f"  {split}: {sum(counts.values()):,}: {classes}")
+        if self.published_differences is not None:
+            lines.append(f"  {_published_text(self.published_differences)}")
+        lines.append(f"  {_duplicates_text(self.duplicates, 'exact duplicates')}")
+        for split, leaked in self.duplicates.leaked_faces.items():
+            lines.append(f"  {leaked:,} faces of {split} also stand in Training")
+        if self.near_duplicates is not None:
+            lines.append(f"  {_duplicates_text(self.near_duplicates, 'near duplicates')}")
+            for split, leaked in self.near_duplicates.leaked_faces.items():
+                lines.append(f"  {leaked:,} faces of {split} stand in Training exactly or nearly")
+        lines.append(f"  {self.blank:,} blank faces, {self.faceless:,} others with next to no structure")
+        return "\n".join(lines)
+
+    def save(self, folder: Path) -> None:
+        """Write `findings.csv`, `audit.json` and, for each kind that was found, a contact sheet into a folder."""
+        with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([field.name for field in fields(Finding)])
+            writer.writerows(_cells(finding) for finding in self.findings)
+        names = ("class_counts", "published_differences", "blank", "faceless")
+        table = {
+            "source": Path(self.faces.source).name,
+            "sha256": self.faces.sha256(),
+            "rows": len(self.faces),
+            **{name: getattr(self, name) for name in names},
+            "duplicates": asdict(self.duplicates),
+            "near_duplicates": self.near_duplicates and asdict(self.near_duplicates),
+        }
+        (folder / "audit.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        for kind in sorted({finding.kind for finding in self.findings}):
+            _save_sheet(
+                self.faces, [f for f in self.findings if f.kind == kind], folder / f"{kind.replace(' ', '_')}.png"
+            )
+
+
+def _published_text(differences: Mapping[str, Mapping[str, int]]) -> str:
+    if not differences:
+        return "class counts are those published for FER2013"
+    splits = [
+        f"{split} has {', '.join(f'{label} {more:+,}' for label, more in labels.items())}"
+        for split, labels in differences.items()
+    ]
+    return f"class counts differ from those published for FER2013: {'; '.join(splits)}"
+
+
+def _duplicates_text(found: Duplicates, what: str) -> str:
+    return (
+        f"{found.faces:,} faces in {found.groups:,} groups of {what}: {found.conflicting_groups:,} groups with "
+        f"conflicting labels, {found.leaking_groups:,} across splits"
+    )
+
+
+def _cells(finding: Finding) -> list[str]:
+    """Return a row of the table: truths as yes, figures with four decimals, what does not apply as nothing."""
+    texts = {True: "yes", False: "", None: ""}
+    return [
+        texts[value]
+        if value is None or isinstance(value, bool)
+        else f"{value:.4f}"
+        if isinstance(value, float)
+        else str(value)
+        for value in astuple(finding)
+    ]
+
+
+def _save_sheet(faces: Faces, findings: Sequence[Finding], path: Path) -> None:
+    """Draw the groups of one kind, at most `SHEET_GROUPS`, those with conflicts and leaks first."""
+    groups = [list(members) for _, members in groupby(findings, key=lambda finding: finding.group)]
+    groups.sort(key=lambda members: (not members[0].conflict, not members[0].leak))
+    shown = groups[:SHEET_GROUPS]
+    position = {row: at for at, row in enumerate(faces.rows.tolist())}
+    strips = [
+        Strip(
+            faces.images[[position[finding.row] for finding in members]],
+            [(f"row {finding.row}", finding.label, finding.usage) for finding in members],
+            warning=members[0].conflict,
+        )
+        for members in shown
+    ]
+    title = f"{findings[0].kind}: {len(shown):,} of {len(groups):,} groups; framed in red: conflicting labels"
+    save_contact_sheet(strips, path, title)
