@@ -1,0 +1,109 @@
+"""What each change to the course CNN gives, alone, over several seeds.
+
+python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths 16 32 64]
+
+The changes are those that the course report proposed and did not try (learning-rate decay, BatchNorm, removal of the
+background by normalization), all three together, no augmentation, and Training without its conflicting duplicates.
+Run it again after an interruption: finished runs are kept and an unfinished one goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from _side_by_side import machine
+
+from fer_core import FerError
+from fer_train.config import FitConfig
+from fer_train.data import Splits, load_splits
+from fer_train.trainer import fit
+
+BASELINE: Final = "as in the report"
+BATCH_NORM: Final = {"batch_norm": True}
+FACE: Final = {"standardize": "face"}
+VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    BASELINE: {},
+    "learning-rate decay (cosine)": {"schedule": "cosine"},
+    "BatchNorm": {"model_arguments": BATCH_NORM},
+    "each face standardized by itself": {"model_arguments": FACE},
+    "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
+    "no augmentation": {"augment": None},
+    "without conflicting duplicates": {"drop_conflicts": True},
+}
+
+
+def run_all(
+    whole: Splits, cleaned: Splits, output: Path, seeds: Sequence[int], settings: Mapping[str, Any]
+) -> dict[str, tuple[int, list[float]]]:
+    """Return for each variant its Training faces and the accuracies on PublicTest, one a seed."""
+    results: dict[str, tuple[int, list[float]]] = {}
+    for seed in seeds:
+        for variant, changes in VARIANTS.items():
+            splits = cleaned if changes.get("drop_conflicts") else whole
+            arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
+            options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
+            folder = output / variant.replace(" ", "-").replace("(", "").replace(")", "") / f"seed-{seed}"
+            accuracy = _accuracy(splits, FitConfig.of("course-cnn", **options), folder)
+            results.setdefault(variant, (len(splits.training), []))[1].append(accuracy)
+            print(f"{folder}: {accuracy:.2%}", file=sys.stderr)
+    return results
+
+
+def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
+    # A finished run has no epoch left: it is checked to be of these settings and faces, and scored again.
+    card = fit(splits, config, folder, resume=(folder / "config.json").is_file())
+    return float(card.scores["PublicTest"]["accuracy"])
+
+
+def table(results: Mapping[str, tuple[int, Sequence[float]]]) -> str:
+    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed."""
+    lines = [
+        "| course CNN | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for variant, (n, accuracies) in results.items():
+        points = [100 * accuracy for accuracy in accuracies]
+        gains = [mine - 100 * before for mine, before in zip(points, results[BASELINE][1], strict=True)]
+        gain = "" if variant == BASELINE else f"{statistics.mean(gains):+.2f}"
+        deviation = ""
+        if len(points) > 1:
+            deviation = f"{statistics.stdev(points):.2f}"
+            gain += f" ({statistics.stdev(gains) / len(gains) ** 0.5:.2f})" if gain else ""
+        lines.append(f"| {variant} | {n:,} | {len(points)} | {statistics.mean(points):.2f} % | {deviation} | {gain} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="with Training and PublicTest rows")
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder of the runs")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--widths", type=int, nargs=3, default=[48, 96, 192], help="channels of the three groups")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    options = parser.parse_args()
+    settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "device", "precision")}
+    settings["model_arguments"] = {"widths": options.widths}
+    try:
+        whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
+        results = run_all(whole, cleaned, options.output, options.seeds, settings)
+    except FerError as error:
+        sys.exit(f"ablation: {error}")
+    print(
+        f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of {options.epochs} "
+        f"epochs, no test-time augmentation; widths {options.widths}, seeds {options.seeds}\n"
+        f"{machine()}, device {options.device}\n"
+    )
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
