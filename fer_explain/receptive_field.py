@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from torch import fx, nn
+from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ModelError
 from fer_explain.layers import Layer, evaluation_mode
@@ -27,8 +28,9 @@ SAME_PLACE: Final = (
     nn.Sigmoid,
 )
 """Modules whose output at a place depends on their input at that place alone."""
-TOGETHER: Final = (operator.add, operator.sub, operator.mul, operator.truediv)
-"""Functions whose output at a place depends on both their inputs at that place."""
+TOGETHER: Final = (operator.add, operator.sub, operator.mul, operator.truediv, functional.instance_norm)
+"""Functions whose output at a place depends on all their inputs at that place; instance normalization also on the mean
+and the deviation of the whole face, which are no part of a picture and are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,8 @@ def receptive_field(model: nn.Module, layer: Layer) -> ReceptiveField:
     Returns
     -------
     ReceptiveField
-        Exact but for weights that happen to be zero: what no path of the network leads to is outside. A gate such as
-        squeeze-and-excitation, which looks at the whole image, makes all behind it see the whole image.
+        Exact but for weights that happen to be zero: what no path of the network leads to is outside. A network that
+        standardizes each face sees, besides, its mean and deviation. A gate such as squeeze-and-excitation, which looks at the whole image, makes all behind it see the whole image.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fer_core import ConfigError
 
@@ -32,16 +33,27 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.std
 
 
-class StandardizeFace(nn.InstanceNorm2d):
-    """First layer instead of `Standardize`: each face minus its own mean, divided by its own deviation.
+class StandardizeFace(Standardize):
+    """First layer that takes each face minus its own mean, divided by its own deviation.
 
     So light and contrast of a picture, and with them those of its background, tell nothing any more: instance
-    normalization (Ulyanov et al. 2016) of the pixels. One gray level squared is added to the variance, so that a blank
-    face becomes zero.
+    normalization (Ulyanov et al. 2016, eq. 2) of the pixels. One gray level squared is added to the variance, so that a
+    blank face becomes zero.
+
+    Parameters
+    ----------
+    mean, std : float
+        Of the Training split, in pixel units: they compute nothing, but explanations ask for the mean gray level.
     """
 
-    def __init__(self) -> None:
-        super().__init__(1, eps=1.0)
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__(mean, std)
+        for name, value in list(self.named_buffers()):
+            self.register_buffer(name, value, persistent=False)  # no weight, for the exported graph has none of it
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 (batch, 1, 48, 48) in 0..255, to the same shape, each with mean 0 and deviation 1."""
+        return functional.instance_norm(images, eps=1.0)
 
 
 STANDARDIZE: Final = ("training", "face")
@@ -52,7 +64,7 @@ def standardization(kind: str, mean: float, std: float) -> nn.Module:
     """Return the first layer of a network; raise ConfigError where `kind` is not in `STANDARDIZE`."""
     if kind not in STANDARDIZE:
         raise ConfigError(f"standardize: expected one of {', '.join(STANDARDIZE)}, found {kind!r}")
-    return Standardize(mean, std) if kind == "training" else StandardizeFace()
+    return (Standardize if kind == "training" else StandardizeFace)(mean, std)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:

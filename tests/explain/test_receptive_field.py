@@ -130,3 +130,15 @@ def test_the_intervals_only_grow_along_the_axis() -> None:
         rows = receptive_field(model, layer).rows
         assert (np.diff(rows, axis=0) >= 0).all()
         assert (rows[:, 1] > rows[:, 0]).all()
+
+
+def test_the_mean_and_deviation_of_a_face_are_no_part_of_the_field():
+    arguments = MODELS["course-cnn"]
+    own, training = (
+        build_model("course-cnn", mean=128.0, std=64.0, standardize=kind, **arguments).eval()
+        for kind in ("face", "training")
+    )
+    for one, other in zip(list_layers(own), list_layers(training), strict=True):
+        found, expected = receptive_field(own, one), receptive_field(training, other)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.columns, expected.columns)

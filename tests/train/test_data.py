@@ -69,6 +69,46 @@ def test_empty_and_flat_training_data_are_refused(tmp_path, drawn):
         load_splits(tmp_path / "flat.csv", public)
 
 
+@pytest.fixture
+def contradicting(tmp_path, drawn):
+    """Training a a' b b c d, validated on c e, where a and a' are equal with other labels and b stands twice."""
+    images = drawn.images[[0, 0, 1, 1, 2, 3, 2, 4]]
+    labels, usage = np.array([0, 1, 2, 2, 3, 4, 3, 5]), np.array(["Training"] * 6 + ["PublicTest"] * 2)
+    write_csv(Faces(images, np.arange(2, 10), labels=labels, usage=usage), tmp_path / "contradicting.csv")
+    return tmp_path / "contradicting.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "dropped"),
+    [
+        ({}, [2, 3, 4, 5, 6, 7], {}),
+        ({"drop_conflicts": True}, [4, 5, 6, 7], {"conflicts": 2}),
+        ({"drop_leaks": True}, [2, 3, 4, 5, 7], {"leaks": 1}),
+        ({"drop_conflicts": True, "drop_leaks": True}, [4, 5, 7], {"conflicts": 2, "leaks": 1}),
+    ],
+)
+def test_conflicting_and_leaking_training_faces_are_dropped_where_asked_for(contradicting, options, rows, dropped):
+    splits = load_splits(contradicting, **options)
+    assert splits.training.rows.tolist() == rows
+    assert (len(splits.validation), splits.dropped) == (2, dropped)
+    assert (splits.mean, splits.std) == pixel_statistics(splits.training.images)
+    record = splits.training_data()
+    assert record["rows"] == {"Training": len(rows), "PublicTest": 2}
+    assert record.get("dropped", {}) == dropped
+
+
+def test_leaks_into_a_validation_file_of_its_own_are_dropped(tmp_path, drawn):
+    train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
+    public = course_file(tmp_path / "public.csv", drawn.take(slice(25, 40)))
+    assert load_splits(train, public, drop_leaks=True).training.rows.tolist() == list(range(2, 27))
+
+
+def test_dropping_all_training_faces_is_an_error(tmp_path, drawn):
+    train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
+    with pytest.raises(DataError, match=r"train\.csv: no Training face is left, 30 were dropped"):
+        load_splits(train, train, drop_leaks=True)
+
+
 def test_statistics_are_exact_on_extreme_images():
     images = np.zeros((2, 48, 48), np.uint8)
     images[1] = 255

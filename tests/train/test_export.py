@@ -18,6 +18,7 @@ from fer_train.export import ScoringGraph, check_parity, count_held_weights, exp
 from fer_train.models import build_model
 from fer_train.precision import Agreement
 from fer_train.prediction import predict_logits, softmax
+from fer_train.trainer import fit
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,19 @@ def test_the_graph_keeps_its_contract(exported):
         ("logits", "tensor(float)", 7),
         ("probabilities", "tensor(float)", 7),
     ]
+
+
+def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blank_faces(tmp_path, splits, small_config):
+    arguments = {**small_config.model_arguments, "standardize": "face"}
+    fit(splits, replace(small_config, model_arguments=arguments, epochs=1), tmp_path / "run")
+    parity = export(tmp_path / "run", tmp_path / "face")
+    state = load_model(tmp_path / "face").state_dict()
+    assert not any(name.startswith("standardize") for name in state)
+    assert parity.weights_in_graph == f"{len(state)} of {len(state)}"
+    blank = np.stack([np.full((48, 48), level, np.uint8) for level in (0, 9, 255)])
+    logits = Scorer(tmp_path / "face").logits(blank)
+    np.testing.assert_allclose(logits, predict_logits(load_model(tmp_path / "face"), blank), atol=1e-5)
+    np.testing.assert_allclose(logits, logits[[0, 0, 0]], atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 128])

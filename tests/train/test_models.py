@@ -6,6 +6,7 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
+from fer_train.models.int8 import int8_friendliness
 
 
 def build(name, **arguments):
@@ -64,6 +65,37 @@ def test_the_first_layer_standardizes_pixel_units():
     torch.testing.assert_close(model(pixels), model.classifier((pixels - 128.0) / 64.0))
 
 
+@pytest.mark.parametrize("name", ["course-cnn", "course-dnn"])
+def test_each_face_can_be_standardized_by_its_own_pixels(name):
+    standardize = build(name, standardize="face").standardize
+    pixels = torch.rand(3, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 255
+    mean = pixels.mean(dim=(2, 3), keepdim=True)
+    variance = ((pixels - mean) ** 2).mean(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(standardize(pixels), (pixels - mean) / (variance + 1).sqrt())
+    torch.testing.assert_close(standardize.train()(pixels), standardize.eval()(pixels))
+
+
+def test_light_and_contrast_tell_a_network_nothing_that_standardizes_each_face():
+    model = build("course-cnn", standardize="face")
+    pixels = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 255
+    torch.testing.assert_close(model(pixels), model(pixels * 0.5 + 60), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(build("course-cnn")(pixels), build("course-cnn")(pixels * 0.5 + 60), atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0, 9, 255])
+def test_a_blank_face_standardized_by_itself_is_zero_and_has_gradients(level):
+    model = build("course-cnn", standardize="face")
+    pixels = torch.full((1, 1, 48, 48), float(level), requires_grad=True)
+    assert not model.standardize(pixels).any()
+    model(pixels)[0, 0].backward()
+    assert pixels.grad.isfinite().all()
+
+
+def test_another_standardization_is_refused():
+    with pytest.raises(ConfigError, match="standardize: expected one of training, face, found 'batch'"):
+        build("course-dnn", standardize="batch")
+
+
 def test_batch_norm_is_optional():
     def norms(model):
         return sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
@@ -94,3 +126,44 @@ def test_an_unknown_argument_is_named():
 def test_widths_that_make_no_network_are_refused(widths):
     with pytest.raises(ConfigError, match="widths: expected three numbers of channels"):
         build("course-cnn", widths=widths)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_int8_kernels_take_is_counted_as_the_multiply_adds_are(name):
+    model = build(name)
+    assert int8_friendliness(model).multiply_adds == count_multiply_adds(model)
+    assert not model.training
+
+
+def test_int8_friendliness_agrees_with_a_count_by_hand():
+    found = int8_friendliness(build("course-cnn", widths=(2, 3, 4), hidden=5, batch_norm=True))
+    convolved = 48 * 48 * (2 + 2) + 24 * 24 * (3 + 3) + 12 * 12 * (4 + 4 + 4)
+    pooled = 24 * 24 * 2 + 12 * 12 * 3 + 6 * 6 * 4
+    assert (found.batch_norms, found.folded, found.full) == (7, 7, found.multiply_adds)
+    assert (found.fused, found.values) == (convolved + 5 + 5 + 7, convolved + 5 + 5 + 7 + pooled)
+    assert found.to_text().startswith("100% of multiply-adds in full int8 kernels, 7 of 7 BatchNorms fold")
+
+
+class _Unfriendly(nn.Module):
+    """A depthwise convolution, a BatchNorm behind a pool, and a shortcut around both."""
+
+    def __init__(self):
+        super().__init__()
+        self.standardize = nn.Identity()
+        self.full = nn.Conv2d(1, 4, 3, padding=1)
+        self.depthwise = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.pool = nn.AvgPool2d(3, 1, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        features = self.full(self.standardize(images))
+        return features + self.norm(self.pool(self.depthwise(features)))
+
+
+def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_architecture():
+    found = int8_friendliness(_Unfriendly())
+    size = 48 * 48 * 4
+    assert (found.multiply_adds, found.full) == (2 * size * 9, size * 9)
+    assert (found.batch_norms, found.folded) == (1, 0)
+    assert (found.fused, found.values) == (2 * size, 5 * size)
+    assert found.to_text() == ("50% of multiply-adds in full int8 kernels, 0 of 1 BatchNorms fold, 40% of values fused")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import click
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from fer_core import read_faces
 from fer_core.csv_writer import write_csv
+from fer_train.checkpoint import load_model_and_card
 from fer_train.cli import main
 from fer_train.models import ARCHITECTURES
 
@@ -49,19 +52,48 @@ def test_synthesize_writes_faces_that_read_back(tmp_path):
     assert again.output == f"fer-train: {tmp_path}/out.csv: exists already; --force replaces it\n"
 
 
-def test_models_lists_the_architectures_with_their_sizes():
-    lines = run_command("models").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["name", *ARCHITECTURES]
-    assert "2,813,207" in lines[1]
+def test_models_lists_the_architectures_with_their_sizes_and_how_they_suit_int8():
+    header, *lines = run_command("models").output.splitlines()
+    assert header.split() == ["name", "parameters", "multiply-adds", "architecture"]
+    assert [line.split()[0] for line in lines[::2]] == list(ARCHITECTURES)
+    assert "2,813,207    241,710,848" in lines[0]
     assert "3,018,247" in lines[2]
+    assert all("of multiply-adds in full int8 kernels" in line for line in lines[1::2])
 
 
 def test_audit_prints_counts_and_writes_findings(tmp_path, data):
-    result = run_command("audit", data, "--output", tmp_path / "findings.csv")
+    result = run_command("audit", data, "--output", tmp_path / "found")
     assert result.exit_code == 0
     assert "200 faces" in result.output
-    assert "0 exact repeats" in result.output
-    assert (tmp_path / "findings.csv").read_text() == "kind,group,row,label,usage\n"
+    assert "0 faces in 0 groups of exact duplicates" in result.output
+    assert "0 faces in 0 groups of near duplicates" in result.output
+    header = "kind,group,row,label,usage,conflict,leak,similarity,flat_share\n"
+    assert (tmp_path / "found" / "findings.csv").read_text() == header
+    again = run_command("audit", data, "--output", tmp_path / "found", "--no-near-duplicates")
+    assert (again.exit_code, again.output) == (
+        1,
+        f"fer-train: {tmp_path}/found: exists already; --force replaces it\n",
+    )
+    short = run_command("audit", data, "--no-near-duplicates")
+    assert short.exit_code == 0
+    assert "near" not in short.output
+
+
+def test_dropped_faces_stand_in_the_settings_and_the_card_and_a_resumed_run_drops_them_too(tmp_path, drawn):
+    faces = drawn.take([0, 0, *range(200)])
+    labels = faces.labels.copy()
+    labels[0] = (labels[0] + 1) % 7
+    write_csv(replace(faces, labels=labels), tmp_path / "conflict.csv")
+    run = tmp_path / "run"
+    fitted = run_command("fit", tmp_path / "conflict.csv", "--output", run, *SMALL, "--drop-conflicts", "--drop-leaks")
+    assert fitted.exit_code == 0, fitted.output
+    config = json.loads((run / "config.json").read_text())
+    assert (config["drop_conflicts"], config["drop_leaks"]) == (True, True)
+    card = load_model_and_card(run)[1]
+    assert card.training_data["dropped"] == {"conflicts": 3, "leaks": 0}
+    assert card.training_data["rows"]["Training"] == 159
+    resumed = run_command("fit", tmp_path / "conflict.csv", "--output", run, "--resume")
+    assert resumed.exit_code == 0, resumed.output
 
 
 def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):

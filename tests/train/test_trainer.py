@@ -185,3 +185,12 @@ def test_a_damaged_settings_file_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.json: cannot be read as the settings of a run"):
         FitConfig.load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("name", ["conflicts", "leaks"])
+def test_settings_that_drop_other_faces_than_were_loaded_are_refused(tmp_path, splits, small_config, name):
+    with pytest.raises(ConfigError, match=f"drop_{name}: is True, the faces were loaded with False"):
+        fit(splits, replace(small_config, **{f"drop_{name}": True}), tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"drop_{name}: is False, the faces were loaded with True"):
+        fit(replace(splits, dropped={name: 0}), small_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,55 @@
+"""The ablation of the course CNN: what it repeats, what it keeps, and its arithmetic."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_core.csv_writer import write_csv
+from fer_train.data import synthesize
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def ablation(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("ablation", BENCHMARKS / "ablation.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_has_means_deviations_and_gains_seed_by_seed(ablation):
+    lines = ablation.table({ablation.BASELINE: (9, [0.5, 0.6]), "BatchNorm": (8, [0.52, 0.66])}).splitlines()
+    assert lines[2] == "| as in the report | 9 | 2 | 55.00 % | 7.07 |  |"
+    assert lines[3] == "| BatchNorm | 8 | 2 | 59.00 % | 9.90 | +4.00 (2.00) |"
+
+
+def test_one_seed_has_no_deviation(ablation):
+    lines = ablation.table({ablation.BASELINE: (9, [0.5]), "BatchNorm": (9, [0.4])}).splitlines()
+    assert lines[2:] == ["| as in the report | 9 | 1 | 50.00 % |  |  |", "| BatchNorm | 9 | 1 | 40.00 % |  | -10.00 |"]
+
+
+def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_path, monkeypatch, capsys):
+    write_csv(synthesize(60, 0), tmp_path / "drawn.csv")
+    chosen = {name: ablation.VARIANTS[name] for name in (ablation.BASELINE, "these three")}
+    monkeypatch.setattr(ablation, "VARIANTS", chosen)
+    arguments = ["ablation", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "runs"), "--seeds", "0", "1"]
+    arguments += ["--widths", "2", "2", "2", "--device", "cpu", "--epochs"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "1"])
+    ablation.main()
+    first = capsys.readouterr().out
+    weights = sorted((tmp_path / "runs").rglob("ema.safetensors"))
+    written = [path.stat().st_mtime_ns for path in weights]
+    assert len(weights) == 4
+    ablation.main()
+    assert capsys.readouterr().out == first
+    assert [path.stat().st_mtime_ns for path in weights] == written
+    assert "n = 6, of the weights after the last of 1 epochs" in first
+    monkeypatch.setattr(sys, "argv", [*arguments, "2"])
+    with pytest.raises(SystemExit, match=r"^ablation: .*seed-0: was started with other settings"):
+        ablation.main()
