@@ -78,8 +78,9 @@ def receptive_field(model: nn.Module, layer: Layer) -> ReceptiveField:
     Returns
     -------
     ReceptiveField
-        Exact but for weights that happen to be zero: what no path of the network leads to is outside. A network that
-        standardizes each face sees, besides, its mean and deviation. A gate such as squeeze-and-excitation, which looks at the whole image, makes all behind it see the whole image.
+        Exact but for weights that happen to be zero: what no path of the network leads to is outside. A gate such as
+        squeeze-and-excitation, which looks at the whole image, makes all behind it see the whole image. A network that
+        standardizes each face sees, besides, its mean and deviation.
 
     Raises
     ------
