@@ -52,10 +52,11 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
     OutputError
         If there is a run and `resume` is false, or none and it is true.
     ConfigError
-        If the run was started with other settings or other faces, or the settings drop other faces than `splits` do.
+        If the run was started with other settings or other faces, or of the faces loaded others are left out
+        than the settings say.
     """
     for name in ("conflicts", "leaks"):
-        if (wanted := getattr(config, f"drop_{name}")) != (name in splits.dropped):
+        if (wanted := getattr(config, f"drop_{name}")) != (name in training_data.get("dropped", {})):
             raise ConfigError(f"drop_{name}: is {wanted}, the faces were loaded with {not wanted}")
     if not resume:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
