@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fer_core import CardError, ModelCard, ModelError
 from fer_core.output import staged
+from fer_infer.devices import first_line
 from fer_infer.session import CARD_FILE
 from fer_train.models import build_model
 
@@ -97,6 +98,40 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
     except RuntimeError as error:
         raise CardError(f"{file}: the weights are not those of {card.architecture}: {error}") from None
     return model.eval(), card
+
+
+def begin_with(model: nn.Module, path: str | Path, architecture: str) -> dict[str, str]:
+    """Give a fresh network the weights of a trained one, all but its standardization, which is of its own data.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    path : str or Path
+        A run or an exports folder.
+    architecture : str
+        Of `model`.
+
+    Returns
+    -------
+    dict
+        `architecture` and `weights_sha256` of what was loaded, for the card.
+
+    Raises
+    ------
+    ModelError, CardError
+        If the weights cannot be loaded or are of another architecture or size.
+    """
+    file = weights_path(Path(path))
+    state, card = load_weights(file)
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("standardize.")}
+    try:
+        if card.architecture != architecture:
+            raise RuntimeError(f"they are of {card.architecture}")
+        model.load_state_dict(state | own)
+    except RuntimeError as error:
+        raise CardError(f"{file}: expected weights of this {architecture}: {first_line(error)}") from None
+    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
 
 
 def load_model(path: str | Path) -> nn.Module:

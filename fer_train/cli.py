@@ -115,6 +115,7 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
             metavar="KEY=JSON",
             help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
         ),
+        click.option("--initial", metavar="RUN", help="Begin with the weights of a run or an exports folder."),
         click.option(
             "--drop-conflicts", is_flag=True, default=None, help="Leave out equal Training faces whose labels differ."
         ),

@@ -105,6 +105,8 @@ class FitConfig:
     """None trains on the images as they are."""
     mild_epochs: int = 0
     """Last epochs, with half the augmentation and no erasing or mixup: nearer to the faces that will be scored."""
+    initial: str | None = None
+    """Run or exports folder whose weights training begins with; None draws fresh ones."""
     distill: DistillConfig | None = None
     """None learns from the labels alone."""
     seed: int = 0

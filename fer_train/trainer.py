@@ -20,6 +20,7 @@ from fer_core import EXPRESSIONS, DeviceError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_train.augment import augment, mixup
+from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
 from fer_train.distill import Teachers
@@ -137,6 +138,8 @@ def fit(
     )
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     data_record = splits.training_data()
+    if config.initial is not None:
+        data_record["initial"] = begin_with(model, config.initial, config.model)
     if teachers is not None:
         data_record["teachers"] = teachers.record
     # only now, so that wrong settings leave no folder

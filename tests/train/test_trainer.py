@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer_core import ConfigError, DeviceError, ModelError, OutputError
+from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
 from fer_train import trainer
 from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import FitConfig
+from fer_train.data import Splits
 from fer_train.prediction import predict_logits
 from fer_train.run_folder import METRICS, read_metrics
 from fer_train.trainer import fit
@@ -194,3 +195,31 @@ def test_settings_that_drop_other_faces_than_were_loaded_are_refused(tmp_path, s
     with pytest.raises(ConfigError, match=f"drop_{name}: is False, the faces were loaded with True"):
         fit(replace(splits, dropped={name: 0}), small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_can_begin_with_the_weights_of_another_and_says_so(tmp_path, run, splits, small_config):
+    moved = Splits(splits.training, splits.validation, splits.mean + 1, splits.std)
+    config = replace(small_config, epochs=1, lr=1e-12, ema_decay=0.0, initial=str(run))
+    card = fit(moved, config, tmp_path / "on")
+    before, after = tensors(run), tensors(tmp_path / "on")
+    assert float(after["standardize.mean"]) == pytest.approx(splits.mean + 1)
+    weights = [name for name in before if not name.startswith("standardize.")]
+    assert weights
+    for name in weights:
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+    assert card.training_data["initial"]["weights_sha256"] == load_weights(run / "ema.safetensors")[1].weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "course-dnn", "model_arguments": {}}, "expected weights of this course-dnn: they are of course-cnn"),
+        ({"model_arguments": {"widths": [2, 2, 2]}}, "expected weights of this course-cnn: Error"),
+    ],
+)
+def test_weights_of_another_network_are_refused_before_a_folder_is_made(
+    tmp_path, run, splits, small_config, changes, message
+):
+    with pytest.raises(CardError, match=message):
+        fit(splits, replace(small_config, initial=str(run), **changes), tmp_path / "on")
+    assert not (tmp_path / "on").exists()
