@@ -12,11 +12,16 @@ from typing import Any, Final
 from fer_core.errors import CardError
 from fer_core.expressions import IMAGE_SIZE
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 OF_THE_PRECISION: Final = ("precision", "selection", "scores")
 """What a graph of another precision states for itself."""
-TABLES: Final = ("architecture_arguments", "standardization", "training_data", "scores", "versions")
+TABLES: Final = ("architecture_arguments", "standardization", "temperature", "training_data", "scores", "versions")
+
+NOT_FITTED: Final = "none"
+"""What a temperature states as `fitted_on` where it was not fitted."""
+FITTED_FIGURES: Final = ("n", "nll_before", "nll_after", "ece_before", "ece_after")
+"""What a fitted temperature states besides."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class ModelCard:
     standardization : dict
         `mean` and `std` of the Training pixels; the first layer computes (pixel - mean) / std, unless
         `architecture_arguments` says that it standardizes each face by its own.
+    temperature : dict
+        `value`: the graph computes `probabilities` as softmax(logits / value), in every precision. `fitted_on`: the
+        split, or "none", and then `value` is 1. Where it was fitted also `n`, the faces of that split, and what the
+        float32 network's negative log likelihood and expected calibration error on them are at temperature 1 and at
+        `value`: `nll_before`, `nll_after`, `ece_before`, `ece_after`.
     precision : {"fp32", "fp16", "int8"}
         Of the graph that carries the card; `selection` and `scores` are those of this graph, too.
     weights_sha256 : str
@@ -63,6 +73,7 @@ class ModelCard:
     labels: tuple[str, ...]
     input_size: tuple[int, int]
     standardization: dict[str, float]
+    temperature: dict[str, Any]
     precision: str
     weights_sha256: str
     training_data: dict[str, Any]
@@ -96,6 +107,7 @@ class ModelCard:
         scale = self.standardization
         numbers = all(type(value) in (int, float) for value in scale.values())
         require(set(scale) == {"mean", "std"} and numbers and scale["std"] > 0, "standardization", "mean and std > 0")
+        require(_is_temperature(self.temperature), "temperature", "value > 0, fitted_on and, where fitted, its figures")
         data = self.training_data
         known = {"source", "sha256", "rows"} <= set(data) and is_sha256(data["sha256"])
         require(known, "training_data", "source, sha256 and rows")
@@ -103,6 +115,17 @@ class ModelCard:
         require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
         whole = isinstance(self.seeds, tuple) and all(type(seed) is int for seed in self.seeds)
         require(whole and bool(self.seeds), "seeds", "one or more integers")
+
+    def temperature_text(self) -> str:
+        """Return in a line what the probabilities were calibrated by."""
+        table = self.temperature
+        if table["fitted_on"] == NOT_FITTED:
+            return "temperature 1, not fitted"
+        return (
+            f"temperature {table['value']:.4f}, fitted on {table['n']:,} {table['fitted_on']} faces: "
+            f"expected calibration error {table['ece_before']:.4f} to {table['ece_after']:.4f}, "
+            f"negative log likelihood {table['nll_before']:.4f} to {table['nll_after']:.4f}"
+        )
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as the flat text table that ONNX and safetensors can carry; each value is JSON."""
@@ -168,6 +191,21 @@ class ModelCard:
         if mine != theirs:
             key, one, another = _first_difference(mine, theirs)
             raise CardError(f"{source} and {other_source} disagree on {key}: {one!r:.80} and {another!r:.80}")
+
+
+def unfitted_temperature() -> dict[str, Any]:
+    """Return the `temperature` of a model to which none was fitted."""
+    return {"value": 1.0, "fitted_on": NOT_FITTED}
+
+
+def _is_temperature(table: Mapping[str, Any]) -> bool:
+    if set(table) == {"value", "fitted_on"}:
+        return type(table["value"]) in (int, float) and table["value"] == 1 and table["fitted_on"] == NOT_FITTED
+    if set(table) != {"value", "fitted_on", *FITTED_FIGURES}:
+        return False
+    split = isinstance(table["fitted_on"], str) and table["fitted_on"] not in ("", NOT_FITTED)
+    numbers = all(type(table[key]) in (int, float) for key in ("value", *FITTED_FIGURES))
+    return split and numbers and table["value"] > 0 and type(table["n"]) is int and table["n"] > 0
 
 
 def _as_json(value: object) -> Any:

@@ -116,6 +116,7 @@ def measure_faithfulness(
     rows: NDArray[np.int64],
     config: FaithfulnessConfig | None = None,
     *,
+    temperature: float = 1.0,
     advance: Advance | None = None,
 ) -> Faithfulness:
     """Measure maps by deletion, insertion, infidelity and sparsity.
@@ -134,6 +135,8 @@ def measure_faithfulness(
         Row numbers, which seed what is random: the scores of a face do not depend on the others.
     config : FaithfulnessConfig, optional
         Settings.
+    temperature : float
+        By which the scorer divides logits before the softmax.
     advance : callable, optional
         Called with the number of images passed; `FaithfulnessConfig.count_passes` tells how many there will be.
 
@@ -164,6 +167,7 @@ def measure_faithfulness(
             steps=config.steps,
             blur_sigma=config.blur_sigma,
             batch_size=config.batch_size,
+            temperature=temperature,
             advance=advance,
         )
     removed = draw_squares(rows, squares=config.squares, side=config.square_side, seed=config.seed)
@@ -235,12 +239,13 @@ def faithfulness(
     named = with_controls(methods)
     with staged(output, force=force, folder=True) as stage:
         subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=config.seed)
-        network, chosen = subject.proven.network, (subject.faces.images, subject.targets, subject.faces.rows)
+        network, temperature = subject.proven.network, subject.proven.temperature
+        chosen = subject.faces.images, subject.targets, subject.faces.rows
         with progress("maps", len(named) * len(subject.faces), "maps") as advance:
             maps = {method: maps_of(method, network, *chosen, advance=advance) for method in named}
         passes = config.count_passes(len(named), len(subject.faces))
         with progress("deletion, insertion, infidelity", passes, "images") as advance:
-            measured = measure_faithfulness(network, maps, *chosen, config, advance=advance)
+            measured = measure_faithfulness(network, maps, *chosen, config, temperature=temperature, advance=advance)
         measured = _with_sensitivity(measured, subject, config)
         compared = compare_methods(named, measured.scores, SCORES, RANKED_BY, seed=config.seed)
         settings = {"target": target, "usage": usage, **asdict(config), "resamples": RESAMPLES}

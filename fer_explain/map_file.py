@@ -129,7 +129,8 @@ def attribute(
                 advance=advance,
             )
             columns.append({**found, "targets": targets, "logits": logits, "rows": faces.rows})
-        used = {name: value for name, value in asdict(settings).items() if name in chosen.uses}
+        uses = {*chosen.uses, *(["temperature"] if settings.of == "probabilities" else [])}
+        used = {name: value for name, value in asdict(settings).items() if name in uses}
         texts = {
             "method": chosen.name,
             "target": target,
@@ -144,6 +145,8 @@ def attribute(
 def _resolved(proven: Proven, method: Method, settings: Settings) -> Settings:
     """Return settings in which a baseline and a layer that were left open have become those of the network."""
     method.require(settings)
+    if settings.of == "probabilities":
+        settings = replace(settings, temperature=proven.temperature)
     if "baseline" in method.uses:
         settings = replace(settings, baseline=baseline_of(proven.network, settings))
     if "layer" in method.uses:

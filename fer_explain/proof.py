@@ -44,6 +44,11 @@ class Proven:
     scorer: Scorer | None
     tensors_in_graph: tuple[int, int] | None
 
+    @property
+    def temperature(self) -> float:
+        """By which the scorer divides logits before the softmax."""
+        return float(self.card.temperature["value"])
+
 
 @dataclass(frozen=True)
 class Agreement:

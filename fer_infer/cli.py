@@ -34,6 +34,14 @@ precision_option = click.option(
     show_default=True,
     help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU with int8 dot products, where MODEL holds them.",
 )
+tta_option = click.option(
+    "--tta",
+    type=click.Choice(["none", "flip", "flip-shift"]),
+    default="none",
+    show_default=True,
+    help="Test-time augmentation, probabilities averaged over views: flip is each face and its mirror image and costs "
+    "2 times as much; flip-shift these moved to 4 corners as well, 10 times.",
+)
 threads_option = click.option("--threads", type=click.IntRange(min=1), metavar="N", help=THREADS_HELP)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 
@@ -64,6 +72,7 @@ def main() -> None:
     show_default=True,
     help="id-label writes `id,label` alone; the others add one column a class.",
 )
+@tta_option
 @device_option
 @precision_option
 @batch_size_option
@@ -117,7 +126,7 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     if not done.rows:
         click.echo(f"fer-infer: {data[0]}: holds no face, so {done.output} holds no prediction", err=True)
     click.echo("predicted: " + ", ".join(f"{name} {count:,}" for name, count in done.label_counts.items()))
-    click.echo(_provider(done.provider, done.provider_note, done.precision))
+    click.echo(_provider(done.provider, done.provider_note, done.precision, done.tta))
 
 
 def _score_on_ray(data: tuple[str, ...], **settings: Any) -> None:
@@ -133,12 +142,13 @@ def _score_on_ray(data: tuple[str, ...], **settings: Any) -> None:
         click.echo(f"{done.output}: rows left out: {done.rejected:,}, listed in rejects-*.csv")
     click.echo("predicted: " + ", ".join(f"{name} {count:,}" for name, count in done.label_counts.items()))
     for provider, note in done.providers.items():
-        click.echo(_provider(provider, note, done.precision))
+        click.echo(_provider(provider, note, done.precision, done.tta))
 
 
-def _provider(provider: str, note: str, precision: str) -> str:
+def _provider(provider: str, note: str, precision: str, tta: str = "none") -> str:
     why = "" if provider == "CUDAExecutionProvider" else "not CUDA: "
-    return f"ran on {provider} in {precision}" + (f" ({why}{note})" if note else "")
+    augmented = "" if tta == "none" else f", test-time augmentation {tta}"
+    return f"ran on {provider} in {precision}" + (f" ({why}{note})" if note else "") + augmented
 
 
 @main.command()
@@ -146,6 +156,12 @@ def _provider(provider: str, note: str, precision: str) -> str:
 @click.option("--model", type=_file(), required=True, help=MODEL_HELP)
 @click.option("--output", type=_file(), required=True, help="The folder to make, whole or not at all.")
 @click.option("--usage", metavar="SPLIT", help="Evaluate this split alone, such as PublicTest.  [default: all rows]")
+@click.option(
+    "--training",
+    metavar="DATA",
+    help="The Training faces, of which the evaluated ones may be repeats.  [default: Training rows of DATA, if any]",
+)
+@tta_option
 @device_option
 @precision_option
 @batch_size_option
@@ -154,15 +170,18 @@ def _provider(provider: str, note: str, precision: str) -> str:
 def evaluate(**settings: Any) -> None:
     """Compare a model's predictions with the labels in DATA.
 
-    Writes metrics.json, per_class.csv, confusion.csv and confusion.png into the folder OUTPUT. DATA is as for
-    `score`, with labels: a column `emotion` or `label`, or label folders.
+    Accuracy and recalls come with 95 % intervals; the accuracy also without the faces whose pixels stand in Training,
+    and, with --tta, without augmentation. Writes metrics.json, per_class.csv, confusion.csv, confusion.png and
+    reliability.png into the folder OUTPUT. DATA is as for `score`, with labels: a column `emotion` or `label`, or label
+    folders.
     """
+    from fer_infer.evaluation import FILES
     from fer_infer.evaluation import evaluate as run
 
     done = run(**settings)
     click.echo(done.to_text())
     click.echo(_provider(done.provider, done.provider_note, done.precision))
-    click.echo(f"{settings['output']}: metrics.json, per_class.csv, confusion.csv, confusion.png")
+    click.echo(f"{settings['output']}: {', '.join(FILES)}")
 
 
 @main.command()

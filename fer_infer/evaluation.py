@@ -1,18 +1,26 @@
-"""A model's predictions against the labels of a file, written down as figures, tables and a picture."""
+"""A model's predictions against the labels of a file, written down as figures, tables and pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_infer.metrics import Evaluation, evaluate_predictions
+from fer_infer.training_faces import TrainingFaces
+from fer_infer.views import average_views, views_of
+
+FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
+"""What `save_evaluation` writes."""
 
 
 @dataclass(frozen=True)
@@ -21,44 +29,145 @@ class ModelEvaluation(Evaluation):
 
     Attributes
     ----------
+    data : str
+        Name of the file.
+    split : str
+        Evaluated alone; empty where it was the whole file.
+    tta : {"none", "flip", "flip-shift"}
+        Test-time augmentation of all figures but `plain`.
+    plain : Evaluation or None
+        The same without augmentation; None where there is none to leave out.
     precision : {"fp32", "int8", "fp16"}
         Of the graph.
     provider, provider_note : str
-        As of `Scorer`.
+        As of `Scorer`; `PyTorch` where the original ran.
     """
 
+    data: str
+    split: str
+    tta: str
+    plain: Evaluation | None
     precision: str
     provider: str
     provider_note: str
 
+    def title(self) -> str:
+        """Return what stands over a picture: accuracy, n, split and augmentation."""
+        augmented = "" if self.tta == "none" else f", TTA {self.tta}"
+        return f"{self.accuracy:.2%} of {self.n:,} faces" + (f" of {self.split}" if self.split else "") + augmented
 
-def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "Confusion matrix") -> None:
-    """Write `metrics.json`, `confusion.csv`, `per_class.csv` and `confusion.png` into an existing folder.
+    def to_text(self) -> str:
+        """Return the figures as the lines that a command prints, those without augmentation beside them."""
+        views = len(views_of(self.tta))
+        augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
+        lines = [f"{self.data}, {self.split or 'all rows'}; {augmented}", super().to_text()]
+        if self.plain is not None:
+            lines += ["without augmentation:", *self.plain.summary_lines()]
+        return "\n".join(lines)
+
+
+def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> None:
+    """Write the `FILES` of an evaluation into an existing folder.
 
     Parameters
     ----------
     evaluation : Evaluation
     folder : Path
-        Best one yielded by `fer_core.output.staged`, so that the four appear together.
+        Best one yielded by `fer_core.output.staged`, so that all appear together.
     title : str
-        Of the picture.
+        Of the pictures.
     """
-    from fer_infer.figures import save_confusion
+    from fer_infer.figures import save_confusion, save_reliability
 
     names = [score.name for score in evaluation.classes]
-    table = asdict(evaluation)
-    del table["confusion"]  # has a file of its own
+    table = _without_confusion(asdict(evaluation))  # it has a file of its own
     (folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     rows: list[list[object]] = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
     _write_csv(folder / "confusion.csv", ["true\\predicted", *names], rows)
-    rows = [list(astuple(score)) for score in evaluation.classes]
-    _write_csv(folder / "per_class.csv", ["class", "precision", "recall", "f1", "support"], rows)
+    rows = [
+        [score.name, score.precision, score.recall, *(score.recall_wilson_95 or ("", "")), score.f1, score.support]
+        for score in evaluation.classes
+    ]
+    header = ["class", "precision", "recall", "recall_low", "recall_high", "f1", "support"]
+    _write_csv(folder / "per_class.csv", header, rows)
     save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
+    save_reliability(evaluation.reliability, evaluation.ece, folder / "reliability.png", title)
+
+
+def _without_confusion(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_confusion(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if key != "confusion"
+    }
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def evaluate_file(
+    data: str | Path,
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    *,
+    usage: str | None = None,
+    training: str | Path | None = None,
+    tta: str = "none",
+    batch_rows: int = 256,
+) -> tuple[Evaluation, Evaluation | None]:
+    """Score the labelled faces of a file, whatever scores them.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces with labels, as `fer_core.iter_faces` takes them.
+    score : callable
+        Returns probabilities of the seven expressions, float32 (N, 7), of uint8 (N, 48, 48).
+    usage : str, optional
+        Evaluate this split only; all rows where None.
+    training : str or Path, optional
+        The file of the Training faces; where None, the Training rows of `data`, if it names any.
+    tta : {"none", "flip", "flip-shift"}
+        See `fer_infer.views.TTA`.
+    batch_rows : int
+        Faces scored at once.
+
+    Returns
+    -------
+    evaluation, plain : Evaluation, Evaluation or None
+        With `tta`; and without it, where that is not the same.
+
+    Raises
+    ------
+    DataError
+        If the data has no labels, no face, or no face of `usage`.
+    """
+    from fer_infer.pipeline import read_ahead
+
+    known = TrainingFaces.beside(data) if training is None else TrainingFaces.read(training)
+    labels, plain, averaged, seen = [], [], [], []
+    with (
+        read_ahead(lambda: iter_faces(data, batch_rows=batch_rows, usage=usage)) as batches,
+        progress("evaluate", None) as advance,
+    ):
+        for faces in batches:
+            labels.append(faces.require_labels())
+            one, mean = average_views(score, faces.images, tta)
+            plain.append(one)
+            averaged.append(mean)
+            if known is not None:
+                seen.append(known.hold(faces.images))
+            advance(len(faces))
+    if not any(map(len, labels)):
+        raise DataError(str(data), "has no row to evaluate" + ("" if usage is None else f" of usage {usage!r}"))
+
+    def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
+        in_training = None if known is None else np.concatenate(seen)
+        joined = np.concatenate(labels), np.concatenate(probabilities)
+        return evaluate_predictions(*joined, EXPRESSIONS, in_training=in_training)
+
+    return figures(averaged), None if tta == "none" else figures(plain)
 
 
 def evaluate(
@@ -67,6 +176,8 @@ def evaluate(
     output: str | Path,
     *,
     usage: str | None = None,
+    training: str | Path | None = None,
+    tta: str = "none",
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
@@ -77,14 +188,12 @@ def evaluate(
 
     Parameters
     ----------
-    data : str or Path
-        Faces with labels, as `fer_core.iter_faces` takes them.
+    data, usage, training, tta
+        As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
     output : str or Path
         The folder to make; see `save_evaluation`.
-    usage : str, optional
-        Evaluate this split only; all rows where None.
     device, precision, batch_size, threads
         As for `fer_infer.score`.
     force : bool
@@ -97,33 +206,36 @@ def evaluate(
     ModelError, CardError, DeviceError, OutputError, ConfigError
         In every case no output is left, nor a part of one.
     """
-    from fer_infer.pipeline import read_ahead
     from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
 
+    views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     with staged(output, force=force, folder=True) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
-        if scorer.card.labels != EXPRESSIONS:
-            raise ModelError(f"{scorer.path}: expected classes {EXPRESSIONS}, found {scorer.card.labels}")
-        labels, probabilities = [], []
-        with (
-            read_ahead(lambda: iter_faces(data, batch_rows=size, usage=usage)) as batches,
-            progress("evaluate", None) as advance,
-        ):
-            for faces in batches:
-                labels.append(faces.require_labels())
-                probabilities.append(scorer.score(faces.images, batch_size=size))
-                advance(len(faces))
-        if not any(map(len, labels)):
-            raise DataError(str(data), "has no row to evaluate" + ("" if usage is None else f" of usage {usage!r}"))
-        figures = evaluate_predictions(np.concatenate(labels), np.concatenate(probabilities), scorer.card.labels)
+        require_expressions(scorer.card.labels, scorer.path)
+        figures, plain = evaluate_file(
+            data,
+            lambda images: scorer.score(images, batch_size=size),
+            usage=usage,
+            training=training,
+            tta=tta,
+            batch_rows=size,
+        )
         result = ModelEvaluation(
             **vars(figures),
+            data=Path(data).name,
+            split=usage or "",
+            tta=tta,
+            plain=plain,
             precision=scorer.card.precision,
             provider=scorer.provider,
             provider_note=scorer.provider_note,
         )
-        of = "" if usage is None else f" of {usage}"
-        title = f"{scorer.card.architecture}, {scorer.card.precision}: {result.accuracy:.2%} of {result.n:,} faces{of}"
-        save_evaluation(result, stage, title)
+        save_evaluation(result, stage, f"{scorer.card.architecture}, {scorer.card.precision}: {result.title()}")
     return result
+
+
+def require_expressions(labels: tuple[str, ...], source: Path) -> None:
+    """Raise ModelError, naming `source`, unless a model's classes are those that labels are numbers of."""
+    if labels != EXPRESSIONS:
+        raise ModelError(f"{source}: expected classes {EXPRESSIONS}, found {labels}")

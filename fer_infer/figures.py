@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture, the same bytes for the same numbers."""
+"""The pictures of an evaluation, the same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fer_infer.reliability import Bin
 
 
 def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str) -> None:
@@ -53,4 +55,43 @@ def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
             text = f"{shares[i, j]:.0%}\n{confusion[i, j]:,}"
             axes.text(j, i, text, ha="center", va="center", color=color, fontsize=9, fontweight=weight)
     figure.colorbar(image, format=PercentFormatter(1), label="Share of the true class", shrink=0.8)
+    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+
+
+def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) -> None:
+    """Draw a reliability diagram: accuracy by confidence, and how many faces are so sure.
+
+    DeGroot and Fienberg 1983; as Guo et al. 2017 draw it, figure 1. A network as sure as it is right follows the
+    diagonal; bars below it are too sure.
+
+    Parameters
+    ----------
+    bins : sequence of Bin
+        From `fer_infer.reliability.reliability`.
+    ece : float
+        Expected calibration error.
+    path : Path
+        The PNG to write.
+    title : str
+        Of the figure.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(5.2, 6.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    filled = [each for each in bins if each.accuracy is not None and each.confidence is not None]
+    middles, width = [(each.low + each.high) / 2 for each in filled], 1 / len(bins)
+    upper.bar(middles, [each.accuracy for each in filled], width, color="tab:blue", edgecolor="white", label="accuracy")
+    upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as sure as right")
+    means = [each.confidence for each in filled], [each.accuracy for each in filled]
+    upper.plot(*means, "o", color="black", markersize=4, label="mean confidence of the bin")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy", title=title)
+    upper.text(0.97, 0.04, f"expected calibration error {ece:.2%}", ha="right", transform=upper.transAxes)
+    upper.legend(loc="upper left", frameon=False)
+    n = sum(each.n for each in bins)
+    lower.bar(middles, [each.n / n for each in filled], width, color="tab:gray", edgecolor="white")
+    lower.set(xlabel="Confidence: the largest probability", ylabel="Share of faces")
+    for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

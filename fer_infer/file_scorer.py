@@ -34,7 +34,7 @@ class Work:
         Absolute path or URI of the folder for the parts.
     suffix : {".csv", ".parquet"}
         The form of the parts.
-    columns, device, threads, batch_size, on_error
+    columns, device, threads, batch_size, tta, on_error
         As for `fer_infer.score`.
     cpu_reason : str
         Why it is not CUDA, where the worker was not to try.
@@ -48,6 +48,7 @@ class Work:
     device: str
     threads: int
     batch_size: int
+    tta: str
     on_error: OnError
     cpu_reason: str = ""
 
@@ -109,7 +110,7 @@ class FileScorer:
                 try:
                     for faces in batches:
                         named = _named(faces, file.source)
-                        logits, probabilities = scorer.run(named.images, batch_size=work.batch_size)
+                        logits, probabilities = scorer.run(named.images, batch_size=work.batch_size, tta=work.tta)
                         labels = logits.argmax(axis=1)
                         predictions.write(named, labels, logits, probabilities)
                         rejects.write(named.rejected)

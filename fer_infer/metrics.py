@@ -10,6 +10,8 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fer_infer.reliability import Bin, expected_calibration_error, reliability
+
 
 def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the score interval of a proportion.
@@ -58,6 +60,8 @@ class ClassScore:
         Harmonic mean of the two.
     support : int
         Faces of this class.
+    recall_wilson_95 : tuple of float, or None
+        95 % interval of the recall; None where there is no face.
     """
 
     name: str
@@ -65,6 +69,7 @@ class ClassScore:
     recall: float
     f1: float
     support: int
+    recall_wilson_95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,15 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """The accuracy on the `n` faces whose pixels do not stand in Training; without its repeats, no face was learned."""
+
+    n: int
+    accuracy: float
+    wilson_95: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What predictions are worth.
 
@@ -100,8 +114,14 @@ class Evaluation:
         95 % interval of the accuracy, for faces like these; see `wilson_interval`.
     macro_f1 : float
         Mean of F1 over all classes; one without any face counts as 0.
-    log_loss : float
-        Mean of -ln of the probability given to the true class, in nats.
+    nll : float
+        Negative log likelihood: mean of -ln of the probability given to the true class, in nats.
+    ece : float
+        Expected calibration error, 0..1; see `fer_infer.reliability`.
+    in_training : int or None
+        Faces among them whose pixels also stand in Training; None where Training was not to be had.
+    unseen : Unseen or None
+        The accuracy without them; None where nobody can tell, or no face is left.
     classes : tuple of ClassScore
         In the order of the labels.
     confusion : ndarray of int64, shape (C, C)
@@ -110,37 +130,62 @@ class Evaluation:
         Every kind of mistake that was made, the most frequent first.
     most_confused_pairs : tuple of ConfusedPair
         The same without regard to the direction.
+    reliability : tuple of Bin
+        Confidence and accuracy by confidence.
     """
 
     n: int
     accuracy: float
     wilson_95: tuple[float, float]
     macro_f1: float
-    log_loss: float
+    nll: float
+    ece: float
+    in_training: int | None
+    unseen: Unseen | None
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
     most_confused: tuple[Confusion, ...]
     most_confused_pairs: tuple[ConfusedPair, ...]
+    reliability: tuple[Bin, ...]
 
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""
-        low, high = self.wilson_95
         pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in self.most_confused_pairs[:3])
         return "\n".join(
             [
-                f"accuracy {self.accuracy:.2%} of {self.n:,} faces, 95% interval {low:.2%} to {high:.2%}",
-                f"macro F1 {self.macro_f1:.4f}, log loss {self.log_loss:.4f}",
-                *(
-                    f"  {score.name:<8}  precision {score.precision:6.1%}  recall {score.recall:6.1%}"
-                    f"  F1 {score.f1:.3f}  faces {score.support:>6,}"
-                    for score in self.classes
-                ),
+                *self.summary_lines(),
+                *map(_class_line, self.classes),
                 f"most confused: {', '.join(pairs) or 'none'}",
             ]
         )
 
+    def summary_lines(self) -> list[str]:
+        """Return the figures of all faces together, each accuracy with its n and interval."""
+        lines = [_accuracy_line(self.accuracy, f"{self.n:,} faces", self.wilson_95)]
+        if self.unseen is not None:
+            unseen = f"the {self.unseen.n:,} whose pixels do not stand in Training"
+            lines.append(_accuracy_line(self.unseen.accuracy, unseen, self.unseen.wilson_95))
+        elif self.in_training is not None:
+            lines.append("the pixels of every face stand in Training")
+        calibration = f"negative log likelihood {self.nll:.4f}, expected calibration error {self.ece:.4f}"
+        return [*lines, f"macro F1 {self.macro_f1:.4f}, {calibration}"]
 
-def evaluate_predictions(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]) -> Evaluation:
+
+def _accuracy_line(accuracy: float, of: str, interval: tuple[float, float]) -> str:
+    return f"accuracy {accuracy:.2%} of {of}, 95% interval {interval[0]:.2%} to {interval[1]:.2%}"
+
+
+def _class_line(score: ClassScore) -> str:
+    interval = "" if score.recall_wilson_95 is None else "{:.1%} to {:.1%}".format(*score.recall_wilson_95)
+    return (
+        f"  {score.name:<8}  precision {score.precision:6.1%}  recall {score.recall:6.1%}  {interval:<16}"
+        f"  F1 {score.f1:.3f}  faces {score.support:>6,}"
+    )
+
+
+def evaluate_predictions(
+    labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str], *, in_training: ArrayLike | None = None
+) -> Evaluation:
     """Compare predictions with labels.
 
     Parameters
@@ -151,6 +196,8 @@ def evaluate_predictions(labels: ArrayLike, probabilities: ArrayLike, class_name
         Of each class, from whatever computed them; each row sums to 1.
     class_names : sequence of str
         C names, in the order of the columns.
+    in_training : array of bool, shape (N,), optional
+        Whether the face's pixels also stand in Training; None where that is not known.
 
     Raises
     ------
@@ -165,20 +212,39 @@ def evaluate_predictions(labels: ArrayLike, probabilities: ArrayLike, class_name
     confusion = confusion_matrix(true, predicted, labels=every).astype(np.int64)
     by_class = precision_recall_fscore_support(true, predicted, labels=every, zero_division=0)
     correct = int(np.trace(confusion))
+    seen = None if in_training is None else np.asarray(in_training, bool)
+    bins = reliability(true, given)
     return Evaluation(
         n=len(true),
         accuracy=correct / len(true),
         wilson_95=wilson_interval(correct, len(true)),
         macro_f1=float(by_class[2].mean()),
-        log_loss=float(log_loss(true, given, labels=every)),
+        nll=float(log_loss(true, given, labels=every)),
+        ece=expected_calibration_error(bins),
+        in_training=None if seen is None else int(seen.sum()),
+        unseen=None if seen is None else _unseen(predicted == true, seen),
         classes=tuple(
-            ClassScore(name, float(precision), float(recall), float(f1), int(support))
-            for name, precision, recall, f1, support in zip(class_names, *by_class, strict=True)
+            ClassScore(name, float(precision), float(recall), float(f1), int(support), _interval(right, support))
+            for name, precision, recall, f1, support, right in zip(
+                class_names, *by_class, confusion.diagonal(), strict=True
+            )
         ),
         confusion=confusion,
         most_confused=_directed(confusion, class_names),
         most_confused_pairs=_undirected(confusion, class_names),
+        reliability=bins,
     )
+
+
+def _interval(correct: int, n: int) -> tuple[float, float] | None:
+    return wilson_interval(int(correct), int(n)) if n else None
+
+
+def _unseen(correct: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Unseen | None:
+    right = correct[~seen]
+    if not len(right):
+        return None
+    return Unseen(len(right), float(right.mean()), wilson_interval(int(right.sum()), len(right)))
 
 
 def _checked(

@@ -22,6 +22,7 @@ from fer_core.reader import OnError, available_cores
 from fer_infer.cuda import CUDA_PROVIDER
 from fer_infer.predictions import RejectWriter, prediction_writer
 from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.views import views_of
 
 T = TypeVar("T")
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
@@ -52,6 +53,8 @@ class ScoreSummary:
         On which the model ran, as the session itself reports it.
     provider_note : str
         Why it is not CUDA; empty where it is.
+    tta : {"none", "flip", "flip-shift"}
+        Test-time augmentation.
     elapsed_s : float
         From the call to the last row, loading the model included.
     output : Path
@@ -66,6 +69,7 @@ class ScoreSummary:
     precision: str
     provider: str
     provider_note: str
+    tta: str
     elapsed_s: float
     output: Path
     rejects: Path | None
@@ -86,6 +90,7 @@ def score(
     precision: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
     threads: int | None = None,
+    tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
 ) -> ScoreSummary:
@@ -109,6 +114,8 @@ def score(
         Faces that are read, scored and written at once.
     threads : int, optional
         As for `Scorer`.
+    tta : {"none", "flip", "flip-shift"}
+        As for `Scorer.run`.
     on_error : {"fail", "skip"}
         At a wrong row, stop and leave no output, or list it in `OUTPUT.rejects.csv` and go on.
     force : bool
@@ -124,6 +131,7 @@ def score(
         In every case no output is left, nor a part of one.
     """
     start_s = time.perf_counter()
+    views_of(tta)
     output = Path(output)
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise OutputError(f"{output}: is the data to be scored; expected another output")
@@ -131,7 +139,7 @@ def score(
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (
-            read_ahead(lambda: _scored(data, scorer, batch_size, on_error)) as scored,
+            read_ahead(lambda: _scored(data, scorer, batch_size, tta, on_error)) as scored,
             progress("score", None) as advance,
             prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
         ):
@@ -148,20 +156,21 @@ def score(
         precision=scorer.card.precision,
         provider=scorer.provider,
         provider_note=scorer.provider_note,
+        tta=tta,
         elapsed_s=time.perf_counter() - start_s,
         output=output,
         rejects=rejects.path if rejects.n else None,
     )
 
 
-def _scored(data: str | Path, scorer: Scorer, batch_size: int, on_error: OnError) -> Iterator[Scored]:
+def _scored(data: str | Path, scorer: Scorer, batch_size: int, tta: str, on_error: OnError) -> Iterator[Scored]:
     """Score what another thread decodes."""
     # A GPU overlaps the batches of one call, and takes as many faces as all cores decode; a CPU is busy with its own.
     batches, threads = (GPU_BATCHES, available_cores()) if scorer.provider == CUDA_PROVIDER else (1, 1)
     rows = batches * batch_size
     with read_ahead(lambda: iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads)) as decoded:
         for faces in decoded:
-            yield faces, *scorer.run(faces.images, batch_size=batch_size)
+            yield faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
 
 
 @contextmanager

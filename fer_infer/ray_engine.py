@@ -26,6 +26,7 @@ from fer_infer.precision import find_graph
 from fer_infer.predictions import COLUMNS
 from fer_infer.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.views import views_of
 
 SAVE_INTERVAL_S: Final = 2.0
 """How often the record is written at most: a run that is killed scores again what it did since."""
@@ -51,6 +52,8 @@ class RaySummary:
         Of the graph that ran.
     providers : dict of str to str
         On which the model ran, and why it was not CUDA.
+    tta : {"none", "flip", "flip-shift"}
+        Test-time augmentation.
     elapsed_s : float
         From the call to the last part, starting or reaching the cluster included.
     """
@@ -64,6 +67,7 @@ class RaySummary:
     label_counts: dict[str, int]
     precision: str
     providers: dict[str, str]
+    tta: str
     elapsed_s: float
 
     @property
@@ -82,6 +86,7 @@ def score_files(
     precision: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
     threads: int | None = None,
+    tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
     workers: int | None = None,
@@ -102,7 +107,7 @@ def score_files(
         named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
         file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
         column `source`.
-    columns, batch_size, on_error
+    columns, batch_size, tta, on_error
         As for `fer_infer.score`.
     device : {"auto", "cpu", "cuda"}
         `auto` gives each worker a GPU where the cluster has any.
@@ -126,6 +131,7 @@ def score_files(
     start_s = time.perf_counter()
     if columns not in COLUMNS:
         raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
+    views_of(tta)
     inputs = storage.list_inputs(data)
     fixed = "fp32" if precision == "auto" and Path(model).is_dir() else precision
     graph = find_graph(Path(model), fixed, "cpu")
@@ -141,6 +147,7 @@ def score_files(
             "graph_sha256": hashlib.sha256(files[graph.name]).hexdigest(),
         },
         "columns": columns,
+        "tta": tta,
         "on_error": on_error,
         "form": suffix.removeprefix("."),
     }
@@ -151,7 +158,7 @@ def score_files(
     rows_before = sum(part.rows for part in manifest.parts.values())
     if reused < len(inputs):
         manifest.save(folder)
-        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, on_error)
+        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
         with open_cluster(ray_address):
             _score(manifest, work, workers)
     parts = manifest.parts.values()
@@ -166,6 +173,7 @@ def score_files(
         label_counts={name: counts[name] for name in card.labels},
         precision=card.precision,
         providers={part.provider: part.provider_note for part in parts},
+        tta=tta,
         elapsed_s=time.perf_counter() - start_s,
     )
 

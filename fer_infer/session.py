@@ -13,6 +13,7 @@ from fer_infer.cuda import CudaOptions
 from fer_infer.devices import first_line, open_session
 from fer_infer.precision import GRAPH_FILES, find_graph
 from fer_infer.runner import runner_of
+from fer_infer.views import average_views, log_probabilities
 
 DEFAULT_BATCH_SIZE: Final = 128
 """Faces a run: enough to amortize a call, few enough that the activations stay in a CPU's cache."""
@@ -127,16 +128,18 @@ class Scorer:
             if found != expected:
                 raise ModelError(f"{self.path}: expected {kind} {_shown(expected)}, found {_shown(found)}")
 
-    def score(self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE) -> NDArray[np.float32]:
+    def score(
+        self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
+    ) -> NDArray[np.float32]:
         """Return `probabilities`, float32 (N, classes); parameters and errors as for `run`."""
-        return self.run(images, batch_size=batch_size)[1]
+        return self.run(images, batch_size=batch_size, tta=tta)[1]
 
     def logits(self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE) -> NDArray[np.float32]:
         """Return `logits`, float32 (N, classes); parameters and errors as for `run`."""
         return self.run(images, batch_size=batch_size)[0]
 
     def run(
-        self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE
+        self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score faces.
 
@@ -146,11 +149,15 @@ class Scorer:
             Gray levels, 0 black to 255 white; N may be 0.
         batch_size : int
             Faces that the graph takes at once; the last batch may be smaller.
+        tta : {"none", "flip", "flip-shift"}
+            Test-time augmentation: average the probabilities over so many views; see `fer_infer.views.TTA`.
 
         Returns
         -------
         logits, probabilities : ndarray of float32, shape (N, classes)
-            Columns in the order of ``card.labels``.
+            Columns in the order of ``card.labels``. Without augmentation `logits` are the network's own; the graph
+            divides them by the card's temperature before its softmax. With it they are the logarithms of the mean
+            probabilities, since several views have no logits in common.
 
         Raises
         ------
@@ -158,7 +165,12 @@ class Scorer:
             If `images` has another type or shape.
         ModelError
             If ONNX Runtime fails, or a logit is not finite.
+        ConfigError
+            If `batch_size` is below 1 or there is no such `tta`.
         """
+        if tta != "none":
+            _, averaged = average_views(lambda view: self.run(view, batch_size=batch_size)[1], np.asarray(images), tta)
+            return log_probabilities(averaged), averaged
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, found {batch_size}")
         images = np.asarray(images)

@@ -59,10 +59,15 @@ def load_calibration(data: str | Path) -> CalibrationData:
         raise DataError(training.source, "expected at least two Training faces to calibrate on, found one")
     count = min(len(training), 2 * CALIBRATION_FACES)
     spaced = training.take(np.linspace(0, len(training) - 1, count).astype(np.intp))
-    selection = replace(spaced.take(slice(1, None, 2)), labels=None)
-    if faces.labels is not None and np.any(faces.usage == "PublicTest"):
-        selection = faces.with_usage("PublicTest")
+    selection = labelled_public(faces) or replace(spaced.take(slice(1, None, 2)), labels=None)
     return CalibrationData(spaced.take(slice(0, None, 2)), selection)
+
+
+def labelled_public(faces: Faces) -> Faces | None:
+    """Return the labelled PublicTest rows, by which everything is chosen; None where there are none."""
+    if faces.labels is None or faces.usage is None or not np.any(faces.usage == "PublicTest"):
+        return None
+    return faces.with_usage("PublicTest")
 
 
 class _Batches:

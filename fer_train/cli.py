@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fer_core.program import Program
+from fer_infer.cli import tta_option
 
 if TYPE_CHECKING:
     from fer_core import ModelCard
@@ -241,13 +242,19 @@ def _print_epoch(metrics: dict[str, Any]) -> None:
 @DATA
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--usage", help="Evaluate this split of DATA only, such as PublicTest.")
+@click.option("--training", metavar="DATA", help="The Training faces.  [default: Training rows of DATA, if any]")
+@tta_option
 @FORCE
-def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool) -> None:
-    """Evaluate RUN, a run or an exports folder, on the labelled faces of DATA, in PyTorch."""
+def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
+    """Evaluate RUN, a run or an exports folder, on the labelled faces of DATA, in PyTorch.
+
+    Figures and files are those of `fer-infer evaluate`.
+    """
+    from fer_infer.evaluation import FILES
     from fer_train.evaluation import evaluate
 
-    click.echo(evaluate(run, data, output, usage=usage, force=force).to_text())
-    click.echo(f"{output}: metrics.json, confusion.png, confusion.csv, per_class.csv")
+    click.echo(evaluate(run, data, output, **settings).to_text())
+    click.echo(f"{output}: {', '.join(FILES)}")
 
 
 @main.command()
@@ -256,7 +263,9 @@ def evaluate(run: Path, data: Path, output: Path, usage: str | None, force: bool
 @click.option("--data", type=click.Path(path_type=Path), help="Faces to check parity on, if not the run's own sample.")
 @click.option("--atol", default=1e-4, show_default=True, help="Largest difference of a logit that passes.")
 @click.option("--int8", is_flag=True, help="Make model.int8.onnx too, for CPUs.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Data that calibrates and chooses the int8 graph.")
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="Fits the temperature; calibrates and chooses int8."
+)
 @click.option("--int8-tolerance", default=0.3, show_default=True, help="Points of accuracy that int8 may lose.")
 @click.option("--fp16", is_flag=True, help="Make model.fp16.onnx too, for GPUs.")
 @FORCE
@@ -264,12 +273,15 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     """Export RUN, a run or an exports folder, to ONNX, proven to compute the same.
 
     The graph is compared with the PyTorch original on real faces by the production scorer; only then is OUTPUT written.
-    An int8 graph is calibrated on Training rows and chosen by PublicTest rows of --calibration. To add one to an
-    exports folder, export the folder onto itself with --force.
+    The labelled PublicTest rows of --calibration fit the temperature by which the graph divides its logits before the
+    softmax, so that it is as sure as it is right. An int8 graph is calibrated on its Training rows and chosen by its
+    PublicTest rows. To add either to an exports folder, export the folder onto itself with --force.
     """
+    from fer_core import ModelCard
     from fer_train.export import export
 
     parity = export(run, output, **settings)
+    click.echo(ModelCard.load_json(output / "card.json").temperature_text())
     click.echo(
         f"parity on {parity.n:,} faces, {', '.join(parity.providers)}: max |d logit| "
         f"{parity.max_absolute_difference:.1e}, {parity.changed_predictions} predictions changed"

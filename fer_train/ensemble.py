@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_core import ConfigError, ModelCard, read_faces
+from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
+from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
@@ -67,6 +69,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         cards[0],
         architecture=ENSEMBLE,
         architecture_arguments={"members": members},
+        temperature=unfitted_temperature(),
         weights_sha256=weights_sha256(state),
         selection=f"mean of the probabilities of {len(cards)} networks, each: {cards[0].selection}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
@@ -77,5 +80,5 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     with staged(output, force=force, folder=True) as stage:
         save_weights(stage / AVERAGE_FILE, state, card)
         save_sample(stage, faces)
-        save_end(stage, faces)
+        save_end(stage, faces, TrainingFaces.beside(data))
     return card

@@ -4,42 +4,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_core import read_faces
 from fer_core.output import staged
-from fer_infer.evaluation import save_evaluation
-from fer_infer.metrics import Evaluation, evaluate_predictions
+from fer_infer.evaluation import ModelEvaluation, evaluate_file, require_expressions, save_evaluation
+from fer_infer.views import views_of
 from fer_train.checkpoint import load_model_and_card
 from fer_train.prediction import predict_logits, softmax
 
 
 def evaluate(
-    run: str | Path, data: str | Path, output: str | Path, *, usage: str | None = None, force: bool = False
-) -> Evaluation:
+    run: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    usage: str | None = None,
+    training: str | Path | None = None,
+    tta: str = "none",
+    force: bool = False,
+) -> ModelEvaluation:
     """Evaluate a run or an exports folder in float32 PyTorch and write figures and tables.
 
     Parameters
     ----------
     run : str or Path
         A run or an exports folder.
-    data : str or Path
-        Labelled faces.
+    data, usage, training, tta
+        As for `fer_infer.evaluation.evaluate_file`.
     output : str or Path
-        The folder to make.
-    usage : str, optional
-        Evaluate this split only.
+        The folder to make; see `fer_infer.evaluation.save_evaluation`.
     force : bool
         Replace an existing folder.
 
     Returns
     -------
-    Evaluation
+    ModelEvaluation
         As written to `metrics.json`.
     """
-    model, card = load_model_and_card(run)
-    faces = read_faces(data, usage)
-    labels = faces.require_labels()
+    views_of(tta)
     with staged(output, force=force, folder=True) as stage:
-        probabilities = softmax(predict_logits(model, faces.images))
-        evaluation = evaluate_predictions(labels, probabilities, card.labels)
-        save_evaluation(evaluation, stage)
-    return evaluation
+        model, card = load_model_and_card(run)
+        require_expressions(card.labels, Path(run))
+        figures, plain = evaluate_file(
+            data,
+            lambda images: softmax(predict_logits(model, images), card.temperature["value"]),
+            usage=usage,
+            training=training,
+            tta=tta,
+        )
+        result = ModelEvaluation(
+            **vars(figures),
+            data=Path(data).name,
+            split=usage or "",
+            tta=tta,
+            plain=plain,
+            precision=card.precision,
+            provider="PyTorch",
+            provider_note="",
+        )
+        save_evaluation(result, stage, f"{card.architecture}, PyTorch: {result.title()}")
+    return result

@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from fer_core import IMAGE_SIZE, ConfigError, Faces, ModelCard, ModelError, read_faces
+from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, read_faces
 from fer_core.output import staged
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
-from fer_train.calibration import CalibrationData, load_calibration
+from fer_train.calibration import CalibrationData, labelled_public, load_calibration
 from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.export_readme import export_readme
+from fer_train.graph import write_graph
 from fer_train.precision import Agreement, halve, stamp
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, softmax
 from fer_train.provenance import git_commit, library_versions
 from fer_train.quantize import TOLERANCE, Quantization, quantize
 from fer_train.run_folder import SAMPLE_FILE
+from fer_train.temperature import temperature_record
 
-OPSET: Final = 20
 PARITY_ATOL: Final = 1e-4
 """Largest difference of a logit between PyTorch and ONNX Runtime that an export may show."""
 HALF_ATOL: Final = 0.05
 """The same for float16, which keeps eleven bits of a number."""
 BATCH_SIZES: Final = (1, 2, 7, DEFAULT_BATCH_SIZE)
-
-
-class ScoringGraph(nn.Module):
-    """The exported graph: everything between a stored face and its probabilities, so that no caller preprocesses.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The original, in evaluation mode.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """Map faces, uint8 (batch, 48, 48), to logits and probabilities, float32 (batch, classes)."""
-        logits = self.model(faces.unsqueeze(1).float()).float()
-        return logits, torch.softmax(logits, dim=1)
 
 
 @dataclass(frozen=True)
@@ -68,6 +47,8 @@ class Parity:
         Each tried on each provider.
     max_absolute_difference, max_relative_difference : float
         Of logits, over all of them; relative to the largest absolute logit of the face.
+    max_probability_difference : float
+        Of probabilities, from the softmax of the original's logits divided by the temperature of the card.
     changed_predictions : int
         Faces whose most probable class differs in any of the comparisons.
     weights_in_graph : str
@@ -86,6 +67,7 @@ class Parity:
     batch_sizes: list[int]
     max_absolute_difference: float
     max_relative_difference: float
+    max_probability_difference: float
     changed_predictions: int
     weights_in_graph: str
     atol: float
@@ -115,14 +97,15 @@ def export(
         The exports folder to make: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`,
         and the graphs asked for by `int8` and `fp16`. It may be `run` itself, which then stays until all is proven.
     data : str or Path, optional
-        Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces by which
-        the int8 graph is chosen.
+        Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces of
+        `calibration` by which the temperature is fitted and the int8 graph is chosen.
     atol : float
         Largest absolute difference of a logit that passes.
     int8 : bool
         Make `model.int8.onnx`, too; see `fer_train.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it; see `fer_train.calibration.load_calibration`.
+        The data for it, see `fer_train.calibration.load_calibration`; its labelled PublicTest rows also fit the
+        temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
     fp16 : bool
@@ -143,18 +126,22 @@ def export(
     ConfigError, DataError
         If there are no faces to check parity or to calibrate on.
     """
-    if int8 != (calibration is not None):
-        raise ConfigError("--int8 and --calibration, the faces to calibrate on, are only of use together")
+    if int8 and calibration is None:
+        raise ConfigError("--int8 needs --calibration, the faces to calibrate on")
     model, card = load_model_and_card(run)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     with staged(output, force=force, folder=True) as stage:
-        calibrated = None if calibration is None else load_calibration(calibration)
-        faces = _parity_faces(Path(run), data, calibrated)
+        calibrated = load_calibration(calibration) if int8 and calibration is not None else None
+        selection = _selection(calibration, calibrated)
+        if selection is not None and selection.labels is not None:
+            logits = predict_logits(model, selection.images)
+            card = replace(card, temperature=temperature_record(logits, selection.labels, "PublicTest"))
+        faces = _parity_faces(Path(run), data, selection)
         graph = stage / MODEL_FILE
         write_graph(model, card, graph)
         save_weights(stage / WEIGHTS_FILE, model.state_dict(), card)
         card.save_json(stage / CARD_FILE)
-        parity = check_parity(model, graph, faces, atol)
+        parity = check_parity(model, card, graph, faces, atol)
         if calibrated is not None:
             made = quantize(graph, stage / GRAPH_FILES["int8"], calibrated, card, tolerance=int8_tolerance)
             parity = replace(parity, int8=made)
@@ -165,15 +152,25 @@ def export(
     return parity
 
 
-def _parity_faces(run: Path, data: str | Path | None, calibration: CalibrationData | None) -> Faces:
+def _selection(calibration: str | Path | None, calibrated: CalibrationData | None) -> Faces | None:
+    """Return the faces that fit the temperature, where they have labels, and choose the int8 graph."""
+    if calibration is None or calibrated is not None:
+        return None if calibrated is None else calibrated.selection
+    public = labelled_public(read_faces(calibration))
+    if public is None:
+        raise DataError(str(calibration), "expected labelled PublicTest rows to fit the temperature on, found none")
+    return public
+
+
+def _parity_faces(run: Path, data: str | Path | None, selection: Faces | None) -> Faces:
     if data is not None:
         return read_faces(data)
     sample = run / SAMPLE_FILE
     if sample.is_file():
         with np.load(sample) as stored:
             return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
-    if calibration is not None:
-        return calibration.selection
+    if selection is not None:
+        return selection
     raise ConfigError(f"{run}: kept no {SAMPLE_FILE} to check parity on; name faces with --data")
 
 
@@ -189,59 +186,20 @@ def _write_half(model: nn.Module, card: ModelCard, path: Path, faces: Faces) -> 
     return agreement
 
 
-def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
-    """Write the ONNX graph of `model`, with `card` in its metadata, and check it with the ONNX checker.
-
-    BatchNorm stays a node of its own, so that the graph holds the weights as they were trained; the exporter's own
-    optimization would fold it into the convolutions. ONNX Runtime does that when it loads the graph.
-    """
-    import onnx
-    from onnxscript.optimizer import fold_constants, remove_unused_nodes
-    from onnxscript.rewriter import rewrite
-    from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule, reshape_reshape_rule
-
-    example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, which no user can act on
-        program = torch.onnx.export(
-            ScoringGraph(model).eval(),
-            (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=["faces"],
-            output_names=["logits", "probabilities"],
-            dynamic_shapes={"faces": {0: torch.export.Dim("batch")}},
-            optimize=False,
-        )
-    if program is None:
-        raise ModelError(f"{path}: the exporter returned no graph")
-    fold_constants(program.model, onnx_shape_inference=True)
-    program.model = rewrite(program.model, [materialize_reshape_shape_rule, reshape_reshape_rule])
-    remove_unused_nodes(program.model)
-    graph = program.model_proto
-    for node in graph.graph.node:
-        del node.metadata_props[:]  # stack traces, which name the exporting machine's folders
-        node.doc_string = ""
-    for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
-        del value.metadata_props[:]
-    onnx.helper.set_model_props(graph, card.to_metadata())
-    onnx.checker.check_model(graph, full_check=True)
-    path.write_bytes(graph.SerializeToString())
-
-
-def check_parity(model: nn.Module, path: Path, faces: Faces, atol: float) -> Parity:
+def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, atol: float) -> Parity:
     """Compare the production scorer with the PyTorch original, at every batch size and on every provider.
 
     Raises
     ------
     ModelError
-        If a logit differs by more than `atol`, a prediction changes, or the graph holds other weights.
+        If a logit differs by more than `atol`, a probability by more than such logits explain, a prediction changes,
+        or the graph holds other weights.
     """
+    temperature = card.temperature["value"]
     expected = predict_logits(model, faces.images)
+    expected_probabilities = softmax(expected, temperature)
     scale = np.abs(expected).max(axis=1, keepdims=True)
-    absolute = relative = 0.0
+    absolute = relative = of_probability = 0.0
     changed = np.zeros(len(faces), bool)
     providers = []
     for device in available_devices():
@@ -250,10 +208,12 @@ def check_parity(model: nn.Module, path: Path, faces: Faces, atol: float) -> Par
         for batch_size in BATCH_SIZES:
             # one face at a time is slow and shows nothing new after some hundred
             part = slice(256) if batch_size == 1 else slice(None)
-            found, _ = scorer.run(faces.images[part], batch_size=batch_size)
+            found, probabilities = scorer.run(faces.images[part], batch_size=batch_size)
             difference = np.abs(found - expected[part])
             absolute = max(absolute, float(difference.max()))
             relative = max(relative, float((difference / scale[part]).max()))
+            difference = np.abs(probabilities - expected_probabilities[part])
+            of_probability = max(of_probability, float(difference.max()))
             changed[part] |= found.argmax(axis=1) != expected[part].argmax(axis=1)
     held, total = count_held_weights(path, model.state_dict())
     parity = Parity(
@@ -263,13 +223,16 @@ def check_parity(model: nn.Module, path: Path, faces: Faces, atol: float) -> Par
         batch_sizes=list(BATCH_SIZES),
         max_absolute_difference=absolute,
         max_relative_difference=relative,
+        max_probability_difference=of_probability,
         changed_predictions=int(changed.sum()),
         weights_in_graph=f"{held} of {total}",
         atol=atol,
     )
-    if not absolute <= atol or changed.any():
+    # Logits that differ by d let a probability differ by d / (2 temperature) at most.
+    if not absolute <= atol or not of_probability <= atol / temperature or changed.any():
         raise ModelError(
             f"{path.name}: differs from its PyTorch original: max |d logit| {absolute:.3g} (limit {atol:.3g}), "
+            f"max |d probability| {of_probability:.3g} (limit {atol / temperature:.3g}), "
             f"{int(changed.sum())} of {len(faces)} predictions changed"
         )
     return parity

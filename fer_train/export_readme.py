@@ -39,14 +39,16 @@ Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, se
     fer-infer score faces.csv --model exports/{name} --output predictions.csv
 
 `model.onnx` takes `faces`, uint8 (batch, 48, 48), and gives `logits` and `probabilities`, float32
-(batch, {len(card.labels)}): {labels}. It standardizes by itself.
+(batch, {len(card.labels)}): {labels}. It standardizes by itself, and computes
+`probabilities` as softmax(`logits` / {card.temperature["value"]:.6g}): {card.temperature_text()}.
 
 `weights.safetensors` is the PyTorch original: `fer_train.checkpoint.load_model("exports/{name}")`.
 Its sha256, over the tensors, is `{card.weights_sha256}`.
 
 Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
 {", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
-they differ by at most {parity.max_absolute_difference:.1e} in a logit and in {parity.changed_predictions} predictions.
+they differ by at most {parity.max_absolute_difference:.1e} in a logit, by
+{parity.max_probability_difference:.1e} in a probability and in {parity.changed_predictions} predictions.
 {parity.weights_in_graph} tensors stand in the graph bit for bit.
 {_lower_precisions(parity)}"""
 

@@ -35,8 +35,12 @@ def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: i
     return np.concatenate(parts)
 
 
-def softmax(logits: NDArray[_Float]) -> NDArray[_Float]:
-    """Turn logits, shape (N, classes), into probabilities of the same shape."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+def softmax(logits: NDArray[_Float], temperature: float = 1.0) -> NDArray[_Float]:
+    """Turn logits, shape (N, classes), into probabilities of the same shape and type.
+
+    Those of the scorer are at the temperature that the model card states.
+    """
+    scaled = logits / logits.dtype.type(temperature)
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     probabilities: NDArray[_Float] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities

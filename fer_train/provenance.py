@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
+from fer_core.model_card import unfitted_temperature
 from fer_infer.metrics import wilson_interval
 from fer_train.checkpoint import weights_sha256
 from fer_train.config import FitConfig
@@ -56,6 +57,7 @@ def make_card(
         labels=EXPRESSIONS,
         input_size=(IMAGE_SIZE, IMAGE_SIZE),
         standardization={"mean": splits.mean, "std": splits.std},
+        temperature=unfitted_temperature(),
         precision="fp32",
         weights_sha256=weights_sha256(state),
         training_data=training_data,

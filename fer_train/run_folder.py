@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
 from fer_core.output import staged
-from fer_infer.evaluation import save_evaluation
+from fer_infer.evaluation import ModelEvaluation, save_evaluation
 from fer_infer.metrics import evaluate_predictions
+from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.figures import save_curves
@@ -112,12 +113,30 @@ def save_epoch(
     save_weights(folder / "last.safetensors", last, last_card)
 
 
-def save_end(folder: Path, faces: Faces) -> ModelCard:
-    """Evaluate the weights kept, as they were written, on the validation faces; return their card."""
+def save_end(folder: Path, faces: Faces, known: TrainingFaces | None) -> ModelCard:
+    """Evaluate the weights kept, as they were written, on the validation faces; return their card.
+
+    The accuracy without the faces that are `known` from Training stands beside it.
+    """
     model, card = load_model_and_card(folder)
-    probabilities = softmax(predict_logits(model, faces.images))
-    evaluation = evaluate_predictions(faces.require_labels(), probabilities, card.labels)
-    save_evaluation(evaluation, folder, f"{folder.name}: {evaluation.accuracy:.2%} of {evaluation.n:,} faces")
+    probabilities = softmax(predict_logits(model, faces.images), card.temperature["value"])
+    figures = evaluate_predictions(
+        faces.require_labels(),
+        probabilities,
+        card.labels,
+        in_training=None if known is None else known.hold(faces.images),
+    )
+    evaluation = ModelEvaluation(
+        **vars(figures),
+        data=Path(faces.source).name,
+        split="PublicTest",
+        tta="none",
+        plain=None,
+        precision=card.precision,
+        provider="PyTorch",
+        provider_note="",
+    )
+    save_evaluation(evaluation, folder, f"{folder.name}: {evaluation.title()}")
     return card
 
 

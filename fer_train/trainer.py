@@ -19,6 +19,7 @@ from torch.nn import functional
 from fer_core import EXPRESSIONS, DeviceError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
+from fer_infer.training_faces import TrainingFaces
 from fer_train.augment import augment, mixup
 from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
@@ -103,7 +104,7 @@ def fit(
     output : str or Path
         The run folder: `config.json`, `metrics.csv`, `curves.png`, `last.safetensors`, `ema.safetensors`,
         `resume.pt`, `sample.npz`, and at the end `metrics.json`, `confusion.png`, `confusion.csv`,
-        `per_class.csv`.
+        `per_class.csv`, `reliability.png`.
     resume : bool
         Go on with the run in `output`, whose `config.json` must be `config`. On the CPU the result is the
         same to the bit as without the interruption.
@@ -169,7 +170,7 @@ def fit(
             run.save(folder / RESUME_FILE)  # last, so that whatever interrupts, the run goes on from a whole epoch
             report(metrics)
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
-    return save_end(folder, splits.validation)
+    return save_end(folder, splits.validation, TrainingFaces([splits.training.images]))
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:

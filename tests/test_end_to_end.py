@@ -57,7 +57,9 @@ def test_both_evaluations_give_the_same_figures(road):
     first, second = (json.loads((road / name / "metrics.json").read_text()) for name in ("fer-infer", "fer-train"))
     assert first["n"] == second["n"] == 30
     assert first["accuracy"] == second["accuracy"]
-    assert first["log_loss"] == pytest.approx(second["log_loss"], rel=1e-5)
+    assert first["unseen"] == second["unseen"]
+    assert first["nll"] == pytest.approx(second["nll"], rel=1e-5)
+    assert first["ece"] == pytest.approx(second["ece"], abs=1e-5)
     assert (road / "fer-infer" / "confusion.csv").read_text() == (road / "fer-train" / "confusion.csv").read_text()
 
 

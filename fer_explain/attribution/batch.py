@@ -22,6 +22,8 @@ class Settings:
     of: Output = "logits"
     """What is explained. A probability also rises where another class falls, and its gradient vanishes where the
     network is sure."""
+    temperature: float = 1.0
+    """By which logits are divided before the softmax, where `of` asks for one: the scorer's, from its model card."""
     samples: int = 32
     """Points at which a face's gradient is taken: steps of the path, noisy copies or random baselines."""
     baseline: float | None = None

@@ -189,10 +189,23 @@ def explainable(model: nn.Module, settings: Settings) -> Iterator[nn.Module]:
     with evaluation_mode(model), torch.enable_grad():
         try:
             model.requires_grad_(False)
-            yield model if settings.of == "logits" else nn.Sequential(model, nn.Softmax(dim=1)).eval()
+            yield model if settings.of == "logits" else _with_softmax(model, settings.temperature).eval()
         finally:
             for parameter, gradient in wanted:
                 parameter.requires_grad_(gradient)
+
+
+class _Divide(nn.Module):
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature
+
+
+def _with_softmax(model: nn.Module, temperature: float) -> nn.Module:
+    return nn.Sequential(model, _Divide(temperature), nn.Softmax(dim=1))
 
 
 def _tensors(model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

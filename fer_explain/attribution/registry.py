@@ -65,7 +65,7 @@ class Method:
 
     def require(self, settings: Settings) -> None:
         """Raise ConfigError where a setting was changed that the method does not look at."""
-        usual = Settings()
+        usual = Settings(temperature=settings.temperature)  # it is the model's, and goes with `of`
         for each in fields(Settings):
             if each.name not in self.uses and getattr(settings, each.name) != getattr(usual, each.name):
                 known = ", ".join(self.uses) or "no settings"

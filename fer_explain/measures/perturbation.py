@@ -90,6 +90,7 @@ def trace_curves(
     steps: int,
     blur_sigma: float,
     batch_size: int,
+    temperature: float = 1.0,
     advance: Advance | None = None,
 ) -> Curves:
     """Pass faces through a network while their pixels are deleted, and inserted, in the order of a map.
@@ -110,6 +111,8 @@ def trace_curves(
         Of the blurred face that insertion begins with, in pixels.
     batch_size : int
         Images a forward pass; it changes speed and memory, not the result.
+    temperature : float
+        By which the scorer divides logits before the softmax.
     advance : callable, optional
         Called with the number of images after each forward pass.
 
@@ -138,7 +141,7 @@ def trace_curves(
             gray = face.mean(axis=2, keepdims=True)
             altered = np.stack([np.where(chosen, gray, face), np.where(chosen, face, blurred[some, None])], axis=1)
             logits = predict_logits(model, altered.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), batch_size=batch_size)
-            of_class = softmax(logits).reshape(*altered.shape[:3], -1)
+            of_class = softmax(logits, temperature).reshape(*altered.shape[:3], -1)
             probabilities[some] = np.take_along_axis(of_class, targets[some, None, None, None], axis=3)[..., 0]
             if advance is not None:
                 advance(len(logits))

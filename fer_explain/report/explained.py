@@ -145,7 +145,7 @@ def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32
             if proven.scorer is not None:
                 parts.append(proven.scorer.score(batch))
             else:
-                parts.append(softmax(predict_logits(proven.network, batch)))
+                parts.append(softmax(predict_logits(proven.network, batch), proven.temperature))
             advance(len(batch))
     return np.concatenate(parts)
 
@@ -189,7 +189,17 @@ def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, 
                 maps[which, m] = found["attributions"]
     masked, other_masked = (masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps)
     return ExplainedFaces(
-        faces, logits, softmax(logits), methods, targets, others, maps[0], maps[1], masked, other_masked, share
+        faces,
+        logits,
+        softmax(logits, proven.temperature),
+        methods,
+        targets,
+        others,
+        maps[0],
+        maps[1],
+        masked,
+        other_masked,
+        share,
     )
 
 

@@ -70,7 +70,7 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     """
     measured, compared = None, tuple[MethodScore, ...]()
     if len(explained.faces):
-        measured = _measure(proven.network, explained, seed)
+        measured = _measure(proven, explained, seed)
     if measured is not None and len(explained.faces) > 1:
         scores = {name: measured.scores[name] for name in SHOWN}
         compared = tuple(compare_methods(measured.methods, scores, SCORES, RANKED_BY, seed=seed))
@@ -81,8 +81,8 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     return CheckedMaps(measured, compared, verdicts, len(places))
 
 
-def _measure(network: nn.Module, explained: ExplainedFaces, seed: int) -> Faithfulness:
-    faces, targets = explained.faces, explained.targets
+def _measure(proven: Proven, explained: ExplainedFaces, seed: int) -> Faithfulness:
+    network, faces, targets = proven.network, explained.faces, explained.targets
     maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
     for control in with_controls(tuple(maps)):
         if control not in maps:
@@ -90,7 +90,16 @@ def _measure(network: nn.Module, explained: ExplainedFaces, seed: int) -> Faithf
     # Infidelity is not shown, so one square is enough of it.
     config = FaithfulnessConfig(steps=STEPS, squares=1, batch_size=BATCH_SIZE, seed=seed)
     with progress("deletion, insertion", config.count_passes(len(maps), len(faces)), "images") as advance:
-        return measure_faithfulness(network, maps, faces.images, targets, faces.rows, config, advance=advance)
+        return measure_faithfulness(
+            network,
+            maps,
+            faces.images,
+            targets,
+            faces.rows,
+            config,
+            temperature=proven.temperature,
+            advance=advance,
+        )
 
 
 def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int) -> dict[str, Verdict]:

@@ -18,6 +18,7 @@ CARD = ModelCard(
     labels=EXPRESSIONS,
     input_size=(48, 48),
     standardization={"mean": 129.4, "std": 65.1},
+    temperature={"value": 1.0, "fitted_on": "none"},
     precision="fp32",
     weights_sha256="0123456789abcdef" * 4,
     training_data={"source": "fer2013.csv", "sha256": "f" * 64, "rows": {"Training": 28709, "PublicTest": 3589}},
@@ -95,12 +96,22 @@ def test_all_missing_and_all_unknown_keys_are_named() -> None:
         ModelCard.from_metadata(CARD.to_metadata() | {"onnx.infer": '"q"', "colour": "1"}, "x")
 
 
+FITTED = {
+    "value": 1.25,
+    "fitted_on": "PublicTest",
+    "n": 3589,
+    "nll_before": 1.1,
+    "nll_after": 1.0,
+    "ece_before": 0.1,
+    "ece_after": 0.01,
+}
+TEMPERATURE = "value > 0, fitted_on and, where fitted, its figures"
 TABLE = "a table that JSON can hold"
 WRONG_VALUES: list[tuple[str, Any, str]] = [
-    ("schema_version", 2, "1"),
-    ("schema_version", "1", "1"),
-    ("schema_version", True, "1"),
-    ("schema_version", 1.0, "1"),
+    ("schema_version", 1, "2"),
+    ("schema_version", "2", "2"),
+    ("schema_version", True, "2"),
+    ("schema_version", 2.0, "2"),
     ("architecture", "", "a text"),
     ("architecture", 7, "a text"),
     ("selection", None, "a text"),
@@ -124,6 +135,20 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("standardization", {"mean": True, "std": 1.0}, "mean and std > 0"),
     ("standardization", {"mean": "129", "std": 1.0}, "mean and std > 0"),
     ("standardization", {"mean": 129.4, "std": 65.1, "gamma": 1.0}, "mean and std > 0"),
+    ("temperature", 1.0, TABLE),
+    ("temperature", {}, TEMPERATURE),
+    ("temperature", {"value": 1.0}, TEMPERATURE),
+    ("temperature", {"value": 1.2, "fitted_on": "none"}, TEMPERATURE),
+    ("temperature", {"value": True, "fitted_on": "none"}, TEMPERATURE),
+    ("temperature", {"value": 1.0, "fitted_on": "PublicTest"}, TEMPERATURE),
+    ("temperature", FITTED | {"value": 0.0}, TEMPERATURE),
+    ("temperature", FITTED | {"value": "1.2"}, TEMPERATURE),
+    ("temperature", FITTED | {"fitted_on": "none"}, TEMPERATURE),
+    ("temperature", FITTED | {"fitted_on": ""}, TEMPERATURE),
+    ("temperature", FITTED | {"n": 0}, TEMPERATURE),
+    ("temperature", FITTED | {"n": 2.5}, TEMPERATURE),
+    ("temperature", FITTED | {"ece_after": None}, TEMPERATURE),
+    ("temperature", FITTED | {"brier": 0.1}, TEMPERATURE),
     ("training_data", {}, "source, sha256 and rows"),
     ("training_data", {"source": "x", "sha256": "f" * 63, "rows": {}}, "source, sha256 and rows"),
     ("training_data", {"sha256": "f" * 64, "rows": {}}, "source, sha256 and rows"),
@@ -192,6 +217,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ModelCard.load_json(tmp_path / "card.json")
     with pytest.raises(CardError, match=r"card\.json: expected a model card, found list$"):
         ModelCard.load_json(saved(tmp_path, []))
+
+
+def test_a_card_tells_its_temperature_in_a_line() -> None:
+    assert CARD.temperature_text() == "temperature 1, not fitted"
+    assert replace(CARD, temperature=FITTED).temperature_text() == (
+        "temperature 1.2500, fitted on 3,589 PublicTest faces: expected calibration error 0.1000 to 0.0100, "
+        "negative log likelihood 1.1000 to 1.0000"
+    )
 
 
 # Comparison

@@ -11,7 +11,7 @@ from torch import nn
 from fer_core import Faces
 from fer_core.synthetic import draw_faces
 from fer_train.checkpoint import save_weights
-from fer_train.export import write_graph
+from fer_train.graph import write_graph
 
 
 @pytest.fixture(autouse=True)

@@ -278,14 +278,14 @@ def test_a_signed_method_is_of_both_signs(cnn: nn.Module, faces: Faces) -> None:
         assert found.min() < 0 < found.max(), method.name
 
 
-def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, faces: Faces) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, faces: Faces, temperature: float) -> None:
     targets = np.array([2, 5])
-    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, settings=Settings(of="probabilities"))[
-        "attributions"
-    ]
+    settings = Settings(of="probabilities", temperature=temperature)
+    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, settings=settings)["attributions"]
     for image, target, map_ in zip(faces.images, targets, found, strict=False):
         pixels = torch.from_numpy(image).float()[None, None].requires_grad_()
-        (gradient,) = torch.autograd.grad(cnn(pixels).softmax(1)[0, target], pixels)
+        (gradient,) = torch.autograd.grad((cnn(pixels) / temperature).softmax(1)[0, target], pixels)
         assert_same_maps(map_, gradient[0, 0].abs())
 
 

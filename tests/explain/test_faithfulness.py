@@ -53,18 +53,20 @@ def linear() -> Linear:
     return Linear(np.random.default_rng(2).normal(scale=2e-4, size=2304))
 
 
-def probability(model: nn.Module, pixels: np.ndarray, target: int) -> float:
+def probability(model: nn.Module, pixels: np.ndarray, target: int, temperature: float) -> float:
     with torch.no_grad():
-        return float(model(torch.from_numpy(pixels.astype(np.float32))[None, None]).softmax(1)[0, target])
+        logits = model(torch.from_numpy(pixels.astype(np.float32))[None, None])
+    return float((logits / temperature).softmax(1)[0, target])
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize(("batch_size", "temperature"), [(1, 1.0), (7, 0.3), (64, 2.0)])
 def test_curves_are_those_of_a_loop_over_faces_and_steps(
-    cnn: nn.Module, few: Faces, maps: np.ndarray, batch_size: int
+    cnn: nn.Module, few: Faces, maps: np.ndarray, batch_size: int, temperature: float
 ) -> None:
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
-    found = trace_curves(cnn, few.images, targets, ranks, steps=6, blur_sigma=3.0, batch_size=batch_size)
+    settings = {"steps": 6, "blur_sigma": 3.0, "batch_size": batch_size, "temperature": temperature}
+    found = trace_curves(cnn, few.images, targets, ranks, **settings)
     for face, image in enumerate(few.images.astype(np.float64)):
         order = np.argsort(-maps[face].ravel())
         smooth = ndimage.gaussian_filter(image, 3.0, mode="constant", truncate=30)
@@ -76,8 +78,9 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
             inserted[some] = image.ravel()[some]
             at = (face, step)
             target = int(targets[face])
-            assert found.deletion[at] == pytest.approx(probability(cnn, deleted.reshape(48, 48), target), abs=1e-5)
-            assert found.insertion[at] == pytest.approx(probability(cnn, inserted.reshape(48, 48), target), abs=1e-5)
+            for curve, altered in ((found.deletion, deleted), (found.insertion, inserted)):
+                expected = probability(cnn, altered.reshape(48, 48), target, temperature)
+                assert curve[at] == pytest.approx(expected, abs=1e-5)
     np.testing.assert_allclose(found.deletion_auc, np.trapezoid(found.deletion, found.shares, axis=1), rtol=1e-6)
     np.testing.assert_allclose(found.insertion_auc, np.trapezoid(found.insertion, found.shares, axis=1), rtol=1e-6)
 

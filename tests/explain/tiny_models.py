@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import EXPRESSIONS, ModelCard
+from fer_core.model_card import unfitted_temperature
 from fer_train.checkpoint import weights_sha256
 from fer_train.models import build_model
 
@@ -47,6 +48,7 @@ def make_card(network: nn.Module, architecture: str, arguments: dict[str, object
         labels=EXPRESSIONS,
         input_size=(48, 48),
         standardization={"mean": 128.0, "std": 64.0},
+        temperature=unfitted_temperature(),
         precision="fp32",
         weights_sha256=weights_sha256(network.state_dict()),
         training_data={"source": "drawn.csv", "sha256": "0" * 64, "rows": {"Training": 10, "PublicTest": 5}},

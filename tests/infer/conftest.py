@@ -25,6 +25,7 @@ def make_card(labels: Sequence[str] = EXPRESSIONS, **changes: Any) -> ModelCard:
         "labels": tuple(labels),
         "input_size": (48, 48),
         "standardization": {"mean": MEAN, "std": STD},
+        "temperature": {"value": 1.0, "fitted_on": "none"},
         "precision": "fp32",
         "weights_sha256": "0" * 64,
         "training_data": {"source": "drawn", "sha256": "1" * 64, "rows": {"Training": 1}},

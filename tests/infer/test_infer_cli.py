@@ -78,10 +78,12 @@ def test_every_option_of_score_reaches_the_library(data: Path, exports: Path, tm
     (tmp_path / "out.csv").write_text("old")
     with data.open("a") as file:
         file.write("0,1 2 3\n")
-    options = ["--columns", "logits", "--device", "cpu", "--batch-size", 8, "--threads", 1, "--on-error", "skip"]
+    options = ["--columns", "logits", "--tta", "flip", "--device", "cpu", "--batch-size", 8, "--threads", 1]
+    options += ["--on-error", "skip"]
     done = run("score", data, "--model", exports, "--output", tmp_path / "out.csv", *options, "--force")
     assert done.exit_code == 0, done.output
     assert f"{tmp_path / 'out.csv.rejects.csv'}: rows left out: 1" in done.stdout
+    assert done.stdout.endswith("(not CUDA: the CPU was asked for), test-time augmentation flip\n")
     assert (tmp_path / "out.csv").read_text().startswith("id,label,angry,")
 
 
@@ -97,6 +99,7 @@ def test_evaluate_writes_and_says_where(data: Path, exports: Path, tmp_path: Pat
     done = run("evaluate", data, "--model", exports, "--output", tmp_path / "scores", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert "of 30 faces, 95% interval" in done.stdout
+    assert "expected calibration error" in done.stdout
     assert "most confused: " in done.stdout
     assert (tmp_path / "scores" / "metrics.json").is_file()
 

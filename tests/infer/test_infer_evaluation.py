@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, ModelError, OutputError
-from fer_infer import evaluate
+from fer_infer import Scorer, evaluate
 from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import Evaluation, evaluate_predictions, wilson_interval
+from fer_infer.reliability import expected_calibration_error, reliability
 
 Images = NDArray[np.uint8]
-FILES = ["confusion.csv", "confusion.png", "metrics.json", "per_class.csv"]
+FILES = ["confusion.csv", "confusion.png", "metrics.json", "per_class.csv", "reliability.png"]
 
 
 @pytest.fixture(scope="module")
@@ -90,20 +91,59 @@ def test_each_class_has_the_scores_of_the_textbook(evaluation: Evaluation) -> No
     assert evaluation.macro_f1 == pytest.approx(sum(scores) / 7)
 
 
-def test_log_loss_is_the_mean_of_minus_ln(predictions: Any, evaluation: Evaluation) -> None:
+def test_negative_log_likelihood_is_the_mean_of_minus_ln(predictions: Any, evaluation: Evaluation) -> None:
     losses = [-math.log(float(row[label])) for label, row in zip(*predictions, strict=True)]
-    assert evaluation.log_loss == pytest.approx(sum(losses) / 200, rel=1e-5)
+    assert evaluation.nll == pytest.approx(sum(losses) / 200, rel=1e-5)
 
 
 def test_rows_that_sum_to_1_only_about_are_scaled() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = evaluate_predictions([0, 1], [[0.498, 0.498], [0.502, 0.502]], ["a", "b"])
-    assert found.log_loss == pytest.approx(math.log(2), rel=1e-12)
+    assert found.nll == pytest.approx(math.log(2), rel=1e-12)
 
 
 def test_a_sure_mistake_has_a_large_but_finite_loss() -> None:
-    assert 10 < evaluate_predictions([1], [[1.0, 0.0]], ["a", "b"]).log_loss < 1000
+    assert 10 < evaluate_predictions([1], [[1.0, 0.0]], ["a", "b"]).nll < 1000
+
+
+def test_each_recall_has_its_interval(evaluation: Evaluation) -> None:
+    for k, found in enumerate(evaluation.classes):
+        right = int(evaluation.confusion[k, k])
+        assert found.recall_wilson_95 == (wilson_interval(right, found.support) if found.support else None)
+    assert evaluation.classes[1].recall_wilson_95 is None
+
+
+def test_calibration_is_that_of_the_bins(predictions: Any, evaluation: Evaluation) -> None:
+    expected = reliability(*predictions)
+    assert [each.n for each in evaluation.reliability] == [each.n for each in expected]
+    assert [each.gap for each in evaluation.reliability] == pytest.approx([each.gap for each in expected], abs=1e-6)
+    assert evaluation.ece == pytest.approx(expected_calibration_error(evaluation.reliability))
+
+
+def test_the_accuracy_without_the_faces_of_training_leaves_them_out(predictions: Any, evaluation: Evaluation) -> None:
+    labels, probabilities = predictions
+    seen = np.arange(200) % 3 == 0
+    found = evaluate_predictions(labels, probabilities, EXPRESSIONS, in_training=seen)
+    right = [
+        int(row.argmax() == label) for row, label, known in zip(probabilities, labels, seen, strict=True) if not known
+    ]
+    assert found.in_training == 67
+    assert found.unseen is not None
+    assert (found.unseen.n, found.unseen.accuracy) == (133, pytest.approx(sum(right) / 133))
+    assert found.unseen.wilson_95 == wilson_interval(sum(right), 133)
+    assert found.accuracy == evaluation.accuracy
+    assert "of the 133 whose pixels do not stand in Training, 95% interval" in found.to_text()
+
+
+@pytest.mark.parametrize(("seen", "count", "text"), [(None, None, ""), ([True] * 200, 200, "of every face stand in")])
+def test_nothing_is_said_of_unseen_faces_where_there_are_none_or_nobody_knows(
+    predictions: Any, seen: Any, count: int | None, text: str
+) -> None:
+    found = evaluate_predictions(*predictions, EXPRESSIONS, in_training=seen)
+    assert (found.in_training, found.unseen) == (count, None)
+    assert text in found.to_text()
+    assert "whose pixels do not stand" not in found.to_text()
 
 
 def test_the_most_confused_are_named_in_order() -> None:
@@ -149,9 +189,11 @@ def test_saved_tables_hold_what_was_computed(evaluation: Evaluation, tmp_path: P
     assert [row[0] for row in rows] == list(EXPRESSIONS)
     assert [[int(cell) for cell in row[1:]] for row in rows] == evaluation.confusion.tolist()
     header, *rows = csv.reader((tmp_path / "per_class.csv").open(newline=""))
-    assert header == ["class", "precision", "recall", "f1", "support"]
+    assert header == ["class", "precision", "recall", "recall_low", "recall_high", "f1", "support"]
     happy = evaluation.classes[3]
-    assert rows[3] == ["happy", str(happy.precision), str(happy.recall), str(happy.f1), str(happy.support)]
+    figures = [happy.precision, happy.recall, *happy.recall_wilson_95, happy.f1, happy.support]
+    assert rows[3] == ["happy", *map(str, figures)]
+    assert rows[1] == ["disgust", "0.0", "0.0", "", "", "0.0", "0"]
 
 
 def test_the_picture_is_the_same_for_the_same_numbers_and_not_blank(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -180,8 +222,52 @@ def test_evaluate_counts_the_rows_given_and_no_other(
     found = evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu", batch_size=4)
     expected = evaluate_predictions(np.arange(30)[chosen] % 7, model.run(images[chosen])[1], EXPRESSIONS)
     np.testing.assert_array_equal(found.confusion, expected.confusion)
-    assert found.log_loss == pytest.approx(expected.log_loss, abs=1e-5)
+    assert found.nll == pytest.approx(expected.nll, abs=1e-5)
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == FILES
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_the_plain_figures_stand_beside_the_augmented_ones(
+    labelled: Path, exports: Path, images: Images, tmp_path: Path, tta: str
+) -> None:
+    found = evaluate(labelled, exports, tmp_path / "scores", usage="PublicTest", tta=tta, device="cpu", batch_size=7)
+    labels, scorer = np.arange(10, 30) % 7, Scorer(exports, "cpu")
+    expected = evaluate_predictions(labels, scorer.score(images[10:], tta=tta), EXPRESSIONS)
+    plain = evaluate_predictions(labels, scorer.score(images[10:]), EXPRESSIONS)
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert (metrics["data"], metrics["split"], metrics["n"]) == ("faces.csv", "PublicTest", 20)
+    assert (metrics["tta"], metrics["accuracy"]) == (tta, expected.accuracy)
+    assert metrics["nll"] == pytest.approx(expected.nll, rel=1e-5)
+    text = found.to_text()
+    if tta == "none":
+        assert metrics["plain"] is None
+        assert text.startswith("faces.csv, PublicTest; no test-time augmentation\naccuracy ")
+        assert "without augmentation" not in text
+    else:
+        assert metrics["plain"]["accuracy"] == plain.accuracy
+        assert metrics["plain"]["nll"] == pytest.approx(plain.nll, rel=1e-5)
+        assert "confusion" not in metrics["plain"]
+        assert text.startswith("faces.csv, PublicTest; test-time augmentation flip, 2 views\naccuracy ")
+        assert f"\nwithout augmentation:\naccuracy {plain.accuracy:.2%} of 20 faces, 95% interval " in text
+
+
+def test_training_rows_are_taken_from_the_data_or_from_the_file_named(
+    labelled: Path, exports: Path, images: Images, csv_of: Callable[..., str], tmp_path: Path
+) -> None:
+    repeats = images.copy()
+    repeats[10:13] = images[:3]  # stand in Training, too
+    labelled.write_text(
+        csv_of(repeats, emotion=[n % 7 for n in range(30)], Usage=["Training"] * 10 + ["PublicTest"] * 20)
+    )
+    settings: dict[str, Any] = {"usage": "PublicTest", "device": "cpu", "force": True}
+    assert evaluate(labelled, exports, tmp_path / "scores", **settings).in_training == 3
+    (tmp_path / "train.csv").write_text(csv_of(repeats[15:]))
+    named = evaluate(labelled, exports, tmp_path / "scores", training=tmp_path / "train.csv", **settings)
+    assert named.in_training == 15
+    assert named.unseen is not None
+    assert named.unseen.n == 5
+    (tmp_path / "public.csv").write_text(csv_of(repeats[10:], emotion=[n % 7 for n in range(20)]))
+    assert evaluate(tmp_path / "public.csv", exports, tmp_path / "scores", device="cpu", force=True).in_training is None
 
 
 def test_faces_without_labels_are_refused(

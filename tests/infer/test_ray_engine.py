@@ -163,6 +163,7 @@ def work_of(exports: Path, **changes: Any) -> Work:
         "device": "cpu",
         "threads": 1,
         "batch_size": 4,
+        "tta": "none",
         "on_error": "fail",
     }
     return Work(**settings | changes)
@@ -341,7 +342,7 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
 
     def stub(data: Any, **settings: Any) -> RaySummary:
         asked.update(settings, data=data)
-        return RaySummary("out", 3, 2, 30, 4, 10, {"happy": 30}, "fp16", {"CUDAExecutionProvider": ""}, 2.0)
+        return RaySummary("out", 3, 2, 30, 4, 10, {"happy": 30}, "fp16", {"CUDAExecutionProvider": ""}, "none", 2.0)
 
     monkeypatch.setattr(ray_engine, "score_files", stub)
     options = ["--columns", "logits", "--workers", "4", "--threads", "2", "--ray-address", "auto", "--on-error", "skip"]

@@ -11,7 +11,7 @@ from fer_core.csv_writer import write_csv
 from fer_train import calibration
 from fer_train.calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
 from fer_train.checkpoint import load_model_and_card
-from fer_train.export import write_graph
+from fer_train.graph import write_graph
 from fer_train.models import build_model
 
 

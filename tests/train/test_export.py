@@ -14,7 +14,8 @@ from fer_core.csv_writer import write_csv
 from fer_infer.session import Scorer
 from fer_train import export as module
 from fer_train.checkpoint import load_model, load_model_and_card
-from fer_train.export import ScoringGraph, check_parity, count_held_weights, export, write_graph
+from fer_train.export import check_parity, count_held_weights, export
+from fer_train.graph import ScoringGraph, write_graph
 from fer_train.models import build_model
 from fer_train.precision import Agreement
 from fer_train.prediction import predict_logits, softmax
@@ -118,9 +119,10 @@ def normalized(request):
 
 
 def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_images, normalized):
-    write_graph(normalized, load_model_and_card(run)[1], tmp_path / "model.onnx")
+    card = load_model_and_card(run)[1]
+    write_graph(normalized, card, tmp_path / "model.onnx")
     faces = Faces(random_images, np.arange(9), source="random")
-    assert check_parity(normalized, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
+    assert check_parity(normalized, card, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
     held, total = count_held_weights(tmp_path / "model.onnx", normalized.state_dict())
     assert held == total == sum(tensor.is_floating_point() for tensor in normalized.state_dict().values())
     # all sizes but that of the batch are known, so nothing but the network is left
@@ -163,11 +165,11 @@ def test_a_half_precision_graph_that_is_too_far_is_refused(tmp_path, run, monkey
 
 
 def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run, drawn):
-    model = load_model(run)
+    model, card = load_model_and_card(run)
     with torch.no_grad():
         model.classifier[-1].bias[3] += 0.01
     with pytest.raises(ModelError, match=r"model\.onnx: differs from its PyTorch original: max \|d logit\| 0\.01"):
-        check_parity(model, exported / "model.onnx", drawn, 1e-4)
+        check_parity(model, card, exported / "model.onnx", drawn, 1e-4)
 
 
 def test_a_failed_parity_leaves_nothing(tmp_path, run):
@@ -199,6 +201,6 @@ def test_a_card_of_other_weights_is_refused_by_the_scorer(tmp_path, exported):
 
 def test_the_scoring_graph_is_standardize_model_softmax(run, random_images):
     model = load_model(run)
-    logits, probabilities = ScoringGraph(model)(torch.from_numpy(random_images))
+    logits, probabilities = ScoringGraph(model, 1.5)(torch.from_numpy(random_images))
     np.testing.assert_allclose(logits.detach(), predict_logits(model, random_images), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(probabilities.detach().sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(probabilities.detach(), torch.softmax(logits.detach() / 1.5, dim=1), rtol=1e-6)

@@ -15,7 +15,8 @@ from fer_infer import Scorer
 from fer_train import quantize as module
 from fer_train.calibration import METHODS, CalibrationData
 from fer_train.checkpoint import load_model, load_model_and_card
-from fer_train.export import export, write_graph
+from fer_train.export import export
+from fer_train.graph import write_graph
 from fer_train.models import build_model
 from fer_train.quantize import choose, quantize
 

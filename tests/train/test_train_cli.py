@@ -168,5 +168,5 @@ def test_int8_and_fp16_are_exported_from_the_command_line(tmp_path, run, data, m
 def test_int8_without_data_is_one_line(tmp_path, run):
     result = run_command("export", run, "--output", tmp_path / "small", "--int8")
     assert result.exit_code == 1
-    expected = "fer-train: --int8 and --calibration, the faces to calibrate on, are only of use together\n"
+    expected = "fer-train: --int8 needs --calibration, the faces to calibrate on\n"
     assert result.output == expected

@@ -1,0 +1,66 @@
+"""Faces known from Training: an accuracy on faces whose very pixels were learned says nothing of new ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import DataError, iter_faces
+
+Images = NDArray[np.uint8]
+
+
+class TrainingFaces:
+    """The pixels of the Training faces, of which 128 bits each are kept.
+
+    Parameters
+    ----------
+    batches : iterable of ndarray of uint8, shape (N, 48, 48)
+        The faces.
+    """
+
+    def __init__(self, batches: Iterable[Images]) -> None:
+        self._digests = {digest for images in batches for digest in _digests(images)}
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def hold(self, images: Images) -> NDArray[np.bool_]:
+        """Return for each of N faces, (N,), whether all its pixels stand in one face of Training."""
+        return np.fromiter((digest in self._digests for digest in _digests(images)), bool, len(images))
+
+    @classmethod
+    def read(cls, path: str | Path) -> TrainingFaces:
+        """Read the Training rows of a file, or all rows of one that has no Usage column.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read or has no such row.
+        """
+        found = cls(
+            faces.images if faces.usage is None else faces.images[faces.usage == "Training"]
+            for faces in iter_faces(path)
+        )
+        if not len(found):
+            raise DataError(str(path), "has no row of usage 'Training' to compare with")
+        return found
+
+    @classmethod
+    def beside(cls, path: str | Path) -> TrainingFaces | None:
+        """Read the Training rows of a file that is evaluated, or return None where it tells of none.
+
+        Standard input gives its rows once, to be scored, so nothing is known of it.
+        """
+        if str(path) == "-":
+            return None
+        found = cls(faces.images[faces.usage == "Training"] for faces in iter_faces(path) if faces.usage is not None)
+        return found if len(found) else None
+
+
+def _digests(images: Images) -> Iterable[bytes]:
+    return (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
