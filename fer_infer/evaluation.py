@@ -60,10 +60,9 @@ class ModelEvaluation(Evaluation):
         """Return the figures as the lines that a command prints, those without augmentation beside them."""
         views = len(views_of(self.tta))
         augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
-        lines = [f"{self.data}, {self.split or 'all rows'}; {augmented}", super().to_text()]
-        if self.plain is not None:
-            lines += ["without augmentation:", *self.plain.summary_lines()]
-        return "\n".join(lines)
+        beside = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
+        head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
+        return "\n".join([head, *self.summary_lines(), *beside, *self.class_lines()])
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> None:

@@ -150,14 +150,7 @@ class Evaluation:
 
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""
-        pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in self.most_confused_pairs[:3])
-        return "\n".join(
-            [
-                *self.summary_lines(),
-                *map(_class_line, self.classes),
-                f"most confused: {', '.join(pairs) or 'none'}",
-            ]
-        )
+        return "\n".join([*self.summary_lines(), *self.class_lines()])
 
     def summary_lines(self) -> list[str]:
         """Return the figures of all faces together, each accuracy with its n and interval."""
@@ -169,6 +162,11 @@ class Evaluation:
             lines.append("the pixels of every face stand in Training")
         calibration = f"negative log likelihood {self.nll:.4f}, expected calibration error {self.ece:.4f}"
         return [*lines, f"macro F1 {self.macro_f1:.4f}, {calibration}"]
+
+    def class_lines(self) -> list[str]:
+        """Return the figures of each class, and which classes are confused most."""
+        pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in self.most_confused_pairs[:3])
+        return [*map(_class_line, self.classes), f"most confused: {', '.join(pairs) or 'none'}"]
 
 
 def _accuracy_line(accuracy: float, of: str, interval: tuple[float, float]) -> str:
