@@ -28,7 +28,7 @@ test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # speed on drawn faces, and with real ones the accuracy of what ships: make bench DATA=fer2013.csv; some 20 minutes
-MEASURED := read_csv score_csv memory attribute scale_ray
+MEASURED := read_csv score_csv memory train attribute scale_ray
 bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
 	{ $(BIN)/python benchmarks/_side_by_side.py && for name in $(MEASURED); do \

@@ -99,6 +99,15 @@ def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
     return table
 
 
+def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words) or len({int(word) for word in words}) < len(words):
+        raise click.BadParameter(f"expected distinct numbers, such as 0,1,2, found {text!r}")
+    return tuple(int(word) for word in words)
+
+
 def _recipe(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that trains its argument and options, in the order in which its help lists them."""
     options = [
@@ -140,6 +149,9 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--mixup", type=float, help="Largest share of another image mixed in.  [default: 0]"),
         click.option("--mild-epochs", type=int, help="Last epochs, with half the augmentation.  [default: 0]"),
         click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]"),
+        click.option(
+            "--seeds", callback=_seeds, metavar="N,N...", help="One run a seed, in OUTPUT/seed-N, and their summary."
+        ),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]"),
         click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings."),
@@ -181,11 +193,21 @@ def distill(teachers: tuple[str, ...], temperature: float | None, weight: float 
 
 def _train(options: dict[str, Any]) -> None:
     from fer_train.data import load_splits
+    from fer_train.seeds import fit_seeds
     from fer_train.trainer import fit
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
-    config = _fit_config(output, resume, {key: value for key, value in options.items() if value not in (None, {})})
+    seeds = options.pop("seeds")
+    given = {key: value for key, value in options.items() if value not in (None, {})}
+    if seeds and "seed" in given:
+        raise click.UsageError("--seeds takes the place of --seed; leave out one of them")
+    config = _fit_config(output, resume, given, seeds)
     splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
+    if seeds:
+        summary = fit_seeds(splits, config, output, seeds, resume=resume, report=_print_epoch)
+        click.echo(summary.to_text())
+        click.echo(f"{output}: summary.json, a run a seed")
+        return
     card = fit(splits, config, output, resume=resume, report=_print_epoch)
     _print_run(output, card)
     click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")
@@ -213,14 +235,15 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> N
     click.echo(f"{output}: ema.safetensors, confusion.png")
 
 
-def _fit_config(output: Path, resume: bool, options: dict[str, Any]) -> FitConfig:
+def _fit_config(output: Path, resume: bool, options: dict[str, Any], seeds: tuple[int, ...]) -> FitConfig:
     from fer_train.config import FitConfig
+    from fer_train.seeds import load_seeds_config
 
     if resume:
         if options:
             names = ", ".join("--" + name.replace("_", "-") for name in options)
             raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
-        return FitConfig.load(output / "config.json")
+        return load_seeds_config(output, seeds) if seeds else FitConfig.load(output / "config.json")
     limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}
     if not options.pop("augment", True):
         if limits:

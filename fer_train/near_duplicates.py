@@ -27,7 +27,7 @@ FREQUENCIES: Final = 8
 
 PROPOSED: Final = 0.75
 """Least correlation of the low frequencies of a pair that is compared at half the size: 99 % of the faces of FER2013
-keep it when they are shifted by two pixels along both axes, and one pair of others in a hundred and forty has it."""
+keep it when they are shifted by two pixels along both axes, and one pair in a hundred and twenty has it."""
 
 HALF_SIZE_MARGIN: Final = 0.1
 """How much less than `SIMILARITY` a pair may have at half the size, where its best shift may be half a pixel off;
@@ -234,4 +234,4 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
         sum_ab += int(row_ab)
     n = one.size
     spread = float(n * sum_aa - sum_a * sum_a) * float(n * sum_bb - sum_b * sum_b)
-    return (n * sum_ab - sum_a * sum_b) / np.sqrt(spread) if spread > 0 else 0.0
+    return min((n * sum_ab - sum_a * sum_b) / np.sqrt(spread), 1.0) if spread > 0 else 0.0

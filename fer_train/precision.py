@@ -107,6 +107,7 @@ def halve(model: nn.Module) -> nn.Module:
     Micikevicius et al. 2018 ("Mixed precision training") show that inference needs no more.
     """
     half = copy.deepcopy(model).half()
-    standardize = copy.deepcopy(model.get_submodule("standardize"))
-    half.add_module("standardize", nn.Sequential(standardize, _ToHalf()))
+    for name, module in model.named_modules():  # those of an ensemble's members are deeper down
+        if name.rpartition(".")[2] == "standardize":
+            half.set_submodule(name, nn.Sequential(copy.deepcopy(module), _ToHalf()))
     return half

@@ -140,6 +140,11 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None) -> ModelCa
     return card
 
 
+def is_finished(folder: Path) -> bool:
+    """Tell whether a run came to its end: the figures of its kept weights are the last that is written."""
+    return (folder / "metrics.json").is_file()
+
+
 def read_metrics(run: Path) -> list[dict[str, float]]:
     """Read a run's `metrics.csv`; an empty list before the first epoch."""
     path = run / "metrics.csv"

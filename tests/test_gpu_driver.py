@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer_core import FerError
+from fer_train.checkpoint import load_model_and_card
 from fer_train.config import AugmentConfig
 from fer_train.data import synthesize
 from fer_train.run_folder import read_metrics
@@ -46,7 +47,19 @@ def module_of() -> Iterator[Callable[[str], ModuleType]]:
 
 def arguments(folder: Path, *more: str) -> list[str]:
     where = ["--output", str(folder / "out"), "--state", str(folder / "state")]
-    return [*where, "--device", "cpu", "--quick", "--models", "course-cnn", *more]
+    return [
+        *where,
+        "--device",
+        "cpu",
+        "--quick",
+        "--models",
+        "course-cnn",
+        "--teacher",
+        "course-cnn",
+        "--students",
+        "compact",
+        *more,
+    ]
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -84,6 +97,27 @@ def test_figures_are_of_the_very_weights_that_were_trained(rehearsed):
         entry = found["parity"][f"course-cnn/{precision}/default"]
         assert entry["fp32_accuracy"] == pytest.approx(trained["accuracy"])
         assert entry["max_absolute_difference"] < 0.05
+
+
+def test_teachers_are_put_together_and_teach(module_of, tmp_path):
+    assert module_of("run").main(["train", "distill", "export", *arguments(tmp_path, "--seeds", "0", "1")]) == 0
+    found = results(tmp_path)
+    assert found["distill"]["course-cnn-ensemble"]["seeds"] == [0, 1]
+    student = load_model_and_card(tmp_path / "state" / "runs" / "compact-distilled-seed-1")[1]
+    taught_by = [
+        load_model_and_card(tmp_path / "state" / "runs" / f"course-cnn-seed-{seed}")[1].weights_sha256
+        for seed in (0, 1)
+    ]
+    assert [teacher["weights_sha256"] for teacher in student.training_data["teachers"]] == taught_by
+    trained = {f"course-cnn-seed-{seed}" for seed in (0, 1)}
+    taught = {"course-cnn-ensemble-seed-0", "compact-distilled-seed-0", "compact-distilled-seed-1"}
+    assert set(found["export"]) == trained | taught
+    assert not [entry for step in found.values() for entry in step.values() if "error" in entry]
+
+
+def test_without_a_second_teacher_there_is_no_ensemble(rehearsed):
+    entry = results(rehearsed)["distill"]["course-cnn-ensemble"]
+    assert entry["skipped"] == "found 1 finished runs of course-cnn; more --seeds make more"
 
 
 def test_a_second_call_measures_nothing_again_and_loses_nothing(module_of, rehearsed):

@@ -19,7 +19,7 @@ from explaining import attribute_speed
 from pack import pack
 from record import Entry, Record
 from scoring import memory, parity, profile, score_speed
-from training import export_runs, train, train_speed
+from training import distill, export_runs, train, train_speed
 from workbench import Workbench
 
 from fer_core import FerError
@@ -39,6 +39,7 @@ STEPS: Final[dict[str, Callable[[Workbench, Record], None]]] = {
     "tests": tests,
     "ceilings": ceilings,
     "train": train,
+    "distill": distill,
     "export": export_runs,
     "parity": parity,
     "score-speed": score_speed,
@@ -59,6 +60,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=Path("runs/gpu"), help="folder to go on from (runs/gpu)")
     parser.add_argument("--models", nargs="+", default=["course-cnn", "course-dnn", "best", "compact"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--teacher", default="best", help="architecture whose runs teach (best)")
+    parser.add_argument("--students", nargs="+", default=["compact", "best"], help="architectures that are taught")
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON, such as '{\"epochs\": 20}'")
     parser.add_argument("--limit-s", type=float, default=240.0, help="longest time taken up to an accuracy (240)")
     parser.add_argument("--atol", type=float, default=PARITY_ATOL, help="largest difference of an export (1e-4)")
@@ -83,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         quick=chosen.quick,
         models=tuple(chosen.models),
         seeds=tuple(chosen.seeds),
+        teacher=chosen.teacher,
+        students=tuple(chosen.students),
         options=chosen.recipe,
         limit_s=chosen.limit_s,
         atol=chosen.atol,

@@ -15,11 +15,12 @@ from typing import Any, Final
 import conventional
 from conventional import Epoch
 from pack import pack
-from record import Entry, Record
+from record import Entry, Record, SkippedError
 from workbench import REPOSITORY, Workbench
 
 from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
+from fer_train.ensemble import ensemble
 from fer_train.export import export
 from fer_train.run_folder import CONFIG_FILE, read_metrics
 from fer_train.trainer import fit
@@ -38,13 +39,15 @@ def train(bench: Workbench, record: Record) -> None:
     """Train every model with every seed, by its recipe, and pack what is finished after each run."""
     for seed in bench.seeds:
         for model in bench.models:
-            record.take(bench.run(model, seed).name, partial(_trained, bench, bench.run(model, seed), model, seed))
+            record.take(
+                bench.run(model, seed).name, partial(_trained, bench, bench.run(model, seed), bench.config(model, seed))
+            )
             pack(bench)
 
 
-def _trained(bench: Workbench, folder: Path, model: str, seed: int) -> Entry:
+def _trained(bench: Workbench, folder: Path, config: FitConfig) -> Entry:
     if not (folder / "metrics.json").is_file():  # else it came to its end, perhaps on another machine
-        fit(bench.splits, bench.config(model, seed), folder, resume=(folder / CONFIG_FILE).is_file())
+        fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file())
     card, epochs = load_model_and_card(folder)[1], read_metrics(folder)
     return {
         "epochs": len(epochs),
@@ -56,6 +59,32 @@ def _trained(bench: Workbench, folder: Path, model: str, seed: int) -> Entry:
             for goal in GOALS.values()
         },
     }
+
+
+def distill(bench: Workbench, record: Record) -> None:
+    """Put the teachers together as one network, and teach every student with every seed."""
+    name = f"{bench.teacher}-ensemble"
+    record.take(name, partial(_put_together, bench, bench.run(name, bench.seeds[0])))
+    pack(bench)
+    for seed in bench.seeds:
+        for student in bench.students:
+            run = bench.run(f"{student}-distilled", seed)
+            record.take(run.name, partial(_taught, bench, run, student, seed))
+            pack(bench)
+
+
+def _put_together(bench: Workbench, folder: Path) -> Entry:
+    if len(bench.teachers) < 2:
+        raise SkippedError(f"found {len(bench.teachers)} finished runs of {bench.teacher}; more --seeds make more")
+    card = ensemble(bench.csv, bench.teachers, folder, force=True)
+    return {"seeds": list(card.seeds), "PublicTest": card.scores["PublicTest"]}
+
+
+def _taught(bench: Workbench, folder: Path, student: str, seed: int) -> Entry:
+    if not bench.teachers:
+        raise SkippedError(f"no finished run of {bench.teacher}; the step train makes one")
+    teachers = tuple(str(teacher) for teacher in bench.teachers)
+    return _trained(bench, folder, bench.config(student, seed, distill={"teachers": teachers}))
 
 
 def export_runs(bench: Workbench, record: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,10 @@ class Workbench:
         Architectures, in the order in which they matter.
     seeds : tuple of int
         Of the runs.
+    teacher : str
+        The architecture whose runs teach.
+    students : tuple of str
+        The architectures that are taught.
     options : dict
         Fields of `FitConfig` that differ from the recipes.
     limit_s : float
@@ -67,6 +72,8 @@ class Workbench:
     quick: bool
     models: tuple[str, ...]
     seeds: tuple[int, ...]
+    teacher: str = "best"
+    students: tuple[str, ...] = ("compact", "best")
     options: dict[str, Any] = field(default_factory=dict)
     limit_s: float = 240.0
     atol: float = PARITY_ATOL
@@ -126,12 +133,21 @@ class Workbench:
         return FitConfig.of(model, seed=seed, device=self.device, **{**small, **self.options, **options})
 
     def run(self, model: str, seed: int) -> Path:
-        """Return the folder of a run."""
+        """Return the folder of a run; of an ensemble, `seed` is that of its first member."""
         return self.state / "runs" / f"{model}-seed-{seed}"
+
+    @property
+    def teachers(self) -> list[Path]:
+        """The finished runs of the architecture that teaches."""
+        return self._finished(self.run(self.teacher, seed) for seed in self.seeds)
 
     def finished_runs(self) -> list[Path]:
         """Return the runs that came to their end, in the order in which they matter."""
-        runs = [self.run(model, seed) for seed in self.seeds for model in self.models]
+        names = (*self.models, *(f"{student}-distilled" for student in self.students), f"{self.teacher}-ensemble")
+        return self._finished(self.run(name, seed) for seed in self.seeds for name in names)
+
+    @staticmethod
+    def _finished(runs: Iterable[Path]) -> list[Path]:
         return [run for run in runs if (run / "metrics.json").is_file()]
 
     def exported(self, model: str) -> Path:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from fer_core import DataError, Faces, OutputError
 from fer_core.csv_writer import write_csv
 from fer_core.synthetic import draw_faces
 from fer_train.audit import audit, audit_faces
+
+FER2013 = os.environ.get("FER2013_DIR")
 
 
 @pytest.fixture
@@ -152,3 +156,13 @@ def test_the_contact_sheet_shows_the_faces_of_a_group_side_by_side(tmp_path, fac
     windows = np.lib.stride_tricks.sliding_window_view(sheet, 96, axis=1)
     places = np.argwhere((windows == line).all(axis=2))
     assert len({column for _, column in places.tolist()}) == 2
+
+
+@pytest.mark.fer2013
+@pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
+def test_what_the_docs_say_of_the_real_faces_is_found_in_them():
+    result = audit(Path(FER2013) / "fer2013.csv", near_duplicates=False)
+    found = result.duplicates
+    assert (len(result.faces), found.faces - found.groups) == (32298, 1531)
+    assert (found.groups, found.conflicting_groups, found.leaking_groups) == (1274, 48, 270)
+    assert (found.leaked_faces, result.blank, result.faceless) == ({"PublicTest": 280}, 10, 30)

@@ -63,11 +63,12 @@ def test_its_card_tells_of_all_members(run, other, both, splits):
 
 
 def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, other, both, splits):
-    parity = export(both, tmp_path / "exported")
+    parity = export(both, tmp_path / "exported", fp16=True)
     assert parity.changed_predictions == 0
     images = splits.validation.images
-    found = Scorer(tmp_path / "exported", "cpu").score(images)
-    np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=1e-5)
+    for precision, atol in (("fp32", 1e-5), ("fp16", 5e-3)):
+        found = Scorer(tmp_path / "exported", "cpu", precision).score(images)
+        np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=atol)
 
 
 def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):

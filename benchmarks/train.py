@@ -1,0 +1,88 @@
+"""Training on this machine's CPU: this toolkit's loop against DataLoader, PIL transforms, float32 and NCHW.
+
+python benchmarks/train.py [DATA] [--faces N] [--rounds N] [--model NAME]    default: 1,024 drawn faces, course-cnn
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from _side_by_side import machine
+
+from fer_core import FerError
+from fer_train.config import FitConfig
+from fer_train.data import Splits, load_splits, pixel_statistics, synthesize
+from fer_train.run_folder import read_metrics
+from fer_train.trainer import fit
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "gpu"))
+import conventional
+
+GOAL = 4.0
+"""Times as many faces a second as the conventional loop."""
+
+REFERENCE = "DataLoader, PIL transforms, fp32, NCHW"
+
+
+def few(splits: Splits, faces: int) -> Splits:
+    """Take some faces of each split: an epoch is to last seconds."""
+    return replace(splits, training=splits.training.take(slice(faces)), validation=splits.validation.take(slice(64)))
+
+
+def toolkit_rate(splits: Splits, config: FitConfig) -> float:
+    """Return faces a second of one epoch, augmentation included, validation and writing not."""
+    with tempfile.TemporaryDirectory() as folder:
+        fit(splits, config, Path(folder) / "run")
+        return read_metrics(Path(folder) / "run")[-1]["faces_per_s"]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--faces", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="course-cnn")
+    chosen = parser.parse_args()
+    if chosen.data:
+        splits = load_splits(chosen.data)
+    else:
+        drawn = synthesize(max(chosen.faces * 10 // 8, 640), 0)
+        training = drawn.with_usage("Training")
+        splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+    splits = few(splits, chosen.faces)
+    config = replace(FitConfig.of(chosen.model, device="cpu"), epochs=1)
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ways = {
+        "this toolkit, bf16": lambda: toolkit_rate(splits, replace(config, precision="bf16")),
+        "this toolkit, fp32": lambda: toolkit_rate(splits, replace(config, precision="fp32")),
+        # workers and training share the cores; with none, the training waits for the transforms
+        f"{REFERENCE}, {workers} workers": lambda: next(conventional.train(splits, config, workers)).faces_per_s,
+        f"{REFERENCE}, no workers": lambda: next(conventional.train(splits, config, 0)).faces_per_s,
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(chosen.rounds + 1):  # the first warms up
+        for name, way in ways.items():
+            rates[name].append(way())
+    median = {name: statistics.median(values[1:]) for name, values in rates.items()}
+    best = max(rate for name, rate in median.items() if name.startswith(REFERENCE))
+    print(f"\nTraining {chosen.model}, {len(splits.training):,} faces, augmented, batches of {config.batch_size}")
+    print(f"{machine()}, median of {chosen.rounds} interleaved epochs\n")
+    print("| way | faces/s | against the faster conventional loop |\n|---|---:|---:|")
+    for name, rate in median.items():
+        print(f"| {name} | {rate:,.0f} | {rate / best:.2f}x |")
+    reached = max(rate for name, rate in median.items() if not name.startswith(REFERENCE)) / best
+    print(f"\nGoal {GOAL:g}x: {'reached' if reached >= GOAL else f'not reached, {reached:.2f}x'}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FerError as error:
+        sys.exit(f"train.py: {error}")

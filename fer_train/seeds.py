@@ -1,0 +1,131 @@
+"""The same recipe with several seeds, and what their accuracies say together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from fer_core import ConfigError, ModelCard
+from fer_core.output import staged
+from fer_train.checkpoint import load_model_and_card
+from fer_train.config import FitConfig
+from fer_train.data import Splits
+from fer_train.run_folder import CONFIG_FILE, is_finished
+from fer_train.trainer import fit
+
+SUMMARY_FILE: Final = "summary.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Accuracies of runs that differ in their seed alone.
+
+    Attributes
+    ----------
+    split : str
+        On which they were measured.
+    faces : int
+        Of that split.
+    accuracies : dict of str to float
+        By seed, without test-time augmentation.
+    n : int
+        Seeds.
+    mean : float
+        Of the accuracies.
+    standard_deviation : float or None
+        Of the accuracies, with n - 1 below the root; None for one seed.
+    """
+
+    split: str
+    faces: int
+    accuracies: dict[str, float]
+    n: int
+    mean: float
+    standard_deviation: float | None
+
+    @classmethod
+    def of(cls, cards: Sequence[ModelCard]) -> Summary:
+        """Summarize the PublicTest accuracies of runs, one card each."""
+        values = [card.scores["PublicTest"]["accuracy"] for card in cards]
+        return cls(
+            split="PublicTest",
+            faces=cards[0].scores["PublicTest"]["n"],
+            accuracies={str(card.seeds[0]): value for card, value in zip(cards, values, strict=True)},
+            n=len(values),
+            mean=statistics.fmean(values),
+            standard_deviation=statistics.stdev(values) if len(values) > 1 else None,
+        )
+
+    def to_text(self) -> str:
+        """Return the summary in a line."""
+        spread = "" if self.standard_deviation is None else f" with standard deviation {self.standard_deviation:.2%}"
+        return f"{self.split}, {self.faces:,} faces: mean accuracy {self.mean:.2%}{spread} over {self.n} seeds"
+
+
+def seed_folder(output: str | Path, seed: int) -> Path:
+    """Return the folder of the run with one of several seeds."""
+    return Path(output) / f"seed-{seed}"
+
+
+def load_seeds_config(output: str | Path, seeds: Sequence[int]) -> FitConfig:
+    """Return the settings that runs with several seeds share; raise ConfigError where none of them was begun."""
+    for seed in seeds:
+        if (path := seed_folder(output, seed) / CONFIG_FILE).is_file():
+            return FitConfig.load(path)
+    raise ConfigError(f"{output}: expected a run to resume with seed {', '.join(map(str, seeds))}, found none")
+
+
+def fit_seeds(
+    splits: Splits,
+    config: FitConfig,
+    output: str | Path,
+    seeds: Sequence[int],
+    *,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda metrics: None,
+) -> Summary:
+    """Train one run a seed, one after the other, in `output`/seed-N, and write `output`/summary.json after each.
+
+    Parameters
+    ----------
+    splits, config, report
+        As for `fer_train.trainer.fit`; each seed takes the place of the one in `config`.
+    output : str or Path
+        The folder of the runs.
+    seeds : sequence of int
+        Distinct.
+    resume : bool
+        Leave finished runs alone and go on with unfinished ones; those that were not begun are begun.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    OutputError
+        If a run exists and `resume` is false.
+    ConfigError
+        If no seed or one twice is given, or a run was started with other settings or other faces.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
+    cards: list[ModelCard] = []
+    for seed in seeds:
+        folder = seed_folder(output, seed)
+        chosen = replace(config, seed=seed)
+        if resume and is_finished(folder):
+            saved = FitConfig.load(folder / CONFIG_FILE)
+            if replace(saved, device=chosen.device, precision=chosen.precision) != chosen:
+                raise ConfigError(f"{folder}: was finished with other settings than {chosen}")
+            cards.append(load_model_and_card(folder)[1])
+        else:
+            begun = resume and (folder / CONFIG_FILE).is_file()
+            cards.append(fit(splits, chosen, folder, resume=begun, report=report))
+        with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
+            stage.write_text(json.dumps(asdict(Summary.of(cards)), indent=2) + "\n", encoding="utf-8")
+    return Summary.of(cards)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fer_core import ConfigError, OutputError
+from fer_core.csv_writer import write_csv
+from fer_train import seeds as module
+from fer_train.checkpoint import load_weights
+from fer_train.cli import main
+from fer_train.seeds import fit_seeds, load_seeds_config
+from fer_train.trainer import fit
+
+
+@pytest.fixture
+def config(small_config):
+    return replace(small_config, epochs=1, model_arguments={"widths": [2, 2, 2], "hidden": 4})
+
+
+def tensors(folder):
+    return load_weights(folder / "ema.safetensors")[0]
+
+
+def test_each_run_is_the_one_that_its_seed_alone_gives(tmp_path, splits, config):
+    fit_seeds(splits, config, tmp_path / "all", [3, 1])
+    for seed in (1, 3):
+        fit(splits, replace(config, seed=seed), tmp_path / str(seed))
+        alone, together = tensors(tmp_path / str(seed)), tensors(tmp_path / "all" / f"seed-{seed}")
+        assert all(torch.equal(alone[name], together[name]) for name in alone)
+
+
+def test_the_summary_is_that_of_the_runs(tmp_path, splits, config):
+    summary = fit_seeds(splits, config, tmp_path / "all", [0, 1, 2])
+    values = [
+        json.loads((tmp_path / "all" / f"seed-{seed}" / "metrics.json").read_text())["accuracy"] for seed in (0, 1, 2)
+    ]
+    written = json.loads((tmp_path / "all" / "summary.json").read_text())
+    assert written["accuracies"] == pytest.approx(dict(zip("012", values, strict=True)))
+    assert (written["n"], written["split"], written["faces"]) == (3, "PublicTest", len(splits.validation))
+    assert written["mean"] == pytest.approx(statistics.fmean(values))
+    assert written["standard_deviation"] == pytest.approx(statistics.stdev(values))
+    assert summary.to_text().endswith("over 3 seeds")
+
+
+def test_one_seed_has_no_standard_deviation(tmp_path, splits, config):
+    summary = fit_seeds(splits, config, tmp_path / "all", [5])
+    assert summary.standard_deviation is None
+    assert "deviation" not in summary.to_text()
+
+
+def test_finished_seeds_are_kept_and_others_are_begun(tmp_path, monkeypatch, splits, config):
+    fit_seeds(splits, config, tmp_path / "all", [0])
+    before = (tmp_path / "all" / "seed-0" / "ema.safetensors").stat().st_mtime_ns
+    with pytest.raises(OutputError, match="exists already; --resume goes on with a run"):
+        fit_seeds(splits, config, tmp_path / "all", [0, 1])
+    trained = []
+    monkeypatch.setattr(module, "fit", lambda *a, **k: trained.append(a[1].seed) or fit(*a, **k))
+    assert fit_seeds(splits, config, tmp_path / "all", [0, 1], resume=True).n == 2
+    assert trained == [1]
+    assert (tmp_path / "all" / "seed-0" / "ema.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="seed-0: was finished with other settings"):
+        fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [0], resume=True)
+
+
+def test_settings_to_resume_by_are_those_of_the_first_run_that_was_begun(tmp_path, splits, config):
+    with pytest.raises(ConfigError, match="expected a run to resume with seed 7, 8, found none"):
+        load_seeds_config(tmp_path, [7, 8])
+    fit_seeds(splits, config, tmp_path, [8])
+    assert load_seeds_config(tmp_path, [7, 8]) == replace(config, seed=8)
+
+
+@pytest.mark.parametrize(("seeds", "found"), [([], "none"), ([1, 2, 1], "1, 2, 1")])
+def test_seeds_must_be_distinct(tmp_path, splits, config, seeds, found):
+    with pytest.raises(ConfigError, match=f"seeds: expected distinct numbers, found {found}"):
+        fit_seeds(splits, config, tmp_path / "all", seeds)
+
+
+def run_command(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_command_trains_summarizes_and_resumes(tmp_path, drawn):
+    write_csv(drawn, tmp_path / "drawn.csv")
+    command = ["fit", tmp_path / "drawn.csv", "--output", tmp_path / "all"]
+    small = ["--model", "course-dnn", "--model-argument", "widths=[4]", "--epochs", 1]
+    done = run_command(*command, *small, "--seeds", "0,1")
+    assert done.exit_code == 0, done.output
+    assert "PublicTest, 20 faces: mean accuracy " in done.output
+    assert f"{tmp_path}/all: summary.json, a run a seed" in done.output
+    again = run_command(*command, "--seeds", "0,1,2", "--resume")
+    assert again.exit_code == 0, again.output
+    assert "over 3 seeds" in again.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "0,0"], "expected distinct numbers, such as 0,1,2, found '0,0'"),
+        (["--seeds", "0;1"], "expected distinct numbers, such as 0,1,2, found '0;1'"),
+        (["--seeds", "0,1", "--seed", "3"], "--seeds takes the place of --seed; leave out one of them"),
+    ],
+)
+def test_wrong_seeds_are_wrong_usage(tmp_path, options, message):
+    done = run_command("fit", tmp_path / "no.csv", "--output", tmp_path / "all", *options)
+    assert done.exit_code == 2
+    assert message in done.output
