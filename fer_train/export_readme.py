@@ -40,7 +40,8 @@ Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, se
 
 `model.onnx` takes `faces`, uint8 (batch, 48, 48), and gives `logits` and `probabilities`, float32
 (batch, {len(card.labels)}): {labels}. It standardizes by itself, and computes
-`probabilities` as softmax(`logits` / {card.temperature["value"]:.6g}): {card.temperature_text()}.
+`probabilities` as softmax(`logits` / {card.temperature["value"]:.6g}):
+{card.temperature_text()}.
 
 `weights.safetensors` is the PyTorch original: `fer_train.checkpoint.load_model("exports/{name}")`.
 Its sha256, over the tensors, is `{card.weights_sha256}`.

@@ -123,6 +123,7 @@ def card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("Classes", ", ".join(card.labels)),
         ("Input", f"{card.input_size[0]} x {card.input_size[1]} gray levels, 0 to 255"),
         ("Standardization", f"(pixel - {card.standardization['mean']:.4f}) / {card.standardization['std']:.4f}"),
+        ("Temperature", card.temperature_text()),
         ("Precision", card.precision),
         ("Weights, sha256", card.weights_sha256),
         ("Training data", f"{data.get('source', 'not named')}" + (f": {rows}" if rows else "")),

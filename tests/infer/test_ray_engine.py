@@ -115,6 +115,8 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
     with pytest.raises(OutputError, match=r"was made with columns 'probabilities', not 'logits'; --force starts anew$"):
         score_files(["in"], exports, "out", columns="logits")
+    with pytest.raises(OutputError, match=r"was made with tta 'none', not 'flip'; --force starts anew$"):
+        score_files(["in"], exports, "out", columns="probabilities", tta="flip")
 
 
 def test_a_wrong_row_ends_the_run_and_once_mended_it_goes_on(
@@ -206,6 +208,19 @@ def test_a_worker_reads_a_remote_file_and_names_it_as_its_user_did(
     assert storage.read("memory://out/rejects-00007.csv").splitlines()[1] == (
         b'memory://in/a.csv,14,pixels,"expected 2304 integers in 0..255, found 3"'
     )
+
+
+def test_a_worker_augments_as_the_local_engine_does(
+    call: Callable[..., Any], inputs: Path, exports: Path, tmp_path: Path
+) -> None:
+    work = work_of(exports, output=str(tmp_path / "out"), columns="probabilities", tta="flip-shift")
+    part = call(work, "in/b.csv.gz")
+    score(inputs / "b.csv.gz", exports, tmp_path / "local.csv", columns="probabilities", device="cpu", tta="flip-shift")
+    found = [row[1:] for row in rows_of(tmp_path / "out" / part.name)]
+    expected = rows_of(tmp_path / "local.csv")
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    values = ([[float(cell) for cell in row[2:]] for row in rows[1:]] for rows in (found, expected))
+    np.testing.assert_allclose(*values, atol=1e-6)
 
 
 def test_a_worker_writes_parquet(call: Callable[..., Any], inputs: Path, exports: Path, tmp_path: Path) -> None:
