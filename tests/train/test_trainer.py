@@ -28,7 +28,7 @@ def same(first, second):
 def test_a_run_folder_holds_all_that_is_promised(run):
     names = {path.name for path in run.iterdir()}
     promised = {"config.json", "metrics.csv", "curves.png", "last.safetensors", "ema.safetensors", "resume.pt"}
-    promised |= {"metrics.json", "confusion.png", "confusion.csv", "per_class.csv", "sample.npz"}
+    promised |= {"metrics.json", "confusion.png", "confusion.csv", "per_class.csv", "reliability.png", "sample.npz"}
     assert names == promised
     assert [row["epoch"] for row in read_metrics(run)] == [1, 2, 3]
     assert set(read_metrics(run)[0]) == set(METRICS)
