@@ -1,4 +1,4 @@
-"""The accuracy of what ships in exports/, on the PublicTest rows of FER2013.
+"""The accuracy of what ships in exports/, on the PublicTest rows of FER2013: each graph, without and with augmentation.
 
 python benchmarks/accuracy.py fer2013.csv
 """
@@ -10,23 +10,35 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_core import ModelCard, read_faces
+from fer_core import Faces, read_faces
 from fer_infer import Scorer
 from fer_infer.metrics import Evaluation, evaluate_predictions
+from fer_infer.precision import GRAPH_FILES
+from fer_infer.views import TTA, average_views
 from fer_train.checkpoint import load_model
 from fer_train.models import count_multiply_adds, count_parameters
 
 EXPORTS = Path(__file__).resolve().parent.parent / "exports"
 
 
-def _row(card: ModelCard, folder: Path, whole: Evaluation, unseen: Evaluation) -> str:
-    model = load_model(folder)
-    low, high = whole.wilson_95
-    pairs = ", ".join(f"{pair.pair} ({pair.count})" for pair in whole.most_confused_pairs[:3])
-    seeds = ", ".join(map(str, card.seeds))
+def _row(folder: Path, precision: str, public: Faces, fresh: np.ndarray) -> str:
+    scorer, model = Scorer(folder, "cpu", precision), load_model(folder)
+    labels, names = public.require_labels(), scorer.card.labels
+    by_tta: dict[str, Evaluation] = {}
+    for tta in TTA:
+        probabilities = average_views(scorer.score, public.images, tta)[1]
+        by_tta[tta] = evaluate_predictions(labels, probabilities, names)
+        if tta == "none":
+            unseen = evaluate_predictions(labels[fresh], probabilities[fresh], names)
+    plain = by_tta["none"]
+    low, high = plain.wilson_95
+    pairs = ", ".join(f"{pair.pair} ({pair.count})" for pair in plain.most_confused_pairs[:3])
+    seeds = ", ".join(map(str, scorer.card.seeds))
     return (
-        f"| {folder.name} | {count_parameters(model):,} | {count_multiply_adds(model) / 1e6:,.1f} M | {seeds} "
-        f"| {whole.accuracy:.2%} ({low:.2%} to {high:.2%}) | {unseen.accuracy:.2%} | {whole.macro_f1:.3f} | {pairs} |"
+        f"| {folder.name} | {precision} | {count_parameters(model):,} | {count_multiply_adds(model) / 1e6:,.1f} M "
+        f"| {seeds} | {plain.accuracy:.2%} ({low:.2%} to {high:.2%}) | {unseen.accuracy:.2%} "
+        f"| {by_tta['flip'].accuracy:.2%} | {by_tta['flip-shift'].accuracy:.2%} | {plain.macro_f1:.3f} "
+        f"| {plain.ece:.3f} | {pairs} |"
     )
 
 
@@ -39,18 +51,18 @@ def main() -> None:
     public = faces.with_usage("PublicTest")
     seen = {image.tobytes() for image in faces.with_usage("Training").images}
     fresh = np.array([image.tobytes() not in seen for image in public.images])
-    labels = public.require_labels()
-    print(f"\nPublicTest, n = {len(public):,}, {fresh.sum():,} of them not in Training; no test-time augmentation\n")
-    print("| model | parameters | multiply-adds | seed | accuracy (95 %) | not in Training | macro F1 | confused |")
-    print("|---|---:|---:|---:|---|---:|---:|---|")
+    print(
+        f"\nPublicTest, n = {len(public):,}, {fresh.sum():,} of them not in Training; plain is without augmentation\n"
+    )
+    print(
+        "| model | graph | parameters | multiply-adds | seed | plain (95 %) | plain, not in Training | flip | flip-shift "
+        "| macro F1 | calibration error | confused |"
+    )
+    print("|---|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---|")
     for folder in sorted(path for path in EXPORTS.iterdir() if (path / "model.onnx").is_file()):
-        scorer = Scorer(folder)
-        probabilities = scorer.score(public.images)
-        whole, unseen = (
-            evaluate_predictions(labels[part], probabilities[part], scorer.card.labels)
-            for part in (np.ones(len(public), bool), fresh)
-        )
-        print(_row(scorer.card, folder, whole, unseen))
+        for precision, file in GRAPH_FILES.items():
+            if (folder / file).is_file() and precision != "fp16":  # which is for GPUs
+                print(_row(folder, precision, public, fresh), flush=True)
 
 
 if __name__ == "__main__":
