@@ -5,33 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from fer_core import iter_faces
-
-PACKAGES: Final = (
-    "numpy",
-    "numba",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "torch",
-    "pandas",
-    "polars",
-    "captum",
-    "ray",
-    "ai-edge-litert",
-)
+PACKAGES: Final = ("numpy", "numba", "onnxruntime-gpu", "torch", "pandas", "polars", "captum", "ray", "ai-edge-litert")
 
 
-def compare(
-    title: str, ways: Mapping[str, Callable[[], object]], *, units: float, unit: str, repeats: int = 5
-) -> dict[str, float]:
+def compare(title: str, ways: Mapping[str, Callable[[], object]], *, units: float, unit: str, repeats: int = 5) -> None:
     """Print a table: median seconds, units a second, and the ratio to the last way, which is the reference.
 
     Parameters
@@ -46,11 +30,6 @@ def compare(
         Its name.
     repeats : int
         Timed calls of each way.
-
-    Returns
-    -------
-    dict of str to float
-        Median seconds of each way.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
@@ -66,41 +45,6 @@ def compare(
     print(f"| way | s | {unit}/s | against {reference} |\n|---|---:|---:|---:|")
     for name, value in median.items():
         print(f"| {name} | {value:.3f} | {units / value:,.0f} | {median[reference] / value:.1f}x |")
-    return median
-
-
-def print_goal(what: str, found: float | None, at_least: float | None = None, *, at_most: float | None = None) -> None:
-    """Print one line: a ratio or figure, the bound that it is to keep, and whether it does; None could not be measured."""
-    limit = f"at least {at_least:,g}" if at_least is not None else f"at most {at_most:,g}"
-    if found is None:
-        print(f"\nGoal: {what} {limit}: not measured.")
-        return
-    reached = found >= at_least if at_least is not None else at_most is not None and found <= at_most
-    print(f"\nGoal: {what} {limit}: {found:,.4g}, {'reached' if reached else 'not reached'}.")
-
-
-def real_data(argument: str | None, *names: str, splits: bool = False) -> Path | None:
-    """Return the real faces to measure on, None for drawn ones.
-
-    Parameters
-    ----------
-    argument : str or None
-        A file, or a folder to look in.
-    names : str
-        Files of a folder, the best first.
-    splits : bool
-        What has no Usage column will not do.
-    """
-    if not argument:
-        return None
-    given = Path(argument)
-    paths = [given / name for name in names] if given.is_dir() else [given]
-    for path in paths:
-        if (path.exists() or not given.is_dir()) and (
-            not splits or next(iter_faces(path, batch_rows=1)).usage is not None
-        ):
-            return path
-    return None
 
 
 def machine() -> str:
@@ -113,18 +57,11 @@ def machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _installed(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:  # one of the two wheels of ONNX Runtime, or an extra
-        return ""
-
-
 def main() -> None:
     """Print what stands above all tables of one run."""
     print(f"# Measured on {datetime.now(UTC):%Y-%m-%d} by `make bench`\n")
     print(f"{machine()}, {platform.system()}, Python {platform.python_version()}")
-    print(", ".join(filter(None, map(_installed, PACKAGES))))
+    print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
     print("\nRatios within a table hold from one machine to another of its kind; seconds do not.")
 
 
