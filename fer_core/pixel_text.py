@@ -12,6 +12,7 @@ from fer_core.expressions import PIXELS
 
 EXPECTED: Final = f"expected {PIXELS} integers in 0..255"
 _GRAMMAR: Final = re.compile(rb" *[0-9]{1,3}(?: [0-9]{1,3}){%d} *" % (PIXELS - 1))
+_VALUE: Final = re.compile(rb"[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
 
 
 def decode_face(text: bytes, pixels: NDArray[np.uint8]) -> bool:
@@ -49,7 +50,7 @@ def explain(text: bytes) -> str:
     for position, token in enumerate(tokens, start=1):
         if not token:
             return f"{EXPECTED} separated by single spaces, found two spaces after value {position - 1}"
-        if not re.fullmatch(rb"[0-9]{1,3}", token) or int(token) > 255:
+        if not _VALUE.fullmatch(token):
             shown = token.decode("utf-8", "replace")
             shown = shown if len(shown) <= 12 else shown[:12] + "..."
             return f"{EXPECTED}, found {shown!r} as value {position}"

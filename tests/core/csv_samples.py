@@ -98,6 +98,7 @@ def _listed(column: NDArray[Any] | None) -> Any:
 
 def written(folder: Path, data: bytes, name: str = "test.csv") -> Path:
     path = folder / name
+    path.unlink(missing_ok=True)  # a file that is emptied and filled again, some systems flush to the disk
     path.write_bytes(data)
     return path
 

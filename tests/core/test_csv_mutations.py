@@ -70,9 +70,11 @@ def _swap(items: list[bytes], rng: random.Random) -> list[bytes]:
 
 
 def _replace_value(data: bytes, rng: random.Random, new: bytes) -> bytes:
-    """Put `new` in the place of one pixel."""
-    at = rng.choice([match.span() for match in re.finditer(rb"(?<= )[0-9]+(?= )", data)] or [(0, 0)])
-    return data[: at[0]] + new + data[at[1] :]
+    """Put `new` in the place of one pixel, the next one after any position."""
+    pixel = re.compile(rb"(?<= )[0-9]+(?= )")
+    at = pixel.search(data, rng.randrange(len(data))) or pixel.search(data)
+    assert at is not None
+    return data[: at.start()] + new + data[at.end() :]
 
 
 def _at(data: bytes, rng: random.Random) -> int:
