@@ -14,6 +14,7 @@ from fer_core.output import staged
 from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
 from fer_train.data import Splits
+from fer_train.processes import is_first
 from fer_train.run_folder import CONFIG_FILE, is_finished
 from fer_train.trainer import fit
 
@@ -126,6 +127,7 @@ def fit_seeds(
         else:
             begun = resume and (folder / CONFIG_FILE).is_file()
             cards.append(fit(splits, chosen, folder, resume=begun, report=report))
-        with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
-            stage.write_text(json.dumps(asdict(Summary.of(cards)), indent=2) + "\n", encoding="utf-8")
+        if is_first():
+            with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
+                stage.write_text(json.dumps(asdict(Summary.of(cards)), indent=2) + "\n", encoding="utf-8")
     return Summary.of(cards)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from fer_train.data import Splits, to_device
 from fer_train.distill import Teachers
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card
 from fer_train.run_folder import METRICS, RESUME_FILE, open_run, save_end, save_epoch
 
@@ -95,6 +96,9 @@ def fit(
 ) -> ModelCard:
     """Train a network and write its run folder after every epoch.
 
+    Started by torchrun, processes share every batch of `batch_size` faces: all draw the same randomness for the whole
+    of it, augment it, and train on their part. Only dropout and stochastic depth draw for that part alone.
+
     Parameters
     ----------
     splits : Splits
@@ -126,10 +130,8 @@ def fit(
     folder = Path(output)
     device = pick_device(config.device)
     config = replace(config, device=device.type, precision=pick_precision(config.precision, device))
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator=device.type, devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true"
-    )
+    fabric = join_processes(config.device, config.precision)
+    device = fabric.device
 
     torch.manual_seed(config.seed)
     # Two of them: one is trained, the other holds the average, without autocast, since it will be deployed in float32.
@@ -137,6 +139,7 @@ def fit(
         _place(build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments), device)
         for _ in range(2)
     )
+    model = share_batch_norm(model, fabric)
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     data_record = splits.training_data()
     if config.initial is not None:
@@ -144,7 +147,7 @@ def fit(
     if teachers is not None:
         data_record["teachers"] = teachers.record
     # only now, so that wrong settings leave no folder
-    resumable = open_run(folder, config, splits.validation, data_record, resume)
+    resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
@@ -152,25 +155,30 @@ def fit(
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     faces, note = len(training[0]), ""
-    with progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces) as advance:
+
+    def write(metrics: dict[str, Any]) -> None:
+        card = make_card(config, splits, data_record, run.average.state, run.epoch, metrics["validation_accuracy"])
+        save_epoch(folder, card, run.average.state, model.state_dict(), metrics)
+        run.save(folder / RESUME_FILE)  # last, so that whatever interrupts, the run goes on from a whole epoch
+        report(metrics)
+
+    shown = progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces)
+    with shown if fabric.is_global_zero else nullcontext(lambda n, note="": None) as advance:
         while run.epoch < config.epochs:
             start = time.perf_counter()
             said = partial(advance, note=note)
             train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, teachers, said)
             train_s = time.perf_counter() - start
             shadow.load_state_dict(run.average.state)
-            loss, accuracy = _validate(shadow, validation)
+            loss, accuracy = _validate(fabric, shadow, validation)
             run.epoch += 1
             run.elapsed_s += time.perf_counter() - start
             lr = optimizer.param_groups[0]["lr"]
             values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
             metrics = dict(zip(METRICS, values, strict=True))
-            card = make_card(config, splits, data_record, run.average.state, run.epoch, accuracy)
-            save_epoch(folder, card, run.average.state, model.state_dict(), metrics)
-            run.save(folder / RESUME_FILE)  # last, so that whatever interrupts, the run goes on from a whole epoch
-            report(metrics)
+            first_only(fabric, write, metrics)
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
-    return save_end(folder, splits.validation, TrainingFaces([splits.training.images]))
+    return first_only(fabric, save_end, folder, splits.validation, TrainingFaces([splits.training.images]))
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -191,8 +199,9 @@ def _train_epoch(
     """Pass once over the data; return mean loss and accuracy, as seen while training."""
     images, labels = data
     batches = math.ceil(len(images) / config.batch_size)
-    # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state.
-    torch.manual_seed(config.seed * 1_000_003 + run.epoch)
+    # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state. What layers
+    # draw for their share of a batch differs from process to process, the rest does not.
+    torch.manual_seed(config.seed * 1_000_003 + run.epoch + (fabric.global_rank << 40))
     generator = torch.Generator(images.device).manual_seed(config.seed * 1_000_003 + run.epoch)
     order = torch.randperm(len(images), generator=generator, device=images.device)
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
@@ -210,18 +219,24 @@ def _train_epoch(
             if limits.mixup > 0:
                 goal = functional.one_hot(target, len(EXPRESSIONS)).float()
                 batch, goal = mixup(batch, goal, limits.mixup, generator)
+        mine = share(len(chosen), fabric)
+        batch, target, goal = batch[mine], target[mine], goal[mine]
         batch = batch.contiguous(memory_format=torch.channels_last)
         logits = network(batch)
         loss = functional.cross_entropy(logits, goal, label_smoothing=config.label_smoothing)
         if teachers is not None:
             with fabric.autocast():
                 loss = teachers.loss(batch, logits, loss)
+        if not len(target):  # more processes than faces: the others still wait for this one's gradients, zeros
+            loss = logits.sum()
         optimizer.zero_grad()
-        fabric.backward(loss)
+        # Processes average their gradients, so each loss weighs as many faces as it stands for.
+        fabric.backward(loss * (fabric.world_size * len(target) / len(chosen)))
         optimizer.step()
         run.average.update(run.model)
-        totals += torch.stack([loss.detach() * len(chosen), (logits.detach().argmax(1) == target).sum()])
+        totals += torch.stack([loss.detach() * len(target), (logits.detach().argmax(1) == target).sum()])
         advance(len(chosen))
+    fabric.all_reduce(totals, reduce_op="sum")  # in place
     mean_loss, accuracy = (totals / len(images)).tolist()
     if not math.isfinite(mean_loss):
         raise ModelError(f"epoch {run.epoch + 1}: the loss is {mean_loss}; a lower --lr or --precision fp32 may help")
@@ -229,17 +244,21 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def _validate(network: nn.Module, data: tuple[Tensor, Tensor], batch_size: int = 512) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy on a split."""
+def _validate(
+    fabric: Fabric, network: nn.Module, data: tuple[Tensor, Tensor], batch_size: int = 512
+) -> tuple[float, float]:
+    """Return mean cross-entropy and accuracy on a split, of which each process takes its share."""
     network.eval()
-    loss = torch.zeros((), device=data[0].device)
-    correct = torch.zeros_like(loss)
-    for images, labels in _batches(data, batch_size):
-        logits = network(images.float().contiguous(memory_format=torch.channels_last))
-        loss += functional.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
     n = len(data[0])
-    return float(loss) / n, float(correct) / n
+    mine = share(n, fabric)
+    totals = torch.zeros(2, device=data[0].device)
+    for images, labels in _batches((data[0][mine], data[1][mine]), batch_size):
+        logits = network(images.float().contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        totals += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+    fabric.all_reduce(totals, reduce_op="sum")  # in place
+    loss_sum, correct = totals.tolist()
+    return loss_sum / n, correct / n
 
 
 def _batches(data: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,0 +1,14 @@
+"""`torchrun ... -m fer_train fit ...`: of several processes the first prints; errors are each process's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fer_train.cli import main
+
+if __name__ == "__main__":
+    if int(os.environ.get("RANK", "0")) > 0:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
+    main(prog_name="fer-train")
