@@ -243,10 +243,10 @@ def test_a_negative_tolerance_is_refused(tmp_path, card, drawn):
         quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=-1)
 
 
-@pytest.mark.parametrize("settings", [{"int8": True}, {"calibration": "faces.csv"}])
-def test_int8_and_its_data_are_asked_for_together(tmp_path, run, settings):
-    with pytest.raises(ConfigError, match=r"--int8 and --calibration.*are only of use together"):
-        export(run, tmp_path / "out", **settings)
+def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
+    with pytest.raises(ConfigError, match="--int8 needs --calibration, the faces to calibrate on"):
+        export(run, tmp_path / "exported", int8=True)
+    assert not (tmp_path / "exported").exists()
 
 
 def test_an_exports_folder_gains_int8_by_an_export_onto_itself(tmp_path, run, data, one_candidate):
