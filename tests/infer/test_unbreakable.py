@@ -33,7 +33,13 @@ from fer_infer.cli import main
 
 Images = NDArray[np.uint8]
 
-PROGRAM = [sys.executable, "-c", "from fer_infer.cli import main; main(prog_name='fer-infer')"]
+# Ctrl-C works though the tests themselves run in the background, where a shell has it ignored
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from fer_infer.cli import main; main(prog_name='fer-infer')",
+]
 EXPORTS = Path(__file__).resolve().parents[2] / "exports"
 
 
