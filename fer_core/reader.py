@@ -92,7 +92,8 @@ def available_cores() -> int:
 def read_faces(path: str | Path, usage: str | None = None, *, on_error: OnError = "fail") -> Faces:
     """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `usage`."""
     batches = iter_faces(path, batch_rows=WHOLE_ROWS, usage=usage, on_error=on_error, threads=available_cores())
-    faces = concatenate(list(batches))
+    parts = list(batches)
+    faces = concatenate(parts) if len(parts) > 1 else parts[0]
     if usage is not None and not len(faces):
         raise DataError(str(path), f"has no row of usage {usage!r}")
     return faces
