@@ -154,6 +154,7 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]"),
+        click.option("--compile", is_flag=True, default=None, help="Train by torch.compile; does not pay on CPUs."),
         click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings."),
     ]
     for option in reversed(options):

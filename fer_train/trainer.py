@@ -52,6 +52,15 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
+def _require_compiler(device: torch.device) -> None:
+    """Compile something small; raise DeviceError where nothing can be, mostly for want of a C++ compiler."""
+    try:
+        torch.compile(functional.silu)(torch.zeros(8, device=device))
+    except Exception as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DeviceError(f"--compile: torch.compile fails here: {why}") from None
+
+
 @dataclass
 class _Run:
     """What a resumed run needs to go on exactly as if it had never stopped."""
@@ -141,6 +150,8 @@ def fit(
     )
     model = share_batch_norm(model, fabric)
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
+    if config.compile:
+        _require_compiler(device)
     data_record = splits.training_data()
     if config.initial is not None:
         data_record["initial"] = begin_with(model, config.initial, config.model)
@@ -151,7 +162,8 @@ def fit(
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
-    network, optimizer = fabric.setup(model, run.optimizer)
+    trained: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment] # stays a module
+    network, optimizer = fabric.setup(trained, run.optimizer)
 
     training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     faces, note = len(training[0]), ""

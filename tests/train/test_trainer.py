@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -223,3 +225,29 @@ def test_weights_of_another_network_are_refused_before_a_folder_is_made(
     with pytest.raises(CardError, match=message):
         fit(splits, replace(small_config, initial=str(run), **changes), tmp_path / "on")
     assert not (tmp_path / "on").exists()
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler")
+def test_a_compiled_network_trains_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, splits, small_config):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    arguments = {"widths": [8], "dropout": 0.0}
+    config = replace(small_config, model="course-dnn", model_arguments=arguments, epochs=2, batch_size=80)
+    fit(splits, config, tmp_path / "eager")
+    fit(splits, replace(config, compile=True), tmp_path / "compiled")
+    eager, compiled = (tensors(tmp_path / name) for name in ("eager", "compiled"))
+    assert eager.keys() == compiled.keys()
+    for name in eager:
+        torch.testing.assert_close(compiled[name], eager[name], atol=1e-4, rtol=1e-3)
+    assert FitConfig.load(tmp_path / "compiled" / "config.json").compile
+
+
+def test_without_a_compiler_compile_is_refused_in_a_line_before_a_folder_is_made(
+    tmp_path, monkeypatch, splits, small_config
+):
+    def no_compiler(function):
+        raise RuntimeError("no C++ compiler\nmuch more")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(DeviceError, match=r"--compile: torch\.compile fails here: no C\+\+ compiler$"):
+        fit(splits, replace(small_config, compile=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
