@@ -78,7 +78,7 @@ class FaithfulnessConfig:
 
     def count_passes(self, methods: int, faces: int) -> int:
         """Return how many images `measure_faithfulness` passes through the network."""
-        return faces * (methods * 2 * (self.steps + 1) + self.squares + 1)
+        return faces * (methods * 2 * (self.steps - 1) + self.squares + 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,23 +153,24 @@ def measure_faithfulness(
         If a probability is not finite.
     """
     config = config or FaithfulnessConfig()
-    curves: dict[str, Curves] = {}
+    ranks = []
     for method, attributions in maps.items():
         try:
-            ranks = pixel_ranks(attributions, rows, seed=config.seed)
+            ranks.append(pixel_ranks(attributions, rows, seed=config.seed))
         except ConfigError as error:
             raise ConfigError(f"{method}: {error}") from None
-        curves[method] = trace_curves(
-            model,
-            images,
-            targets,
-            ranks,
-            steps=config.steps,
-            blur_sigma=config.blur_sigma,
-            batch_size=config.batch_size,
-            temperature=temperature,
-            advance=advance,
-        )
+    traced = trace_curves(
+        model,
+        images,
+        targets,
+        ranks,
+        steps=config.steps,
+        blur_sigma=config.blur_sigma,
+        batch_size=config.batch_size,
+        temperature=temperature,
+        advance=advance,
+    )
+    curves = dict(zip(maps, traced, strict=True))
     removed = draw_squares(rows, squares=config.squares, side=config.square_side, seed=config.seed)
     drops = logit_drops(model, images, targets, removed, batch_size=config.batch_size, advance=advance)
     deletion = np.stack([curve.deletion_auc for curve in curves.values()])

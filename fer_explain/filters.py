@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from fer_core import ConfigError, Faces
 from fer_core.output import staged
-from fer_core.progress import progress
+from fer_core.progress import Advance, progress
 from fer_explain.activity import Activity, activity_on_faces, first_faces
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import save_figure, sheet
@@ -26,6 +27,8 @@ from fer_explain.weights import weight_cosines, weight_sheet, weights_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PATCH_PIXELS: Final = 12
+"""Smaller patches are drawn larger, or the lines between them would outweigh them."""
 SEEN_NOTHING: Final = (205, 221, 240)
 """Colour, no gray level of a face, between the patches, beyond the edge of a face and where a filter is silent."""
 
@@ -62,8 +65,8 @@ class FilterReport:
     ----------
     layer : Layer
         Whose.
-    field : str
-        Its receptive field, in words.
+    field : ReceptiveField
+        Its receptive field; as text, in words.
     faces : int
         How many were looked at.
     states : tuple of str
@@ -73,7 +76,7 @@ class FilterReport:
     """
 
     layer: Layer
-    field: str
+    field: ReceptiveField
     faces: int
     states: tuple[str, ...]
     alike_weights: tuple[tuple[int, int, float], ...]
@@ -105,6 +108,48 @@ def duplicates(likeness: NDArray[np.float64], threshold: float) -> tuple[tuple[i
     return tuple(sorted(found, key=lambda pair: -pair[2]))
 
 
+def examine_filters(
+    model: nn.Module,
+    layer: Layer,
+    faces: Faces,
+    config: FilterConfig | None = None,
+    *,
+    advance: Advance | None = None,
+) -> tuple[FilterReport, Activity]:
+    """Look at the filters of a layer through faces.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+    layer : Layer
+        Of this network.
+    faces : Faces
+        At least one.
+    config : FilterConfig, optional
+        How many faces to keep for each filter, and the thresholds.
+    advance : callable, optional
+        Called with the number of faces just done.
+
+    Returns
+    -------
+    FilterReport, Activity
+        What was found, and what it was found by.
+    """
+    config = config or FilterConfig()
+    weights, field = weights_of(model, layer), receptive_field(model, layer)
+    activity = activity_on_faces(model, layer, faces, top=config.top, advance=advance)
+    report = FilterReport(
+        layer,
+        field,
+        len(faces),
+        states_of(activity.active, config.rare),
+        () if weights is None else duplicates(weight_cosines(weights), config.cosine),
+        duplicates(activity.correlation, config.correlation),
+    )
+    return report, activity
+
+
 def patch_mosaics(faces: Faces, field: ReceptiveField, activity: Activity) -> NDArray[np.uint8]:
     """Lay out, for each channel, what it saw of the faces on which it was highest.
 
@@ -121,10 +166,11 @@ def patch_mosaics(faces: Faces, field: ReceptiveField, activity: Activity) -> ND
     -------
     ndarray of uint8, shape (C, height, width, 3)
         Patches in rows of about as many as there are rows, the highest first, one pixel apart; the colour
-        `SEEN_NOTHING` where there is none.
+        `SEEN_NOTHING` where there is none. Each pixel of a face is a square of as many as make a patch `PATCH_PIXELS`.
     """
     position = {row: i for i, row in enumerate(faces.rows.tolist())}
-    height, width = field.size
+    zoom = -(-PATCH_PIXELS // max(field.size))
+    height, width = (zoom * side for side in field.size)
     channels, top = activity.top_rows.shape
     columns = int(np.ceil(np.sqrt(top)))
     lines = -(-top // columns)
@@ -135,6 +181,7 @@ def patch_mosaics(faces: Faces, field: ReceptiveField, activity: Activity) -> ND
         y, x = activity.top_places[channel, i].tolist()
         rows, across = field.box(y, x)
         patch = faces.images[position[int(activity.top_rows[channel, i])]][rows, across, None]
+        patch = patch.repeat(zoom, 0).repeat(zoom, 1)
         # What is cut off at the upper or left edge is missing at the beginning of the patch.
         down = i // columns * (height + 1) + (height - patch.shape[0] if rows.start == 0 else 0)
         right = i % columns * (width + 1) + (width - patch.shape[1] if across.start == 0 else 0)
@@ -194,20 +241,13 @@ def filters(
         found = find_layer(network, layer)
         weights = weights_of(network, found)
         drawn = _inputs_to_draw(weights, found, inputs)
-        field = receptive_field(network, found)
         faces = first_faces(data, usage, config.most_faces)
         with progress(f"faces through {found.name}", len(faces)) as advance:
-            activity = activity_on_faces(network, found, faces, top=config.top, advance=advance)
-        report = FilterReport(
-            found,
-            str(field),
-            len(faces),
-            states_of(activity.active, config.rare),
-            () if weights is None else duplicates(weight_cosines(weights), config.cosine),
-            duplicates(activity.correlation, config.correlation),
-        )
+            report, activity = examine_filters(network, found, faces, config, advance=advance)
         names = names_of_units(found, proven.card.labels)
-        save_figure(_patch_sheet(patch_mosaics(faces, field, activity), report, activity, names), stage / "patches.png")
+        save_figure(
+            _patch_sheet(patch_mosaics(faces, report.field, activity), report, activity, names), stage / "patches.png"
+        )
         if weights is not None and drawn:
             save_figure(weight_sheet(weights, found, drawn), stage / "weights.png")
         _save_tables(stage, report, activity)
@@ -216,8 +256,8 @@ def filters(
             top_values=activity.top_values,
             top_rows=activity.top_rows,
             top_places=activity.top_places,
-            field_rows=field.rows,
-            field_columns=field.columns,
+            field_rows=report.field.rows,
+            field_columns=report.field.columns,
             active=activity.active,
             correlation=activity.correlation,
             settings=np.array(json.dumps(asdict(config) | {"weights_sha256": proven.weights_sha256})),

@@ -122,7 +122,7 @@ def sanity(
         subject = load_subject(data, model, methods, count=faces, rows=rows, usage=usage, target=target, seed=seed)
         network, n = subject.proven.network, len(subject.faces)
         explainers = {method: partial(maps_of, method) for method in methods}
-        total = len(methods) * len(MODES) * len(weight_stages(network)) * n
+        total = len(methods) * (len(MODES) * len(weight_stages(network)) - 1) * n
         with progress("sanity", total, "maps") as advance:
             checked = randomize(
                 network,

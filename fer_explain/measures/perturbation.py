@@ -7,6 +7,7 @@ insertion most, while blurring would leave deletion too much to go by.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,15 +86,17 @@ def trace_curves(
     model: nn.Module,
     images: NDArray[np.uint8],
     targets: NDArray[np.int64],
-    ranks: NDArray[np.int64],
+    ranks: Sequence[NDArray[np.int64]],
     *,
     steps: int,
     blur_sigma: float,
     batch_size: int,
     temperature: float = 1.0,
     advance: Advance | None = None,
-) -> Curves:
-    """Pass faces through a network while their pixels are deleted, and inserted, in the order of a map.
+) -> tuple[Curves, ...]:
+    """Pass faces through a network while their pixels are deleted, and inserted, in the order of each of M maps.
+
+    Where the ways begin and end, at the whole face, its mean gray and the blurred face, is passed once for all maps.
 
     Parameters
     ----------
@@ -103,8 +106,8 @@ def trace_curves(
         Faces.
     targets : ndarray of int64, shape (N,)
         The class of each face whose probability is followed.
-    ranks : ndarray of int64, shape (N, 2304)
-        As `pixel_ranks` returns them.
+    ranks : sequence of ndarray of int64, shape (N, 2304)
+        M of them, as `pixel_ranks` returns them.
     steps : int
         Steps from the whole face to none of it, 1..2304.
     blur_sigma : float
@@ -114,11 +117,12 @@ def trace_curves(
     temperature : float
         By which the scorer divides logits before the softmax.
     advance : callable, optional
-        Called with the number of images after each forward pass.
+        Called with the number of images after each face: 3, and 2 (steps - 1) for each map.
 
     Returns
     -------
-    Curves
+    tuple of Curves
+        Of each map.
 
     Raises
     ------
@@ -130,24 +134,25 @@ def trace_curves(
     if not 1 <= steps <= PIXELS:
         raise ConfigError(f"steps: expected 1..{PIXELS}, found {steps}")
     changed = np.rint(np.linspace(0, PIXELS, steps + 1)).astype(np.int64)
-    probabilities = np.empty((len(images), 2, steps + 1), np.float32)
+    deletion, insertion = (np.empty((len(ranks), len(images), steps + 1), np.float32) for _ in range(2))
     pixels, blurred = (faces.reshape(-1, PIXELS) for faces in (images.astype(np.float32), blur(images, blur_sigma)))
-    at_once = max(1, batch_size // (2 * len(changed)))
     with evaluation_mode(model):
-        for start in range(0, len(images), at_once):
-            some = slice(start, start + at_once)
-            face = pixels[some, None]
-            chosen = ranks[some, None] < changed[:, None]
-            gray = face.mean(axis=2, keepdims=True)
-            altered = np.stack([np.where(chosen, gray, face), np.where(chosen, face, blurred[some, None])], axis=1)
+        for i, (face, smooth) in enumerate(zip(pixels, blurred, strict=True)):
+            gray = np.full_like(face, face.mean())
+            taken = np.stack([rank[i] for rank in ranks])[:, None] < changed[1:-1, None]  # (M, steps - 1, 2304)
+            between = np.stack([np.where(taken, gray, face), np.where(taken, face, smooth)])
+            altered = np.concatenate([np.stack([face, gray, smooth]), between.reshape(-1, PIXELS)])
             logits = predict_logits(model, altered.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), batch_size=batch_size)
-            of_class = softmax(logits, temperature).reshape(*altered.shape[:3], -1)
-            probabilities[some] = np.take_along_axis(of_class, targets[some, None, None, None], axis=3)[..., 0]
+            of_class = softmax(logits, temperature)[:, targets[i]]
+            whole, nothing, start = of_class[:3]
+            inner = of_class[3:].reshape(between.shape[:3])
+            deletion[:, i, 0], deletion[:, i, 1:-1], deletion[:, i, -1] = whole, inner[0], nothing
+            insertion[:, i, 0], insertion[:, i, 1:-1], insertion[:, i, -1] = start, inner[1], whole
             if advance is not None:
-                advance(len(logits))
-    if not np.isfinite(probabilities).all():
+                advance(len(altered))
+    if not (np.isfinite(deletion).all() and np.isfinite(insertion).all()):
         raise ModelError("deletion and insertion: found probabilities that are not finite; are the weights?")
-    return Curves(changed / PIXELS, probabilities[:, 0], probabilities[:, 1])
+    return tuple(Curves(changed / PIXELS, *ways) for ways in zip(deletion, insertion, strict=True))
 
 
 def _area(curves: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:

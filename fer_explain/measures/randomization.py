@@ -158,7 +158,8 @@ def randomize(
     similarity = {measure: np.empty(shape) for measure in MEASURES}
     for stage in range(len(stages)):
         downwards = [name for group in stages[: stage + 1] for name in group]
-        for mode, names in enumerate((downwards, stages[stage])):
+        # The first stage alone is the first stage from the logits down.
+        for mode, names in enumerate((downwards, stages[stage]) if stage else (downwards,)):
             other = randomized(model, fresh, names)
             for place, (name, explain) in enumerate(methods.items()):
                 before, after = original[name], explain(other, images, targets, rows)
@@ -167,4 +168,6 @@ def randomize(
                 similarity["ssim"][place, mode, stage] = ssim(before, after)
                 if advance is not None:
                     advance(len(images))
+    for values in similarity.values():
+        values[:, 1, 0] = values[:, 0, 0]
     return Randomization(tuple(methods), stages, rows, similarity)

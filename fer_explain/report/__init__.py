@@ -96,7 +96,8 @@ def report(
         selection = select_faces(faces, probabilities, rows, worst)
         shown = faces.take(selection.shown)
         agreement = compare_logits(proven, shown.images)
-        explained = explain_faces(proven, shown, chosen.methods, share=share)
+        shown_as = probabilities[list(selection.shown)]
+        explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share)
         checked = check_maps(proven, explained, faces, seed=seed)
         means = mean_maps(proven, faces, probabilities.argmax(axis=1).astype(np.int64), chosen.methods[0])
         inside = look_inside(proven, chosen_layer, shown if len(shown) else faces, faces, seed=seed)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_explain.attribution import Method
-from fer_explain.faithfulness import RANKED_BY, SCORES
+from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness
 from fer_explain.figures import data_uri, overlay
 from fer_explain.measures.comparison import MethodScore
 from fer_explain.measures.maps import CONTROLS
@@ -44,7 +44,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class MapView:
-    """One map of a face, with the tests of the map, if any, and the sanity verdict of its method, if any."""
+    """One map of a face, with the tests of the map and the sanity verdict of its method, if any."""
 
     picture: Picture
     badges: tuple[Badge, ...]
@@ -103,11 +103,13 @@ def _sides(explained: ExplainedFaces, checked: CheckedMaps, i: int, names: tuple
     predicted, other = names[explained.targets[i]], names[explained.others[i]]
     labels = explained.faces.labels
     role = "runner-up" if labels is None or labels[i] == explained.targets[i] else "true"
-    badges = [_badges(checked, method, i) for method in explained.methods]
-    first = _side(explained, i, "predicted", predicted, explained.attributions, explained.masked, checked, badges)
-    untested: list[tuple[Badge, ...]] = [() for _ in badges]
+    own, others = (
+        [_badges(measured, method, i) for method in explained.methods]
+        for measured in (checked.measured, checked.other_measured)
+    )
+    first = _side(explained, i, "predicted", predicted, explained.attributions, explained.masked, checked, own)
     maps, masked = explained.other_attributions, explained.other_masked
-    return first, _side(explained, i, role, other, maps, masked, checked, untested)
+    return first, _side(explained, i, role, other, maps, masked, checked, others)
 
 
 def _side(
@@ -132,12 +134,12 @@ def _side(
     return Side(role, name, tuple(views), Picture(data_uri(masked[i]), alt, f"salient {kept}"))
 
 
-def _badges(checked: CheckedMaps, method: Method, i: int) -> tuple[Badge, ...]:
-    if checked.measured is None:
+def _badges(measured: Faithfulness | None, method: Method, i: int) -> tuple[Badge, ...]:
+    if measured is None:
         return ()
     badges = []
     for name, score in (("deletion", "deletion_auc"), ("insertion", "insertion_auc")):
-        own, chance = (float(checked.measured.of(each)[score][i]) for each in (method.name, "random"))
+        own, chance = (float(measured.of(each)[score][i]) for each in (method.name, "random"))
         badges.append(Badge(name, own, chance, own < chance if SCORES[score] == "lower" else own > chance))
     return tuple(badges)
 

@@ -54,7 +54,7 @@ class ExplainedFaces:
     faces : Faces
         Themselves.
     logits, probabilities : ndarray of float32, shape (N, classes)
-        Of the PyTorch original.
+        Logits of the PyTorch original, whose maps these are; probabilities as they were scored.
     methods : tuple of Method
         Of the maps.
     targets, others : ndarray of int64, shape (N,)
@@ -150,7 +150,14 @@ def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32
     return np.concatenate(parts)
 
 
-def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, share: float = 0.2) -> ExplainedFaces:
+def explain_faces(
+    proven: Proven,
+    faces: Faces,
+    probabilities: NDArray[np.float32],
+    methods: tuple[Method, ...],
+    *,
+    share: float = 0.2,
+) -> ExplainedFaces:
     """Compute what a report shows of each face.
 
     Parameters
@@ -159,6 +166,8 @@ def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, 
         The network.
     faces : Faces
         Those to show, N of them.
+    probabilities : ndarray of float32, shape (N, classes)
+        Of these faces, as `score_faces` returns them.
     methods : tuple of Method
         That suit the network.
     share : float
@@ -169,7 +178,7 @@ def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, 
     ExplainedFaces
     """
     logits = predict_logits(proven.network, faces.images)
-    ranked = np.argsort(-logits, axis=1, kind="stable")
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")
     targets, others = ranked[:, 0], ranked[:, 1]
     if faces.labels is not None:
         others = np.where(faces.labels != targets, faces.labels, others)
@@ -189,17 +198,7 @@ def explain_faces(proven: Proven, faces: Faces, methods: tuple[Method, ...], *, 
                 maps[which, m] = found["attributions"]
     masked, other_masked = (masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps)
     return ExplainedFaces(
-        faces,
-        logits,
-        softmax(logits, proven.temperature),
-        methods,
-        targets,
-        others,
-        maps[0],
-        maps[1],
-        masked,
-        other_masked,
-        share,
+        faces, logits, probabilities, methods, targets, others, maps[0], maps[1], masked, other_masked, share
     )
 
 

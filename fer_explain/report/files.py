@@ -55,9 +55,11 @@ def save_figures(
         save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
     units = names_of_units(inside.layer, names)
     save_figure(feature_map_sheet(inside.outputs, inside.layer, inside.row, units), folder / LAYER_FIGURE)
-    save_figure(maximization_sheet(inside.maximization, units), folder / "maximization.png")
+    climbed = inside.climbed
+    save_figure(maximization_sheet(climbed.images, units, climbed.highest), folder / "maximization.png")
     if inside.classes is not None:
-        save_figure(maximization_sheet(inside.classes, names), folder / "classes.png")
+        sheet_of_classes = maximization_sheet(inside.classes.images, names, inside.classes.highest)
+        save_figure(sheet_of_classes, folder / "classes.png")
     lead = explained.methods[0]
     captions = [f"{name} ({n})" for name, n in zip(names, means.counts, strict=True)]
     title = f"Mean {lead.name} of the faces predicted as each class"

@@ -11,21 +11,20 @@ from torch import nn
 
 from fer_core import Faces
 from fer_core.progress import progress
-from fer_explain.activity import activity_on_faces
+from fer_explain.activity import Activity, Highest, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_channels
 from fer_explain.feature_maps import layer_output, names_of_units
-from fer_explain.filters import patch_mosaics
+from fer_explain.filters import FilterReport, examine_filters, patch_mosaics
 from fer_explain.layers import Layer, list_layers
 from fer_explain.proof import Proven
-from fer_explain.receptive_field import receptive_field
 from fer_explain.weights import weights_of
 
 MOST_FILTERS: Final = 48
 """First filters shown; `fer-explain filters` does them all."""
 MOST_CLIMBED: Final = 24
 """Channels of the layer that are climbed for; `fer-explain maximize` does them all."""
-MOST_FACES: Final = 1024
-"""Faces among which a filter looks for what wakes it most."""
+MOST_FACES: Final = 512
+"""Faces, the first of the file, that the layers are watched on."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,30 @@ class FirstFilters:
         Of its first F units.
     patches : ndarray of uint8, shape (F, height, width, 3), or None
         What each saw of the faces on which it was highest; None where every unit sees the whole face.
-    faces : int
-        How many faces were looked at for that.
+    found : FilterReport
+        Which of all its units are dead or duplicates.
     """
 
     layer: Layer
     weights: NDArray[np.float32]
     patches: NDArray[np.uint8] | None
-    faces: int
+    found: FilterReport
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """Images climbed to, and what real faces reach of the same.
+
+    Attributes
+    ----------
+    images : Maximization
+        Of a layer's first channels, or of the classes.
+    highest : Highest
+        One for each of them.
+    """
+
+    images: Maximization
+    highest: Highest
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,11 @@ class Inside:
         Row number of the face whose `outputs` are shown.
     outputs : ndarray of float32, shape (channels, height, width) or (units,)
         Of that face.
-    maximization : Maximization
+    found : FilterReport
+        Which of its channels are dead or duplicates.
+    climbed : Climbed
         What the layer's first channels answer to.
-    classes : Maximization or None
+    classes : Climbed or None
         What each class's logit answers to; None where the network does not end in a dense layer of the classes.
     filters : FirstFilters or None
         None where the weights of the first layer are no pictures.
@@ -73,8 +90,9 @@ class Inside:
     layer: Layer
     row: int
     outputs: NDArray[np.float32]
-    maximization: Maximization
-    classes: Maximization | None
+    found: FilterReport
+    climbed: Climbed
+    classes: Climbed | None
     filters: FirstFilters | None
 
 
@@ -90,39 +108,41 @@ def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, see
     shown : Faces
         The first of them passes through the layer.
     faces : Faces
-        Among which the first filters look for what wakes them.
+        The first of which the layers are watched on.
     seed : int
         Of the gradient ascents.
     """
-    network = proven.network
+    network, watched = proven.network, faces.take(slice(MOST_FACES))
     last = list_layers(network)[-1]
     outputs = layer_output(network, shown.images[0], layer.name)
-    climbed = _climb(network, layer, seed)
-    classes = _climb(network, last, seed) if names_of_units(last, proven.card.labels) else None
-    filters = _first_filters(network, faces.take(slice(MOST_FACES)))
-    return Inside(layer, int(shown.rows[0]), outputs, climbed, classes, filters)
+    found, _ = _examine(network, layer, watched)
+    climbed = _climb(network, layer, watched, seed)
+    classes = _climb(network, last, watched, seed) if names_of_units(last, proven.card.labels) else None
+    return Inside(layer, int(shown.rows[0]), outputs, found, climbed, classes, _first_filters(network, watched))
 
 
-def _climb(network: nn.Module, layer: Layer, seed: int) -> Maximization:
+def _examine(network: nn.Module, layer: Layer, faces: Faces) -> tuple[FilterReport, Activity]:
+    with progress(f"faces through {layer.name}", len(faces)) as advance:
+        return examine_filters(network, layer, faces, advance=advance)
+
+
+def _climb(network: nn.Module, layer: Layer, faces: Faces, seed: int) -> Climbed:
     config = AscentConfig(seed=seed)
     channels = range(min(layer.shape[0], MOST_CLIMBED))
     with progress(f"maximize {layer.name}", config.steps * len(channels), "steps") as advance:
-        return maximize_channels(network, layer.name, channels, config, advance=advance)
+        images = maximize_channels(network, layer.name, channels, config, advance=advance)
+    with progress(f"highest of {layer.name}", len(faces)) as advance:
+        return Climbed(images, highest_on_faces(network, images.objectives, faces, advance=advance))
 
 
 def _first_filters(network: nn.Module, faces: Faces) -> FirstFilters | None:
-    layers = list_layers(network)
-    layer = next(each for each in layers if each.kind in ("Conv2d", "Linear"))
+    layer = next(each for each in list_layers(network) if each.kind in ("Conv2d", "Linear"))
     weights = weights_of(network, layer)
     if weights is None or weights.ndim != 4 or weights.shape[1] != 1:
         return None
-    field = receptive_field(network, layer)
-    patches = None
-    if not field.whole:
-        with progress(f"faces through {layer.name}", len(faces)) as advance:
-            activity = activity_on_faces(network, layer, faces, advance=advance)
-        patches = patch_mosaics(faces, field, activity)[:MOST_FILTERS]
-    return FirstFilters(layer, weights[:MOST_FILTERS, 0], patches, len(faces))
+    found, activity = _examine(network, layer, faces)
+    patches = None if found.field.whole else patch_mosaics(faces, found.field, activity)[:MOST_FILTERS]
+    return FirstFilters(layer, weights[:MOST_FILTERS, 0], patches, found)
 
 
 def default_layer(network: nn.Module) -> Layer:

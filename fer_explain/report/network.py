@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fer_core import ModelCard
-from fer_explain.ascent import Maximization
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import data_uri, overlay, tint, value_limits
+from fer_explain.filters import FilterConfig, FilterReport
 from fer_explain.maximization import channel_captions
 from fer_explain.proof import Agreement, Proven
 from fer_explain.report.explained import ClassMeans, ExplainedFaces
-from fer_explain.report.inside import FirstFilters, Inside
+from fer_explain.report.inside import Climbed, FirstFilters, Inside
 from fer_explain.report.picture import Picture, tint_scale
 from fer_train.export import PARITY_ATOL
+
+MOST_LISTED: Final = 12
+"""Dead filters, or pairs of duplicates, named on the page; `fer-explain filters` lists them all."""
 
 
 def proof_view(proven: Proven, explained: ExplainedFaces, agreement: Agreement | None) -> dict[str, Any]:
@@ -69,20 +72,51 @@ def inside_view(inside: Inside, names: tuple[str, ...]) -> dict[str, Any]:
         "row": inside.row,
         "tiles": tiles,
         "scale": tint_scale(limits),
-        "climbed": _climbed(inside.maximization, names_of_units(layer, names)),
-        "left_out": layer.shape[0] - len(inside.maximization.channels),
-        "dead": int(inside.maximization.dead.sum()),
+        "notes": _notes(inside.found),
+        "climbed": _climbed(inside.climbed, names_of_units(layer, names)),
+        "left_out": layer.shape[0] - len(inside.climbed.images.channels),
+        "dead": int(inside.climbed.images.dead.sum()),
+        "faces": inside.climbed.highest.n,
         "classes": [] if inside.classes is None else _climbed(inside.classes, names),
     }
 
 
-def _climbed(found: Maximization, names: tuple[str, ...] | None) -> list[Picture]:
+def _climbed(climbed: Climbed, names: tuple[str, ...] | None) -> list[Picture]:
+    found = climbed.images
     what = found.layer.unit if names is None else "the class"
     images = np.rint(found.images).astype(np.uint8)
     return [
-        Picture(data_uri(image), f"What {what} {caption.replace(':', ' answers to; activation')}", caption)
-        for image, caption in zip(images, channel_captions(found, names), strict=True)
+        Picture(data_uri(image), f"What {what} {caption.replace(':', ' answers to; activation', 1)}", caption)
+        for image, caption in zip(images, channel_captions(found, names, climbed.highest), strict=True)
     ]
+
+
+def _notes(found: FilterReport) -> list[str]:
+    """Say which filters are dead, rare or duplicates; nothing where none is."""
+    unit, thresholds = found.layer.unit, FilterConfig()
+    said = {
+        "dead": "never above zero",
+        "rare": f"above zero at less than {thresholds.rare:.1%} of the places",
+    }
+    notes = []
+    for state, meaning in said.items():
+        channels = [str(channel) for channel, own in enumerate(found.states) if own == state]
+        if channels:
+            notes.append(f"{state.capitalize()}, {meaning} on {found.faces:,} faces: {unit} {_listed(channels)}.")
+    for what, pairs, threshold in (
+        ("Weights of a cosine", found.alike_weights, thresholds.cosine),
+        ("Outputs of a correlation", found.alike_outputs, thresholds.correlation),
+    ):
+        if pairs:
+            named = [f"{low} and {high} ({value:.2f})" for low, high, value in pairs]
+            notes.append(f"{what} of at least {threshold:g}, so that one of two would do: {_listed(named)}.")
+    return notes
+
+
+def _listed(items: list[str]) -> str:
+    """Join the first of some items, and say how many more there are."""
+    more = len(items) - MOST_LISTED
+    return ", ".join(items[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
@@ -106,7 +140,8 @@ def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
             Picture(src, f"What woke {unit} {c} most, 9 places in as many faces", "") for c, src in enumerate(patches)
         ],
         "scale": tint_scale(limits, 3),
-        "faces": filters.faces,
+        "faces": filters.found.faces,
+        "notes": _notes(filters.found),
         "left_out": filters.layer.shape[0] - len(weights),
     }
 

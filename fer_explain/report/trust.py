@@ -14,8 +14,8 @@ from fer_core.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness, FaithfulnessConfig, measure_faithfulness
 from fer_explain.measures.comparison import MethodScore, compare_methods
-from fer_explain.measures.maps import Explain, maps_of, with_controls
-from fer_explain.measures.randomization import MODES, randomize, weight_stages
+from fer_explain.measures.maps import CONTROLS, Explain, maps_of
+from fer_explain.measures.randomization import randomize, weight_stages
 from fer_explain.proof import Proven
 from fer_explain.report.explained import ExplainedFaces, settings_of
 from fer_explain.sanity import Verdict, fresh_network, judge
@@ -34,10 +34,11 @@ class CheckedMaps:
 
     Attributes
     ----------
-    measured : Faithfulness or None
-        Scores of each face's map of the predicted class, by each method and control; None where no face is shown.
+    measured, other_measured : Faithfulness or None
+        Scores of each face's maps of the predicted and of the other class, by each method, beside ``random``; None
+        where no face is shown.
     compared : tuple of MethodScore
-        The same over all faces shown; empty where there are fewer than two.
+        Of the predicted classes over all faces shown, beside both controls; empty where there are fewer than two.
     verdicts : mapping of str to Verdict
         Whether each method failed the sanity check; empty where the file has fewer than two faces.
     sanity_faces : int
@@ -45,6 +46,7 @@ class CheckedMaps:
     """
 
     measured: Faithfulness | None
+    other_measured: Faithfulness | None
     compared: tuple[MethodScore, ...]
     verdicts: dict[str, Verdict]
     sanity_faces: int
@@ -58,7 +60,7 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     proven : Proven
         The network.
     explained : ExplainedFaces
-        Whose maps of the predicted class are tested by deletion and insertion.
+        Whose maps are tested by deletion and insertion.
     faces : Faces
         The whole file, from which the sanity check draws.
     seed : int
@@ -68,9 +70,10 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     -------
     CheckedMaps
     """
-    measured, compared = None, tuple[MethodScore, ...]()
+    measured, other_measured, compared = None, None, tuple[MethodScore, ...]()
     if len(explained.faces):
-        measured = _measure(proven, explained, seed)
+        measured = _measure(proven, explained, explained.attributions, explained.targets, CONTROLS, seed)
+        other_measured = _measure(proven, explained, explained.other_attributions, explained.others, ("random",), seed)
     if measured is not None and len(explained.faces) > 1:
         scores = {name: measured.scores[name] for name in SHOWN}
         compared = tuple(compare_methods(measured.methods, scores, SCORES, RANKED_BY, seed=seed))
@@ -78,13 +81,21 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     verdicts: dict[str, Verdict] = {}
     if len(places) > 1:
         verdicts = _judge(proven, explained.methods, faces.take(places), seed)
-    return CheckedMaps(measured, compared, verdicts, len(places))
+    return CheckedMaps(measured, other_measured, compared, verdicts, len(places))
 
 
-def _measure(proven: Proven, explained: ExplainedFaces, seed: int) -> Faithfulness:
-    network, faces, targets = proven.network, explained.faces, explained.targets
-    maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
-    for control in with_controls(tuple(maps)):
+def _measure(
+    proven: Proven,
+    explained: ExplainedFaces,
+    attributions: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    controls: tuple[str, ...],
+    seed: int,
+) -> Faithfulness:
+    """Test maps (M, N, 48, 48) of the classes `targets`, and controls beside them."""
+    network, faces = proven.network, explained.faces
+    maps = {method.name: attributions[m] for m, method in enumerate(explained.methods)}
+    for control in controls:
         if control not in maps:
             maps[control] = maps_of(control, network, faces.images, targets, faces.rows)
     # Infidelity is not shown, so one square is enough of it.
@@ -107,7 +118,7 @@ def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int)
     network = proven.network
     targets = predict_logits(network, faces.images).argmax(axis=1).astype(np.int64)
     everything = tuple(name for group in weight_stages(network) for name in group)
-    with progress("sanity", len(methods) * len(MODES) * len(faces), "maps") as advance:
+    with progress("sanity", len(methods) * len(faces), "maps") as advance:
         checked = randomize(
             network,
             fresh_network(proven.card, seed),

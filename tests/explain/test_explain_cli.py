@@ -42,17 +42,17 @@ def test_attribute_says_where_its_maps_are(exports: Path, data: Path, tmp_path: 
     output = tmp_path / "maps.npz"
     result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2,4-5", "--target", "fear")
     assert result.exit_code == 0, result.output
-    assert result.output == f"{output}: attributions, targets, logits, rows\n"
+    assert result.stdout == f"{output}: attributions, targets, logits, rows\n"
     assert np.load(output)["rows"].tolist() == [2, 4, 5]
     assert np.load(output)["targets"].tolist() == [2, 2, 2]
 
 
 def test_feature_maps_and_maximize_take_a_layer_by_index(exports: Path, data: Path, tmp_path: Path) -> None:
     result = invoke("feature-maps", data, "--row", 3, "--model", exports, "--layer", 0, "--output", tmp_path / "maps")
-    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'maps'}: sheet.png, feature_maps.npz\n")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'maps'}: sheet.png, feature_maps.npz\n")
     options = ("--layer", "0", "--channels", "0,2-3", "--steps", 2, "--seed", 7)
     result = invoke("maximize", "--model", exports, *options, "--output", tmp_path / "ascent")
-    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'ascent'}: sheet.png, maximization.npz\n")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'ascent'}: sheet.png, maximization.npz\n")
     assert np.load(tmp_path / "ascent" / "maximization.npz")["channels"].tolist() == [0, 2, 3]
 
 

@@ -66,7 +66,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
     settings = {"steps": 6, "blur_sigma": 3.0, "batch_size": batch_size, "temperature": temperature}
-    found = trace_curves(cnn, few.images, targets, ranks, **settings)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], **settings)
     for face, image in enumerate(few.images.astype(np.float64)):
         order = np.argsort(-maps[face].ravel())
         smooth = ndimage.gaussian_filter(image, 3.0, mode="constant", truncate=30)
@@ -88,7 +88,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
 def test_deletion_is_the_pixel_flipping_of_quantus(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
-    found = trace_curves(cnn, few.images, targets, ranks, steps=8, blur_sigma=6.0, batch_size=64)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], steps=8, blur_sigma=6.0, batch_size=64)
     for face in range(len(few)):  # one by one: its mean is that of all faces given
         flipping = quantus.PixelFlipping(
             features_in_step=288, perturb_baseline="mean", abs=False, normalise=False, disable_warnings=True
@@ -106,7 +106,8 @@ def test_the_best_order_of_a_linear_network_is_that_of_its_contributions(linear:
 
     def deletion(values: np.ndarray) -> np.ndarray:
         ranks = pixel_ranks(values.reshape(-1, 48, 48).astype(np.float32), few.rows)
-        return trace_curves(linear, few.images, targets, ranks, steps=64, blur_sigma=6.0, batch_size=64).deletion
+        (found,) = trace_curves(linear, few.images, targets, [ranks], steps=64, blur_sigma=6.0, batch_size=64)
+        return found.deletion
 
     best = deletion(contributions)
     removed = np.cumsum(-np.sort(-contributions, axis=1), axis=1)[:, 35::36]

@@ -127,18 +127,19 @@ def test_patches_are_cut_from_the_faces_and_stand_where_the_filter_saw_them(cnn:
     layer = find_layer(cnn, "features.3")
     field, activity = receptive_field(cnn, layer), activity_on_faces(cnn, layer, faces, top=4)
     mosaics = patch_mosaics(faces, field, activity)
-    assert mosaics.shape == (4, 11, 11, 3)
+    assert mosaics.shape == (4, 31, 31, 3)  # two by two patches of 5x5 pixels, each three wide
     assert (mosaics[1] == SEEN_NOTHING).all()  # the dead one
-    assert (mosaics[:, 5] == SEEN_NOTHING).all()
+    assert (mosaics[:, 15] == SEEN_NOTHING).all()
     padded = np.full((len(faces), 52, 52, 3), SEEN_NOTHING, np.uint8)
     padded[:, 2:50, 2:50] = faces.images[..., None]
     for channel in (0, 2, 3):
         for i in range(4):
             y, x = activity.top_places[channel, i]
             face = padded[list(faces.rows).index(activity.top_rows[channel, i])]
-            down, right = i // 2 * 6, i % 2 * 6
+            down, right = i // 2 * 16, i % 2 * 16
+            drawn = mosaics[channel, down : down + 15, right : right + 15].reshape(5, 3, 5, 3, 3)
             np.testing.assert_array_equal(
-                mosaics[channel, down : down + 5, right : right + 5], face[y : y + 5, x : x + 5]
+                drawn, np.broadcast_to(face[y : y + 5, None, x : x + 5, None], drawn.shape), err_msg=f"{channel}, {i}"
             )
 
 
@@ -164,7 +165,7 @@ def test_filters_writes_pictures_tables_and_numbers(exports: Path, data: Path, t
     report = filters(data, exports, "0", tmp_path / "out", config=FilterConfig(top=4, most_faces=10))
     names = ["duplicates.csv", "filters.csv", "filters.npz", "patches.png", "weights.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    assert (report.layer.name, report.field, report.faces) == ("features.0", "3x3 pixels", 10)
+    assert (report.layer.name, str(report.field), report.faces) == ("features.0", "3x3 pixels", 10)
     with (tmp_path / "out" / "filters.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     numbers = np.load(tmp_path / "out" / "filters.npz")
@@ -196,7 +197,7 @@ def test_deeper_weights_are_drawn_for_the_input_channels_asked_for(exports: Path
 
 def test_a_dense_network_is_looked_at_through_whole_faces(run: Path, data: Path, tmp_path: Path) -> None:
     report = filters(data, run, "classifier.2", tmp_path / "out", config=FilterConfig(top=1))
-    assert report.field == "the whole image"
+    assert str(report.field) == "the whole image"
     assert len(report.states) == 40
 
 

@@ -138,7 +138,7 @@ def test_every_map_is_tested_beside_a_random_one(page: Page) -> None:
     text = " ".join(page.text.split())
     cards = [tag for tag in page.all("article") if tag.get("class") == "face"]
     for test in ("deletion", "insertion"):
-        assert len(re.findall(rf"[✓✗] {test} 0\.\d\d \(random 0\.\d\d\)", text)) == len(METHODS) * len(cards)
+        assert len(re.findall(rf"[✓✗] {test} 0\.\d\d \(random 0\.\d\d\)", text)) == 2 * len(METHODS) * len(cards)
     assert len(re.findall(r"(✓ passed|✗ failed|undecided) -?[01]\.\d\d", text)) == len(METHODS)
     assert text.count("control") >= 6
 
