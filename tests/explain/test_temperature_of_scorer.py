@@ -41,7 +41,9 @@ def test_shown_probabilities_are_those_of_the_scorer(folder: Path, faces: Faces,
     proven = load_proven(folder)
     assert proven.temperature == 0.25
     np.testing.assert_allclose(score_faces(proven, faces.images), expected, atol=1e-5)
-    explained = explain_faces(proven, faces.take(slice(3)), (METHODS["saliency"],))
+    explained = explain_faces(
+        proven, faces.take(slice(3)), score_faces(proven, faces.images[:3]), (METHODS["saliency"],)
+    )
     np.testing.assert_allclose(explained.probabilities, expected[:3], atol=1e-5)
 
 
