@@ -14,8 +14,9 @@ from fer_core.progress import progress
 from fer_explain.activity import Activity, Highest, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_channels
 from fer_explain.feature_maps import layer_output, names_of_units
-from fer_explain.filters import FilterReport, examine_filters, patch_mosaics
+from fer_explain.filters import FilterReport, examine_filters
 from fer_explain.layers import Layer, list_layers
+from fer_explain.patches import patch_mosaics
 from fer_explain.proof import Proven
 from fer_explain.weights import weights_of
 

@@ -11,9 +11,10 @@ from torch import nn
 from fer_core import ConfigError, DataError, Faces
 from fer_explain.activity import activity_on_faces, first_faces, highest_on_faces
 from fer_explain.cli import main
-from fer_explain.filters import SEEN_NOTHING, FilterConfig, duplicates, filters, patch_mosaics, states_of
+from fer_explain.filters import FilterConfig, duplicates, filters, states_of
 from fer_explain.layers import find_layer, run_to
 from fer_explain.objectives import channel_objectives, direction_objective
+from fer_explain.patches import SEEN_NOTHING, patch_mosaics
 from fer_explain.receptive_field import receptive_field
 from fer_explain.weights import weight_cosines, weight_sheet, weights_of
 
