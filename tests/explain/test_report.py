@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import write_csv
+from tiny_models import CNN, make_card, write_csv
+from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError, OutputError
 from fer_explain.attribution import attributions_of, find_method
@@ -13,6 +14,7 @@ from fer_explain.proof import load_proven
 from fer_explain.report import report
 from fer_explain.report.explained import choose_methods, settings_of
 from fer_explain.report.selection import select_faces
+from fer_train.checkpoint import save_weights
 
 METHODS = ("saliency", "integrated-gradients", "occlusion")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -114,7 +116,7 @@ def test_an_id_of_script_stays_text(page: Page) -> None:
 def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from fer_train.checkpoint import load_model_and_card, save_weights
+    from fer_train.checkpoint import load_model_and_card
 
     network, card = load_model_and_card(run)
     evil = '"><img src=x onerror=alert(1)>'
@@ -141,6 +143,26 @@ def test_every_map_is_tested_beside_a_random_one(page: Page) -> None:
         assert len(re.findall(rf"[✓✗] {test} 0\.\d\d \(random 0\.\d\d\)", text)) == 2 * len(METHODS) * len(cards)
     assert len(re.findall(r"(✓ passed|✗ failed|undecided) -?[01]\.\d\d", text)) == len(METHODS)
     assert text.count("control") >= 6
+
+
+def test_dead_and_duplicate_filters_are_named_and_ascents_held_to_real_faces(
+    cnn: nn.Module, data: Path, page: Page, tmp_path: Path
+) -> None:
+    convolution = cnn.get_submodule("features.2")
+    convolution.bias.data[1] = -1e6
+    convolution.weight.data[3] = 2 * convolution.weight.data[0]
+    convolution.bias.data[3] = 2 * convolution.bias.data[0]
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    save_weights(folder / "ema.safetensors", cnn.state_dict(), make_card(cnn, "course-cnn", CNN))
+    options = {"rows": (2,), "methods": ("saliency",)}
+    planted = read_page(report(data, folder, tmp_path / "out", layer="features.3", **options))
+    assert "Dead, never above zero on 21 faces: channel 1." in planted.text
+    assert "Outputs of a correlation of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in planted.text
+    weights = read_page(report(data, folder, tmp_path / "weights", layer="features.2", **options))
+    assert "Weights of a cosine of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in weights.text
+    assert "how many times the highest of 21 faces that is" in " ".join(page.text.split())
+    assert len(re.findall(r"(?:angry|fear|happy): -?[\d.e-]+ \((?:\d+(?:\.\d)?x|faces: .*?)\)", page.text)) == 3
 
 
 def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
