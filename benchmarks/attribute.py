@@ -25,6 +25,10 @@ from fer_train.prediction import predict_logits
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
 FACES_A_METHOD = 32
+ROUNDING = 1e-5
+"""Of the largest value of a map."""
+ON_A_KINK = 0.01
+"""Share of faces that may differ by more: where a ReLU's input is 0 up to rounding, its gradient is 0 or 1."""
 
 
 def one_by_one(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -53,8 +57,10 @@ def main() -> None:
     def batched() -> np.ndarray:
         return attributions_of(model, saliency, images, targets, batch_size=size)["attributions"]
 
-    if not np.allclose(batched(), one_by_one(model, images, targets), atol=1e-6):
-        sys.exit("the ways disagree")
+    one_face = one_by_one(model, images, targets)
+    off = np.abs(batched() - one_face).max(axis=(1, 2)) > ROUNDING * np.abs(one_face).max(axis=(1, 2))
+    if off.mean() > ON_A_KINK:
+        sys.exit(f"the ways disagree on {off.sum()} of {len(off)} faces")
     peer = "a loop of one-face Captum calls"
     seconds = compare(
         f"Saliency, {chosen.model.name}: {len(images):,} faces, {size} at once",
