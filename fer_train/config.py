@@ -116,7 +116,7 @@ class FitConfig:
     precision: str = "auto"
     """auto is bf16 on a GPU that computes it in hardware, else fp32; the weights are always float32."""
     compile: bool = False
-    """Train the network as torch.compile makes it: a minute to begin with, and other rounding."""
+    """Train the network as torch.compile makes it: a slow first step, and other rounding."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
