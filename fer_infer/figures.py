@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,9 +87,9 @@ def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) ->
     upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as sure as right")
     means = [each.confidence for each in filled], [each.accuracy for each in filled]
     upper.plot(*means, "o", color="black", markersize=4, label="mean confidence of the bin")
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy", title=title)
-    upper.text(0.97, 0.04, f"expected calibration error {ece:.2%}", ha="right", transform=upper.transAxes)
-    upper.legend(loc="upper left", frameon=False)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy", title=f"expected calibration error {ece:.2%}")
+    upper.legend(loc="upper left")
+    figure.suptitle(textwrap.fill(title, 55))  # longer than the figure is wide, with its split and augmentation
     n = sum(each.n for each in bins)
     lower.bar(middles, [each.n / n for each in filled], width, color="tab:gray", edgecolor="white")
     lower.set(xlabel="Confidence: the largest probability", ylabel="Share of faces")

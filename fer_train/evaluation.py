@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fer_core import ModelCard
 from fer_core.output import staged
 from fer_infer.evaluation import ModelEvaluation, evaluate_file, require_expressions, save_evaluation
+from fer_infer.metrics import Evaluation
 from fer_infer.views import views_of
 from fer_train.checkpoint import load_model_and_card
 from fer_train.prediction import predict_logits, softmax
+
+
+def of_original(
+    figures: Evaluation,
+    card: ModelCard,
+    data: str | Path,
+    *,
+    split: str,
+    tta: str = "none",
+    plain: Evaluation | None = None,
+) -> ModelEvaluation:
+    """Say of an evaluation that it is of the PyTorch original on a split of `data`."""
+    return ModelEvaluation(
+        **vars(figures),
+        data=Path(data).name,
+        split=split,
+        tta=tta,
+        plain=plain,
+        precision=card.precision,
+        provider="PyTorch",
+        provider_note="",
+    )
 
 
 def evaluate(
@@ -50,15 +74,6 @@ def evaluate(
             training=training,
             tta=tta,
         )
-        result = ModelEvaluation(
-            **vars(figures),
-            data=Path(data).name,
-            split=usage or "",
-            tta=tta,
-            plain=plain,
-            precision=card.precision,
-            provider="PyTorch",
-            provider_note="",
-        )
+        result = of_original(figures, card, data, split=usage or "", tta=tta, plain=plain)
         save_evaluation(result, stage, f"{card.architecture}, PyTorch: {result.title()}")
     return result

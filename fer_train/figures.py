@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from fer_core.output import staged
+
+LABELS: Final = {"loss": "Loss (of PublicTest: cross-entropy)", "accuracy": "Accuracy"}
+"""What is trained for is cross-entropy, too, unless labels are smoothed, faces mixed or teachers asked."""
 
 
 def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -27,9 +31,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
     series = {"train": "Training, augmented, with dropout", "validation": "PublicTest, averaged weights"}
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, (name, label) in zip(
-        figure.subplots(1, 2), {"loss": "Cross-entropy", "accuracy": "Accuracy"}.items(), strict=True
-    ):
+    for axes, (name, label) in zip(figure.subplots(1, 2), LABELS.items(), strict=True):
         for split, legend in series.items():
             marker = "o" if len(rows) == 1 else None  # one point makes no line
             axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], label=legend, marker=marker)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import Faces, ModelCard
-from fer_infer.metrics import wilson_interval
+from fer_train.provenance import accuracy_record
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class Agreement:
             return {}
         return {
             self.split: {
-                "n": self.n,
-                "accuracy": self.accuracy,
-                "wilson_95": list(wilson_interval(round(self.accuracy * self.n), self.n)),
-                "tta": "none",
+                **accuracy_record(self.accuracy, self.n),
                 "fp32_accuracy": self.fp32_accuracy,
                 "equal_predictions": self.equal_predictions,
                 "max_absolute_difference": self.max_absolute_difference,

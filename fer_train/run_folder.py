@@ -13,11 +13,12 @@ from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
 from fer_core.output import staged
-from fer_infer.evaluation import ModelEvaluation, save_evaluation
+from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
+from fer_train.evaluation import of_original
 from fer_train.figures import save_curves
 from fer_train.prediction import predict_logits, softmax
 
@@ -126,16 +127,7 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None) -> ModelCa
         card.labels,
         in_training=None if known is None else known.hold(faces.images),
     )
-    evaluation = ModelEvaluation(
-        **vars(figures),
-        data=Path(faces.source).name,
-        split="PublicTest",
-        tta="none",
-        plain=None,
-        precision=card.precision,
-        provider="PyTorch",
-        provider_note="",
-    )
+    evaluation = of_original(figures, card, faces.source, split="PublicTest")
     save_evaluation(evaluation, folder, f"{folder.name}: {evaluation.title()}")
     return card
 
