@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 
 from fer_train.cli import main
+from fer_train.processes import leave_processes
 
 if __name__ == "__main__":
     if int(os.environ.get("RANK", "0")) > 0:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
-    main(prog_name="fer-train")
+    try:
+        main(prog_name="fer-train")
+    except SystemExit as end:
+        leave_processes(end.code)
+        raise

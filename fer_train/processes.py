@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import Literal, ParamSpec, TypeVar
 
@@ -42,7 +43,7 @@ def join_processes(accelerator: str, precision: str) -> Fabric:
     if accelerator == "cuda" and here > torch.cuda.device_count():
         raise DeviceError(f"{here} processes on this machine: expected a GPU each, found {torch.cuda.device_count()}")
     # No buffer needs sending: those that change are statistics that synchronized BatchNorm makes equal.
-    strategy = DDPStrategy(broadcast_buffers=False)
+    strategy = DDPStrategy(forward_sync_buffers=False)
     fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=here, num_nodes=world // here, precision=kind)
     fabric.launch()
     return fabric
@@ -71,6 +72,21 @@ def first_only(fabric: Fabric, action: Callable[P, T], *arguments: P.args, **opt
     if isinstance(outcome, (FerError, OSError)):
         raise outcome
     return outcome  # type: ignore[return-value]
+
+
+def leave_processes(code: str | int | None) -> None:
+    """End a process that torchrun started with an exit code, at once; return where it stands alone.
+
+    Nothing destroys gloo's process group before the interpreter's teardown does, and the threads it then still has may
+    abort a process that has done all its work: torchrun would call the whole run failed.
+    """
+    if not _by_torchrun():
+        return
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def share(n: int, fabric: Fabric) -> slice:

@@ -16,7 +16,7 @@ from fer_core.csv_writer import write_csv
 from fer_train import trainer
 from fer_train.checkpoint import load_weights
 from fer_train.data import load_splits
-from fer_train.processes import first_only, share, share_batch_norm
+from fer_train.processes import first_only, leave_processes, share, share_batch_norm
 from fer_train.run_folder import read_metrics
 from fer_train.trainer import fit
 
@@ -95,6 +95,19 @@ def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_an
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in one.iterdir()}
     assert [line.split(":")[0] for line in done.stdout.splitlines()[:2]] == ["epoch 1", "epoch 2"]
     assert len(done.stdout.splitlines()) == 4
+    assert "deprecated" not in done.stderr
+
+
+@pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("a line", 1)])
+def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code, status):
+    program = f"from fer_train.processes import leave_processes; print('done'); leave_processes({code!r}); print('no')"
+    by_torchrun = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "any"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=by_torchrun, timeout=300)
+    assert (done.returncode, done.stdout) == (status, "done\n")
+
+
+def test_a_process_that_stands_alone_does_not_leave():
+    assert leave_processes(3) is None
 
 
 def test_two_processes_go_on_with_what_one_began(data, half, one):
