@@ -98,7 +98,8 @@ def ways_of(
     peer = output.with_suffix(".peer")
     ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive, peer)
     ways[PACKAGE] = package and partial(with_fer_package, path, package, peer)
-    ways[TUTORIAL] = partial(with_pytorch, path, load_model(folder), peer)
+    eager = load_model(folder).to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by itself
+    ways[TUTORIAL] = partial(with_pytorch, path, eager, peer)
     return ways
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from fer_core import CardError, ModelCard, ModelError
@@ -97,6 +98,7 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise CardError(f"{file}: the weights are not those of {card.architecture}: {error}") from None
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), card
 
 
@@ -145,7 +147,8 @@ def load_model(path: str | Path) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        In evaluation mode, on the CPU; float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        In evaluation mode, on the CPU; float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). Its weights
+        lie in NHWC memory, with which convolutions and their gradients are up to twice as fast there.
 
     Raises
     ------

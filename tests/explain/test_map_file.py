@@ -46,8 +46,10 @@ def test_what_is_read_in_parts_is_what_is_read_whole(
     assert set(parts.files) == set(whole.files)
     assert ("deltas" in whole.files) == (method != "random")
     for name in whole.files:
-        if whole[name].dtype == np.float32:
-            assert_same_maps(parts[name], whole[name], share=1e-3 if name == "deltas" else 1e-5)
+        if name == "deltas":  # themselves no more than what rounding leaves of a logit
+            np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-6)
+        elif whole[name].dtype == np.float32:
+            assert_same_maps(parts[name], whole[name])
         else:
             np.testing.assert_array_equal(parts[name], whole[name])
 
@@ -72,7 +74,7 @@ def test_memory_does_not_grow_with_the_file(exports: Path, tmp_path: Path, monke
         return most
 
     peak(16)
-    assert peak(480) < peak(160) + 320 * 2304  # a quarter of what the further maps would take
+    assert peak(800) < peak(480) + 320 * 2304  # a quarter of what the further maps would take
 
 
 def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
