@@ -1,6 +1,6 @@
 """One worker against two on the same files, on a Ray cluster of two CPUs of this machine.
 
-python benchmarks/scale_ray.py [FILES [ROWS]]    default: 8 files of 2,000 drawn faces
+python benchmarks/scale_ray.py [FILES [ROWS]]    default: 8 files of 500 drawn faces
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DRAWN = 200
 
 def main() -> None:
     """Print the table; the time includes the start of the workers, but not that of the cluster."""
-    files, rows = (*map(int, sys.argv[1:]), *(8, 2000)[len(sys.argv) - 1 :])
+    files, rows = (*map(int, sys.argv[1:]), *(8, 500)[len(sys.argv) - 1 :])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with tempfile.TemporaryDirectory() as folder:
         data, output = Path(folder) / "data", str(Path(folder) / "out")

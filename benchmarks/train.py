@@ -1,6 +1,6 @@
 """Training on this machine's CPU: this toolkit's loop against DataLoader, PIL transforms, float32 and NCHW.
 
-python benchmarks/train.py [DATA] [--faces N] [--rounds N] [--model NAME]    default: 1,024 drawn faces, course-cnn
+python benchmarks/train.py [DATA] [--faces N] [--rounds N] [--model NAME]    default: 512 drawn faces, course-cnn
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?")
-    parser.add_argument("--faces", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--faces", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", default="course-cnn")
     chosen = parser.parse_args()
     path = real_data(chosen.data, "fer2013.csv", "icml_face_data.csv", splits=True)
