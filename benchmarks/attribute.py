@@ -25,7 +25,7 @@ from fer_train.prediction import predict_logits
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
 FACES_A_METHOD = 32
-ON_A_KINK = 0.01
+ON_A_KINK = 0.03
 """Share of faces whose map in a batch may differ from the one-face map."""
 
 
