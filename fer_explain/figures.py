@@ -126,12 +126,13 @@ def sheet(
         Each value is a square of whole pixels.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     n, height, width = tiles.shape[:3]
     zoom = max(1, round(tile_pixels / max(height, width)))
-    columns = min(n, max(4, round((n * 1.6) ** 0.5)))
-    rows = -(-n // columns)
     step_x, step_y = width * zoom + GAP, height * zoom + GAP + CAPTION
+    columns = min(n, max(4, round((n * 1.6) ** 0.5), 9 * len(title) // step_x))  # at least as wide as the title
+    rows = -(-n // columns)
     canvas_width, canvas_height = columns * step_x - GAP, rows * step_y - GAP
     bar = 110 if limits is not None else 0
     full_width, full_height = max(canvas_width + bar, 9 * len(title)) + 32, max(canvas_height, 96) + 64
@@ -148,6 +149,8 @@ def sheet(
         if limits is not None:
             scale = {"cmap": SIGNED if limits[0] < 0 else MAGNITUDES, "vmin": limits[0], "vmax": limits[1]}
         extent = (left, left + width * zoom, top + height * zoom, top)
+        frame = Rectangle((left - 0.5, top - 0.5), width * zoom + 1, height * zoom + 1)  # or white ones would be lost
+        axes.add_patch(frame).set(facecolor="none", edgecolor="#bbbbbb", linewidth=0.6, clip_on=False)
         image = axes.imshow(tile, extent=extent, interpolation="nearest", **scale)
         axes.text(left, top - 3, caption, fontsize=7.5, va="bottom", color="#333333", parse_math=False)
     axes.set(xlim=(0, canvas_width), ylim=(canvas_height, 0))
