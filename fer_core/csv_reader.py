@@ -44,8 +44,8 @@ _USAGES: Final = np.array(USAGES)
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
-BLOCK_BYTES: Final = 1 << 21
-"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 250 faces."""
+BLOCK_BYTES: Final = 1 << 20
+"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_memory_does_not_grow_with_the_file(exports: Path, tmp_path: Path, monke
         return most
 
     peak(16)
-    assert peak(800) < peak(480) + 320 * 2304  # a quarter of what the further maps would take
+    assert peak(480) < peak(160) + 320 * 2304  # a quarter of what the further maps would take
 
 
 def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
