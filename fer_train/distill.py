@@ -59,7 +59,6 @@ class Teachers:
             models.append(model)
             self.record.append({"architecture": card.architecture, "weights_sha256": card.weights_sha256})
         self.network = Ensemble(models).eval().requires_grad_(False).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         logits = predict_logits(self.network, validation.images)
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())
 
