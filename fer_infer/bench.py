@@ -52,7 +52,7 @@ class Benchmark:
     rows, batch_size, repeats : int
         Faces, faces at once in all parts but the sweep, and timed calls after the first.
     threads : int or None
-        CPU threads within one operator; None is ONNX Runtime's choice.
+        CPU threads; None is one a physical core.
     machine : dict of str to str
         Processor, cores of this process, system, and the versions of what was measured.
     timings : tuple of Timing

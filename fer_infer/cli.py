@@ -15,7 +15,7 @@ from fer_core.program import Program
 
 MODEL_HELP = "An exports folder, or an ONNX file of one."
 DEVICE_HELP = "auto takes CUDA where the session gets it and says why not; cuda fails where it does not."
-THREADS_HELP = "CPU threads within one operation.  [default: one a physical core]"
+THREADS_HELP = "CPU threads, each of which runs faces of its own.  [default: one a physical core]"
 
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help=DEVICE_HELP

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, DeviceError
+from fer_core.reader import available_cores
 from fer_infer.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
@@ -52,14 +54,25 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
+def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Return how many cores this process may use, where hardware threads that share one count once.
+
+    Two threads of a core have one unit for matrix products between them. Where the system does not tell, each counts.
+    """
+    try:
+        usable = os.sched_getaffinity(0)
+        cores = {(topology / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii") for cpu in usable}
+    except (AttributeError, OSError):  # not Linux, or a sandbox without /sys
+        return available_cores()
+    return len(cores)
+
+
 def cuda_problem() -> Obstacle | None:
     """Say why no CUDA session can be expected, or None where it is worth a try."""
     return find_obstacle(load_runtime())
 
 
-def open_session(
-    model: str | Path | bytes, device: str = "auto", threads: int | None = None, cuda: CudaOptions | None = None
-) -> tuple[Any, str]:
+def open_session(model: str | Path | bytes, device: str = "auto", cuda: CudaOptions | None = None) -> tuple[Any, str]:
     """Create a session on the device asked for.
 
     Parameters
@@ -68,15 +81,13 @@ def open_session(
         An ONNX file, or its content.
     device : {"auto", "cpu", "cuda"}
         `auto` takes CUDA where the session itself reports it, and the CPU otherwise.
-    threads : int, optional
-        Threads within one operator on the CPU; ONNX Runtime's choice (the physical cores) where None.
     cuda : CudaOptions, optional
         How the GPU is used where it is; the defaults of `CudaOptions` where None.
 
     Returns
     -------
     session : onnxruntime.InferenceSession
-        On the CPU or on CUDA; ``session.get_providers()[0]`` tells.
+        On the CPU or on CUDA; ``session.get_providers()[0]`` tells. A call of it takes one thread, the caller's.
     note : str
         Why it is not on CUDA; empty where it is.
 
@@ -85,33 +96,31 @@ def open_session(
     DeviceError
         If `device` is ``"cuda"`` and the created session is not on it; it ends with what would change that.
     ConfigError
-        If `device` is unknown or `threads` is below 1.
+        If `device` is unknown.
     Exception
         What ONNX Runtime raises where the model cannot be loaded on the CPU either.
     """
     if device not in DEVICES:
         raise ConfigError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads: expected at least 1, found {threads}")
     if device == "cpu":
-        return _create(model, threads, None), "the CPU was asked for"
+        return _create(model, None), "the CPU was asked for"
     obstacle = cuda_problem()
     if obstacle is None:
-        opened = _try_cuda(model, threads, cuda or CudaOptions())
+        opened = _try_cuda(model, cuda or CudaOptions())
         if not isinstance(opened, Obstacle):
             return opened, ""
         obstacle = opened
     if device == "cuda":
         raise DeviceError(f"cuda was asked for and cannot be had: {obstacle.text}; remedy: {obstacle.remedy}")
-    return _create(model, threads, None), obstacle.text
+    return _create(model, None), obstacle.text
 
 
-def _try_cuda(model: str | Path | bytes, threads: int | None, options: CudaOptions) -> Any | Obstacle:
+def _try_cuda(model: str | Path | bytes, options: CudaOptions) -> Any | Obstacle:
     """Return a session that reports CUDA itself, or why there is none."""
     runtime = load_runtime()
     preload_libraries(runtime)
     try:
-        session = _create(model, threads, options)
+        session = _create(model, options)
     except Exception as error:  # ONNX Runtime's errors have no base of their own
         return Obstacle(first_line(error), "fer-infer doctor")
     if session.get_providers()[0] == CUDA_PROVIDER:
@@ -122,11 +131,10 @@ def _try_cuda(model: str | Path | bytes, threads: int | None, options: CudaOptio
     return Obstacle("ONNX Runtime could not load its CUDA provider", "fer-infer doctor")
 
 
-def _create(model: str | Path | bytes, threads: int | None, cuda: CudaOptions | None) -> Any:
+def _create(model: str | Path | bytes, cuda: CudaOptions | None) -> Any:
     runtime = load_runtime()
     options = runtime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # `fer_infer.runner` makes several calls at once
     providers = [CPU_PROVIDER] if cuda is None else [(CUDA_PROVIDER, cuda.provider_options()), CPU_PROVIDER]
     source = model if isinstance(model, bytes) else str(model)
     # Without this, a failing provider is replaced by another one and a line is printed on standard output.

@@ -32,7 +32,8 @@ READ_AHEAD: Final = 2
 """Batches that may wait between two threads: enough to hide a slow one, few enough not to count."""
 
 GPU_BATCHES: Final = 8
-"""Batches that a GPU is given at once."""
+CPU_BATCHES: Final = 4
+"""Batches that are scored in one go: a GPU overlaps copying and running them, and at their end a CPU's cores wait."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def score(
     precision : {"auto", "fp32", "int8", "fp16"}
         As for `Scorer`.
     batch_size : int
-        Faces that are read, scored and written at once.
+        As for `Scorer.run`.
     threads : int, optional
         As for `Scorer`.
     tta : {"none", "flip", "flip-shift"}
@@ -165,8 +166,8 @@ def score(
 
 def _scored(data: str | Path, scorer: Scorer, batch_size: int, tta: str, on_error: OnError) -> Iterator[Scored]:
     """Score what another thread decodes."""
-    # A GPU overlaps the batches of one call, and takes as many faces as all cores decode; a CPU is busy with its own.
-    batches, threads = (GPU_BATCHES, available_cores()) if scorer.provider == CUDA_PROVIDER else (1, 1)
+    # A GPU takes as many faces as all cores decode; a CPU is busy with its own.
+    batches, threads = (GPU_BATCHES, available_cores()) if scorer.provider == CUDA_PROVIDER else (CPU_BATCHES, 1)
     rows = batches * batch_size
     with read_ahead(lambda: iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads)) as decoded:
         for faces in decoded:

@@ -40,7 +40,7 @@ class Scorer:
     precision : {"auto", "fp32", "int8", "fp16"}
         Which graph of a folder is run; see `fer_infer.precision.find_graph`. A file must be of that precision.
     threads : int, optional
-        Threads within one operator on the CPU; ONNX Runtime's choice where None.
+        On the CPU, each of which runs faces of its own; as many as there are physical cores where None.
     cuda : CudaOptions, optional
         How a GPU is used; as `open_session` takes it.
 
@@ -65,6 +65,8 @@ class Scorer:
         If the model's card is missing, incomplete, or not the one in `card.json` beside it.
     DeviceError
         If the device cannot be had.
+    ConfigError
+        If `device` is unknown or `threads` is below 1.
 
     Examples
     --------
@@ -81,10 +83,12 @@ class Scorer:
         threads: int | None = None,
         cuda: CudaOptions | None = None,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise ConfigError(f"threads: expected at least 1, found {threads}")
         self.path = find_graph(Path(model), precision, device)
         content = _whole_graph(self.path)
         try:
-            self._session, self._device_note = open_session(content, device, threads, cuda)
+            self._session, self._device_note = open_session(content, device, cuda)
         except FerError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base of their own
@@ -93,7 +97,7 @@ class Scorer:
         self.card = self._read_card()
         self._require_precision(precision)
         self._require_contract()
-        self.runner = runner_of(self._session, cuda or CudaOptions())
+        self.runner = runner_of(self._session, cuda or CudaOptions(), threads)
 
     @property
     def provider_note(self) -> str:
@@ -148,7 +152,8 @@ class Scorer:
         images : ndarray of uint8, shape (N, 48, 48)
             Gray levels, 0 black to 255 white; N may be 0.
         batch_size : int
-            Faces that the graph takes at once; the last batch may be smaller.
+            Faces that are run at once, by all threads of a CPU together: a thread takes its share of them, though
+            up to `fer_infer.runner.SMALLEST_CALL` where that is less. The last batch may be smaller.
         tta : {"none", "flip", "flip-shift"}
             Test-time augmentation: average the probabilities over so many views; see `fer_infer.views.TTA`.
 

@@ -69,7 +69,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         "the same with 48/96/192 channels at 24/12/6, for training on a CPU",
         _SGD,
     ),
-    "compact": Architecture(PlainNet, "plain 3x3 convolutions for int8 on a CPU, 32-48/96/160 at 24/12/6", _SGD),
+    "compact": Architecture(PlainNet, "plain convolutions for int8 on a CPU, 32/32-64/128 channels at 24/12/6", _SGD),
 }
 
 

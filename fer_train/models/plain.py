@@ -1,4 +1,4 @@
-"""A plain chain of 3x3 convolutions, for speed: nothing in it but what int8 kernels do at their peak."""
+"""A plain chain of convolutions, for speed: nothing in it but what int8 kernels do at their peak."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PlainNet(nn.Module):
         self,
         mean: float,
         std: float,
-        widths: Sequence[Sequence[int]] = ((32, 48), (96, 96), (160, 160)),
-        space_to_depth: bool = True,
+        widths: Sequence[Sequence[int]] = ((32,), (32, 64, 64, 64), (128, 128, 128)),
+        space_to_depth: bool = False,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()

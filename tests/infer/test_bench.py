@@ -91,7 +91,7 @@ def test_a_compressed_file_is_unpacked_before_it_is_timed(data: Path, exports: P
 
 
 def test_copying_is_timed_where_faces_are_copied(data: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "runner_of", lambda made, options: LaneRunner(made, "cpu", CudaOptions()))
+    monkeypatch.setattr(session, "runner_of", lambda made, options, threads: LaneRunner(made, "cpu", CudaOptions()))
     measured = bench(data, exports, rows=20, device="cpu", batch_size=6, repeats=2)
     [copy] = of(measured, "copy")
     assert (copy.rows, copy.size_bytes, len(copy.repeats_s)) == (20, 20 * 48 * 48, 2)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fer_infer import devices
 from fer_infer.cli import main
+from fer_infer.pipeline import CPU_BATCHES
 from fer_infer.predictions import COLUMNS
 from fer_infer.session import DEFAULT_BATCH_SIZE
 
@@ -142,13 +143,13 @@ def test_cuda_without_a_gpu_is_one_line_and_leaves_nothing(data: Path, exports: 
 
 
 def test_a_failed_run_does_not_wait_for_a_silent_pipe(data: Path, model_class: Any, tmp_path: Path) -> None:
-    """The reader is still waiting for its next row when the model fails on the first."""
+    """The reader is still waiting for its next row when the model fails on the first ones."""
     folder = model_class(poison=True).save(tmp_path / "poisoned")
     arguments = ["score", "-", "--model", str(folder), "--output", str(tmp_path / "out.csv"), "--batch-size", "1"]
     with subprocess.Popen([*PROGRAM, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(b"".join(data.read_bytes().splitlines(keepends=True)[:2]))
+        process.stdin.write(b"".join(data.read_bytes().splitlines(keepends=True)[: 1 + CPU_BATCHES]))
         process.stdin.flush()
         code = process.wait(timeout=60)
         line = process.stderr.read().decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def plausible(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A machine whose driver offers a GPU; returns whether CUDA was asked for, session by session."""
     asked: list[bool] = []
 
-    def create(model: Any, threads: int | None, cuda: Any) -> Any:
+    def create(model: Any, cuda: Any) -> Any:
         asked.append(cuda is not None)
         return listing(CPU_PROVIDER)
 
@@ -159,7 +160,7 @@ def test_missing_libraries_are_named(plausible: list[bool], monkeypatch: pytest.
 def test_an_error_of_the_cuda_provider_is_the_note_of_auto(
     plausible: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def create(model: Any, threads: int | None, cuda: Any) -> Any:
+    def create(model: Any, cuda: Any) -> Any:
         if cuda is not None:
             raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0\nat somewhere")
         return listing(CPU_PROVIDER)
@@ -210,6 +211,25 @@ def fake_driver(init: int | None, count: int) -> Any:
 def test_an_unknown_device_is_refused(exports: Path) -> None:
     with pytest.raises(ConfigError, match=r"^device: expected one of auto, cpu, cuda, found 'gpu'$"):
         Scorer(exports, "gpu")
+
+
+def test_hardware_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four cores of two threads each, of which this process may use five threads."""
+    for cpu in range(8):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 4, 5, 6}, raising=False)
+    assert devices.physical_cores(tmp_path) == 3
+
+
+def test_every_usable_core_counts_where_the_system_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 4, 5, 6}, raising=False)
+    assert devices.physical_cores(tmp_path) == 5
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert devices.physical_cores(tmp_path) == os.cpu_count()
 
 
 def test_fewer_than_one_thread_is_refused(exports: Path) -> None:

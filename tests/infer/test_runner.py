@@ -69,7 +69,7 @@ def full_above(limit: int, session: Any, monkeypatch: pytest.MonkeyPatch, text: 
 def test_scores_equal_the_slow_reference_in_order(
     model: Any, session: Any, images: Images, kind: str, batch_size: int, n: int
 ) -> None:
-    subject = CallRunner(session) if kind == "call" else lanes(session)
+    subject = CallRunner(session, 2) if kind == "call" else lanes(session)
     logits, probabilities = subject.run(images[:n], batch_size)
     expected_logits, expected_probabilities = model.run(images[:n])
     assert logits.dtype == probabilities.dtype == np.float32
@@ -94,8 +94,8 @@ def test_what_pads_a_batch_changes_no_score(session: Any, images: Images) -> Non
 
 def test_images_that_are_not_contiguous_are_scored_as_they_look(session: Any, images: Images) -> None:
     mirrored = images[::-2, :, ::-1]
-    expected = CallRunner(session).run(np.ascontiguousarray(mirrored), 4)
-    np.testing.assert_array_equal(CallRunner(session).run(mirrored, 4), expected)
+    expected = CallRunner(session, 1).run(np.ascontiguousarray(mirrored), 4)
+    np.testing.assert_array_equal(CallRunner(session, 1).run(mirrored, 4), expected)
     np.testing.assert_allclose(lanes(session).run(mirrored, 4), expected, rtol=0, atol=1e-5)
 
 
@@ -153,7 +153,7 @@ def test_all_runs_are_in_one_thread_that_is_not_the_callers(
 
 @pytest.mark.parametrize("kind", ["call", "lane"])
 def test_threads_may_share_a_runner(session: Any, images: Images, kind: str) -> None:
-    subject = CallRunner(session) if kind == "call" else lanes(session)
+    subject = CallRunner(session, 2) if kind == "call" else lanes(session)
     expected = subject.run(images, 4)[0]
     parts = [images[start:] for start in range(16)]
     with ThreadPoolExecutor(4) as pool:
@@ -257,7 +257,7 @@ def test_buffers_that_do_not_fit_halve_the_batch_too(
 
     monkeypatch.setattr(runner._Lane, "__init__", limited)
     subject = lanes(session)
-    expected = CallRunner(session).run(images, 8)[0]
+    expected = CallRunner(session, 1).run(images, 8)[0]
     np.testing.assert_allclose(subject.run(images, 32)[0], expected, rtol=0, atol=1e-5)
     assert subject.note == "out of memory at 32 faces a batch, went on with 8"
 
@@ -296,6 +296,66 @@ def test_a_captured_graph_is_never_replayed_on_other_buffers(
         addresses.setdefault(graph, set()).add(address)
     assert len(addresses) == 3 * LANES
     assert all(len(seen) == 1 for seen in addresses.values())
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "threads", "expected"),
+    [
+        (32, 128, 2, [16, 16]),  # what there is, shared
+        (30, 20, 4, [14, 16]),  # no smaller share than is worth it
+        (32, 40, 1, [32]),
+        (20, 8, 2, [4, 8, 8]),  # never more than a batch a call
+        (5, 1, 2, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_threads_share_a_batch(images: Images, n: int, batch_size: int, threads: int, expected: list[int]) -> None:
+    sizes: list[int] = []
+
+    def run(outputs: Any, inputs: Any) -> list[Any]:
+        sizes.append(len(inputs["faces"]))
+        return [np.zeros((sizes[-1], 7), np.float32)] * 2
+
+    session = SimpleNamespace(run=run, get_outputs=lambda: [SimpleNamespace(shape=["batch", 7])])
+    CallRunner(session, threads).run(np.concatenate([images, images])[:n], batch_size)
+    assert sorted(sizes) == expected
+
+
+def test_as_many_calls_are_under_way_as_there_are_threads(
+    session: Any, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call waits for the other two, which it would forever if fewer were made at once."""
+    run, together = session.run, threading.Barrier(3)
+
+    def waiting(outputs: Any, inputs: Any) -> Any:
+        together.wait(timeout=20)
+        return run(outputs, inputs)
+
+    expected = CallRunner(session, 1).run(images[:24], 4)
+    monkeypatch.setattr(session, "run", waiting)
+    found = CallRunner(session, 3).run(images[:24], 4)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("failing", [1, 2, 5, 8])
+def test_an_error_of_any_call_is_raised_and_the_next_run_is_right(
+    session: Any, images: Images, monkeypatch: pytest.MonkeyPatch, threads: int, failing: int
+) -> None:
+    subject = CallRunner(session, threads)
+    expected = subject.run(images, 4)
+    run, calls = session.run, [0]
+
+    def fails_once(outputs: Any, inputs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == failing:
+            raise RuntimeError("the session broke")
+        return run(outputs, inputs)
+
+    monkeypatch.setattr(session, "run", fails_once)
+    with pytest.raises(RuntimeError, match=r"^the session broke$"):
+        subject.run(images, 4)
+    calls[0] = failing
+    np.testing.assert_array_equal(subject.run(images, 4), expected)
 
 
 def test_the_provider_that_a_session_reports_chooses_the_runner(session: Any) -> None:

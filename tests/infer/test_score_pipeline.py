@@ -221,7 +221,7 @@ def test_an_error_of_the_reader_after_good_batches_leaves_nothing(
 
     monkeypatch.setattr(pipeline, "iter_faces", broken)
     with pytest.raises(DataError, match=r"faces\.csv: cannot be read: input/output error$"):
-        score(data, exports, work / "out.csv", device="cpu", batch_size=4)
+        score(data, exports, work / "out.csv", device="cpu", batch_size=1)
     assert names(work) == []
 
 
@@ -282,6 +282,7 @@ def test_batches_in_memory_are_few_however_long_the_file(
             del batch
 
     monkeypatch.setattr(pipeline, "iter_faces", counted)
+    monkeypatch.setattr(pipeline, "CPU_BATCHES", 1)
     score(data, exports, work / "out.csv", device="cpu", batch_size=1)
     assert len(seen) == 30
     assert max(seen) <= 2 * (READ_AHEAD + 3)  # before the model and behind it

@@ -187,7 +187,7 @@ def test_a_session_that_fails_later_leaves_nothing(
         return whole(scorer, images, batch_size)
 
     monkeypatch.setattr(Scorer, "_run", failing)
-    done = run(data, exports, work / "out.csv", "--batch-size", 4)
+    done = run(data, exports, work / "out.csv", "--batch-size", 1)
     require_refused(done, "failed on 4 faces: CUDA failure 719", work)
 
 
@@ -261,7 +261,7 @@ def test_an_output_folder_that_goes_away_while_scoring_is_told(
             yield faces
 
     monkeypatch.setattr(pipeline, "iter_faces", removing)
-    done = run(data, exports, work / "out.csv", "--batch-size", 4)
+    done = run(data, exports, work / "out.csv", "--batch-size", 1)
     expected = f"{work / 'out.csv'}: cannot be written: No such file or directory"
     require_one_line(done.exit_code, done.stdout, done.stderr, expected)
     assert not work.exists()
