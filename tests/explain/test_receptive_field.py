@@ -14,7 +14,7 @@ MODELS = {
     "course-cnn": {"widths": [2, 3, 4], "hidden": 8},
     "course-dnn": {"widths": [6, 4]},
     "best-small": {"widths": [2, 3], "blocks": [1, 2]},
-    "compact": {"widths": [[2, 3], [3, 4], [4]]},
+    "compact": {"widths": [[2, 3], [3, 4], [4]], "space_to_depth": True},
 }
 
 
