@@ -242,7 +242,8 @@ def _fit_config(output: Path, resume: bool, options: dict[str, Any], seeds: tupl
 
     if resume:
         if options:
-            names = ", ".join("--" + name.replace("_", "-") for name in options)
+            given = [*options.pop("distill", ()), *options]  # which is no option, but holds some
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
         return load_seeds_config(output, seeds) if seeds else FitConfig.load(output / "config.json")
     limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}

@@ -146,3 +146,10 @@ def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
         "temperature": 2.0,
         "weight": 0.5,
     }
+
+
+def test_what_a_resumed_run_is_not_to_be_told_is_named_as_options(tmp_path):
+    command = ["distill", "drawn.csv", "--output", str(tmp_path), "--resume", "--teachers", "a", "--lr", "0.1"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "--resume goes on by the run's own settings; leave out --teachers, --lr" in result.output
