@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -343,18 +344,16 @@ def test_an_error_of_any_call_is_raised_and_the_next_run_is_right(
 ) -> None:
     subject = CallRunner(session, threads)
     expected = subject.run(images, 4)
-    run, calls = session.run, [0]
+    run, numbers = session.run, count(1)  # whose next number no two threads get
 
     def fails_once(outputs: Any, inputs: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == failing:
+        if next(numbers) == failing:
             raise RuntimeError("the session broke")
         return run(outputs, inputs)
 
     monkeypatch.setattr(session, "run", fails_once)
     with pytest.raises(RuntimeError, match=r"^the session broke$"):
         subject.run(images, 4)
-    calls[0] = failing
     np.testing.assert_array_equal(subject.run(images, 4), expected)
 
 
