@@ -38,12 +38,18 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def run_all(
-    whole: Splits, cleaned: Splits, output: Path, seeds: Sequence[int], settings: Mapping[str, Any]
+    whole: Splits,
+    cleaned: Splits,
+    output: Path,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
 ) -> dict[str, tuple[int, list[float]]]:
     """Return for each variant its Training faces and the accuracies on PublicTest, one a seed."""
     results: dict[str, tuple[int, list[float]]] = {}
     for seed in seeds:
-        for variant, changes in VARIANTS.items():
+        for variant in variants:
+            changes = VARIANTS[variant]
             splits = cleaned if changes.get("drop_conflicts") else whole
             arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
             options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
@@ -83,6 +89,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="with Training and PublicTest rows")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder of the runs")
+    changes = [variant for variant in VARIANTS if variant != BASELINE]
+    parser.add_argument("--leave-out", nargs="+", choices=changes, default=[], metavar="CHANGE", help=", ".join(changes))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--widths", type=int, nargs=3, default=[48, 96, 192], help="channels of the three groups")
@@ -94,12 +102,14 @@ def main() -> None:
     settings["model_arguments"] = {"widths": options.widths}
     try:
         whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
-        results = run_all(whole, cleaned, options.output, options.seeds, settings)
+        variants = [variant for variant in VARIANTS if variant not in options.leave_out]
+        results = run_all(whole, cleaned, options.output, variants, options.seeds, settings)
     except FerError as error:
         sys.exit(f"ablation: {error}")
     print(
         f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of {options.epochs} "
-        f"epochs, no test-time augmentation; widths {options.widths}, seeds {options.seeds}\n"
+        f"epochs of batches of {options.batch_size}, no test-time augmentation; widths {options.widths}, "
+        f"seeds {options.seeds}\n"
         f"{machine()}, device {options.device}\n"
     )
     print(table(results))

@@ -36,20 +36,20 @@ def test_one_seed_has_no_deviation(ablation):
 
 def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_path, monkeypatch, capsys):
     write_csv(synthesize(60, 0), tmp_path / "drawn.csv")
-    chosen = {name: ablation.VARIANTS[name] for name in (ablation.BASELINE, "these three")}
-    monkeypatch.setattr(ablation, "VARIANTS", chosen)
+    left_out = [name for name in ablation.VARIANTS if name not in (ablation.BASELINE, "these three")]
     arguments = ["ablation", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "runs"), "--seeds", "0", "1"]
-    arguments += ["--widths", "2", "2", "2", "--device", "cpu", "--epochs"]
+    arguments += ["--widths", "2", "2", "2", "--device", "cpu", "--leave-out", *left_out, "--epochs"]
     monkeypatch.setattr(sys, "argv", [*arguments, "1"])
     ablation.main()
     first = capsys.readouterr().out
     weights = sorted((tmp_path / "runs").rglob("ema.safetensors"))
     written = [path.stat().st_mtime_ns for path in weights]
+    assert {path.parent.parent.name for path in weights} == {"as-in-the-report", "these-three"}
     assert len(weights) == 4
     ablation.main()
     assert capsys.readouterr().out == first
     assert [path.stat().st_mtime_ns for path in weights] == written
-    assert "n = 6, of the weights after the last of 1 epochs" in first
+    assert "n = 6, of the weights after the last of 1 epochs of batches of 128" in first
     monkeypatch.setattr(sys, "argv", [*arguments, "2"])
     with pytest.raises(SystemExit, match=r"^ablation: .*seed-0: was started with other settings"):
         ablation.main()
