@@ -90,7 +90,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="with Training and PublicTest rows")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     changes = [variant for variant in VARIANTS if variant != BASELINE]
-    parser.add_argument("--leave-out", nargs="+", choices=changes, default=[], metavar="CHANGE", help=", ".join(changes))
+    parser.add_argument(
+        "--leave-out", nargs="+", choices=changes, default=[], metavar="CHANGE", help=", ".join(changes)
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--widths", type=int, nargs=3, default=[48, 96, 192], help="channels of the three groups")
