@@ -12,9 +12,8 @@ Importing this module compiles it, or loads it from Numba's cache on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
@@ -23,6 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
+from fer_core.jit import jit
 
 PADDING: Final = 4 * PIXELS + 16
 """Bytes that must be readable behind the last line, for a row of too few values runs on into what follows."""
@@ -46,21 +46,6 @@ MAX_ID_BYTES: Final = 256
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
 _CLASSES: Final = len(EXPRESSIONS)
 _USAGES: Final = tuple(np.frombuffer(usage.encode(), np.uint8) for usage in USAGES)
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _jit(*signature: Any) -> Callable[[F], F]:
-    """Compile at once, and keep the machine code on disk where that is possible."""
-
-    def compile_(function: F) -> F:
-        try:
-            compiled: Any = njit(list(signature), cache=True, nogil=True)(function)
-        except (OSError, RuntimeError):  # a read-only installation or a full disk: compiled anew in each process
-            compiled = njit(list(signature), nogil=True)(function)
-        return cast(F, compiled)
-
-    return compile_
 
 
 def _ways_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -242,7 +227,7 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
     return SHORTEST <= right - left <= LONGEST
 
 
-@_jit(types.UniTuple(int64, 2)(uint8[::1], int64, int64, int64[::1], int64[:, ::1], uint8[:, ::1]))  # type: ignore[no-untyped-call]
+@jit(types.UniTuple(int64, 2)(uint8[::1], int64, int64, int64[::1], int64[:, ::1], uint8[:, ::1]))  # type: ignore[no-untyped-call]
 def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, images: Any) -> Any:
     """Decode lines until the text or the table ends.
 
@@ -302,7 +287,7 @@ def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, im
     return lines, position
 
 
-@_jit(types.void(uint8[::1], int64[:, ::1], uint32[:, ::1]))
+@jit(types.void(uint8[::1], int64[:, ::1], uint32[:, ::1]))
 def copy_ids(text: Any, table: Any, ids: Any) -> Any:
     """Copy the ASCII ids of the lines of a table into rows of zeros, one character a number."""
     for i in range(len(table)):

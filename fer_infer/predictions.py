@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -18,9 +19,6 @@ from fer_core.output import staged
 
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """What a prediction file may hold; `id` and `label` come first in each."""
-
-FLOAT_FORMAT: Final = "%.9g"
-"""Nine significant digits tell any two float32 numbers apart (IEEE 754-2019, section 5.12.2)."""
 
 
 class PredictionWriter(ABC):
@@ -90,9 +88,12 @@ class CsvPredictionWriter(PredictionWriter):
     def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
         super().__init__(path, columns, class_names, with_source=with_source)
         self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed where the context ends
-        # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else.
-        self._lines = csv.writer(self._file, lineterminator="\n")
-        self._lines.writerow(self.header)
+        # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else. It writes into a
+        # list, for the numbers that follow an id need no quotes and are many.
+        self._lines: list[str] = []
+        self._cells = csv.writer(SimpleNamespace(write=self._lines.append), lineterminator="\n")
+        self._cells.writerow(self.header)
+        self._flush()
 
     def write(
         self,
@@ -105,9 +106,17 @@ class CsvPredictionWriter(PredictionWriter):
         columns: list[Iterable[Any]] = [[faces.source] * len(faces)] * self._with_source
         columns += [face_ids(faces), labels.tolist()]
         values = self._values(logits, probabilities)
+        self._cells.writerows(zip(*columns, strict=True))
         if values is not None:
-            columns += [[FLOAT_FORMAT % value for value in column] for column in values.T.tolist()]
-        self._lines.writerows(zip(*columns, strict=True))
+            from fer_infer.decimal_kernel import decimal_rows  # compiled, and only where there are numbers to write
+
+            rows = zip(self._lines, decimal_rows(values), strict=True)
+            self._lines[:] = [f"{line[:-1]}{numbers}\n" for line, numbers in rows]
+        self._flush()
+
+    def _flush(self) -> None:
+        self._file.writelines(self._lines)
+        self._lines.clear()
 
     def close(self) -> None:
         """Complete the file."""
