@@ -110,8 +110,9 @@ def attribute(
     chosen = find_method(method)
     with staged(output, force=force) as stage, ExitStack() as stack:
         proven = load_proven(model)
-        settings = _resolved(proven, chosen, settings or Settings())
-        cautions = require_suited(proven.network, chosen, settings)
+        asked = settings or Settings()
+        settings = _resolved(proven, chosen, asked)
+        cautions = require_suited(proven.network, chosen, asked)
         batch_size = batch_size_for(proven.network, chosen, memory_mb)
         columns = _Columns(stage.parent, stack)
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))

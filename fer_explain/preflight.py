@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import torch
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import nn
 
 from fer_core import ConfigError, ModelError
 from fer_core.synthetic import draw_faces
-from fer_explain.attribution import METHODS, Method, Settings, attributions_of, baseline_of, cam_layer
+from fer_explain.attribution import METHODS, Method, Settings, attributions_of, baseline_of, cam_layer, explainable
 from fer_explain.gradient_graph import GradientGraph, Operation, gradient_graph
-from fer_explain.layers import evaluation_mode
+from fer_explain.layers import Layer, device_of, evaluation_mode
 from fer_train.prediction import predict_logits
 
 GUIDED: Final = ("guided-backprop", "guided-grad-cam")
@@ -115,9 +116,10 @@ def _behaviour(model: nn.Module) -> Iterator[Finding]:
         yield Finding("refused", EVERY, "the network gives other logits each time, even in evaluation mode")
     elif np.abs(first - alone).max() > CLOSE:
         yield Finding("refused", EVERY, "a face's logits depend on the faces beside it, even in evaluation mode")
-    total = np.where(first.min() >= 0, first, np.exp(np.minimum(first, 1))).sum(axis=1)
-    if np.abs(total - 1).max() < CLOSE:
+    if first.min() >= 0 and np.abs(first.sum(axis=1) - 1).max() < CLOSE:
         yield Finding("refused", EVERY, "the network ends in a softmax; expected logits, whose softmax is not its own")
+    elif np.abs(np.exp(np.minimum(first, 1)).sum(axis=1) - 1).max() < CLOSE:
+        yield Finding("note", (), "the logits are logarithms of probabilities: one also rises as other classes fall")
 
 
 def _gradient(graph: GradientGraph) -> Iterator[Finding]:
@@ -174,6 +176,24 @@ def _cam(model: nn.Module, graph: GradientGraph, layer: str | int | None) -> Ite
         yield Finding("refused", CAM, f"layer {found.name} is used more than once")
     if found.name in graph.overwritten:
         yield Finding("refused", CAM, f"the output of layer {found.name} is overwritten in place by the next")
+    if _is_passed_by(model, found):
+        verdict: Literal["refused", "approximate"] = "refused" if layer is None else "approximate"
+        yield Finding(verdict, CAM, f"part of the network does not go through layer {found.name}; a map is of the rest")
+
+
+def _is_passed_by(model: nn.Module, layer: Layer) -> bool:
+    """Whether a face reaches the logits on another way than through a layer."""
+    face = torch.from_numpy(draw_faces(1, seed=0).images).float().unsqueeze(1).to(device_of(model)).requires_grad_()
+    hook = model.get_submodule(layer.name).register_forward_hook(lambda module, inputs, output: output.detach())
+    try:
+        with explainable(model, Settings()) as network:
+            logits = network(face)
+        if not logits.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(logits.square().sum(), face, allow_unused=True)
+    finally:
+        hook.remove()
+    return gradient is not None and bool(gradient.any())
 
 
 def _listed(operations: list[Operation]) -> str:

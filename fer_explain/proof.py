@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import CardError, ModelCard, ModelError
+from fer_core.synthetic import draw_faces
 from fer_infer import Scorer
 from fer_infer.session import MODEL_FILE
 from fer_train.checkpoint import load_model_and_card, weights_path, weights_sha256
 from fer_train.export import PARITY_ATOL, count_held_weights
 from fer_train.prediction import predict_logits
+
+PROBES: Final = 8
+"""Drawn faces that pass through both networks before anything is explained."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Agreement:
 
 
 def load_proven(model: str | Path) -> Proven:
-    """Load the network of a folder, unless the folder scores with another one.
+    """Load the network of a folder, unless the folder scores with another one, as drawn faces would show.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def load_proven(model: str | Path) -> Proven:
     CardError
         If a card is incomplete, or the graph's card states another sha256 than the weights have.
     ModelError
-        If weights or graph are absent, damaged, or not those of their own card.
+        If weights or graph are absent, damaged, or not those of their own card, or the graph computes something else.
     """
     folder = Path(model)
     file = weights_path(folder)
@@ -100,7 +105,9 @@ def load_proven(model: str | Path) -> Proven:
             f"weights of sha256 {stated}; what is explained would not be what scores"
         )
     scorer = Scorer(graph, "cpu")
-    return Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
+    proven = Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
+    compare_logits(proven, draw_faces(PROBES, seed=0).images)
+    return proven
 
 
 def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | None:

@@ -19,8 +19,9 @@ from fer_train.temperature import fit_temperature
 class Teachers:
     """The mean opinion of several trained networks, calibrated before it is taught.
 
-    Their own temperature is fitted on the validation faces first (Guo et al. 2017, section 4.2): networks trained with
-    label smoothing are less sure than they are right, and others surer.
+    Each gives its probabilities at the temperature of its card, and the temperature of their mean is fitted on the
+    validation faces first (Guo et al. 2017, section 4.2): networks trained with label smoothing are less sure than they
+    are right, and others surer.
 
     Parameters
     ----------
@@ -51,14 +52,16 @@ class Teachers:
     def __init__(self, config: DistillConfig, validation: Faces, labels: tuple[str, ...], device: torch.device) -> None:
         self.config = config
         models: list[nn.Module] = []
+        temperatures: list[float] = []
         self.record: list[dict[str, Any]] = []
         for path in config.teachers:
             model, card = load_model_and_card(path)
             if card.labels != labels:
                 raise ConfigError(f"{path}: expected a teacher of {', '.join(labels)}, found {', '.join(card.labels)}")
             models.append(model)
+            temperatures.append(float(card.temperature["value"]))
             self.record.append({"architecture": card.architecture, "weights_sha256": card.weights_sha256})
-        self.network = Ensemble(models).eval().requires_grad_(False).to(device)
+        self.network = Ensemble(models, temperatures).eval().requires_grad_(False).to(device)
         logits = predict_logits(self.network, validation.images)
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from fer_train.prediction import predict_logits
 from fer_train.provenance import accuracy_record, git_commit, library_versions
 from fer_train.run_folder import save_end, save_sample
 
-ALIKE = ("labels", "standardization", "training_data")
-"""What the cards of all members must say alike, since one card speaks for them all."""
+ALIKE: Final = ("labels", "standardization")
+ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped")
+"""What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
 
 
 def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *, force: bool = False) -> ModelCard:
-    """Make of several runs one network that gives the mean of their probabilities.
+    """Make of several runs one network that gives the mean of their probabilities, each at its card's temperature.
 
     Parameters
     ----------
@@ -56,14 +58,18 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
     for run, card in zip(runs, cards, strict=True):
-        for key in ALIKE:
-            expected, found = getattr(cards[0], key), getattr(card, key)
-            if found != expected:
+        for key, expected in _alike(cards[0]).items():
+            if (found := _alike(card)[key]) != expected:
                 raise ConfigError(f"{run}: {key}: expected as in {runs[0]}, {expected!r:.200}, found {found!r:.200}")
-    model = Ensemble(model for model, _ in loaded).eval()
+    temperatures = [float(card.temperature["value"]) for card in cards]
+    model = Ensemble([model for model, _ in loaded], temperatures).eval()
     faces = read_faces(data, "PublicTest")
     accuracy = float(np.mean(predict_logits(model, faces.images).argmax(axis=1) == faces.require_labels()))
-    members = [{"architecture": card.architecture, "arguments": card.architecture_arguments} for card in cards]
+    members = [
+        {"architecture": card.architecture, "arguments": card.architecture_arguments, "temperature": temperature}
+        for card, temperature in zip(cards, temperatures, strict=True)
+    ]
+    selections = list(dict.fromkeys(card.selection for card in cards))
     state = model.state_dict()
     card = replace(
         cards[0],
@@ -71,7 +77,8 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         architecture_arguments={"members": members},
         temperature=unfitted_temperature(),
         weights_sha256=weights_sha256(state),
-        selection=f"mean of the probabilities of {len(cards)} networks, each: {cards[0].selection}",
+        training_data=_alike(cards[0])["training_data"],
+        selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
         scores={"PublicTest": accuracy_record(accuracy, len(faces))},
         versions=library_versions(),
@@ -82,3 +89,8 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         save_sample(stage, faces)
         save_end(stage, faces, TrainingFaces.beside(data))
     return card
+
+
+def _alike(card: ModelCard) -> dict[str, Any]:
+    data = {key: card.training_data[key] for key in ALIKE_DATA if key in card.training_data}
+    return {**{key: getattr(card, key) for key in ALIKE}, "training_data": data}

@@ -235,6 +235,10 @@ def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, at
             f"max |d probability| {of_probability:.3g} (limit {atol / temperature:.3g}), "
             f"{int(changed.sum())} of {len(faces)} predictions changed"
         )
+    if held != total:
+        raise ModelError(
+            f"{path.name}: expected all {total} tensors of its PyTorch original, bit for bit, found {held}"
+        )
     return parity
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from fer_core.progress import Advance
 from fer_explain.attribution.batch import Batch, Settings
 from fer_explain.attribution.registry import METHODS, Method
 from fer_explain.attribution.targets import require_targets
-from fer_explain.layers import device_of, evaluation_mode
+from fer_explain.layers import device_of, evaluation_mode, find_layer
 
 BATCH_SIZE: Final = 64
 """Images that pass through the network together: enough to keep two cores or a GPU busy with the course CNN."""
@@ -116,6 +117,9 @@ def attributions_of(
         raise ConfigError(f"rows: expected ({len(images)},), one a face, found {rows.shape}")
     faces_at_once = max(1, batch_size // method.points(settings))
     parts: dict[str, list[NDArray[np.float32]]] = {"attributions": []}
+    if settings.of == "probabilities" and settings.layer is not None:
+        # By number, since with a softmax behind it the network calls its layers by other names.
+        settings = replace(settings, layer=find_layer(model, settings.layer).index)
     with explainable(model, settings) as network:
         require_targets(network, images, targets)
         for start in range(0, len(images), faces_at_once):

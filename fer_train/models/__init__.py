@@ -94,7 +94,8 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
     mean, std : float
         Standardization in pixel units.
     **arguments
-        The architecture's own; of an ensemble `members`, a list of tables with `architecture` and `arguments`.
+        The architecture's own; of an ensemble `members`, a list of tables with `architecture`, `arguments` and
+        `temperature`.
 
     Raises
     ------
@@ -106,7 +107,8 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
         if set(arguments) != {"members"} or not isinstance(members, list) or not members:
             raise ConfigError(f"model {ENSEMBLE}: expected a list of members, found {arguments!r:.80}")
         return Ensemble(
-            build_model(member["architecture"], mean=mean, std=std, **member["arguments"]) for member in members
+            [build_model(member["architecture"], mean=mean, std=std, **member["arguments"]) for member in members],
+            [member.get("temperature", 1.0) for member in members],
         )
     try:
         return find_architecture(name).build(mean, std, **arguments)

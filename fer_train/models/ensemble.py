@@ -1,16 +1,16 @@
-"""Several networks as one, which is trained, exported, scored and explained like any other."""
+"""Several trained networks as one, which is exported, scored and explained like any other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """The mean of the probabilities of several networks.
+    """The mean of the probabilities of several networks, each at the temperature of its own card.
 
     Its logits are the logarithms of these means, so that their softmax is the mean itself (a linear opinion pool:
     Genest and Zidek 1986, eq. 1.1, with equal weights).
@@ -19,14 +19,27 @@ class Ensemble(nn.Module):
     ----------
     members : iterable of nn.Module
         Each maps images to logits of the same classes.
+    temperatures : sequence of float, optional
+        By which each member's logits are divided before its softmax; 1 without.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many temperatures as members.
     """
 
-    def __init__(self, members: Iterable[nn.Module]) -> None:
+    def __init__(self, members: Iterable[nn.Module], temperatures: Sequence[float] | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.temperatures = tuple(temperatures or [1.0] * len(self.members))
+        if len(self.temperatures) != len(self.members):
+            raise ValueError(f"expected {len(self.members)} temperatures, found {len(self.temperatures)}")
         self.log_softmax = nn.LogSoftmax(dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, classes)."""
-        opinions = torch.stack([self.log_softmax(member(images).float()) for member in self.members])
+        pairs = zip(self.members, self.temperatures, strict=True)
+        opinions = torch.stack(
+            [self.log_softmax(member(images).float() / temperature) for member, temperature in pairs]
+        )
         return torch.logsumexp(opinions, dim=0) - math.log(len(self.members))

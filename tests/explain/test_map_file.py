@@ -35,6 +35,26 @@ def test_attribute_writes_the_rows_asked_for_in_their_order(
     assert len(str(found["weights_sha256"])) == 64
 
 
+@pytest.mark.parametrize("method", ["grad-cam", "guided-grad-cam"])
+@pytest.mark.parametrize("layer", [None, "features.9", "8"])
+def test_grad_cam_of_probabilities_is_that_of_logits_weighed_by_the_softmax(
+    exports: Path, data: Path, cnn: nn.Module, faces: Faces, tmp_path: Path, method: str, layer: str | None
+) -> None:
+    settings = Settings(of="probabilities", layer=layer)
+    found = np.load(attribute(data, exports, method, tmp_path / "maps.npz", rows=(2,), settings=settings).path)
+    recorded = json.loads(str(found["settings"]))
+    assert recorded == {
+        "of": "probabilities",
+        "layer": {None: "features.15", "features.9": "features.9", "8": "features.8"}[layer],
+        "temperature": 1.0,
+    }
+    with_softmax = nn.Sequential(cnn, nn.Softmax(1)).eval()
+    named = Settings(layer=f"0.{recorded['layer']}")
+    face = faces.take([0])
+    expected = attributions_of(with_softmax, METHODS[method], face.images, found["targets"], settings=named)
+    np.testing.assert_allclose(found["attributions"], expected["attributions"], rtol=1e-4, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["random", "gradient-shap", "deeplift"])
 def test_what_is_read_in_parts_is_what_is_read_whole(
     exports: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

@@ -4,14 +4,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_models import CNN, DNN, enliven, make_network
+from tiny_models import CNN, DNN, assert_same_maps, enliven, make_network
 from torch import nn
 from torch.nn import functional
 
 from fer_core import Faces, ModelError
+from fer_core.synthetic import draw_faces
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.gradient_graph import gradient_graph
 from fer_explain.preflight import judgements, preflight, require_suited
+from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
 
 
@@ -119,8 +121,8 @@ def test_the_architectures_of_the_registry_are_judged_right(
         (
             nn.ReLU(),
             nn.LogSoftmax(1),
-            {name: "refused" for name in METHODS if name != "random"},
-            "the network ends in a softmax",
+            {"deeplift": "refused", "guided-backprop": "approximate", "guided-grad-cam": "approximate"},
+            "the logits are logarithms of probabilities",
         ),
         (
             nn.BatchNorm2d(3, track_running_stats=False),
@@ -198,3 +200,26 @@ def test_the_graph_knows_which_module_made_each_operation() -> None:
     assert {("Convolution", "middle.weigh.1"), ("Sigmoid", "middle.weigh.2"), ("Addmm", "last")} <= made
     assert [str(operation) for operation in graph.operations if operation.product] == ["product in middle"]
     assert gradient_graph(Built(Twice())).reused == {"middle.relu"}
+
+
+def test_an_ensemble_is_explained_but_by_grad_cam_of_one_member_only_where_that_is_asked_for() -> None:
+    members = [enliven(make_network("course-cnn", CNN, seed)) for seed in (0, 1)]
+    both = Ensemble(members, [1.0, 0.8]).eval()
+    verdicts = {name: finding.verdict for finding in preflight(both) for name in finding.methods}
+    assert verdicts == {
+        "grad-cam": "refused",
+        "guided-grad-cam": "refused",
+        "guided-backprop": "approximate",
+        "deeplift": "refused",
+    }
+    assert any("logarithms of probabilities" in finding.message for finding in preflight(both))
+    chosen = preflight(both, "members.0.features.15", ("grad-cam",))
+    assert [finding.verdict for finding in chosen if finding.methods] == ["approximate"]
+    assert "part of the network does not go through layer members.0.features.15" in chosen[-1].message
+    faces = draw_faces(3, seed=1).images
+    targets = np.array([0, 3, 6])
+    maps = attributions_of(both, METHODS["saliency"], faces, targets)["attributions"]
+    pixels = torch.from_numpy(faces).float().unsqueeze(1).requires_grad_()
+    means = (members[0](pixels).softmax(1) + (members[1](pixels) / 0.8).softmax(1)) / 2
+    (gradient,) = torch.autograd.grad(means.log()[np.arange(3), targets].sum(), pixels)
+    assert_same_maps(maps, gradient[:, 0].abs(), share=1e-4)

@@ -79,17 +79,14 @@ def test_weights_changed_behind_their_cards_back_are_refused(copy: Path) -> None
         load_proven(copy)
 
 
-def test_a_graph_that_computes_something_else_under_the_right_card_is_refused(copy: Path, faces: Faces) -> None:
+def test_a_graph_that_computes_something_else_under_the_right_card_is_refused(copy: Path) -> None:
     graph = onnx.load(copy / "model.onnx")
     weights = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [4, 1, 3, 3])
     changed = onnx.numpy_helper.to_array(weights) + np.float32(1)
     weights.CopyFrom(onnx.numpy_helper.from_array(changed, weights.name))
     onnx.save(graph, copy / "model.onnx")
-    proven = load_proven(copy)
-    assert proven.tensors_in_graph is not None
-    assert proven.tensors_in_graph[0] < proven.tensors_in_graph[1]
     with pytest.raises(ModelError, match=r"weights\.safetensors and .*model\.onnx: expected equal logits, found"):
-        compare_logits(proven, faces.images)
+        load_proven(copy)
 
 
 def test_logits_that_are_not_numbers_are_no_agreement(exports: Path, faces: Faces) -> None:

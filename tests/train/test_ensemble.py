@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from fer_core import ConfigError
 from fer_core.csv_writer import write_csv
 from fer_infer import Scorer
-from fer_train.checkpoint import load_model, load_weights, save_weights
+from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
 from fer_train.cli import main
 from fer_train.ensemble import ensemble
 from fer_train.export import export
@@ -40,8 +40,9 @@ def both(tmp_path_factory, data, run, other):
     return folder
 
 
-def mean_probabilities(runs, images):
-    return np.mean([softmax(predict_logits(load_model(path), images)) for path in runs], axis=0)
+def mean_probabilities(runs, images, temperatures=(1.0, 1.0, 1.0, 1.0)):
+    pairs = zip(runs, temperatures, strict=False)
+    return np.mean([softmax(predict_logits(load_model(path), images), t) for path, t in pairs], axis=0)
 
 
 def test_an_ensemble_gives_the_mean_of_its_members_probabilities(run, other, both, splits):
@@ -55,7 +56,7 @@ def test_its_card_tells_of_all_members(run, other, both, splits):
     assert card.architecture == "ensemble"
     assert [member["architecture"] for member in card.architecture_arguments["members"]] == ["course-cnn", "compact"]
     assert card.seeds == (0, 8)
-    assert card.selection.startswith("mean of the probabilities of 2 networks, each: moving average")
+    assert card.selection.startswith("mean of the probabilities of 2 networks: moving average")
     predicted = mean_probabilities([run, other], splits.validation.images).argmax(axis=1)
     expected = float(np.mean(predicted == splits.validation.labels))
     assert card.scores["PublicTest"]["accuracy"] == pytest.approx(expected)
@@ -69,6 +70,29 @@ def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, ot
     for precision, atol in (("fp32", 1e-5), ("fp16", 5e-3)):
         found = Scorer(tmp_path / "exported", "cpu", precision).score(images)
         np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=atol)
+
+
+def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, other, splits):
+    export(run, tmp_path / "exported", calibration=data)
+    temperature = load_model_and_card(tmp_path / "exported")[1].temperature["value"]
+    assert abs(temperature - 1) > 0.01
+    ensemble(data, [tmp_path / "exported", other], tmp_path / "both")
+    images = splits.validation.images
+    found = softmax(predict_logits(load_model(tmp_path / "both"), images))
+    expected = mean_probabilities([run, other], images, (temperature, 1.0))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found - mean_probabilities([run, other], images)).max() > 1e-4
+
+
+def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path, data, run, other):
+    state, card = load_weights(other / "ema.safetensors")
+    (tmp_path / "taught").mkdir()
+    teachers = [{"architecture": "compact", "weights_sha256": "0" * 64}]
+    taught = replace(card, training_data={**card.training_data, "teachers": teachers}, selection="the best of nine")
+    save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
+    made = ensemble(data, [run, tmp_path / "taught"], tmp_path / "both")
+    assert made.training_data == load_weights(run / "ema.safetensors")[1].training_data
+    assert made.selection.endswith("; the best of nine")
 
 
 def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):

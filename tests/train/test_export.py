@@ -87,6 +87,20 @@ def test_the_weights_stand_in_the_graph(exported):
     assert count_held_weights(exported / "model.onnx", changed)[0] < len(state)
 
 
+def test_a_graph_that_computes_the_same_with_another_tensor_is_refused(exported, run, drawn):
+    model, card = load_model_and_card(run)
+    with torch.no_grad():  # a hidden unit that nothing reads
+        model.classifier[-1].weight[:, 0] = 0
+    write_graph(model, card, exported.parent / "dead.onnx")
+    with torch.no_grad():
+        model.classifier[-4].weight[0] += 1
+    total = len(model.state_dict())
+    with pytest.raises(
+        ModelError, match=rf"^dead\.onnx: expected all {total} tensors .* bit for bit, found {total - 1}$"
+    ):
+        check_parity(model, card, exported.parent / "dead.onnx", drawn, 1e-4)
+
+
 def test_parity_says_what_was_compared(exported):
     parity = json.loads((exported / "parity.json").read_text())
     assert parity["n"] == 20  # the run's sample of its 20 PublicTest faces
