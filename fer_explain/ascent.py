@@ -38,7 +38,8 @@ class AscentConfig:
     space: str = "fourier"
     """Where the steps are taken: fourier or pixel, see `fer_explain.image_spaces`."""
     step_size: float = 12.0
-    """Root mean square of the first step, in gray levels; it falls linearly to a tenth of that."""
+    """Root mean square of the first step, in gray levels in pixel space and in the scaled coefficients of Fourier
+    space, where the image moves by as much or several times that; it falls linearly to a tenth."""
     noise: float = 12.0
     """Standard deviation of the noise added to the start, in gray levels."""
     decay: float = 0.01

@@ -50,9 +50,13 @@ def _warp(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor
     if config.flip:
         mirror = torch.where(_uniform(n, 1.0, images, generator) < 0, -mirror, mirror)
     # Normalized coordinates run from -1 to 1, so a share of the side is twice that there.
-    shift_x, shift_y = (_uniform(n, 2 * config.shift, images, generator) for _ in range(2))
+    x, y = (_uniform(n, 2 * config.shift, images, generator) for _ in range(2))
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-    rows = [torch.stack([cos * mirror, -sin, shift_x], 1), torch.stack([sin * mirror, cos, shift_y], 1)]
+    # From where a pixel is to where it came from: the shift comes last, so it is undone first.
+    rows = [
+        torch.stack([cos * mirror, -sin, sin * y - cos * mirror * x], 1),
+        torch.stack([sin * mirror, cos, -sin * mirror * x - cos * y], 1),
+    ]
     grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -67,7 +71,7 @@ def _relight(images: Tensor, config: AugmentConfig, generator: Generator) -> Ten
 
 
 def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Overwrite a rectangle of 2 to 25 % of the area, aspect 1/3 to 3, with noise."""
+    """Overwrite a rectangle of 2 to 25 % of the area, aspect 1/3 to 3, with noise; what is beyond the border is cut."""
     n, _, height, width = images.shape
 
     def rand(*shape: int) -> Tensor:
@@ -87,7 +91,7 @@ def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
 def mixup(images: Tensor, targets: Tensor, limit: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Mix into each image a share of another one of the batch, and into its target as much of the other's.
 
-    Zhang et al. 2018 (mixup), eq. 1, with a share that is uniform in 0 to `limit` and the image's own.
+    Zhang et al. 2018 (mixup), section 2, with a share that is uniform in 0 to `limit` and the image's own.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ def infidelity(
     """Compare what maps say that patches are worth with what their removal did.
 
     A patch is worth the sum of the map over it, as one reads a map. Units differ between methods, so each map is first
-    scaled as serves it best, and the mean squared error is given as a share of the mean squared drop.
+    scaled as serves it best, by 0 or more, and the mean squared error is given as a share of the mean squared drop.
 
     Parameters
     ----------
@@ -123,7 +123,8 @@ def infidelity(
     require_maps(attributions)
     worth = np.einsum("nij,nsij->ns", attributions.astype(np.float64), removed)
     fell = drops.astype(np.float64)
-    explained = (worth * fell).sum(axis=1) ** 2
+    # A scale below 0 would serve best a map that is upside down, which tells nothing.
+    explained = (worth * fell).sum(axis=1).clip(min=0) ** 2
     possible = (worth**2).sum(axis=1) * (fell**2).sum(axis=1)
     share = np.divide(explained, possible, out=np.zeros_like(possible), where=possible > 0)
     unexplained: NDArray[np.float64] = np.where((fell == 0).all(axis=1), 0.0, np.clip(1 - share, 0, 1))

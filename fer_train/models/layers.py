@@ -37,7 +37,7 @@ class StandardizeFace(Standardize):
     """First layer that takes each face minus its own mean, divided by its own deviation.
 
     So light and contrast of a picture, and with them those of its background, tell nothing any more: instance
-    normalization (Ulyanov et al. 2016, eq. 2) of the pixels. One gray level squared is added to the variance, so that a
+    normalization (Ulyanov et al. 2016, eq. 3) of the pixels. One gray level squared is added to the variance, so that a
     blank face becomes zero.
 
     Parameters

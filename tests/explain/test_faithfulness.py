@@ -178,6 +178,7 @@ def test_infidelity_of_a_linear_network_is_0_for_its_contributions_and_1_for_not
     drops = logit_drops(linear, few.images, np.zeros(len(few), np.int64), removed, batch_size=64)
     np.testing.assert_allclose(infidelity(contributions.astype(np.float32), removed, drops), 0, atol=1e-6)
     np.testing.assert_array_equal(infidelity(np.zeros_like(contributions, np.float32), removed, drops), 1)
+    np.testing.assert_array_equal(infidelity(-contributions.astype(np.float32), removed, drops), 1)
     np.testing.assert_array_equal(infidelity(contributions.astype(np.float32), removed, np.zeros_like(drops)), 0)
 
 

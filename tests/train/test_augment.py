@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fer_train.augment import augment
+from fer_train.augment import augment, mixup
 from fer_train.config import AugmentConfig
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
@@ -57,6 +58,45 @@ def test_shift_moves_by_at_most_its_share_of_the_side():
     moved = (centre - 23.5).abs()
     assert moved.max() <= 4.8 + 1e-3
     assert moved.max() > 4.0
+
+
+def test_zoom_agrees_with_pillow(images, monkeypatch):
+    config = replace(STILL, zoom=0.25)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))  # every draw at its upper limit
+    out = augment(images[:1], config, generator())[0, 0].numpy()
+    # What fills the image came from its middle, 48 / 1.25 pixels wide.
+    side, corner = 48 / 1.25, (48 - 48 / 1.25) / 2
+    pillow = Image.fromarray(images[0, 0].numpy())
+    reference = pillow.transform(
+        (48, 48), Image.Transform.EXTENT, (corner, corner, corner + side, corner + side), Image.Resampling.BILINEAR
+    )
+    assert np.abs(out - np.asarray(reference))[2:-2, 2:-2].max() < 0.5
+
+
+def test_the_shift_comes_after_the_rest_and_keeps_its_limit(monkeypatch):
+    point = torch.zeros(1, 1, 48, 48)
+    point[:, :, 23:25, 23:25] = 255.0  # in the middle, which rotation, zoom and flip leave where it is
+    config = replace(STILL, flip=True, rotation_degrees=45, zoom=0.3, shift=0.1)
+    axis = torch.arange(48.0)
+    for seed in range(200):
+        out = augment(point, config, generator(seed))
+        centre = torch.stack([(out.sum(d) * axis).sum(-1).squeeze() / out.sum() for d in (3, 2)])
+        assert (centre - 23.5).abs().max() < 4.8 + 0.25  # the resampled point is a few pixels
+
+
+def test_mixup_mixes_images_and_targets_by_the_same_shares(images):
+    targets = torch.eye(7)[:6]
+    mixed, goals = mixup(images, targets, 0.4, generator(3))
+    shares = 1 - goals.diagonal()  # each target is a class of its own, so what is left of it tells the share
+    assert shares.min() >= 0
+    assert shares.max() <= 0.4
+    assert shares.max() > 0.1
+    for i in range(6):
+        other = next((j for j in range(6) if j != i and goals[i, j] > 0), i)
+        expected = (1 - shares[i]) * images[i] + shares[i] * images[other]
+        torch.testing.assert_close(mixed[i], expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(goals[i], (1 - shares[i]) * targets[i] + shares[i] * targets[other])
+    torch.testing.assert_close(goals.sum(1), torch.ones(6))
 
 
 def test_every_image_is_changed_in_its_own_way(images):
