@@ -33,7 +33,7 @@ def audit(
     force : bool
         Replace an existing output.
     """
-    with nullcontext() if output is None else staged(output, force=force, folder=True) as stage:
+    with nullcontext() if output is None else staged(output, force=force, folder=True, inputs=(data,)) as stage:
         result = audit_faces(read_faces(data), near_duplicates=near_duplicates)
         if stage is not None:
             result.save(stage)

@@ -243,15 +243,21 @@ def _fit_config(output: Path, resume: bool, options: dict[str, Any], seeds: tupl
     if resume:
         if options:
             given = [*options.pop("distill", ()), *options]  # which is no option, but holds some
-            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            names = ", ".join(map(_flag, given))
             raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
         return load_seeds_config(output, seeds) if seeds else FitConfig.load(output / "config.json")
     limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}
     if not options.pop("augment", True):
         if limits:
-            raise click.UsageError(f"--no-augment leaves nothing for {', '.join(limits)} to change")
+            raise click.UsageError(f"--no-augment leaves nothing for {', '.join(map(_flag, limits))} to change")
         return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=None)
     return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=limits)
+
+
+def _flag(name: str) -> str:
+    """Return an option as it is typed."""
+    context = click.get_current_context()
+    return next((option.opts[0] for option in context.command.params if option.name == name), f"--{name}")
 
 
 def _print_epoch(metrics: dict[str, Any]) -> None:

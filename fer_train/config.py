@@ -121,10 +121,20 @@ class FitConfig:
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
+        _require(0 <= self.seed < 2**32, "seed", "0 to 4,294,967,295", self.seed)
+        own = {"name", "mean", "std"} & set(self.model_arguments)
+        _require(not own, "model_arguments", "none of name, mean and std, which are the data's", sorted(own))
         _require(self.lr > 0, "lr", "above 0", self.lr)
         _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
-        _require(self.lr_warmup_epochs >= 0, "lr_warmup_epochs", "at least 0", self.lr_warmup_epochs)
-        _require(self.mild_epochs >= 0, "mild_epochs", "at least 0", self.mild_epochs)
+        epochs = f"0 to the {self.epochs} epochs"
+        _require(0 <= self.lr_warmup_epochs <= self.epochs, "lr_warmup_epochs", epochs, self.lr_warmup_epochs)
+        _require(0 <= self.mild_epochs <= self.epochs, "mild_epochs", epochs, self.mild_epochs)
+        if self.schedule == "one-cycle":
+            _require(
+                self.lr_warmup_epochs == 0, "lr_warmup_epochs", "0, since one-cycle warms up", self.lr_warmup_epochs
+            )
+        if self.augment is None:
+            _require(self.mild_epochs == 0, "mild_epochs", "0 without augmentation", self.mild_epochs)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "0 to below 1", self.label_smoothing)
         _require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1", self.ema_decay)
         for name, known in (
@@ -143,6 +153,9 @@ class FitConfig:
     def of(cls, model: str, **options: Any) -> FitConfig:
         """Return the recipe of an architecture, changed by options.
 
+        What of the recipe the options leave no use for is left out, its warm-up and its mild epochs: neither takes
+        more than a third of the epochs, one-cycle has no other warm-up, and without augmentation nothing is milder.
+
         Parameters
         ----------
         model : str
@@ -159,6 +172,13 @@ class FitConfig:
         changed = None if wanted is None else AugmentConfig(**{**augment, **wanted})
         taught = options.pop("distill", None)
         distill = None if taught is None else DistillConfig(**taught)
+        third = options.get("epochs", recipe.get("epochs", cls.epochs)) // 3
+        for name in ("lr_warmup_epochs", "mild_epochs"):
+            recipe[name] = min(recipe.get(name, 0), third)
+        if options.get("schedule") == "one-cycle":
+            recipe["lr_warmup_epochs"] = 0
+        if changed is None:
+            recipe["mild_epochs"] = 0
         return cls(model=model, augment=changed, distill=distill, **{**recipe, **options})
 
     @classmethod

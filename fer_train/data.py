@@ -43,6 +43,7 @@ class Splits:
             "source": Path(self.training.source).name,
             "sha256": self.training.sha256(),
             "rows": {"Training": len(self.training), "PublicTest": len(self.validation)},
+            "validation_sha256": self.validation.sha256(),
         }
         return {**record, "dropped": dict(self.dropped)} if self.dropped else record
 

@@ -84,7 +84,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         versions=library_versions(),
         git_commit=git_commit(),
     )
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
         save_weights(stage / AVERAGE_FILE, state, card)
         save_sample(stage, faces)
         save_end(stage, faces, TrainingFaces.beside(data))

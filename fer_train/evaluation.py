@@ -64,7 +64,7 @@ def evaluate(
         As written to `metrics.json`.
     """
     views_of(tta)
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(run, data, training)) as stage:
         model, card = load_model_and_card(run)
         require_expressions(card.labels, Path(run))
         figures, plain = evaluate_file(

@@ -130,7 +130,7 @@ def export(
         raise ConfigError("--int8 needs --calibration, the faces to calibrate on")
     model, card = load_model_and_card(run)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, calibration)) as stage:
         calibrated = load_calibration(calibration) if int8 and calibration is not None else None
         selection = _selection(calibration, calibrated)
         if selection is not None and selection.labels is not None:

@@ -29,7 +29,7 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig
     if config.schedule == "one-cycle":
         warmup = 0.3 * steps
     if step < warmup:
-        return config.lr * (step + 1) / warmup if warmup > 1 else config.lr
+        return config.lr * min(1.0, (step + 1) / warmup)
     if config.schedule == "constant":
         return config.lr
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))

@@ -24,13 +24,17 @@ def library_versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Return the commit of this code, `+changes` appended where files differ from it, or `unknown`."""
+    """Return the commit of this code, `+changes` appended where files differ from it, or `unknown`.
+
+    It is unknown outside a checkout, and so where the package lies in an environment within another project's.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -108,7 +108,7 @@ def quantize(
     ConfigError
         If `tolerance` is negative.
     """
-    if tolerance < 0:
+    if not tolerance >= 0:
         raise ConfigError(f"int8 tolerance: expected at least 0 points, found {tolerance:g}")
     expected = Scorer(graph, "cpu").logits(data.selection.images)
     labels = data.selection.labels

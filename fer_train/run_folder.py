@@ -61,8 +61,7 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
         if (wanted := getattr(config, f"drop_{name}")) != (name in training_data.get("dropped", {})):
             raise ConfigError(f"drop_{name}: is {wanted}, the faces were loaded with {not wanted}")
     if not resume:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder}: exists already; --resume goes on with a run")
+        require_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config.save(folder / CONFIG_FILE)
         save_sample(folder, validation)
@@ -74,9 +73,21 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
     if not (folder / RESUME_FILE).is_file():
         save_sample(folder, validation)  # the run starts anew, so the sample must be of its own faces
         return False
-    if (trained := load_weights(folder / AVERAGE_FILE)[1].training_data) != training_data:
-        raise ConfigError(f"{folder}: was started on other faces: expected {trained}, found {training_data}")
+    require_same_faces(folder, load_weights(folder / AVERAGE_FILE)[1].training_data, training_data)
     return True
+
+
+def require_new(folder: Path) -> None:
+    """Raise OutputError where a run's folder exists and is not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already; --resume goes on with a run")
+
+
+def require_same_faces(folder: Path, trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a card's record of training data is not, in all that `found` says, what was found."""
+    expected = {key: trained.get(key) for key in found}
+    if expected != found or trained.get("dropped") != found.get("dropped"):
+        raise ConfigError(f"{folder}: was started on other faces: expected {expected}, found {dict(found)}")
 
 
 def save_sample(folder: Path, faces: Faces) -> None:

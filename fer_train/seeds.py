@@ -15,7 +15,7 @@ from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
 from fer_train.data import Splits
 from fer_train.processes import is_first
-from fer_train.run_folder import CONFIG_FILE, is_finished
+from fer_train.run_folder import CONFIG_FILE, is_finished, require_new, require_same_faces
 from fer_train.trainer import fit
 
 SUMMARY_FILE: Final = "summary.json"
@@ -115,6 +115,8 @@ def fit_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
+    for seed in () if resume else seeds:
+        require_new(seed_folder(output, seed))  # of all, before the first is trained
     cards: list[ModelCard] = []
     for seed in seeds:
         folder = seed_folder(output, seed)
@@ -124,6 +126,7 @@ def fit_seeds(
             if replace(saved, device=chosen.device, precision=chosen.precision) != chosen:
                 raise ConfigError(f"{folder}: was finished with other settings than {chosen}")
             cards.append(load_model_and_card(folder)[1])
+            require_same_faces(folder, cards[-1].training_data, splits.training_data())
         else:
             begun = resume and (folder / CONFIG_FILE).is_file()
             cards.append(fit(splits, chosen, folder, resume=begun, report=report))

@@ -86,13 +86,13 @@ class _Run:
     def load(self, path: Path, device: torch.device) -> None:
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:
-            raise ModelError(f"{path}: cannot be resumed from: {error}") from None
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average.state = state["average"]
-        self.average.step = state["average_step"]
-        self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.state = state["average"]
+            self.average.step = state["average_step"]
+            self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
+        except Exception as error:  # of pickle, zip files, tensors and missing keys: no base in common
+            raise ModelError(f"{path}: cannot be resumed from: {type(error).__name__}: {error}") from None
 
 
 def fit(
@@ -183,6 +183,7 @@ def fit(
             train_s = time.perf_counter() - start
             shadow.load_state_dict(run.average.state)
             loss, accuracy = _validate(fabric, shadow, validation)
+            _require_finite("PublicTest ", loss, run.epoch)
             run.epoch += 1
             run.elapsed_s += time.perf_counter() - start
             lr = optimizer.param_groups[0]["lr"]
@@ -250,9 +251,13 @@ def _train_epoch(
         advance(len(chosen))
     fabric.all_reduce(totals, reduce_op="sum")  # in place
     mean_loss, accuracy = (totals / len(images)).tolist()
-    if not math.isfinite(mean_loss):
-        raise ModelError(f"epoch {run.epoch + 1}: the loss is {mean_loss}; a lower --lr or --precision fp32 may help")
+    _require_finite("", mean_loss, run.epoch)
     return mean_loss, accuracy
+
+
+def _require_finite(split: str, loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise ModelError(f"epoch {epoch + 1}: the {split}loss is {loss}; a lower --lr or --precision fp32 may help")
 
 
 @torch.no_grad()

@@ -112,8 +112,10 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
         )
     try:
         return find_architecture(name).build(mean, std, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"model {name}: {error}") from None
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ConfigError(f"model {name}: cannot be built with {arguments}: {error}") from None
 
 
 def count_parameters(model: nn.Module) -> int:

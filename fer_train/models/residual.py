@@ -72,6 +72,8 @@ class ResidualNet(nn.Module):
         super().__init__()
         if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
             raise ConfigError(f"widths and blocks: expected as many of each, found {tuple(widths)} and {tuple(blocks)}")
+        if stem_stride < 1:
+            raise ConfigError(f"stem_stride: expected at least 1, found {stem_stride}")
         self.standardize = Standardize(mean, std)
         self.stem = nn.Sequential(*convolution(1, widths[0], stem_kernel, stem_stride), nn.ReLU(inplace=False))
         stages, channels, number = [], widths[0], 0

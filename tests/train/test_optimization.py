@@ -71,3 +71,13 @@ def test_counts_of_batch_norm_are_copied_not_averaged():
     model(torch.randn(4, 2))
     average.update(model)
     assert average.state["num_batches_tracked"] == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "epochs", "steps"), [("one-cycle", 0, 1, 4), ("cosine", 0.1, 1, 11), ("constant", 1.5, 2, 3)]
+)
+def test_no_rate_is_above_the_peak_where_warm_up_ends_between_steps(schedule, warmup, epochs, steps):
+    config = FitConfig(schedule=schedule, lr=1.0, epochs=epochs, lr_warmup_epochs=warmup)
+    values = [learning_rate(step, epochs * steps, steps, config) for step in range(epochs * steps)]
+    assert max(values) <= 1
+    assert max(values) > 0.8

@@ -109,3 +109,20 @@ def test_wrong_seeds_are_wrong_usage(tmp_path, options, message):
     done = run_command("fit", tmp_path / "no.csv", "--output", tmp_path / "all", *options)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_an_existing_run_is_told_before_any_is_trained(tmp_path, splits, config):
+    fit(splits, replace(config, seed=1), tmp_path / "all" / "seed-1")
+    with pytest.raises(OutputError, match="seed-1: exists already; --resume goes on with a run"):
+        fit_seeds(splits, config, tmp_path / "all", [0, 1])
+    assert not (tmp_path / "all" / "seed-0").exists()
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_finished_runs_of_other_faces_are_refused(tmp_path, splits, config, part):
+    fit_seeds(splits, config, tmp_path / "all", [0])
+    faces = getattr(splits, part)
+    other = replace(splits, **{part: replace(faces, images=255 - faces.images)})
+    with pytest.raises(ConfigError, match=r"seed-0: was started on other faces: expected .*, found"):
+        fit_seeds(other, config, tmp_path / "all", [0, 1], resume=True)
+    assert not (tmp_path / "all" / "seed-1").exists()

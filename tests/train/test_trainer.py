@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,10 @@ from fer_train import trainer
 from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import FitConfig
 from fer_train.data import Splits
+from fer_train.models import build_model
 from fer_train.prediction import predict_logits
-from fer_train.run_folder import METRICS, read_metrics
+from fer_train.provenance import git_commit
+from fer_train.run_folder import METRICS, is_finished, read_metrics
 from fer_train.trainer import fit
 
 
@@ -251,3 +254,118 @@ def test_without_a_compiler_compile_is_refused_in_a_line_before_a_folder_is_made
     with pytest.raises(DeviceError, match=r"--compile: torch\.compile fails here: no C\+\+ compiler$"):
         fit(splits, replace(small_config, compile=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_last_step_that_diverges_is_told_before_anything_is_written(tmp_path, splits, small_config):
+    config = replace(small_config, epochs=1, batch_size=len(splits.training), optimizer="sgd", lr=1e25, ema_decay=0.0)
+    with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is (nan|inf); a lower --lr"):
+        fit(splits, config, tmp_path / "run")
+    assert not (tmp_path / "run" / "ema.safetensors").exists()
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+
+
+def test_a_resumed_run_keeps_its_validation_faces(tmp_path, splits, small_config, monkeypatch):
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(splits, small_config, tmp_path / "run", report=stop)
+    others = replace(splits, validation=replace(splits.validation, images=255 - splits.validation.images))
+    with pytest.raises(ConfigError, match=r"run: was started on other faces: expected .*validation_sha256"):
+        fit(others, small_config, tmp_path / "run", resume=True)
+
+
+def test_half_a_state_to_resume_from_is_one_line(tmp_path, splits, small_config):
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(splits, small_config, tmp_path / "run", report=stop)
+    torch.save({"epoch": 1}, tmp_path / "run" / "resume.pt")
+    with pytest.raises(ModelError, match=r"resume\.pt: cannot be resumed from: KeyError: 'model'$"):
+        fit(splits, small_config, tmp_path / "run", resume=True)
+
+
+def test_a_run_counts_as_finished_only_when_all_is_written(tmp_path, splits, small_config, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_infer.figures.save_reliability", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(splits, replace(small_config, epochs=1), tmp_path / "run")
+    assert (tmp_path / "run" / "confusion.png").exists()
+    assert not is_finished(tmp_path / "run")
+
+
+def test_the_last_epochs_are_mild_and_targets_are_smoothed(tmp_path, splits, small_config, monkeypatch):
+    limits, smoothing = [], []
+    augment, cross_entropy = trainer.augment, torch.nn.functional.cross_entropy
+
+    def noted(images, config, generator):
+        limits.append(config)
+        return augment(images, config, generator)
+
+    def smoothed(logits, target, **options):
+        smoothing.append(options.get("label_smoothing"))
+        return cross_entropy(logits, target, **options)
+
+    monkeypatch.setattr(trainer, "augment", noted)
+    monkeypatch.setattr(trainer.functional, "cross_entropy", smoothed)
+    config = replace(small_config, epochs=3, mild_epochs=1, label_smoothing=0.2, batch_size=len(splits.training))
+    fit(splits, config, tmp_path / "run")
+    assert limits == [config.augment, config.augment, config.augment.mild()]
+    assert [value for value in smoothing if value is not None] == [0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 3, "mild_epochs": 4}, "mild_epochs: expected 0 to the 3 epochs, found 4"),
+        ({"lr_warmup_epochs": float("inf")}, "lr_warmup_epochs: expected 0 to the 100 epochs, found inf"),
+        ({"schedule": "one-cycle", "lr_warmup_epochs": 2}, "expected 0, since one-cycle warms up, found 2"),
+        ({"augment": None, "mild_epochs": 2}, "mild_epochs: expected 0 without augmentation, found 2"),
+        ({"seed": 2**32}, "seed: expected 0 to 4,294,967,295, found 4294967296"),
+        ({"model_arguments": {"mean": 1}}, r"model_arguments: expected none of .*, found \['mean'\]"),
+    ],
+)
+def test_settings_that_would_do_nothing_or_fail_late_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        FitConfig(**settings)
+
+
+def test_a_recipe_is_cut_to_few_epochs():
+    config = FitConfig.of("best-small", epochs=3)
+    assert (config.mild_epochs, config.lr_warmup_epochs) == (1, 1)
+    assert FitConfig.of("best-small").mild_epochs == 5
+    assert FitConfig.of("best-small", schedule="one-cycle").lr_warmup_epochs == 0
+    assert FitConfig.of("best-small", augment=None).mild_epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("course-cnn", {"dropout": 2}),
+        ("course-cnn", {"hidden": -1}),
+        ("best", {"squeeze": 0}),
+    ],
+)
+def test_arguments_that_no_network_has_are_one_line(model, arguments):
+    with pytest.raises(ConfigError, match=f"^model {model}: cannot be built with "):
+        build_model(model, mean=0.0, std=1.0, **arguments)
+
+
+def test_the_commit_is_that_of_the_package_and_of_no_project_around_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    package = tmp_path / ".venv" / "fer_train"
+    package.mkdir(parents=True)
+    (package / "provenance.py").write_text("")
+    (tmp_path / "theirs").write_text("")
+    git("init")
+    git("add", "theirs")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "theirs")
+    monkeypatch.setattr("fer_train.provenance.__file__", str(package / "provenance.py"))
+    assert git_commit() == "unknown"
+    git("add", "-f", ".venv")
+    assert git_commit().endswith("+changes")
