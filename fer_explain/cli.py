@@ -198,9 +198,7 @@ def preflight(model: Path, layer: str | None) -> None:
 )
 @click.option("--space", type=click.Choice(["fourier", "pixel"]), help="Where the steps are taken.  [default: fourier]")
 @click.option("--steps", type=int, help="Of the ascent.  [default: 64]")
-@click.option(
-    "--step-size", type=float, help="Of the first step, gray levels in pixel space; it falls.  [default: 12]"
-)
+@click.option("--step-size", type=float, help="Of the first step, gray levels in pixel space; it falls.  [default: 12]")
 @click.option("--noise", type=float, help="Added to the start, in gray levels.  [default: 12]")
 @click.option("--decay", type=float, help="Share of the way back to the start at each step.  [default: 0.01]")
 @click.option("--total-variation", type=float, help="Weight of the smoothness.  [default: 0.1]")

@@ -238,7 +238,7 @@ def faithfulness(
 
     config = config or FaithfulnessConfig()
     named = with_controls(methods)
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=config.seed)
         network, temperature = subject.proven.network, subject.proven.temperature
         chosen = subject.faces.images, subject.targets, subject.faces.rows

@@ -119,7 +119,7 @@ def feature_maps(
     FerError
         If the data, the row, the model, the layer or the output is not what it must be.
     """
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         proven = load_proven(model)
         found = find_layer(proven.network, layer)
         face = take_rows(read_faces(data), [row])

@@ -192,7 +192,7 @@ def filters(
         If the data, the model, the layer, an input channel or the output is not what it must be.
     """
     config = config or FilterConfig()
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         proven = load_proven(model)
         network = proven.network
         found = find_layer(network, layer)

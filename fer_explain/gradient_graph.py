@@ -23,6 +23,7 @@ AFFINE: Final = frozenset(
         "Add",
         "Addmm",
         "Alias",
+        "AsStrided",
         "AvgPool2D",
         "Baddbmm",
         "Bmm",

@@ -135,7 +135,7 @@ def ground_truth(
     if faces < 2:
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {faces}")
     named = with_controls(methods)
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(model,)) as stage:
         proven = load_proven(model)
         cautions = cautions_about(proven.network, named)
         right = _recognized(proven, draw_expressive_faces(faces, seed=seed))

@@ -150,7 +150,7 @@ def maximize(
     config = config or AscentConfig()
     if data is None and usage is not None:
         raise ConfigError(f"usage: {usage} is a split of faces, but there is no data")
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(model, data, direction)) as stage:
         proven = load_proven(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
         faces = None if data is None else first_faces(data, usage, most_faces)
@@ -203,7 +203,8 @@ def _start(start: str, data: str | Path | None, usage: str | None, faces: Faces 
         raise ConfigError(f"start: {start} is taken from faces, but there is no data")
     if start == "mean":
         return np.asarray(faces.images.mean(0, dtype=np.float64), np.float32)
-    return np.asarray(take_rows(read_faces(data, usage), [int(row)]).images[0], np.float32)
+    held = faces if int(row) in faces.rows else read_faces(data, usage)  # what is read once is not read again
+    return np.asarray(take_rows(held, [int(row)]).images[0], np.float32)
 
 
 def _save(path: Path, found: Maximization, highest: Highest | None, settings: dict[str, Any]) -> None:

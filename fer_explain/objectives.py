@@ -106,7 +106,9 @@ def channel_objectives(
     """
     chosen = np.arange(layer.shape[0]) if channels is None else np.array(channels, np.int64)
     if not len(chosen) or chosen.min() < 0 or chosen.max() >= layer.shape[0]:
-        found = "none" if not len(chosen) else ", ".join(str(c) for c in chosen if not 0 <= c < layer.shape[0])
+        wrong = [str(c) for c in chosen if not 0 <= c < layer.shape[0]]
+        more = f" and {len(wrong) - 5:,} more" if len(wrong) > 5 else ""
+        found = ", ".join(wrong[:5]) + more if wrong else "none"
         raise ConfigError(f"channels: layer {layer.name} has {layer.unit}s 0..{layer.shape[0] - 1}, found {found}")
     names = tuple(str(c) if class_names is None else class_names[c] for c in chosen)
     return Objectives(layer, np.eye(layer.shape[0], dtype=np.float32)[chosen], chosen, names, _checked(layer, place))

@@ -16,7 +16,7 @@ from fer_infer import Scorer
 from fer_infer.session import MODEL_FILE
 from fer_train.checkpoint import load_model_and_card, weights_path, weights_sha256
 from fer_train.export import PARITY_ATOL, count_held_weights
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, softmax
 
 PROBES: Final = 8
 """Drawn faces that pass through both networks before anything is explained."""
@@ -87,7 +87,7 @@ def load_proven(model: str | Path) -> Proven:
     Raises
     ------
     CardError
-        If a card is incomplete, or the graph's card states another sha256 than the weights have.
+        If a card is incomplete, the graph's card states another sha256 than the weights have, or the two cards differ.
     ModelError
         If weights or graph are absent, damaged, or not those of their own card, or the graph computes something else.
     """
@@ -105,6 +105,7 @@ def load_proven(model: str | Path) -> Proven:
             f"weights of sha256 {stated}; what is explained would not be what scores"
         )
     scorer = Scorer(graph, "cpu")
+    card.require_equal(scorer.card, str(file), str(graph))
     proven = Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
     compare_logits(proven, draw_faces(PROBES, seed=0).images)
     return proven
@@ -128,18 +129,21 @@ def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | Non
     Raises
     ------
     ModelError
-        If a logit differs by more than an export may show, `fer_train.export.PARITY_ATOL`: then the graph carries
-        the right card but computes something else.
+        If a logit or a probability differs by more than an export may show, `fer_train.export.PARITY_ATOL`: then the
+        graph carries the right card but computes something else.
     """
     if proven.scorer is None:
         return None
-    pytorch, onnx = predict_logits(proven.network, images), proven.scorer.logits(images)
+    pytorch = predict_logits(proven.network, images)
+    onnx, probabilities = proven.scorer.run(images)
     difference = float(np.abs(pytorch - onnx).max(initial=0.0))
-    if not difference <= PARITY_ATOL:
-        raise ModelError(
-            f"{proven.weights_file} and {proven.scorer.path}: expected equal logits, found a difference of "
-            f"{difference:.3g} (limit {PARITY_ATOL:g}); what is explained would not be what scores"
-        )
+    calibrated = float(np.abs(softmax(onnx, proven.temperature) - probabilities).max(initial=0.0))
+    for what, found in (("logits", difference), ("probabilities at the card's temperature", calibrated)):
+        if not found <= PARITY_ATOL:
+            raise ModelError(
+                f"{proven.weights_file} and {proven.scorer.path}: expected equal {what}, found a difference of "
+                f"{found:.3g} (limit {PARITY_ATOL:g}); what is explained would not be what scores"
+            )
     return Agreement(pytorch, onnx, difference)
 
 

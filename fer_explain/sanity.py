@@ -118,7 +118,7 @@ def sanity(
     FerError
         If the data, the model, a setting or the output is not what it must be; nothing is then written.
     """
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         subject = load_subject(data, model, methods, count=faces, rows=rows, usage=usage, target=target, seed=seed)
         network, n = subject.proven.network, len(subject.faces)
         explainers = {method: partial(maps_of, method) for method in methods}

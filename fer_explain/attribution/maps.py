@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -163,6 +164,8 @@ def batch_size_for(model: nn.Module, method: Method, memory_mb: float) -> int:
     ConfigError
         If not even one fits.
     """
+    if not 0 < memory_mb < math.inf:
+        raise ConfigError(f"memory_mb: expected a positive number of MiB, found {memory_mb:g}")
     needed_mb = method.memory * _bytes_of_a_pass(model) / 2**20
     if needed_mb > memory_mb:
         raise ConfigError(f"memory_mb: {method.name} needs {needed_mb:.1f} MiB for one pass, found {memory_mb:g}")

@@ -83,7 +83,7 @@ def report(
     FerError
         If the data, a row, a method, the layer or the output is not what it must be. In every case no output is left.
     """
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         proven = load_proven(model)
         network = proven.network
         chosen_layer = default_layer(network) if layer is None else find_layer(network, layer)
@@ -118,7 +118,7 @@ def report(
             inside=inside,
             layer_figure=file_uri(stage / "figures" / LAYER_FIGURE) if inside.outputs.ndim == 1 else None,
         )
-        (stage / "index.html").write_text(render(contents), encoding="utf-8")
+        (stage / "index.html").write_text(render(contents), encoding="utf-8", errors="backslashreplace")
     return Path(output) / "index.html"
 
 

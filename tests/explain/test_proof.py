@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -109,3 +110,28 @@ def test_a_damaged_graph_and_one_without_a_card_are_refused(copy: Path) -> None:
 def test_a_folder_that_is_neither_export_nor_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected an exports folder or a run"):
         load_proven(tmp_path)
+
+
+def test_a_graph_of_another_temperature_is_refused(copy: Path) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    (softmax,) = [node for node in graph.graph.node if node.op_type == "Softmax"]
+    half = onnx.numpy_helper.from_array(np.float32(0.5), "half")
+    graph.graph.initializer.append(half)
+    graph.graph.node.insert(
+        list(graph.graph.node).index(softmax), onnx.helper.make_node("Mul", [softmax.input[0], "half"], ["milder"])
+    )
+    softmax.input[0] = "milder"
+    onnx.save(graph, copy / "model.onnx")
+    with pytest.raises(ModelError, match="expected equal probabilities at the card's temperature, found a difference"):
+        load_proven(copy)
+
+
+def test_cards_of_weights_and_graph_that_differ_are_refused(copy: Path) -> None:
+    (copy / "card.json").unlink()
+    file = copy / "weights.safetensors"
+    with safe_open(file, framework="pt") as stored:
+        metadata = stored.metadata()
+        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+    save_file(state, file, metadata={**metadata, "selection": json.dumps("another")})
+    with pytest.raises(CardError, match=r"weights\.safetensors and .*model\.onnx disagree on selection"):
+        load_proven(copy)
