@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,9 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> Iterator[Path]:
+def staged(
+    target: str | Path, *, force: bool = False, folder: bool = False, inputs: Iterable[str | Path | None] = ()
+) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it to `target` at the end, remove it after an error.
 
     What is made can be read by whoever may read a new file here, even where its writer kept it to its owner. A
@@ -32,13 +34,16 @@ def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> 
         Replace what is there; otherwise an existing target is an error, raised before any work is done.
     folder : bool
         Whether the target is a folder; the yielded path then exists and is empty.
+    inputs : iterable of str, Path or None
+        What the output is made from: it is never replaced, nor a folder that holds it.
 
     Raises
     ------
     OutputError
-        If `target` exists and `force` is false, is of another kind, is a folder that holds the working folder, or
-        cannot be written. An error of other files passes through as it is.
+        If `target` exists and `force` is false, is of another kind, is or holds one of `inputs` or the working folder,
+        or cannot be written. An error of other files passes through as it is.
     """
+    require_apart(target, inputs)
     path = _place(target, force, folder)
     stage = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -62,6 +67,19 @@ def staged(target: str | Path, *, force: bool = False, folder: bool = False) -> 
                 stage.unlink()
 
 
+def require_apart(target: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise OutputError where `target` is, or holds, a file or folder that is still to be read."""
+    try:
+        place = Path(target).resolve()
+        for one in inputs:
+            if one is None or not (place.exists() and Path(one).exists()):
+                continue
+            if Path(one).resolve().is_relative_to(place) or place.samefile(one):
+                raise OutputError(f"{target}: is or holds {one}, which is read; expected another output")
+    except (OSError, RuntimeError):  # a name too long, or links that lead in a circle: told where it is opened
+        return
+
+
 def _place(target: str | Path, force: bool, folder: bool) -> Path:
     """Return where `target` is to stand, through a link if it is one; refuse what must not be replaced."""
     path = Path(target)
@@ -70,8 +88,8 @@ def _place(target: str | Path, force: bool, folder: bool) -> Path:
             path = path.resolve()
         exists, fits = path.exists(), path.is_dir() if folder else path.is_file()
         holds_us = folder and Path.cwd().is_relative_to(path.resolve())
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 report a circle of links as a RuntimeError
+        raise OutputError(f"{target}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     if exists and not fits:
         raise OutputError(f"{target}: expected {'a folder' if folder else 'a file'} to replace, found another kind")
     if holds_us:

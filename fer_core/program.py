@@ -30,6 +30,8 @@ class Program(click.Group):
             self._stop(str(error))
         except MemoryError:
             self._stop("out of memory; a smaller --batch-size needs less")
+        except UnicodeEncodeError as error:  # by whatever cannot hold a name that is no text
+            self._stop(f"a name is not UTF-8: {error.object!a:.200}")
         except KeyboardInterrupt as error:
             self._stop(str(error) or "interrupted")
         except ModuleNotFoundError as error:

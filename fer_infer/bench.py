@@ -84,10 +84,11 @@ class Benchmark:
     def to_table(self) -> Table:
         """Return the timings as a table for `rich`."""
         from rich.table import Table
+        from rich.text import Text
 
         threads = "default threads" if self.threads is None else f"{self.threads} thread{'s' * (self.threads > 1)}"
         conditions = f"{self.rows:,} rows, {self.precision}, {self.provider}, {threads}, median of {self.repeats}"
-        table = Table(title=f"{self.model}: {conditions}", caption=", ".join(self.machine.values()))
+        table = Table(title=Text(f"{self.model}: {conditions}"), caption=", ".join(self.machine.values()))
         table.add_column("part")
         for name in ("batch", "first s", "median s", "spread s", "rows/s", "MB/s"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -152,7 +153,7 @@ def bench(
             raise ConfigError(f"{name}: expected at least 1, found {value}")
     settings: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        stage = None if output is None else stack.enter_context(staged(output, force=force))
+        stage = None if output is None else stack.enter_context(staged(output, force=force, inputs=(data, model)))
         sample = Path(folder) / "faces.csv"
         n = _copy_rows(data, sample, rows)
         advance = stack.enter_context(progress("bench", None, "calls"))

@@ -80,7 +80,6 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
 
     names = [score.name for score in evaluation.classes]
     table = _without_confusion(asdict(evaluation))  # it has a file of its own
-    (folder / "metrics.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     rows: list[list[object]] = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
     _write_csv(folder / "confusion.csv", ["true\\predicted", *names], rows)
     rows = [
@@ -91,6 +90,8 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     _write_csv(folder / "per_class.csv", header, rows)
     save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
     save_reliability(evaluation.reliability, evaluation.ece, folder / "reliability.png", title)
+    with staged(folder / "metrics.json", force=True) as stage:  # the last, by which a run counts as finished
+        stage.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 def _without_confusion(table: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def evaluate(
 
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    with staged(output, force=force, folder=True) as stage:
+    with staged(output, force=force, folder=True, inputs=(data, model, training)) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
         figures, plain = evaluate_file(

@@ -158,7 +158,9 @@ class Manifest:
             earlier = Manifest.load(folder)
             self.require_continues(earlier, folder)
             now = dict(enumerate(self.inputs))
-            self.parts = {n: part for n, part in earlier.parts.items() if part.input == now[n] and part.is_in(folder)}
+            self.parts = {
+                n: part for n, part in earlier.parts.items() if part.input == now.get(n) and part.is_in(folder)
+            }
             kept = {MANIFEST_FILE, *(name for part in self.parts.values() for name in (part.name, part.rejects_name))}
         # The record goes first, as it must not tell of parts that are gone.
         for name in sorted(set(names) - kept, key=lambda name: name != MANIFEST_FILE):

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import Faces, OutputError, iter_faces
-from fer_core.output import staged
+from fer_core import Faces, iter_faces
+from fer_core.output import require_apart, staged
 from fer_core.progress import progress
 from fer_core.reader import OnError, available_cores
 from fer_infer.cuda import CUDA_PROVIDER
@@ -134,9 +134,8 @@ def score(
     start_s = time.perf_counter()
     views_of(tta)
     output = Path(output)
-    if output.exists() and Path(data).exists() and output.samefile(data):
-        raise OutputError(f"{output}: is the data to be scored; expected another output")
-    with staged(output, force=force) as stage, RejectWriter(output, force=force) as rejects:
+    with staged(output, force=force, inputs=(data, model)) as stage, RejectWriter(output, force=force) as rejects:
+        require_apart(rejects.path, (data, model))
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (

@@ -87,7 +87,7 @@ class CsvPredictionWriter(PredictionWriter):
 
     def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
         super().__init__(path, columns, class_names, with_source=with_source)
-        self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed where the context ends
+        self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115 - closed at the end
         # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else. It writes into a
         # list, for the numbers that follow an id need no quotes and are many.
         self._lines: list[str] = []
@@ -191,7 +191,7 @@ class RejectWriter:
         """List rows; their `message` says what was expected and what was found."""
         if rejected and self._lines is None:
             stage = self._stack.enter_context(staged(self.path, force=self._force))
-            file = self._stack.enter_context(stage.open("w", encoding="utf-8", newline=""))
+            file = self._stack.enter_context(stage.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
             self._lines = csv.writer(file, lineterminator="\n")
             self._lines.writerow(["file", "row", "column", "message"])
         for error in rejected:

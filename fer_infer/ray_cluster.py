@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from typing import Final
+from typing import Any, Final
 
 import ray
 import ray.data  # its loggers, too, are to keep quiet
@@ -46,15 +48,24 @@ def open_cluster(address: str | None) -> Iterator[None]:
         if asked and (place := HOST_AND_PORT.fullmatch(asked)):
             # Ray would try for minutes, and talk about each time.
             socket.create_connection((place["host"], int(place["port"])), timeout=CONNECT_TIMEOUT_S).close()
+        on_termination = _handler_of_termination()
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, OverflowError) as error:
         where = f"at {asked}" if asked else "on this machine"
         raise DeviceError(f"ray: no cluster can be had {where}: {first_line(error)}") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if on_termination is not None:
+        signal.signal(signal.SIGTERM, on_termination)  # Ray took it
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _handler_of_termination() -> Any:
+    """Return what SIGTERM does now; None where it is not Python's, or where Python lets nobody set it."""
+    main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(signal.SIGTERM) if main else None
 
 
 @contextmanager

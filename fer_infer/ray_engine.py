@@ -16,7 +16,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
-from fer_core import ConfigError, FerError, OutputError
+from fer_core import ConfigError, DataError, FerError, OutputError
 from fer_core.progress import progress
 from fer_core.reader import OnError
 from fer_infer import storage
@@ -132,7 +132,14 @@ def score_files(
     if columns not in COLUMNS:
         raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
     views_of(tta)
-    inputs = storage.list_inputs(data)
+    folder = storage.absolute(output)
+    for address in data:
+        if storage.is_within(address, folder):
+            raise OutputError(f"{output}: is or holds {address}, which is read; expected another output")
+    # An output below a folder that is scored is no input of the next run.
+    inputs = tuple(file for file in storage.list_inputs(data) if not storage.is_within(file.source, folder))
+    if not inputs:
+        raise DataError(data[0], "expected files to score, found none but those of the output")
     fixed = "fp32" if precision == "auto" and Path(model).is_dir() else precision
     graph = find_graph(Path(model), fixed, "cpu")
     threads = 1 if threads is None else threads
@@ -151,7 +158,6 @@ def score_files(
         "on_error": on_error,
         "form": suffix.removeprefix("."),
     }
-    folder = storage.absolute(output)
     manifest = Manifest(settings, inputs)
     manifest.take_over(folder, force=force)
     reused = len(manifest.parts)

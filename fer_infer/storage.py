@@ -50,6 +50,14 @@ def absolute(address: str) -> str:
     return address if URI.match(address) else os.path.abspath(address)  # noqa: PTH100 - Path.resolve follows links
 
 
+def is_within(address: str, folder: str) -> bool:
+    """Whether an address is that of a folder, or of something in it, as they are written."""
+    inner, outer = (
+        absolute(one).partition("?" if URI.match(one) else "\0")[0].rstrip("/") for one in (address, folder)
+    )
+    return f"{inner}/".startswith(f"{outer}/")
+
+
 def join(folder: str, name: str) -> str:
     """Return the address of `name` in `folder`; the options of a URI stay at its end."""
     if not URI.match(folder):
@@ -115,7 +123,7 @@ def _expand(address: str) -> Iterator[InputFile]:
     if system.isfile(path):
         yield _input_file(address, system, path)
         return
-    folder, pattern = _split_pattern(address)
+    folder, pattern = (address, "") if system.isdir(path) else _split_pattern(address)
     system, base = locate(folder or ".")
     base = base.rstrip("/")
     if pattern:

@@ -54,9 +54,9 @@ class TrainingFaces:
     def beside(cls, path: str | Path) -> TrainingFaces | None:
         """Read the Training rows of a file that is evaluated, or return None where it tells of none.
 
-        Standard input gives its rows once, to be scored, so nothing is known of it.
+        Standard input and pipes give their rows once, to be scored, so nothing is known of them.
         """
-        if str(path) == "-":
+        if str(path) == "-" or not (Path(path).is_file() or Path(path).is_dir()):
             return None
         found = cls(faces.images[faces.usage == "Training"] for faces in iter_faces(path) if faces.usage is not None)
         return found if len(found) else None

@@ -281,3 +281,30 @@ def test_an_error_of_another_file_is_not_blamed_on_the_target(
     with pytest.raises(BrokenPipeError), staged(folder / "out.csv"):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_an_output_is_made_from_is_never_replaced(tmp_path: Path, folder: bool) -> None:
+    target = tmp_path / "there"
+    (target if folder else tmp_path).mkdir(exist_ok=True)
+    data = target / "faces.csv" if folder else target
+    data.write_text("faces")
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    for one in (data, link):
+        with (
+            pytest.raises(OutputError, match=r"there: is or holds .*, which is read; expected another output$"),
+            staged(target, force=True, folder=folder, inputs=(None, "-", one)),
+        ):
+            pytest.fail("the body ran")
+    assert data.read_text() == "faces"
+    with staged(tmp_path / "other", folder=folder, inputs=(data,)) as stage:
+        (stage / "x" if folder else stage).write_text("made")
+    assert names(tmp_path / "other") == (["x"] if folder else [])
+
+
+def test_links_that_lead_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OutputError, match="a: cannot be written: "), staged(tmp_path / "a"):
+        pytest.fail("the body ran")

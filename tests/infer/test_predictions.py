@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,3 +159,11 @@ def test_without_pyarrow_the_extra_is_named(
     with pytest.raises(FerError, match=r"^pyarrow is not installed; pip install 'fer-toolkit\[parquet\]', or "):
         score(tmp_path / "faces.csv", exports, tmp_path / "out.parquet", device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["faces.csv"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_no_text_is_written_escaped(tmp_path: Path) -> None:
+    faces = faces_of(1, ids=np.array([os.fsdecode(b"caf\xe9.png")]))
+    with prediction_writer("p.csv")(tmp_path / "p.csv", "id-label", ("a", "b")) as writer:
+        writer.write(faces, *scores(1))
+    assert "caf\\udce9.png," in (tmp_path / "p.csv").read_text(encoding="utf-8")

@@ -119,6 +119,19 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
         score_files(["in"], exports, "out", columns="probabilities", tta="flip")
 
 
+def test_an_output_below_what_is_scored_is_no_input_of_the_next_run(cluster: None, inputs: Path, exports: Path) -> None:
+    assert score_files(["in"], exports, "in/out").files == 4
+    again = score_files(["in"], exports, "in/out")
+    assert (again.files, again.reused) == (4, 4)
+
+
+@pytest.mark.parametrize("data", ["in", "in/a.csv", "./in/*.csv"])
+def test_an_output_that_holds_what_is_scored_is_refused(inputs: Path, exports: Path, data: str) -> None:
+    with pytest.raises(OutputError, match=r"^in: is or holds .*, which is read; expected another output$"):
+        score_files([data], exports, "in", force=True)
+    assert names(inputs) == ["a.csv", "b.csv.gz", "c.parquet", "d.csv"]
+
+
 def test_a_wrong_row_ends_the_run_and_once_mended_it_goes_on(
     cluster: None, inputs: Path, exports: Path, tmp_path: Path
 ) -> None:
@@ -345,8 +358,10 @@ def test_what_is_wrong_is_told_before_a_cluster_is_asked_for(
         score_files(["in"], "absent", "out")
     with pytest.raises(ConfigError, match=r"^columns: expected one of id-label, probabilities, logits, found 'all'$"):
         score_files(["in"], exports, "out", columns="all")
-    with pytest.raises(OutputError, match=r"/in: expected a folder of predictions alone, found 'a\.csv' in it$"):
-        score_files(["in"], exports, "in", force=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.csv").touch()
+    with pytest.raises(OutputError, match=r"/other: expected a folder of predictions alone, found 'a\.csv' in it$"):
+        score_files(["in"], exports, "other", force=True)
     assert not (tmp_path / "out").exists()
 
 
