@@ -62,7 +62,7 @@ class Scorer:
     ModelError
         If the file is absent, unreadable, damaged, kept in parts, or not a graph of the contract.
     CardError
-        If the model's card is missing, incomplete, or not the one in `card.json` beside it.
+        If the model's card is missing, incomplete, or not the one in `card.json` beside it, which a folder must hold.
     DeviceError
         If the device cannot be had.
     ConfigError
@@ -94,7 +94,7 @@ class Scorer:
         except Exception as error:  # ONNX Runtime's errors have no base of their own
             raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
         self.provider: str = self._session.get_providers()[0]
-        self.card = self._read_card()
+        self.card = self._read_card(in_folder=Path(model).is_dir())
         self._require_precision(precision)
         self._require_contract()
         self.runner = runner_of(self._session, cuda or CudaOptions(), threads)
@@ -104,13 +104,13 @@ class Scorer:
         """See the attributes of the class; it may change while faces are scored."""
         return self._device_note or self.runner.note
 
-    def _read_card(self) -> ModelCard:
+    def _read_card(self, *, in_folder: bool) -> ModelCard:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if not metadata:
             raise CardError(f"{self.path}: carries no model card in its metadata_props")
         card = ModelCard.from_metadata(metadata, str(self.path))
         beside = self.path.with_name(CARD_FILE)
-        if beside.is_file():
+        if beside.exists() or in_folder:
             card.require_equal(ModelCard.load_json(beside), str(self.path), str(beside))
         return card
 

@@ -170,7 +170,14 @@ def test_a_card_with_fewer_labels_than_the_graph_has_columns_is_refused(
     folder = model_class(metadata=card_with(labels=("yes", "no")).to_metadata()).save(tmp_path)
     (folder / "card.json").unlink()
     with pytest.raises(ModelError, match=r"expected output `logits` float32 \(batch, 2\).*found.*\(batch, 7\)"):
+        Scorer(folder / "model.onnx", "cpu")
+
+
+def test_a_folder_without_its_card_is_refused_and_its_graph_alone_is_not(folder: Path) -> None:
+    (folder / "card.json").unlink()
+    with pytest.raises(CardError, match=r"card\.json: cannot be read as a model card: No such file or directory$"):
         Scorer(folder, "cpu")
+    assert Scorer(folder / "model.onnx", "cpu").card.labels == EXPRESSIONS
 
 
 @pytest.mark.parametrize("kept", [0, 0.0001, 0.5, 0.999])
