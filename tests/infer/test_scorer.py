@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from fer_core import CardError, ConfigError, ModelCard, ModelError
+from fer_core import EXPRESSIONS, CardError, ConfigError, ModelCard, ModelError
 from fer_infer import Scorer
 
 Images = NDArray[np.uint8]
