@@ -173,12 +173,12 @@ class FitConfig:
         taught = options.pop("distill", None)
         distill = None if taught is None else DistillConfig(**taught)
         third = options.get("epochs", recipe.get("epochs", cls.epochs)) // 3
-        for name in ("lr_warmup_epochs", "mild_epochs"):
-            recipe[name] = min(recipe.get(name, 0), third)
+        for name in {"lr_warmup_epochs", "mild_epochs"} & set(recipe):
+            recipe[name] = min(recipe[name], third)
         if options.get("schedule") == "one-cycle":
-            recipe["lr_warmup_epochs"] = 0
+            recipe.pop("lr_warmup_epochs", None)
         if changed is None:
-            recipe["mild_epochs"] = 0
+            recipe.pop("mild_epochs", None)
         return cls(model=model, augment=changed, distill=distill, **{**recipe, **options})
 
     @classmethod

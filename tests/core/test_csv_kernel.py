@@ -12,6 +12,7 @@ from csv_samples import FACE, pixels_text
 
 from fer_core import csv_kernel as kernel
 from fer_core.expressions import PIXELS, USAGES
+from fer_core.jit import jit
 from fer_core.pixel_text import decode_face
 
 KINDS = {"label": kernel.LABEL_CELL, "pixels": kernel.PIXEL_CELL, "usage": kernel.USAGE_CELL, "id": kernel.ID_CELL}
@@ -161,6 +162,6 @@ def test_faces_are_decoded_where_no_machine_code_can_be_kept(monkeypatch: pytest
             raise error
         return lambda function: function
 
-    monkeypatch.setattr(kernel, "njit", njit)
-    assert kernel._jit(numba.int64(numba.int64))(abs) is abs
+    monkeypatch.setattr("fer_core.jit.njit", njit)
+    assert jit(numba.int64(numba.int64))(abs) is abs
     assert asked == [True, False]

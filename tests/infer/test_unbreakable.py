@@ -299,16 +299,21 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
         def __init__(self, file: Any) -> None:
             self.file, self.writes = file, 0
 
-        def write(self, text: str) -> int:
+        def writelines(self, lines: list[str]) -> None:
             self.writes += 1
             if self.writes == 3:
                 raise OSError(code, os.strerror(code))
-            return int(self.file.write(text))
+            self.file.writelines(lines)
+
+        def close(self) -> None:
+            self.file.close()
 
     import fer_infer.predictions as predictions
 
-    writer = predictions.csv.writer
-    monkeypatch.setattr(predictions.csv, "writer", lambda file, **options: writer(Disk(file), **options))
+    def open_disk(*names: Any, **options: Any) -> Disk:
+        return Disk(open(*names, **options))  # noqa: SIM115 - the writer closes it
+
+    monkeypatch.setattr(predictions, "open", open_disk, raising=False)
     done = run(data, exports, work / "out.csv", "--batch-size", 4)
     require_refused(done, os.strerror(code), work)
 
