@@ -311,7 +311,7 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
     import fer_infer.predictions as predictions
 
     def open_disk(*names: Any, **options: Any) -> Disk:
-        return Disk(open(*names, **options))  # noqa: SIM115 - the writer closes it
+        return Disk(open(*names, **options))
 
     monkeypatch.setattr(predictions, "open", open_disk, raising=False)
     done = run(data, exports, work / "out.csv", "--batch-size", 4)
