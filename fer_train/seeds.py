@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -111,22 +111,21 @@ def fit_seeds(
     OutputError
         If a run exists and `resume` is false.
     ConfigError
-        If no seed or one twice is given, or a run was started with other settings or other faces.
+        If no seed or one twice is given, or a run in `output` was started with other settings or other faces.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
-    for seed in () if resume else seeds:
-        require_new(seed_folder(output, seed))  # of all, before the first is trained
+    runs = {seed_folder(output, seed): replace(config, seed=seed) for seed in seeds}
+    # All are asked before one is trained: that takes hours.
+    if not resume:
+        for folder in runs:
+            require_new(folder)
+    _require_one_recipe(output, config, runs)
+    finished = {folder: _finished_card(folder, splits) for folder in runs if resume and is_finished(folder)}
     cards: list[ModelCard] = []
-    for seed in seeds:
-        folder = seed_folder(output, seed)
-        chosen = replace(config, seed=seed)
-        if resume and is_finished(folder):
-            saved = FitConfig.load(folder / CONFIG_FILE)
-            if replace(saved, device=chosen.device, precision=chosen.precision) != chosen:
-                raise ConfigError(f"{folder}: was finished with other settings than {chosen}")
-            cards.append(load_model_and_card(folder)[1])
-            require_same_faces(folder, cards[-1].training_data, splits.training_data())
+    for folder, chosen in runs.items():
+        if folder in finished:
+            cards.append(finished[folder])
         else:
             begun = resume and (folder / CONFIG_FILE).is_file()
             cards.append(fit(splits, chosen, folder, resume=begun, report=report))
@@ -134,3 +133,19 @@ def fit_seeds(
             with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
                 stage.write_text(json.dumps(asdict(Summary.of(cards)), indent=2) + "\n", encoding="utf-8")
     return Summary.of(cards)
+
+
+def _require_one_recipe(output: str | Path, config: FitConfig, runs: Mapping[Path, FitConfig]) -> None:
+    """Raise ConfigError where a run in `output` has other settings, but for the device and what computes there."""
+    for path in sorted(Path(output).glob(f"seed-*/{CONFIG_FILE}")):
+        saved = FitConfig.load(path)
+        expected = runs.get(path.parent, replace(config, seed=saved.seed))
+        if replace(saved, device=expected.device, precision=expected.precision) != expected:
+            raise ConfigError(f"{path.parent}: was started with other settings than {expected}")
+
+
+def _finished_card(folder: Path, splits: Splits) -> ModelCard:
+    """Return the card of a finished run; raise ConfigError where it was trained on other faces."""
+    card = load_model_and_card(folder)[1]
+    require_same_faces(folder, card.training_data, splits.training_data())
+    return card

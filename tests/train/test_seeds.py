@@ -63,8 +63,19 @@ def test_finished_seeds_are_kept_and_others_are_begun(tmp_path, monkeypatch, spl
     assert fit_seeds(splits, config, tmp_path / "all", [0, 1], resume=True).n == 2
     assert trained == [1]
     assert (tmp_path / "all" / "seed-0" / "ema.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="seed-0: was finished with other settings"):
+    with pytest.raises(ConfigError, match="seed-0: was started with other settings"):
         fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [0], resume=True)
+
+
+def test_seeds_of_another_recipe_are_not_trained_beside_a_run(tmp_path, splits, config):
+    fit_seeds(splits, config, tmp_path / "all", [0])
+    before = (tmp_path / "all" / "summary.json").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="seed-0: was started with other settings than "):
+            fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [5], resume=resume)
+    assert not (tmp_path / "all" / "seed-5").exists()
+    assert (tmp_path / "all" / "summary.json").read_bytes() == before
+    fit_seeds(splits, config, tmp_path / "all", [5])
 
 
 def test_settings_to_resume_by_are_those_of_the_first_run_that_was_begun(tmp_path, splits, config):
