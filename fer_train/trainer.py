@@ -16,9 +16,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import EXPRESSIONS, DeviceError, ModelCard, ModelError
+from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, DeviceError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
+from fer_infer.devices import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.augment import augment, mixup
 from fer_train.checkpoint import begin_with
@@ -148,6 +149,7 @@ def fit(
         _place(build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments), device)
         for _ in range(2)
     )
+    _try_smallest_batch(shadow, config, len(splits.training), device)
     model = share_batch_norm(model, fabric)
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     if config.compile:
@@ -197,6 +199,25 @@ def fit(
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to the device, in NHWC memory: faster on CPUs, and tensor cores take it without transposes."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.no_grad()
+def _try_smallest_batch(model: nn.Module, config: FitConfig, faces: int, device: torch.device) -> None:
+    """Raise ConfigError where a network cannot be trained on 48x48 pixels, or not on an epoch's last batch.
+
+    BatchNorm at 1x1 pixels takes its statistics over the faces of the batch alone, of which one has none.
+    """
+    model.train()
+    size = 1 if faces % config.batch_size == 1 else 2
+    try:
+        model(torch.zeros(size, 1, IMAGE_SIZE, IMAGE_SIZE, device=device))
+    except ValueError:
+        raise ConfigError(
+            f"batch_size: expected a last batch of two faces at least, by which this {config.model} can normalize, "
+            f"found {faces:,} faces in batches of {config.batch_size}"
+        ) from None
+    except RuntimeError as error:
+        raise ConfigError(f"model {config.model}: expected a network of 48x48 pixels: {first_line(error)}") from None
 
 
 def _train_epoch(

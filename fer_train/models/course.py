@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, PIXELS, ConfigError
-from fer_train.models.layers import standardization
+from fer_train.models.layers import require_sizes, standardization
 
 
 def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
@@ -46,6 +46,7 @@ class CourseCNN(nn.Module):
         super().__init__()
         if len(widths) != 3 or min(widths) < 1:
             raise ConfigError(f"widths: expected three numbers of channels, found {tuple(widths)}")
+        require_sizes(hidden=hidden)
         self.standardize = standardization(standardize, mean, std)
         layers: list[nn.Module] = []
         channels = 1

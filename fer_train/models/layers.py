@@ -67,6 +67,13 @@ def standardization(kind: str, mean: float, std: float) -> nn.Module:
     return (Standardize if kind == "training" else StandardizeFace)(mean, std)
 
 
+def require_sizes(**sizes: int) -> None:
+    """Raise ConfigError unless each argument of a network is 1 or more."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ConfigError(f"{name}: expected an integer of at least 1, found {size!r}")
+
+
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     """Return a convolution that keeps the size, or divides it by the stride, and the BatchNorm that folds into it."""
     # PyTorch's small initial weights are kept: under BatchNorm a weight's scale divides its learning rate twice over

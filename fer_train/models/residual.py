@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, ConfigError
-from fer_train.models.layers import SqueezeExcitation, Standardize, StochasticDepth, convolution
+from fer_train.models.layers import SqueezeExcitation, Standardize, StochasticDepth, convolution, require_sizes
 
 
 class _Block(nn.Module):
@@ -72,8 +72,7 @@ class ResidualNet(nn.Module):
         super().__init__()
         if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
             raise ConfigError(f"widths and blocks: expected as many of each, found {tuple(widths)} and {tuple(blocks)}")
-        if stem_stride < 1:
-            raise ConfigError(f"stem_stride: expected at least 1, found {stem_stride}")
+        require_sizes(stem_kernel=stem_kernel, stem_stride=stem_stride, squeeze=squeeze)
         self.standardize = Standardize(mean, std)
         self.stem = nn.Sequential(*convolution(1, widths[0], stem_kernel, stem_stride), nn.ReLU(inplace=False))
         stages, channels, number = [], widths[0], 0

@@ -122,6 +122,16 @@ def test_an_unknown_argument_is_named():
         build("course-dnn", depth=3)
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("course-cnn", "hidden"), ("best", "squeeze"), ("best-small", "stem_stride"), ("best", "stem_kernel")],
+)
+def test_sizes_of_a_network_are_one_at_least(model, name):
+    for size in (0, -1):
+        with pytest.raises(ConfigError, match=f"^{name}: expected an integer of at least 1, found {size}$"):
+            build(model, **{name: size})
+
+
 @pytest.mark.parametrize("widths", [(1, 2), (0, 1, 2)])
 def test_widths_that_make_no_network_are_refused(widths):
     with pytest.raises(ConfigError, match="widths: expected three numbers of channels"):

@@ -150,6 +150,28 @@ def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):
         fit(splits, replace(small_config, epochs=1), tmp_path / "run", resume=True)
 
 
+DEEP = {"model": "compact", "model_arguments": {"widths": [[2]] * 6}}
+"""Whose last layers are at 1x1 pixels."""
+
+
+def test_a_last_batch_of_one_face_that_cannot_be_normalized_is_refused_before_a_folder_is_made(
+    tmp_path, splits, small_config
+):
+    few = replace(splits, training=splits.training.take(slice(17)))
+    config = replace(small_config, batch_size=16, epochs=1, **DEEP)
+    with pytest.raises(ConfigError, match=r"batch_size: expected a last batch of two .* 17 faces in batches of 16$"):
+        fit(few, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fit(few, replace(config, batch_size=15), tmp_path / "run")
+
+
+def test_a_network_too_deep_for_the_pixels_is_refused_before_a_folder_is_made(tmp_path, splits, small_config):
+    deep = {"model": "best", "model_arguments": {"widths": [2] * 8, "blocks": [1] * 8}}
+    with pytest.raises(ConfigError, match="model best: expected a network of 48x48 pixels: "):
+        fit(splits, replace(small_config, **deep), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_diverged_loss_stops_the_run_with_a_remedy(tmp_path, splits, small_config):
     config = replace(small_config, optimizer="sgd", lr=1e12)
     with pytest.raises(ModelError, match=r"the loss is (nan|inf); a lower --lr"):
@@ -345,8 +367,8 @@ def test_a_recipe_is_cut_to_few_epochs():
     ("model", "arguments"),
     [
         ("course-cnn", {"dropout": 2}),
-        ("course-cnn", {"hidden": -1}),
-        ("best", {"squeeze": 0}),
+        ("course-cnn", {"widths": 4}),
+        ("best", {"depth": 3}),
     ],
 )
 def test_arguments_that_no_network_has_are_one_line(model, arguments):
