@@ -257,7 +257,8 @@ def _fit_config(output: Path, resume: bool, options: dict[str, Any], seeds: tupl
 def _flag(name: str) -> str:
     """Return an option as it is typed."""
     context = click.get_current_context()
-    return next((option.opts[0] for option in context.command.params if option.name == name), f"--{name}")
+    option = next(option for option in context.command.params if option.name == name)
+    return (option.secondary_opts if context.params.get(name) is False else option.opts)[0]
 
 
 def _print_epoch(metrics: dict[str, Any]) -> None:

@@ -122,6 +122,20 @@ def test_resume_takes_no_other_settings(tmp_path, data):
     assert "--resume goes on by the run's own settings; leave out --lr, --epochs" in result.output
 
 
+@pytest.mark.parametrize("command", ["fit", "distill"])
+def test_options_to_leave_out_are_named_as_they_are_typed(tmp_path, data, command):
+    start = [command, data, "--output", tmp_path / "run"]
+    given = ["--ema", 0.9, "--model-argument", "hidden=4", "--no-augment", "--rotation", 3, "--drop-leaks"]
+    result = run_command(*start, "--resume", *given)
+    assert result.exit_code == 2
+    words = result.output.split("leave out ")[1].replace(",", "").split()
+    assert set(words) == {"--ema", "--model-argument", "--no-augment", "--rotation", "--drop-leaks"}
+    teachers = ["--teachers", "a"] if command == "distill" else []
+    result = run_command(*start, *teachers, "--no-augment", "--rotation", 3, "--shift", 0.1)
+    assert result.exit_code == 2
+    assert "--no-augment leaves nothing for --rotation, --shift to change" in result.output
+
+
 @pytest.mark.parametrize("text", ["batch_norm", "batch_norm=yes", "=1x"])
 def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
     result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", text)
@@ -135,6 +149,8 @@ def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text)
         ("--epochs", 0, "epochs: expected at least 1, found 0"),
         ("--model", "vgg", "model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"),
         ("--model-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
+        ("--model-argument", "hidden=0", "hidden: expected an integer of at least 1, found 0"),
+        ("--seeds", "0,18446744073710", "seed: expected 0 to 4,294,967,295, found 18446744073710"),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, data, option, value, message):
