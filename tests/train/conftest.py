@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fer_core import Faces
+from fer_train import trainer
 from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data import Splits, pixel_statistics, synthesize
 from fer_train.trainer import fit
@@ -45,6 +46,27 @@ def run(tmp_path_factory, splits, small_config):
     folder = tmp_path_factory.mktemp("runs") / "small"
     fit(splits, small_config, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def stop_in_second_epoch():
+    """Return a function that begins a run of four batches an epoch and interrupts it in its second epoch."""
+
+    def begin(splits, config, folder):
+        original, calls = trainer.augment, []
+
+        def interrupted(*arguments):
+            calls.append(1)
+            if len(calls) == 6:
+                raise KeyboardInterrupt
+            return original(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "augment", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                fit(splits, config, folder)
+
+    return begin
 
 
 @pytest.fixture

@@ -84,17 +84,23 @@ def test_the_fitted_temperature_is_the_best_of_a_fine_grid(true_temperature):
     assert found == pytest.approx(true_temperature, rel=0.1)
 
 
-def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(tmp_path, run, splits, small_config):
+def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
+    tmp_path, run, stop_in_second_epoch, splits, small_config
+):
     config = replace(small_config, distill=DistillConfig((str(run),)))
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
     taught = load_weights(run / "ema.safetensors")[1]
     expected = [{"architecture": "course-cnn", "weights_sha256": taught.weights_sha256}]
     assert card.training_data["teachers"] == expected
-    fit(splits, replace(config, epochs=1), tmp_path / "cut")
-    config.save(tmp_path / "cut" / "config.json")
+    stop_in_second_epoch(splits, config, tmp_path / "cut")
     with pytest.raises(ConfigError, match="started with other settings"):
         fit(splits, replace(config, distill=None), tmp_path / "cut", resume=True)
+    assert fit(splits, config, tmp_path / "cut", resume=True) == card
+    for name in ("ema.safetensors", "last.safetensors"):
+        whole, cut = (load_weights(tmp_path / folder / name)[0] for folder in ("whole", "cut"))
+        assert whole.keys() == cut.keys()
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
     alone = fit(splits, small_config, tmp_path / "alone")
     assert alone.weights_sha256 != card.weights_sha256
 

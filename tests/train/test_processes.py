@@ -13,7 +13,6 @@ from torch import nn
 
 from fer_core import ConfigError, OutputError
 from fer_core.csv_writer import write_csv
-from fer_train import trainer
 from fer_train.checkpoint import load_weights
 from fer_train.data import load_splits
 from fer_train.processes import first_only, leave_processes, share, share_batch_norm
@@ -55,21 +54,10 @@ def one(tmp_path_factory, data, recipe):
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory, data, recipe):
+def half(tmp_path_factory, data, recipe, stop_in_second_epoch):
     """A run that one process left in its second epoch."""
-    folder, calls = tmp_path_factory.mktemp("half") / "run", []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    original = trainer.augment
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "augment", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit(load_splits(data), recipe, folder)
+    folder = tmp_path_factory.mktemp("half") / "run"
+    stop_in_second_epoch(load_splits(data), recipe, folder)
     return folder
 
 

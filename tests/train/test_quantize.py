@@ -237,10 +237,11 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
     assert Scorer(output, "cpu").card.precision == "int8"
 
 
-def test_a_negative_tolerance_is_refused(tmp_path, card, drawn):
+@pytest.mark.parametrize("tolerance", [-1, float("nan")])
+def test_a_tolerance_below_zero_or_no_number_is_refused(tmp_path, card, drawn, tolerance):
     data = CalibrationData(drawn, drawn)
-    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found -1$"):
-        quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=-1)
+    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found (-1|nan)$"):
+        quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=tolerance)
 
 
 def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
