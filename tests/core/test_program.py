@@ -51,6 +51,7 @@ def raising(error: BaseException) -> Callable[[], None]:
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
         (MemoryError(), "out of memory; a smaller --batch-size needs less"),
+        (UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"), "a name is not UTF-8: 'caf\\udce9'"),
         (KeyboardInterrupt(), "interrupted"),
     ],
     ids=repr,

@@ -314,6 +314,9 @@ def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cn
     small, large = (batch_size_for(cnn, METHODS["saliency"], memory_mb) for memory_mb in (4, 8))
     assert 1 <= small < large <= 2 * small + 1
     assert batch_size_for(cnn, METHODS["deeplift"], 8) < large
+    for memory_mb in (float("nan"), float("inf"), 0.0, -1.0):
+        with pytest.raises(ConfigError, match=r"^memory_mb: expected a positive number of MiB, found "):
+            batch_size_for(cnn, METHODS["saliency"], memory_mb=memory_mb)
     with pytest.raises(ConfigError, match=r"memory_mb: saliency needs 0\.\d MiB for one pass, found 0\.01"):
         batch_size_for(cnn, METHODS["saliency"], 0.01)
 

@@ -116,7 +116,15 @@ def test_nothing_stays_on_the_network(cnn: nn.Module) -> None:
     assert sum(len(module._forward_hooks) for module in cnn.modules()) == 0
 
 
-@pytest.mark.parametrize(("channels", "match"), [([4], "found 4"), ([-1, 0, 9], "found -1, 9"), ([], "found none")])
+@pytest.mark.parametrize(
+    ("channels", "match"),
+    [
+        ([4], "found 4"),
+        ([-1, 0, 9], "found -1, 9"),
+        ([], "found none"),
+        (list(range(2, 9004)), "found 4, 5, 6, 7, 8 and 8,995 more"),
+    ],
+)
 def test_channels_that_do_not_exist_are_refused(cnn: nn.Module, channels: list[int], match: str) -> None:
     with pytest.raises(ConfigError, match=rf"channels: layer features\.0 has channels 0\.\.3, {match}$"):
         maximize_channels(cnn, 0, channels, FEW)

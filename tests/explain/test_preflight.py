@@ -223,3 +223,8 @@ def test_an_ensemble_is_explained_but_by_grad_cam_of_one_member_only_where_that_
     means = (members[0](pixels).softmax(1) + (members[1](pixels) / 0.8).softmax(1)) / 2
     (gradient,) = torch.autograd.grad(means.log()[np.arange(3), targets].sum(), pixels)
     assert_same_maps(maps, gradient[:, 0].abs(), share=1e-4)
+
+
+def test_deeplift_suits_a_network_pooled_over_channels_last_memory() -> None:
+    network = enliven(make_network("compact", {"widths": [[4], [6]], "dropout": 0.0}))
+    assert not preflight(network.to(memory_format=torch.channels_last), methods=("deeplift", "guided-backprop"))

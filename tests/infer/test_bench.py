@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -191,3 +192,11 @@ def test_the_defaults_of_the_program_are_those_of_the_library() -> None:
     help_text = click.Context(main.commands["bench"]).get_help()
     assert all(str(size) in help_text for size in SWEEP)
     assert options["batch_size"].default == bench_module.DEFAULT_BATCH_SIZE
+
+
+def test_the_name_of_a_model_is_no_markup(data: Path, exports: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models[v1][/b]"
+    shutil.copytree(exports, model)
+    done = CliRunner().invoke(main, ["bench", str(data), "--model", str(model), "--repeats", "1"])
+    assert done.exit_code == 0, done.output
+    assert str(model) in "".join(done.stdout.split())

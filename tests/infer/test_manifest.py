@@ -145,3 +145,12 @@ def test_an_absent_folder_is_a_fresh_start(tmp_path: Path) -> None:
     manifest = Manifest(SETTINGS, INPUTS)
     manifest.take_over(str(tmp_path / "out"), force=False)
     assert manifest.parts == {}
+
+
+def test_the_record_of_a_part_that_no_input_has_is_left_out(folder: Path) -> None:
+    table = json.loads((folder / "manifest.json").read_text())
+    table["parts"]["7"] = table["parts"]["1"]
+    (folder / "manifest.json").write_text(json.dumps(table))
+    manifest = Manifest(SETTINGS, INPUTS)
+    manifest.take_over(str(folder), force=False)
+    assert sorted(manifest.parts) == [0, 1]

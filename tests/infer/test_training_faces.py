@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +67,9 @@ def test_a_file_without_training_rows_tells_of_none(
 
 def test_standard_input_is_left_to_be_scored() -> None:
     assert TrainingFaces.beside("-") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_read_for_its_training_rows(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    assert TrainingFaces.beside(tmp_path / "pipe") is None
