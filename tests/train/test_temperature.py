@@ -94,7 +94,7 @@ def calibrated(run, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantize, "METHODS", {"MinMax": {}})
-        patch.setattr(quantize, "FLOAT_LAYERS", {"none": 0})
+        patch.setattr(quantize, "FLOAT_LAYERS", {"last": 1})
         export(run, folder, calibration=data, int8=True, int8_tolerance=100, fp16=True)
     return folder
 
