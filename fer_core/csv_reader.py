@@ -25,6 +25,7 @@ from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 from fer_core.faces import Faces, concatenate
 from fer_core.pixel_text import decode_face, explain
+from fer_core.reader import PARQUET_MAGIC
 from fer_core.streams import open_stream
 
 COLUMNS: Final = {
@@ -359,6 +360,8 @@ def iter_csv(
     with open_stream(path) as stream:
         blocks = _BlockReader(stream)
         first = blocks.read()
+        if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
+            raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
         header = b"" if first is None else bytes(first.text[: first.text.index(b"\n")])
         if len(header) >= MAX_LINE_BYTES:
             message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"

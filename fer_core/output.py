@@ -29,7 +29,7 @@ def staged(
     Parameters
     ----------
     target : str or Path
-        The file or folder to make. Its parent folders are made too.
+        The file or folder to make. Its parent folders are made too, and removed again after an error.
     force : bool
         Replace what is there; otherwise an existing target is an error, raised before any work is done.
     folder : bool
@@ -46,8 +46,9 @@ def staged(
     require_apart(target, inputs)
     path = _place(target, force, folder)
     stage = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    made: list[Path] = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made += _make_folders(path.parent)
         permissions = _permissions_of_new_files(stage)
         if folder:
             stage.mkdir()
@@ -65,6 +66,9 @@ def staged(
         else:
             with suppress(OSError):
                 stage.unlink()
+        with suppress(OSError):  # one that holds something by now, the output as a rule, stays
+            for parent in made:
+                parent.rmdir()
 
 
 def require_apart(target: str | Path, inputs: Iterable[str | Path | None]) -> None:
@@ -97,6 +101,13 @@ def _place(target: str | Path, force: bool, folder: bool) -> Path:
     if exists and not force:
         raise OutputError(f"{target}: exists already; --force replaces it")
     return path
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and what it lies in; return those that were not there, the innermost first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def _permissions_of_new_files(probe: Path) -> int:

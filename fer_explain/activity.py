@@ -21,6 +21,9 @@ from fer_explain.objectives import Objectives
 BATCH_SIZE: Final = 64
 """Faces passed through the network at once; it changes speed and memory, not the results."""
 
+MOST_FACES: Final = 4096
+"""Faces of a file that are looked at unless more are asked for, the first of them."""
+
 
 @dataclass(frozen=True)
 class Highest:

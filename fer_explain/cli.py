@@ -27,9 +27,7 @@ rows_option = click.option(
 most_faces_option = click.option(
     "--most-faces",
     type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Look at so many faces, the first of them.",
+    help="Look at so many faces, the first of them.  [default: 4096]",
 )
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 methods_option = click.option(

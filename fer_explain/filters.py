@@ -16,7 +16,7 @@ from torch import nn
 from fer_core import ConfigError, Faces
 from fer_core.output import staged
 from fer_core.progress import Advance, progress
-from fer_explain.activity import Activity, activity_on_faces, first_faces
+from fer_explain.activity import MOST_FACES, Activity, activity_on_faces, first_faces
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import save_figure, sheet
 from fer_explain.layers import Layer, find_layer
@@ -35,7 +35,7 @@ class FilterConfig:
 
     top: int = 9
     """Faces shown for each filter."""
-    most_faces: int = 4096
+    most_faces: int = MOST_FACES
     """Look at so many faces at most, the first of them."""
     rare: float = 0.001
     """A filter that is above zero at a smaller share of all places than this is called rare; at none, dead."""

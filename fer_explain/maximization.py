@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, Faces, read_faces
 from fer_core.output import staged
 from fer_core.progress import progress
-from fer_explain.activity import Highest, first_faces, highest_on_faces
+from fer_explain.activity import MOST_FACES, Highest, first_faces, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_objectives
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import save_figure, sheet
@@ -99,7 +99,7 @@ def maximize(
     start: str = "noise",
     data: str | Path | None = None,
     usage: str | None = None,
-    most_faces: int = 4096,
+    most_faces: int | None = None,
     config: AscentConfig | None = None,
     force: bool = False,
 ) -> Path:
@@ -130,8 +130,8 @@ def maximize(
         Faces, as `fer_core.read_faces` takes them, to compare with and to start from.
     usage : str, optional
         Use this split of `data` only.
-    most_faces : int
-        Compare with, and take the mean of, so many of the faces at most, the first of them.
+    most_faces : int, optional
+        Compare with, and take the mean of, so many of the faces at most, the first of them; 4,096 if None.
     config : AscentConfig, optional
         Of the ascent.
     force : bool
@@ -150,10 +150,12 @@ def maximize(
     config = config or AscentConfig()
     if data is None and usage is not None:
         raise ConfigError(f"usage: {usage} is a split of faces, but there is no data")
+    if data is None and most_faces is not None:
+        raise ConfigError(f"most_faces: expected no limit of {most_faces:,}, as there is no data")
     with staged(output, force=force, folder=True, inputs=(model, data, direction)) as stage:
         proven = load_proven(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
-        faces = None if data is None else first_faces(data, usage, most_faces)
+        faces = None if data is None else first_faces(data, usage, MOST_FACES if most_faces is None else most_faces)
         home = _start(start, data, usage, faces)
         total = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", total, "steps") as advance:

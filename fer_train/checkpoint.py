@@ -102,7 +102,7 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
     return model.eval(), card
 
 
-def begin_with(model: nn.Module, path: str | Path, architecture: str) -> dict[str, str]:
+def begin_with(model: nn.Module, path: str | Path, architecture: str) -> None:
     """Give a fresh network the weights of a trained one, all but its standardization, which is of its own data.
 
     Parameters
@@ -113,11 +113,6 @@ def begin_with(model: nn.Module, path: str | Path, architecture: str) -> dict[st
         A run or an exports folder.
     architecture : str
         Of `model`.
-
-    Returns
-    -------
-    dict
-        `architecture` and `weights_sha256` of what was loaded, for the card.
 
     Raises
     ------
@@ -133,7 +128,6 @@ def begin_with(model: nn.Module, path: str | Path, architecture: str) -> dict[st
         model.load_state_dict(state | own)
     except RuntimeError as error:
         raise CardError(f"{file}: expected weights of this {architecture}: {first_line(error)}") from None
-    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
 
 
 def load_model(path: str | Path) -> nn.Module:

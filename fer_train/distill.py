@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,8 +34,6 @@ class Teachers:
 
     Attributes
     ----------
-    record : list of dict
-        `architecture` and `weights_sha256` of each, for the student's card.
     fitted_temperature : float
         By which their logits are divided so that their probabilities agree best with the labels of `validation`.
 
@@ -53,14 +49,12 @@ class Teachers:
         self.config = config
         models: list[nn.Module] = []
         temperatures: list[float] = []
-        self.record: list[dict[str, Any]] = []
         for path in config.teachers:
             model, card = load_model_and_card(path)
             if card.labels != labels:
                 raise ConfigError(f"{path}: expected a teacher of {', '.join(labels)}, found {', '.join(card.labels)}")
             models.append(model)
             temperatures.append(float(card.temperature["value"]))
-            self.record.append({"architecture": card.architecture, "weights_sha256": card.weights_sha256})
         self.network = Ensemble(models, temperatures).eval().requires_grad_(False).to(device)
         logits = predict_logits(self.network, validation.images)
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())

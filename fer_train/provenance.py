@@ -13,7 +13,7 @@ from torch import Tensor
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
 from fer_core.model_card import unfitted_temperature
 from fer_infer.metrics import wilson_interval
-from fer_train.checkpoint import weights_sha256
+from fer_train.checkpoint import load_weights, weights_path, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.data import Splits
 
@@ -44,6 +44,27 @@ def accuracy_record(accuracy: float, n: int) -> dict[str, Any]:
     """Return a card's record of an accuracy, a share of `n` faces, with its 95 % interval."""
     interval = list(wilson_interval(round(accuracy * n), n))
     return {"n": n, "accuracy": accuracy, "wilson_95": interval, "tta": "none"}
+
+
+def training_record(splits: Splits, config: FitConfig) -> dict[str, Any]:
+    """Return a card's record of what a network learns from: the faces, the weights it begins with, its teachers.
+
+    Raises
+    ------
+    ModelError, CardError
+        If the weights of a network that it learns from cannot be loaded.
+    """
+
+    def network(path: str) -> dict[str, str]:
+        card = load_weights(weights_path(Path(path)))[1]
+        return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
+
+    record = splits.training_data()
+    if config.initial is not None:
+        record["initial"] = network(config.initial)
+    if config.distill is not None:
+        record["teachers"] = [network(path) for path in config.distill.teachers]
+    return record
 
 
 def make_card(

@@ -73,7 +73,7 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
     if not (folder / RESUME_FILE).is_file():
         save_sample(folder, validation)  # the run starts anew, so the sample must be of its own faces
         return False
-    require_same_faces(folder, load_weights(folder / AVERAGE_FILE)[1].training_data, training_data)
+    require_same_data(folder, load_weights(folder / AVERAGE_FILE)[1].training_data, training_data)
     return True
 
 
@@ -83,11 +83,13 @@ def require_new(folder: Path) -> None:
         raise OutputError(f"{folder}: exists already; --resume goes on with a run")
 
 
-def require_same_faces(folder: Path, trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a card's record of training data is not, in all that `found` says, what was found."""
-    expected = {key: trained.get(key) for key in found}
-    if expected != found or trained.get("dropped") != found.get("dropped"):
-        raise ConfigError(f"{folder}: was started on other faces: expected {expected}, found {dict(found)}")
+def require_same_data(folder: Path, trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a card's record of what was learned from is not what was found, naming what differs."""
+    for key in sorted({*trained, *found}):
+        if trained.get(key) != found.get(key):
+            what = {"initial": "weights to begin with", "teachers": "teachers"}.get(key, "faces")
+            expected = f"expected {key} {trained.get(key)}, found {found.get(key)}"
+            raise ConfigError(f"{folder}: was started with other {what}: {expected}")
 
 
 def save_sample(folder: Path, faces: Faces) -> None:

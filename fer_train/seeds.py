@@ -15,7 +15,8 @@ from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
 from fer_train.data import Splits
 from fer_train.processes import is_first
-from fer_train.run_folder import CONFIG_FILE, is_finished, require_new, require_same_faces
+from fer_train.provenance import training_record
+from fer_train.run_folder import CONFIG_FILE, is_finished, require_new, require_same_data
 from fer_train.trainer import fit
 
 SUMMARY_FILE: Final = "summary.json"
@@ -51,6 +52,7 @@ class Summary:
     @classmethod
     def of(cls, cards: Sequence[ModelCard]) -> Summary:
         """Summarize the PublicTest accuracies of runs, one card each."""
+        cards = sorted(cards, key=lambda card: card.seeds)
         values = [card.scores["PublicTest"]["accuracy"] for card in cards]
         return cls(
             split="PublicTest",
@@ -91,6 +93,8 @@ def fit_seeds(
 ) -> Summary:
     """Train one run a seed, one after the other, in `output`/seed-N, and write `output`/summary.json after each.
 
+    The summary is of all finished runs in `output`, those of earlier calls included.
+
     Parameters
     ----------
     splits, config, report
@@ -111,7 +115,8 @@ def fit_seeds(
     OutputError
         If a run exists and `resume` is false.
     ConfigError
-        If no seed or one twice is given, or a run in `output` was started with other settings or other faces.
+        If no seed or one twice is given, or a run in `output` was started with other settings, or with other faces or
+        weights to learn from.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
@@ -121,31 +126,35 @@ def fit_seeds(
         for folder in runs:
             require_new(folder)
     _require_one_recipe(output, config, runs)
-    finished = {folder: _finished_card(folder, splits) for folder in runs if resume and is_finished(folder)}
-    cards: list[ModelCard] = []
+    learned = training_record(splits, config)
+    cards = {folder: _card(folder, learned) for folder in _begun(output) if is_finished(folder)}
     for folder, chosen in runs.items():
-        if folder in finished:
-            cards.append(finished[folder])
-        else:
-            begun = resume and (folder / CONFIG_FILE).is_file()
-            cards.append(fit(splits, chosen, folder, resume=begun, report=report))
+        if folder not in cards:
+            begun = (folder / CONFIG_FILE).is_file()
+            cards[folder] = fit(splits, chosen, folder, resume=begun, report=report)
         if is_first():
             with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
-                stage.write_text(json.dumps(asdict(Summary.of(cards)), indent=2) + "\n", encoding="utf-8")
-    return Summary.of(cards)
+                summary = asdict(Summary.of(list(cards.values())))
+                stage.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return Summary.of(list(cards.values()))
+
+
+def _begun(output: str | Path) -> list[Path]:
+    """Return the folders of the runs in `output`."""
+    return sorted(path.parent for path in Path(output).glob(f"seed-*/{CONFIG_FILE}"))
 
 
 def _require_one_recipe(output: str | Path, config: FitConfig, runs: Mapping[Path, FitConfig]) -> None:
     """Raise ConfigError where a run in `output` has other settings, but for the device and what computes there."""
-    for path in sorted(Path(output).glob(f"seed-*/{CONFIG_FILE}")):
-        saved = FitConfig.load(path)
-        expected = runs.get(path.parent, replace(config, seed=saved.seed))
+    for folder in _begun(output):
+        saved = FitConfig.load(folder / CONFIG_FILE)
+        expected = runs.get(folder, replace(config, seed=saved.seed))
         if replace(saved, device=expected.device, precision=expected.precision) != expected:
-            raise ConfigError(f"{path.parent}: was started with other settings than {expected}")
+            raise ConfigError(f"{folder}: was started with other settings than {expected}")
 
 
-def _finished_card(folder: Path, splits: Splits) -> ModelCard:
-    """Return the card of a finished run; raise ConfigError where it was trained on other faces."""
+def _card(folder: Path, learned: Mapping[str, Any]) -> ModelCard:
+    """Return the card of a finished run; raise ConfigError where it learned from something else."""
     card = load_model_and_card(folder)[1]
-    require_same_faces(folder, card.training_data, splits.training_data())
+    require_same_data(folder, card.training_data, learned)
     return card

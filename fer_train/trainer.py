@@ -29,7 +29,7 @@ from fer_train.distill import Teachers
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
-from fer_train.provenance import make_card
+from fer_train.provenance import make_card, training_record
 from fer_train.run_folder import METRICS, RESUME_FILE, open_run, save_end, save_epoch
 
 
@@ -135,7 +135,7 @@ def fit(
     OutputError
         If `output` exists and `resume` is false, or the other way round.
     ConfigError
-        If the run to resume was started with other settings or other faces.
+        If the run to resume was started with other settings, other faces, or other weights to begin with or learn from.
     """
     folder = Path(output)
     device = pick_device(config.device)
@@ -154,11 +154,9 @@ def fit(
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     if config.compile:
         _require_compiler(device)
-    data_record = splits.training_data()
     if config.initial is not None:
-        data_record["initial"] = begin_with(model, config.initial, config.model)
-    if teachers is not None:
-        data_record["teachers"] = teachers.record
+        begin_with(model, config.initial, config.model)
+    data_record = training_record(splits, config)
     # only now, so that wrong settings leave no folder
     resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
     run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))

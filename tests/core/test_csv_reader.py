@@ -81,6 +81,17 @@ def test_stdin_may_be_a_pipe_and_stays_open(monkeypatch: pytest.MonkeyPatch) -> 
         assert not stdin.buffer.closed
 
 
+@pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
+def test_parquet_in_a_stream_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "faces").write_bytes(pack(b"PAR1\x15\x04\xff\x00" * 1000 + b"PAR1"))
+    with open(tmp_path / "faces") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(DataError, match=r"^-: expected a CSV, found Parquet, which is read from a plain file only$"):
+            read_faces("-")
+
+
 def test_stdin_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(DataError, match=r"^-: cannot be read: standard input is closed$"):

@@ -80,6 +80,15 @@ def test_an_error_before_anything_is_written_leaves_nothing(tmp_path: Path) -> N
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_after_an_error_no_folder_around_is_left_but_those_in_use(tmp_path: Path, folder: bool) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ValueError, match="early"), staged(tmp_path / "old" / "a" / "b" / "out", folder=folder):
+        (tmp_path / "old" / "a" / "other").touch()
+        raise ValueError("early")
+    assert names(tmp_path) == ["old", "old/a", "old/a/other"]
+
+
 def test_two_outputs_of_one_name_do_not_meet_before_the_end(tmp_path: Path) -> None:
     with staged(tmp_path / "out", force=True) as one:
         with staged(tmp_path / "out", force=True) as other:

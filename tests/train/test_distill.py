@@ -116,7 +116,7 @@ def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, r
     state, _ = load_weights(run / "ema.safetensors")
     card = load_weights(run / "ema.safetensors")[1]
     save_weights(second / "ema.safetensors", state, card)
-    with pytest.raises(ConfigError, match="was started on other faces"):
+    with pytest.raises(ConfigError, match="was started with other teachers"):
         fit(splits, config, tmp_path / "student", resume=True)
 
 

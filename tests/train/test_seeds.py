@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from fer_core.csv_writer import write_csv
 from fer_train import seeds as module
 from fer_train.checkpoint import load_weights
 from fer_train.cli import main
+from fer_train.config import DistillConfig
 from fer_train.seeds import fit_seeds, load_seeds_config
 from fer_train.trainer import fit
 
@@ -75,7 +77,25 @@ def test_seeds_of_another_recipe_are_not_trained_beside_a_run(tmp_path, splits, 
             fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [5], resume=resume)
     assert not (tmp_path / "all" / "seed-5").exists()
     assert (tmp_path / "all" / "summary.json").read_bytes() == before
-    fit_seeds(splits, config, tmp_path / "all", [5])
+
+
+def test_the_summary_is_of_earlier_runs_as_well(tmp_path, splits, config):
+    fit_seeds(splits, config, tmp_path / "all", [10])
+    assert fit_seeds(splits, config, tmp_path / "all", [5]).n == 2
+    written = json.loads((tmp_path / "all" / "summary.json").read_text())
+    assert (list(written["accuracies"]), written["n"]) == (["5", "10"], 2)
+
+
+def test_finished_runs_of_another_teacher_are_refused(tmp_path, splits, config):
+    for seed, name in ((7, "teacher"), (8, "other")):
+        fit(splits, replace(config, seed=seed), tmp_path / name)
+    taught = replace(config, distill=DistillConfig((str(tmp_path / "teacher"),)))
+    fit_seeds(splits, taught, tmp_path / "all", [0])
+    shutil.rmtree(tmp_path / "teacher")
+    (tmp_path / "other").rename(tmp_path / "teacher")
+    with pytest.raises(ConfigError, match=r"seed-0: was started with other teachers: expected teachers .*, found"):
+        fit_seeds(splits, taught, tmp_path / "all", [1], resume=True)
+    assert not (tmp_path / "all" / "seed-1").exists()
 
 
 def test_settings_to_resume_by_are_those_of_the_first_run_that_was_begun(tmp_path, splits, config):
@@ -134,6 +154,8 @@ def test_finished_runs_of_other_faces_are_refused(tmp_path, splits, config, part
     fit_seeds(splits, config, tmp_path / "all", [0])
     faces = getattr(splits, part)
     other = replace(splits, **{part: replace(faces, images=255 - faces.images)})
-    with pytest.raises(ConfigError, match=r"seed-0: was started on other faces: expected .*, found"):
+    with pytest.raises(ConfigError, match=r"seed-0: was started with other faces: expected .*, found"):
         fit_seeds(other, config, tmp_path / "all", [0, 1], resume=True)
+    with pytest.raises(ConfigError, match=r"seed-0: was started with other faces"):  # the summary would be of both
+        fit_seeds(other, config, tmp_path / "all", [1])
     assert not (tmp_path / "all" / "seed-1").exists()

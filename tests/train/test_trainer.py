@@ -130,7 +130,7 @@ def test_resuming_by_other_settings_is_refused(run, splits, small_config):
 
 def test_resuming_on_other_faces_is_refused(run, splits, small_config):
     fewer = replace(splits, training=splits.training.take(slice(100)))
-    with pytest.raises(ConfigError, match=r"was started on other faces: expected .*160.*, found .*100"):
+    with pytest.raises(ConfigError, match=r"was started with other faces: expected .*160.*, found .*100"):
         fit(fewer, small_config, run, resume=True)
 
 
@@ -296,7 +296,7 @@ def test_a_resumed_run_keeps_its_validation_faces(tmp_path, splits, small_config
     with pytest.raises(KeyboardInterrupt):
         fit(splits, small_config, tmp_path / "run", report=stop)
     others = replace(splits, validation=replace(splits.validation, images=255 - splits.validation.images))
-    with pytest.raises(ConfigError, match=r"run: was started on other faces: expected .*validation_sha256"):
+    with pytest.raises(ConfigError, match=r"run: was started with other faces: expected .*validation_sha256"):
         fit(others, small_config, tmp_path / "run", resume=True)
 
 
