@@ -88,7 +88,7 @@ def test_parquet_in_a_stream_is_named(
     (tmp_path / "faces").write_bytes(pack(b"PAR1\x15\x04\xff\x00" * 1000 + b"PAR1"))
     with open(tmp_path / "faces") as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
-        with pytest.raises(DataError, match=r"^-: expected a CSV, found Parquet, which is read from a plain file only$"):
+        with pytest.raises(DataError, match=r"^-: expected a CSV, found Parquet, which is read from a plain file only"):
             read_faces("-")
 
 

@@ -83,9 +83,14 @@ def test_an_error_before_anything_is_written_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_after_an_error_no_folder_around_is_left_but_those_in_use(tmp_path: Path, folder: bool) -> None:
     (tmp_path / "old").mkdir()
-    with pytest.raises(ValueError, match="early"), staged(tmp_path / "old" / "a" / "b" / "out", folder=folder):
-        (tmp_path / "old" / "a" / "other").touch()
-        raise ValueError("early")
+
+    def work() -> None:
+        with staged(tmp_path / "old" / "a" / "b" / "out", folder=folder):
+            (tmp_path / "old" / "a" / "other").touch()
+            raise ValueError("early")
+
+    with pytest.raises(ValueError, match="early"):
+        work()
     assert names(tmp_path) == ["old", "old/a", "old/a/other"]
 
 
