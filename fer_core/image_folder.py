@@ -1,4 +1,4 @@
-"""Faces from a tree of image files, `SPLIT/LABEL/*.{png,jpg}` or `LABEL/*.{png,jpg}`."""
+"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}` or, without labels, `*.{png,jpg}`."""
 
 from __future__ import annotations
 
@@ -25,19 +25,24 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
+def _is_image(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and not entry.is_dir()
+
+
 def _folders(folder: Path) -> list[Path]:
     """Return the folders in `folder`, beside which no image may lie: no label would say what it shows."""
     entries = _entries(folder)
     for entry in entries:
-        if entry.suffix.lower() in SUFFIXES and not entry.is_dir():
+        if _is_image(entry):
             raise DataError(str(entry), f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside")
     return [entry for entry in entries if entry.is_dir()]
 
 
-def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
+def list_images(root: Path) -> list[tuple[Path, int | None, str | None]]:
     """List what the label folders below `root` hold as (path, label, usage or None), sorted by folder and name.
 
-    Whatever lies in a label folder counts as an image, so that `read_image` refuses what is none and nothing is
+    Images that lie in `root` itself, without any folder beside them, have no label. Whatever lies with them or in a
+    label folder counts as an image, so that `read_image` refuses what is none and nothing is
     passed over; names that begin with a dot are left out.
 
     Raises
@@ -47,10 +52,13 @@ def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
         or if there is no image at all.
     """
     try:
+        entries = _entries(root)
+        if any(_is_image(entry) for entry in entries) and not any(entry.is_dir() for entry in entries):
+            return [(entry, None, None) for entry in entries]
         top = _folders(root)
         flat = any(folder.name.lower() in EXPRESSIONS for folder in top)
         splits = [(root, None)] if flat else [(f, SPLITS.get(f.name.lower(), f.name)) for f in top]
-        found = []
+        found: list[tuple[Path, int | None, str | None]] = []
         for split, usage in splits:
             for folder in _folders(split):
                 if folder.name.lower() not in EXPRESSIONS:
@@ -60,7 +68,7 @@ def list_images(root: Path) -> list[tuple[Path, int, str | None]]:
     except OSError as error:
         raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
     if not found:
-        raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, found none")
+        raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
     return found
 
 
@@ -103,6 +111,7 @@ def iter_image_folder(path: str | Path, *, batch_rows: int, usage: str | None, o
         if all(split is None for _, (_, _, split) in listing):
             raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
         listing = [entry for entry in listing if entry[1][2] == usage]
+    labelled = not listing or listing[0][1][1] is not None
     for start in range(0, max(len(listing), 1), batch_rows):
         images, kept, rejected = [], [], []
         for entry in listing[start : start + batch_rows]:
@@ -117,7 +126,7 @@ def iter_image_folder(path: str | Path, *, batch_rows: int, usage: str | None, o
         yield Faces(
             images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
             rows=np.array([row for row, _ in kept], np.int64),
-            labels=np.array([label for _, (_, label, _) in kept], np.int64),
+            labels=np.array([label for _, (_, label, _) in kept], np.int64) if labelled else None,
             ids=np.array([file.relative_to(root).as_posix() for _, (file, _, _) in kept], np.str_),
             usage=None if listing and listing[0][1][2] is None else np.array(splits, np.str_),
             source=source,

@@ -19,6 +19,8 @@ WHOLE_ROWS: Final = 1 << 16
 """Faces a batch where all are wanted: so many that most files are one batch, and nothing is copied twice."""
 
 PARQUET_MAGIC: Final = b"PAR1"
+IMAGE_MAGIC: Final = (b"\x89PNG", b"\xff\xd8\xff")
+"""Of PNG and JPEG."""
 
 
 def iter_faces(
@@ -65,7 +67,9 @@ def iter_faces(
         raise ConfigError(f"on_error: expected 'fail' or 'skip', found {on_error!r}")
     if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
         from fer_core.image_folder import iter_image_folder as source
-    elif _is_parquet(path):
+    elif _begins_with(path, *IMAGE_MAGIC):
+        raise DataError(str(path), "is an image; expected the folder of images it lies in, a CSV or a Parquet file")
+    elif _begins_with(path, PARQUET_MAGIC):
         with needed_from("parquet"):
             from fer_core.parquet_reader import iter_parquet as source
     else:
@@ -75,12 +79,12 @@ def iter_faces(
     return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error)
 
 
-def _is_parquet(path: str | Path) -> bool:
-    """Whether a file begins as Parquet does. What is no regular file is not asked: a pipe gives its bytes once."""
+def _begins_with(path: str | Path, *magic: bytes) -> bool:
+    """Whether a file begins with one of these. What is no regular file is not asked: a pipe gives its bytes once."""
     if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - as above
         return False
     with suppress(OSError), open(path, "rb") as file:
-        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+        return file.read(max(map(len, magic))).startswith(magic)
     return False  # the CSV reader says why it cannot be opened
 
 
@@ -95,5 +99,15 @@ def read_faces(path: str | Path, usage: str | None = None, *, on_error: OnError 
     parts = list(batches)
     faces = concatenate(parts) if len(parts) > 1 else parts[0]
     if usage is not None and not len(faces):
-        raise DataError(str(path), f"has no row of usage {usage!r}")
+        raise no_such_usage(path, usage)
     return faces
+
+
+def no_such_usage(path: str | Path, usage: str) -> DataError:
+    """Return the error for faces none of which is of `usage`; it names the splits that there are, read once more."""
+    found: set[str] = set()
+    if str(path) == "-" or not os.path.exists(path):  # noqa: PTH110 - as above
+        return DataError(str(path), f"has no row of usage {usage!r}")
+    for faces in iter_faces(path, on_error="skip", threads=available_cores()):
+        found.update(() if faces.usage is None else faces.usage.tolist())
+    return DataError(str(path), f"has no row of usage {usage!r}; found {', '.join(sorted(found)) or 'none'}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fer_core import DataError, Faces, iter_faces
 from fer_core.faces import concatenate
 from fer_core.progress import Advance
+from fer_core.reader import no_such_usage
 from fer_explain.layers import Layer, device_of, evaluation_mode, run_to
 from fer_explain.objectives import Objectives
 
@@ -87,7 +88,7 @@ def first_faces(data: str | Path, usage: str | None, most: int) -> Faces:
             break
     faces = concatenate(parts)
     if not len(faces):
-        raise DataError(str(data), "has no face" + ("" if usage is None else f" of usage {usage!r}"))
+        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage)
     return faces
 
 

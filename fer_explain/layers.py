@@ -113,8 +113,8 @@ def find_layer(model: nn.Module, layer: str | int) -> Layer:
     for known in layers:
         if str(layer) in (known.name, str(known.index)) and (str(layer) == str(known.index) or not _is_index(layer)):
             return known
-    listed = "".join(f"\n  {known}" for known in layers)
-    raise ConfigError(f"layer: expected one of the following by index or name, found {str(layer)!r}{listed}")
+    listed = "; ".join(map(str, layers))
+    raise ConfigError(f"layer: found {str(layer)!r}, expected one of these by index or name: {listed}")
 
 
 def _is_index(layer: str | int) -> bool:

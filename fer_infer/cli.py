@@ -107,8 +107,9 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     """Predict the expression of every face in DATA.
 
     DATA is a CSV with a column `pixels` or `feature` (plain, gzip or zstandard), `-` for such a CSV on standard
-    input, a Parquet file, or a folder of images SPLIT/LABEL/*.png. Ids are those of the column `id`, else rows counted
-    from 0. With --engine ray, DATA are such files, folders of them, patterns and URIs.
+    input, a Parquet file, or a folder of images, SPLIT/LABEL/*.png or *.png. Ids are those of the column `id`, the
+    names of images, else rows counted from 0. With --engine ray, DATA are such files, folders of them, patterns and
+    URIs.
     """
     if engine == "ray":
         _score_on_ray(data, workers=workers, ray_address=ray_address, **settings)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
 from fer_core.output import staged
 from fer_core.progress import progress
+from fer_core.reader import no_such_usage
 from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_infer.views import average_views, views_of
@@ -160,7 +161,7 @@ def evaluate_file(
                 seen.append(known.hold(faces.images))
             advance(len(faces))
     if not any(map(len, labels)):
-        raise DataError(str(data), "has no row to evaluate" + ("" if usage is None else f" of usage {usage!r}"))
+        raise DataError(str(data), "has no row to evaluate") if usage is None else no_such_usage(data, usage)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
         in_training = None if known is None else np.concatenate(seen)

@@ -55,7 +55,8 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
             raise ModelError(f"{model}: expected an exports folder or an ONNX file, found none")
         return model
     if not (model / GRAPH_FILES["fp32"]).is_file():
-        raise ModelError(f"{model}: expected an exports folder, found no {GRAPH_FILES['fp32']} in it")
+        why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one of a run"
+        raise ModelError(f"{model}: expected an exports folder, {why}")
     chosen = _suited(model, device) if precision == "auto" else precision
     file = model / GRAPH_FILES[chosen]
     if not file.is_file():

@@ -50,7 +50,7 @@ def open_cluster(address: str | None) -> Iterator[None]:
             socket.create_connection((place["host"], int(place["port"])), timeout=CONNECT_TIMEOUT_S).close()
         on_termination = _handler_of_termination()
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, OverflowError) as error:
+    except Exception as error:  # some of what Ray raises is no more than that
         where = f"at {asked}" if asked else "on this machine"
         raise DeviceError(f"ray: no cluster can be had {where}: {first_line(error)}") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -79,6 +79,8 @@ def weights_path(folder: Path) -> Path:
     ModelError
         If `folder` is neither.
     """
+    if folder.is_file():
+        raise ModelError(f"{folder}: expected an exports folder or a run, found a file; name the folder that holds it")
     for name in (WEIGHTS_FILE, AVERAGE_FILE):
         if (folder / name).is_file():
             return folder / name

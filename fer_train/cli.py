@@ -75,7 +75,7 @@ def models() -> None:
     convolution writes them together with BatchNorm and ReLU; each shortcut, attention or pool goes through memory once
     more.
     """
-    from fer_train.models import ARCHITECTURES, build_model, count_parameters
+    from fer_train.models import ARCHITECTURES, as_json, build_model, count_parameters
     from fer_train.models.int8 import int8_friendliness
 
     click.echo(f"{'name':12} {'parameters':>12} {'multiply-adds':>14}  architecture")
@@ -84,6 +84,7 @@ def models() -> None:
         int8 = int8_friendliness(model)
         click.echo(f"{name:12} {count_parameters(model):12,} {int8.multiply_adds:14,}  {architecture.summary}")
         click.echo(f"{'':42}{int8.to_text()}")
+        click.echo(f"{'':42}--model-argument {as_json(architecture.arguments())}")
 
 
 def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -307,7 +308,7 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     The graph is compared with the PyTorch original on real faces by the production scorer; only then is OUTPUT written.
     The labelled PublicTest rows of --calibration fit the temperature by which the graph divides its logits before the
     softmax, so that it is as sure as it is right. An int8 graph is calibrated on its Training rows and chosen by its
-    PublicTest rows. To add either to an exports folder, export the folder onto itself with --force.
+    PublicTest rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
     from fer_train.export import export

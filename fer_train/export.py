@@ -124,10 +124,12 @@ def export(
         If the run cannot be read, the graph does not compute what the original computes, or one of lower precision
         is too far from it; then `output` is as it was.
     ConfigError, DataError
-        If there are no faces to check parity or to calibrate on.
+        If there are no faces to check parity or to calibrate on, or an exports folder that is made anew from its own
+        weights holds a graph that is not asked for and would be lost.
     """
     if int8 and calibration is None:
         raise ConfigError("--int8 needs --calibration, the faces to calibrate on")
+    _require_graphs_kept(Path(run), Path(output), {"int8": int8, "fp16": fp16})
     model, card = load_model_and_card(run)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     with staged(output, force=force, folder=True, inputs=(data, calibration)) as stage:
@@ -150,6 +152,16 @@ def export(
         (stage / "parity.json").write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
         (stage / "README.md").write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity
+
+
+def _require_graphs_kept(run: Path, output: Path, wanted: dict[str, bool]) -> None:
+    """Raise ConfigError where a folder made anew from itself would lose a graph of lower precision."""
+    if not (run.is_dir() and output.is_dir() and run.samefile(output)):
+        return
+    for precision, asked in wanted.items():
+        if (output / GRAPH_FILES[precision]).is_file() and not asked:
+            expected = f"expected --{precision} as well, or the graph deleted first"
+            raise ConfigError(f"{output}: holds {GRAPH_FILES[precision]}, which would be lost; {expected}")
 
 
 def _selection(calibration: str | Path | None, calibrated: CalibrationData | None) -> Faces | None:

@@ -27,7 +27,7 @@ def steps(block):
     for line in block.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
-        else:
+        elif line != "...":
             found[-1][1].append(line)
     return found
 

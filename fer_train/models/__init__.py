@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +36,11 @@ class Architecture:
     build: Callable[..., nn.Module]
     summary: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the architecture's own arguments with their defaults."""
+        parameters = inspect.signature(self.build).parameters
+        return {name: one.default for name, one in parameters.items() if name not in ("mean", "std")}
 
 
 _SGD: Final = {
@@ -110,12 +117,22 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
             [build_model(member["architecture"], mean=mean, std=std, **member["arguments"]) for member in members],
             [member.get("temperature", 1.0) for member in members],
         )
+    architecture = find_architecture(name)
+    taken = architecture.arguments()
+    if unknown := set(arguments) - set(taken):
+        raise ConfigError(f"model {name}: takes no {', '.join(sorted(unknown))}, but {as_json(taken)}")
     try:
-        return find_architecture(name).build(mean, std, **arguments)
+        return architecture.build(mean, std, **arguments)
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise ConfigError(f"model {name}: cannot be built with {arguments}: {error}") from None
+        given = f"cannot be built with {as_json(arguments)}: {error}"
+        raise ConfigError(f"model {name}: {given}; by itself it has {as_json(taken)}") from None
+
+
+def as_json(arguments: Mapping[str, Any]) -> str:
+    """Return an architecture's arguments as `--model-argument` takes them."""
+    return ", ".join(f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in arguments.items())
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -89,7 +89,7 @@ def test_a_split_is_read_alone_and_other_images_stay_unopened(tree: Path) -> Non
     (tree / "test" / "fear" / "a.PNG").write_bytes(b"damaged")
     faces = read_faces(tree, "Training")
     assert faces.rows.tolist() == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'$"):
+    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training$"):
         read_faces(tree, "PublicTest")
 
 
@@ -212,9 +212,12 @@ def test_skipping_keeps_every_good_image_and_lists_every_other_one(tree: Path, b
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
-        (["notes.txt"], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
-        (["train/happy/.hidden.png"], "expected images as SPLIT/LABEL/*.png or *.jpg, found none"),
+        ([], NO_IMAGES),
+        (["notes.txt"], NO_IMAGES),
+        (
+            ["train/happy/.hidden.png"],
+            NO_IMAGES,
+        ),
     ],
     ids=["empty", "no image", "hidden image"],
 )
@@ -224,7 +227,41 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, names: list[str], me
         (tmp_path / name).touch()
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    assert str(failure.value) == f"{tmp_path}: {message}"
+    expected = "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none"
+    assert str(failure.value) == f"{tmp_path}: {expected}"
+
+
+def test_images_without_folders_have_no_label(tmp_path: Path) -> None:
+    for seed, name in enumerate(["b.png", "a.JPG", "c.jpeg"]):
+        save(tmp_path / name, gray(seed))
+    (tmp_path / ".hidden").touch()
+    faces = read_faces(tmp_path)
+    assert (faces.labels, faces.usage) == (None, None)
+    assert faces.ids is not None
+    assert faces.ids.tolist() == ["a.JPG", "b.png", "c.jpeg"]
+    assert faces.rows.tolist() == [1, 2, 3]
+    assert np.array_equal(faces.images[1], gray(0))
+    with pytest.raises(DataError, match="has no labels; expected a column 'emotion' or 'label', or label folders"):
+        faces.require_labels()
+    with pytest.raises(DataError, match="has no split folders, so its Training images cannot be told"):
+        read_faces(tmp_path, "Training")
+
+
+def test_what_lies_with_them_is_no_image(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", gray(0))
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"notes\.txt: expected a PNG or JPEG image"):
+        read_faces(tmp_path)
+    assert [error.row for error in next(iter_faces(tmp_path, on_error="skip")).rejected] == [2]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_one_image_is_no_file_of_faces(tmp_path: Path, name: str) -> None:
+    save(tmp_path / name, gray(0))
+    expected = "is an image; expected the folder of images it lies in, a CSV or a Parquet file"
+    with pytest.raises(DataError) as failure:
+        read_faces(tmp_path / name)
+    assert str(failure.value) == f"{tmp_path / name}: {expected}"
 
 
 OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside"

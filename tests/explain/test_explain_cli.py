@@ -68,7 +68,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
     [
         (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
         (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
-        (("--layer", "nose"), "layer: expected one of the following by index or name, found 'nose'"),
+        (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),
         (("--usage", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
     ],

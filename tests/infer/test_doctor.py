@@ -183,7 +183,8 @@ def test_a_model_is_loaded_and_checked(exports: Path, tmp_path: Path) -> None:
     assert state == "ok"
     assert str(exports / "model.onnx") in text
     [(state, text)] = found(diagnose(tmp_path), "provider of a session")
-    assert (state, text) == ("problem", f"{tmp_path}: expected an exports folder, found no model.onnx in it")
+    why = "expected an exports folder, found no model.onnx in it; `fer-train export` makes one of a run"
+    assert (state, text) == ("problem", f"{tmp_path}: {why}")
 
 
 def test_the_graphs_of_a_model_are_listed_by_precision(exports: Path, tmp_path: Path) -> None:

@@ -169,8 +169,8 @@ def test_doctor_fails_where_the_model_does(tmp_path: Path) -> None:
     done = run("doctor", "--model", tmp_path)
     assert done.exit_code == 1
     assert "\nprovider of a session   problem  " in done.stdout
-    expected = f"fer-infer: provider of a session: {tmp_path}: expected an exports folder, found no model.onnx in it\n"
-    assert done.stderr == expected
+    why = "expected an exports folder, found no model.onnx in it; `fer-train export` makes one of a run"
+    assert done.stderr == f"fer-infer: provider of a session: {tmp_path}: {why}\n"
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -195,7 +195,10 @@ def test_an_absent_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"expected an exports folder, found no model\.onnx in it$"):
+    with pytest.raises(
+        ModelError,
+        match=r"folder, found no model\.onnx in it; `fer-train export` makes one of a run$",
+    ):
         Scorer(tmp_path, "cpu")
 
 

@@ -66,6 +66,9 @@ def test_a_cut_file_is_refused(tmp_path, run):
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(ModelError, match="expected an exports folder or a run, found no weights"):
         load_model(tmp_path / "none")
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ModelError, match=r"model\.onnx: expected an exports folder or a run, found a file; name the "):
+        load_model(tmp_path / "model.onnx")
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path, stored):

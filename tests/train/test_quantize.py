@@ -274,6 +274,17 @@ def test_an_exports_folder_gains_int8_by_an_export_onto_itself(tmp_path, run, da
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
+@pytest.mark.parametrize("fp16", [False, True])
+def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_candidate, fp16):
+    folder = tmp_path / "small"
+    export(run, folder, int8=True, calibration=data, int8_tolerance=100)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    message = r"small: holds model\.int8\.onnx, which would be lost; expected --int8 as well, or the graph deleted"
+    with pytest.raises(ConfigError, match=message):
+        export(folder, folder, calibration=data, fp16=fp16, force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_failure_leaves_the_folder_as_it_was(tmp_path, run, data, monkeypatch, one_candidate):
     folder = tmp_path / "small"
     export(run, folder)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -15,7 +16,7 @@ from fer_train import trainer
 from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import FitConfig
 from fer_train.data import Splits
-from fer_train.models import build_model
+from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit
 from fer_train.run_folder import METRICS, is_finished, read_metrics
@@ -371,12 +372,26 @@ def test_a_recipe_is_cut_to_few_epochs():
     [
         ("course-cnn", {"dropout": 2}),
         ("course-cnn", {"widths": 4}),
-        ("best", {"depth": 3}),
+        ("compact", {"widths": [16, 32, 64]}),
     ],
 )
 def test_arguments_that_no_network_has_are_one_line(model, arguments):
-    with pytest.raises(ConfigError, match=f"^model {model}: cannot be built with "):
+    with pytest.raises(ConfigError, match=rf"^model {model}: cannot be built with .*; by itself it has widths=\[.*\],"):
         build_model(model, mean=0.0, std=1.0, **arguments)
+
+
+def test_an_unknown_argument_is_told_with_those_that_are_known():
+    with pytest.raises(ConfigError) as failure:
+        build_model("course-dnn", mean=0.0, std=1.0, depth=3)
+    assert str(failure.value) == "model course-dnn: takes no depth, but widths=[1024,512,256], dropout=0.3"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_arguments_told_are_those_that_build_the_same(name):
+    architecture = ARCHITECTURES[name]
+    told = dict(part.split("=", 1) for part in re.split(r", (?=[a-z_]+=)", as_json(architecture.arguments())))
+    again = build_model(name, mean=0.0, std=1.0, **{key: json.loads(value) for key, value in told.items()})
+    assert str(again) == str(build_model(name, mean=0.0, std=1.0))
 
 
 def test_the_commit_is_that_of_the_package_and_of_no_project_around_it(tmp_path, monkeypatch):
