@@ -70,9 +70,7 @@ class Dialect:
     @classmethod
     def from_header(cls, line: bytes, source: str) -> Dialect:
         """Recognize a header line (without its line end); raise DataError where it is none of ours."""
-        expected = (
-            "expected a header with a column 'pixels' or 'feature', beside it only 'emotion', 'label', 'usage', 'id'"
-        )
+        expected = "expected a header with a column 'pixels' or 'feature', else only 'emotion', 'label', 'usage', 'id'"
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(source, f"{expected}, in UTF-8; found UTF-16", row=1)
         if b"\r" in line:

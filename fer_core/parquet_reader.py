@@ -73,7 +73,7 @@ def recognize(schema: pa.Schema, source: str) -> dict[str, str]:
         If a column is none of `COLUMNS` or of a type that cannot hold its role, if two have one role, or if none
         holds pixels.
     """
-    expected = "expected a column 'pixels' or 'feature', beside it only 'emotion', 'label', 'usage', 'id'"
+    expected = "expected a column 'pixels' or 'feature', else only 'emotion', 'label', 'usage', 'id'"
     found: dict[str, str] = {}
     for name in schema.names:
         role = COLUMNS.get(name.strip(" ").lower())

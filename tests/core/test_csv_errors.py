@@ -146,9 +146,7 @@ def test_an_endless_line_does_not_fill_the_memory(put_on_stdin: Callable[..., An
     assert peak_bytes < 2_000_000 < 1000 * 16384
 
 
-HEADER_EXPECTED = (
-    "expected a header with a column 'pixels' or 'feature', beside it only 'emotion', 'label', 'usage', 'id'"
-)
+HEADER_EXPECTED = "expected a header with a column 'pixels' or 'feature', else only 'emotion', 'label', 'usage', 'id'"
 IN_HEADER = f" row 1: {HEADER_EXPECTED}; found"
 WRONG_FILES = {
     "empty file": (b"", " row 1: expected a header, found an empty file or line"),

@@ -235,7 +235,7 @@ def test_a_row_wrong_in_several_cells_is_told_once_and_by_its_first(path: Path) 
 
 
 PIXELS_EXPECTED = "expected 2304 bytes, a list of 2304 integers or text as in CSV, found"
-COLUMNS_EXPECTED = "expected a column 'pixels' or 'feature', beside it only 'emotion', 'label', 'usage', 'id'; found"
+COLUMNS_EXPECTED = "expected a column 'pixels' or 'feature', else only 'emotion', 'label', 'usage', 'id'; found"
 BYTES = pa.array([IMAGES[0].tobytes()])
 WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
     "no pixels": ({"label": [1], "id": [2]}, f": {COLUMNS_EXPECTED} 'label', 'id'"),
