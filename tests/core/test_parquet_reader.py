@@ -117,7 +117,7 @@ def test_a_split_without_a_face_gives_one_empty_batch(path: Path) -> None:
     write(path, {"pixels": as_bytes(IMAGES, pa.binary()), "usage": ["Training"] * N})
     (nothing,) = iter_faces(path, usage="PublicTest", batch_rows=5)
     assert (len(nothing), nothing.images.shape) == (0, (0, 48, 48))
-    with pytest.raises(DataError, match=r"faces\.parquet: has no row of usage 'PublicTest'$"):
+    with pytest.raises(DataError, match=r"faces\.parquet: has no row of usage 'PublicTest'; found Training$"):
         read_faces(path, "PublicTest")
 
 

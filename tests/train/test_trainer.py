@@ -383,7 +383,8 @@ def test_arguments_that_no_network_has_are_one_line(model, arguments):
 def test_an_unknown_argument_is_told_with_those_that_are_known():
     with pytest.raises(ConfigError) as failure:
         build_model("course-dnn", mean=0.0, std=1.0, depth=3)
-    assert str(failure.value) == "model course-dnn: takes no depth, but widths=[1024,512,256], dropout=0.3"
+    known = 'widths=[1024,512,256], dropout=0.3, standardize="training"'
+    assert str(failure.value) == f"model course-dnn: takes no depth, but {known}"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
