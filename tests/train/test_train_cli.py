@@ -55,10 +55,11 @@ def test_synthesize_writes_faces_that_read_back(tmp_path):
 def test_models_lists_the_architectures_with_their_sizes_and_how_they_suit_int8():
     header, *lines = run_command("models").output.splitlines()
     assert header.split() == ["name", "parameters", "multiply-adds", "architecture"]
-    assert [line.split()[0] for line in lines[::2]] == list(ARCHITECTURES)
+    assert [line.split()[0] for line in lines[::3]] == list(ARCHITECTURES)
     assert "2,813,207    241,710,848" in lines[0]
-    assert "3,018,247" in lines[2]
-    assert all("of multiply-adds in full int8 kernels" in line for line in lines[1::2])
+    assert "3,018,247" in lines[3]
+    assert all("of multiply-adds in full int8 kernels" in line for line in lines[1::3])
+    assert lines[5].strip() == '--model-argument widths=[1024,512,256], dropout=0.3, standardize="training"'
 
 
 def test_audit_prints_counts_and_writes_findings(tmp_path, data):
