@@ -58,7 +58,7 @@ def main() -> None:
         training = drawn.with_usage("Training")
         splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
     splits = few(splits, chosen.faces)
-    config = replace(FitConfig.of(chosen.model, device="cpu"), epochs=1)
+    config = FitConfig.of(chosen.model, device="cpu", epochs=1)
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ways = {
         "this toolkit, bf16": lambda: toolkit_rate(splits, replace(config, precision="bf16")),

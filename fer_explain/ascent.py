@@ -214,7 +214,9 @@ def _climb(
             advance(len(objectives))
     images = space.images(latents)
     after = _activations(model, objectives, images)
-    dead = ~moved | ((after <= 0) & (objectives.layer.kind == "ReLU"))
+    dead = ~moved
+    if objectives.layer.kind == "ReLU":
+        dead |= (after <= 0) & _of_channels(objectives, device)
     images[dead] = MID_GRAY
     return images[:, 0].cpu().numpy(), before.cpu().numpy(), after.cpu().numpy(), dead.cpu().numpy()
 
@@ -237,7 +239,7 @@ def _activations(model: nn.Module, objectives: Objectives, images: Tensor) -> Te
 
 
 def _climbed(objectives: Objectives, inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Return what to raise (M,): the objective, or what wakes a ReLU that is silent in most of its places."""
+    """Return what to raise (M,): the objective, or what wakes a ReLU channel that is silent in most of its places."""
     places = objectives.places(outputs)
     activation = places.mean(1)
     if objectives.layer.kind != "ReLU":
@@ -245,8 +247,15 @@ def _climbed(objectives: Objectives, inputs: Tensor, outputs: Tensor) -> Tensor:
     given = objectives.places(inputs)
     few = max(1, round(WOKEN * places.shape[1]))
     speaking = (places > 0).sum(1)
+    # A direction may well be below zero where channels speak.
+    silent = (speaking < few) & _of_channels(objectives, places.device)
     wake = torch.where(speaking > 0, given.topk(few, dim=1).values.mean(1), given.amax(1))
-    return torch.where(speaking >= few, activation, wake)
+    return torch.where(silent, wake, activation)
+
+
+def _of_channels(objectives: Objectives, device: torch.device) -> Tensor:
+    """Return which objectives are channels or units, bool (M,), and not directions among them."""
+    return torch.from_numpy(objectives.channels >= 0).to(device)
 
 
 def _likeness(inputs: Tensor, outputs: Tensor, group: int) -> Tensor:

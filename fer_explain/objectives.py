@@ -176,9 +176,10 @@ def read_direction(path: Path) -> NDArray[Any]:
     """Read a vector from a `.npy` file; ConfigError where it is none."""
     try:
         vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # what NumPy raises at a damaged file has no base in common
         raise ConfigError(f"direction: {path}: cannot be read as an .npy file: {error}") from None
     if not isinstance(vector, np.ndarray):
+        vector.close()
         raise ConfigError(f"direction: {path}: expected an .npy file, found an archive of several arrays")
     return vector
 

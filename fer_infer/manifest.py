@@ -101,6 +101,8 @@ class Manifest:
             table = json.loads(text)
             if table["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {table['schema_version']!r}")
+            if not isinstance(table["settings"], dict):
+                raise TypeError(f"settings {table['settings']!r}")
             return cls(
                 settings=table["settings"],
                 inputs=tuple(InputFile(**file) for file in table["inputs"]),

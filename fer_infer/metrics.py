@@ -6,11 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fer_infer.reliability import Bin, expected_calibration_error, reliability
+
+LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
+"""What the true class counts as at least in the negative log likelihood: a probability of 0 is worth 87.3 nats."""
 
 
 def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -202,7 +206,7 @@ def evaluate_predictions(
     ValueError
         If shapes, label numbers or probabilities are not as said.
     """
-    from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     true, given = _checked(labels, probabilities, len(class_names))
     every = np.arange(len(class_names))
@@ -217,7 +221,7 @@ def evaluate_predictions(
         accuracy=correct / len(true),
         wilson_95=wilson_interval(correct, len(true)),
         macro_f1=float(by_class[2].mean()),
-        nll=float(log_loss(true, given, labels=every)),
+        nll=float(-np.log(np.maximum(given[np.arange(len(true)), true], LEAST_PROBABILITY)).mean()),
         ece=expected_calibration_error(bins),
         in_training=None if seen is None else int(seen.sum()),
         unseen=None if seen is None else _unseen(predicted == true, seen),

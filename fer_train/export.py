@@ -179,8 +179,11 @@ def _parity_faces(run: Path, data: str | Path | None, selection: Faces | None) -
         return read_faces(data)
     sample = run / SAMPLE_FILE
     if sample.is_file():
-        with np.load(sample) as stored:
-            return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
+        try:
+            with np.load(sample) as stored:
+                return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
+        except Exception as error:  # what NumPy raises at a damaged file has no base in common
+            raise ModelError(f"{sample}: cannot be read; name faces with --data: {error}") from None
     if selection is not None:
         return selection
     raise ConfigError(f"{run}: kept no {SAMPLE_FILE} to check parity on; name faces with --data")

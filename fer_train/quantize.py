@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,12 +212,34 @@ def _fold(graph: Path, folded: Path) -> None:
     quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX itself infers the shapes of all our operators
 
 
+def _layers_first_met(walk: Iterable[tuple[Any, Sequence[str], Sequence[str]]]) -> list[str]:
+    """Return the layers with weights before which no other one is met; an ensemble has one such a member.
+
+    Parameters
+    ----------
+    walk : iterable of (node, names of tensors it is come to by, names of those it leads on to)
+        The nodes of a graph, in their order or in the opposite one.
+    """
+    beyond: set[str] = set()
+    found = []
+    for node, come_by, lead_on in walk:
+        met = not beyond.isdisjoint(come_by)
+        layer = node.op_type in ("Conv", "Gemm", "MatMul")
+        if layer and not met:
+            found.append(node.name)
+        if layer or met:
+            beyond.update(lead_on)
+    return found
+
+
 def _write(folded: Path, ranges: Path, method: str, float_layers: str, output: Path) -> None:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
-    layers = [node.name for node in onnx.load(folded).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    kept = {"last": layers[-1:], "first and last": [layers[0], layers[-1]]}[float_layers]
+    nodes = list(onnx.load(folded).graph.node)
+    last = _layers_first_met([(node, node.output, node.input) for node in reversed(nodes)])
+    first = _layers_first_met([(node, node.input, node.output) for node in nodes])
+    kept = {"last": last, "first and last": [*first, *last]}[float_layers]
     quantize_static(
         folded,
         output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,7 +168,9 @@ def test_an_image_that_is_no_face_is_named(tree: Path, pixels: NDArray[np.generi
 
 
 UNREADABLE = "expected a PNG or JPEG image, found none that can be read"
+EMPTY_PROFILE = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
 DAMAGES: dict[str, Callable[[Path, bytes], object]] = {
+    "an empty chunk": lambda path, content: path.write_bytes(content[:-12] + EMPTY_PROFILE + content[-12:]),
     "cut short": lambda path, content: path.write_bytes(content[:-500]),
     "empty": lambda path, content: path.write_bytes(b""),
     "text": lambda path, content: path.write_text("face"),

@@ -151,6 +151,18 @@ def test_a_direction_of_one_channel_is_that_channel(cnn: nn.Module) -> None:
     assert along.reached.tolist() == channel.reached.tolist()
 
 
+def test_a_direction_away_from_a_relus_channel_is_climbed_below_zero(cnn: nn.Module) -> None:
+    layer = find_layer(cnn, "features.3")
+    config = AscentConfig(steps=8, noise=4)
+    found = maximize_objectives(cnn, direction_objective(layer, -np.eye(layer.shape[0])[0]), config)
+    assert found.start[0] < 0
+    assert not found.dead[0]
+    assert found.start[0] < found.reached[0] <= 0
+    with torch.no_grad():
+        output = run_to(cnn, layer, torch.from_numpy(found.images)[:, None])[1]
+    assert found.reached[0] == pytest.approx(-output[0, 0].mean().item(), rel=1e-4)
+
+
 def test_what_is_reported_is_of_the_image_and_not_of_a_view(cnn: nn.Module) -> None:
     found = maximize_channels(cnn, "features.9", config=AscentConfig(steps=3, jitter=6, rotation=30.0, zoom=0.3))
     with torch.no_grad():

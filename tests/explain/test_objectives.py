@@ -95,6 +95,10 @@ def test_a_direction_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "empty.npy").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"many\.npz: expected an .npy file, found an archive"):
         read_direction(tmp_path / "many.npz")
-    for name in ("objects.npy", "text.npy", "empty.npy", "absent.npy"):
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "many.npz").read_bytes()[:60])
+    np.save(tmp_path / "huge.npy", np.ones(4))
+    whole = (tmp_path / "huge.npy").read_bytes()
+    (tmp_path / "huge.npy").write_bytes(whole.replace(b"(4,), }" + b" " * 14, b"(4" + b"0" * 14 + b",), }"))
+    for name in ("objects.npy", "text.npy", "empty.npy", "absent.npy", "cut.npz", "huge.npy"):
         with pytest.raises(ConfigError, match=f"direction: .*{name}: cannot be read as an .npy file"):
             read_direction(tmp_path / name)

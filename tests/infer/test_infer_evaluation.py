@@ -104,7 +104,10 @@ def test_rows_that_sum_to_1_only_about_are_scaled() -> None:
 
 
 def test_a_sure_mistake_has_a_large_but_finite_loss() -> None:
-    assert 10 < evaluate_predictions([1], [[1.0, 0.0]], ["a", "b"]).nll < 1000
+    least = np.finfo(np.float32).tiny
+    assert evaluate_predictions([1], [[1.0, 0.0]], ["a", "b"]).nll == pytest.approx(-np.log(least))
+    small = np.array([[1e-30, 1], [0.25, 0.75]], np.float32)
+    assert evaluate_predictions([0, 1], small, ["a", "b"]).nll == pytest.approx(np.log([1e30, 4 / 3]).mean())
 
 
 def test_each_recall_has_its_interval(evaluation: Evaluation) -> None:

@@ -133,7 +133,17 @@ def test_parts_without_a_record_are_not_trusted(folder: Path) -> None:
         Manifest(SETTINGS, INPUTS).take_over(str(folder), force=False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"schema_version": 2}', '{"schema_version": 1}', "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"schema_version": 1, "settings": [], "inputs": [], "parts": {}}',
+        '{"schema_version": 2}',
+        '{"schema_version": 1}',
+        "{",
+    ],
+)
 def test_a_damaged_record_is_one_line(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
     expected = r"/manifest\.json: expected a record of .* schema_version 1, found none \(.*\); --force starts anew$"

@@ -114,6 +114,15 @@ def test_light_keeps_the_range_and_stays_within_its_limits():
     assert white.min() >= 229
 
 
+@pytest.mark.parametrize(("drawn", "sign"), [(0.0, -1), (1.0, 1)])
+def test_light_is_gain_around_the_mean_and_an_offset(monkeypatch, drawn, sign):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, drawn))
+    ramp = torch.linspace(60, 180, 48 * 48).reshape(1, 1, 48, 48)
+    config = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0.1, contrast=0.2)
+    expected = (1 + sign * 0.2) * (ramp - 120) + 120 + sign * 25.5
+    assert torch.allclose(augment(ramp, config, generator()), expected, atol=1e-3)
+
+
 def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images():
     flat = torch.full((400, 1, 48, 48), 300.0)  # above any noise, so that erased pixels show
     erased = _changed(flat, share=0.5)

@@ -53,6 +53,20 @@ def test_the_loss_is_that_of_the_paper_computed_slowly(run, second, splits, labe
     assert float(found) == pytest.approx(0.4 * 1.25 + 0.6 * 9.0 * divergence, rel=1e-5)
 
 
+def test_each_teacher_is_taken_at_the_temperature_of_its_card(run, second, splits, labels):
+    for temperature in (1.0, 2.5):
+        state, card = load_weights(second / "ema.safetensors")
+        fitted = dict.fromkeys(("nll_before", "nll_after", "ece_before", "ece_after"), 0.5)
+        record = {"value": temperature, "fitted_on": "PublicTest", "n": 20, **fitted}
+        save_weights(second / "ema.safetensors", state, replace(card, temperature=record))
+        teachers = teachers_of(splits, labels, run, second)
+        images = splits.validation.images
+        logits = predict_logits(load_model(run), images), predict_logits(load_model(second), images) / temperature
+        mean = np.mean([np.exp(log_softmax_slowly(each)) for each in logits], axis=0)
+        found = torch.softmax(torch.from_numpy(predict_logits(teachers.network, images)), 1)
+        np.testing.assert_allclose(found.numpy(), mean, atol=1e-6)
+
+
 def test_a_student_that_says_what_its_teacher_says_loses_nothing_to_it(run, splits, labels):
     teachers = teachers_of(splits, labels, run, weight=1.0)
     faces = torch.from_numpy(splits.validation.images).unsqueeze(1).float()

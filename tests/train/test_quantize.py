@@ -50,6 +50,24 @@ def exported(run, data, tmp_path_factory):
     return folder
 
 
+def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, drawn):
+    member = {"architecture": "course-dnn", "arguments": {"widths": [8]}}
+    torch.manual_seed(0)
+    model = build_model("ensemble", mean=128.0, std=64.0, members=[member, member]).eval()
+    write_graph(model, replace(card, architecture="ensemble"), tmp_path / "model.onnx")
+    nodes = list(onnx.load(tmp_path / "model.onnx").graph.node)
+    backwards = [(node, node.output, node.input) for node in reversed(nodes)]
+    forwards = [(node, node.input, node.output) for node in nodes]
+    dense = {node.name: node for node in nodes if node.op_type in ("Gemm", "MatMul")}
+    sizes = {tensor.name: tensor.dims for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    last = module._layers_first_met(backwards)
+    first = module._layers_first_met(forwards)
+    assert len(dense) == 4
+    assert all(7 in sizes[dense[name].input[1]] for name in last)
+    assert all(2304 in sizes[dense[name].input[1]] for name in first)
+    assert (len(last), len(first)) == (2, 2)
+
+
 def operators(path, tmp_path):
     """Return the types of the operators that ONNX Runtime makes of a graph when it loads it."""
     options = onnxruntime.SessionOptions()
