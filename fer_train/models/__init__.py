@@ -132,7 +132,7 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
 
 def as_json(arguments: Mapping[str, Any]) -> str:
     """Return an architecture's arguments as `--model-argument` takes them."""
-    return ", ".join(f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in arguments.items())
+    return ", ".join(f"{name}={json.dumps(arguments[name], separators=(',', ':'), default=str)}" for name in arguments)
 
 
 def count_parameters(model: nn.Module) -> int:

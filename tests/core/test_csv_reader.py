@@ -92,6 +92,14 @@ def test_parquet_in_a_stream_is_named(
             read_faces("-")
 
 
+def test_a_pipe_without_the_split_is_not_read_again() -> None:
+    read_end, write_end = os.pipe()
+    with open(write_end, "wb") as pipe:
+        pipe.write(make_csv("emotion,pixels,Usage", 2))
+    with open(read_end, "rb"), pytest.raises(DataError, match=r"has no row of usage 'PrivateTest'$"):
+        read_faces(f"/dev/fd/{read_end}", "PrivateTest")
+
+
 def test_stdin_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(DataError, match=r"^-: cannot be read: standard input is closed$"):
