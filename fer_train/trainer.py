@@ -21,6 +21,7 @@ from fer_core.output import staged
 from fer_core.progress import progress
 from fer_infer.devices import first_line
 from fer_infer.training_faces import TrainingFaces
+from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
 from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
@@ -175,7 +176,8 @@ def fit(
         report(metrics)
 
     shown = progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces)
-    with shown if fabric.is_global_zero else nullcontext(lambda n, note="": None) as advance:
+    kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
+    with kept, shown if fabric.is_global_zero else nullcontext(lambda n, note="": None) as advance:
         while run.epoch < config.epochs:
             start = time.perf_counter()
             said = partial(advance, note=note)
