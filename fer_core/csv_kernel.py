@@ -176,8 +176,10 @@ def _read_cell(text: Any, start: Any, end: Any, kind: Any, row: Any) -> Any:
         row[LABEL] = int64(text[start]) - _ZERO
         return end - start == 1 and 0 <= row[LABEL] < _CLASSES
     if kind == ID_CELL:
+        if not 0 < end - start <= MAX_ID_BYTES:
+            return False  # without its place, since the ids of a block are as wide as the longest one there is
         row[ID_START], row[ID_END] = start, end
-        return 0 < end - start <= MAX_ID_BYTES
+        return True
     for number, usage in enumerate(_USAGES):
         if end - start == usage.size and np.all(text[start:end] == usage):
             row[USAGE] = number

@@ -45,6 +45,9 @@ _USAGES: Final = np.array(USAGES)
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
+LEAST_LINES: Final = 256
+"""Lines for which a table has room, though lines that are too short for a face let more of them into a block."""
+
 BLOCK_BYTES: Final = 1 << 20
 """Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
 
@@ -245,7 +248,7 @@ def _decode(block: _Block, kinds: NDArray[np.int64]) -> list[_Decoded]:
     text = np.frombuffer(block.text, np.uint8)
     position, parts = block.begin, []
     while position < block.size:
-        capacity = (block.size - position) // kernel.SHORTEST + 1
+        capacity = max((block.size - position) // kernel.SHORTEST + 1, LEAST_LINES)
         table = np.zeros((capacity, kernel.TABLE_COLUMNS), np.int64)
         images = np.empty((capacity, PIXELS), np.uint8)
         lines, position = kernel.decode_lines(text, position, block.size, kinds, table, images)

@@ -44,7 +44,7 @@ def staged(
         or cannot be written. An error of other files passes through as it is.
     """
     require_apart(target, inputs)
-    path = _place(target, force, folder)
+    path = require_free(target, force=force, folder=folder)
     stage = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     made: list[Path] = []
     try:
@@ -54,7 +54,8 @@ def staged(
             stage.mkdir()
         yield stage
         _grant(stage, permissions)
-        _put(stage, _place(target, force, folder))  # asked again, as others may have made it meanwhile
+        free = require_free(target, force=force, folder=folder)  # asked again, as others may have made it meanwhile
+        _put(stage, free)
     except OSError as error:
         if _is_about(error, stage, path):
             raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
@@ -84,9 +85,11 @@ def require_apart(target: str | Path, inputs: Iterable[str | Path | None]) -> No
         return
 
 
-def _place(target: str | Path, force: bool, folder: bool) -> Path:
-    """Return where `target` is to stand, through a link if it is one; refuse what must not be replaced."""
+def require_free(target: str | Path, *, force: bool, folder: bool = False) -> Path:
+    """Return where `target` is to stand, through a link if it is one; raise OutputError where it must not."""
     path = Path(target)
+    if str(path) == "-":
+        raise OutputError("-: expected the name of an output; nothing is written to standard output")
     try:
         if path.is_symlink():
             path = path.resolve()

@@ -88,9 +88,15 @@ def _begins_with(path: str | Path, *magic: bytes) -> bool:
     return False  # the CSV reader says why it cannot be opened
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use, which a container often limits."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use: those it may run on, or fewer where a container limits its time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of version 2 and of version 1
+        with suppress(OSError, ValueError):  # a ValueError also where the quota is "max"
+            quota, period = map(int, " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split())
+            if quota > 0:
+                return max(1, min(cores, -(-quota // period)))
+    return cores
 
 
 def read_faces(path: str | Path, usage: str | None = None, *, on_error: OnError = "fail") -> Faces:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import platform
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fer_core import ConfigError, DataError, Faces, iter_faces
+from fer_core.csv_kernel import MAX_LINE_BYTES
 from fer_core.output import staged
 from fer_core.progress import progress
-from fer_core.reader import PARQUET_MAGIC
+from fer_core.reader import PARQUET_MAGIC, available_cores
 from fer_core.streams import open_stream
 from fer_infer.devices import load_runtime
 from fer_infer.pipeline import score
@@ -201,18 +200,27 @@ def _size(path: Path) -> int:
 
 def _copy_rows(data: str | Path, sample: Path, rows: int) -> int:
     """Unpack the header and the first rows of a CSV into a file of their own; return how many rows there were."""
-    with open_stream(data) as stream, open(sample, "wb") as file:
-        header = next(stream, b"")
-        if header.startswith(PARQUET_MAGIC):
-            raise DataError(str(data), "expected a CSV to time, found Parquet")
-        file.write(header)
-        n = 0
-        for line in itertools.islice(stream, rows):
+    n = -1
+    with closing(_first_lines(data, rows + 1)) as lines, sample.open("wb") as file:
+        for n, line in enumerate(lines):  # noqa: B007 - the last one counts
             file.write(line)
-            n += 1
-    if n == 0:
+    if n < 1:
         raise DataError(str(data), "has no row to time")
     return n
+
+
+def _first_lines(data: str | Path, n: int) -> Generator[bytes, None, None]:
+    # A generator, so that an error of the disk that is written to does not pass through what reads.
+    with open_stream(data) as stream:
+        for row in range(1, n + 1):
+            line = stream.readline(MAX_LINE_BYTES)
+            if line.startswith(PARQUET_MAGIC):
+                raise DataError(str(data), "expected a CSV to time, found Parquet")
+            if len(line) == MAX_LINE_BYTES:
+                raise DataError(str(data), f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
+            if not line:
+                return
+            yield line
 
 
 def _decode(data: str | Path, sample: Path, batch_size: int) -> list[Faces]:
@@ -233,9 +241,8 @@ def _write(batches: list[Faces], labels: Sequence[str], logits: Scores, probabil
 
 def _machine() -> dict[str, str]:
     """Name what the figures depend on and the settings do not say."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": f"{_processor()}, {cores} cores",
+        "processor": f"{_processor()}, {available_cores()} cores",
         "system": platform.platform(),
         "python": f"Python {platform.python_version()}",
         "onnxruntime": f"ONNX Runtime {load_runtime().__version__}",

@@ -21,6 +21,9 @@ from fer_infer.cuda import (
 DEVICES: Final = ("auto", "cpu", "cuda")
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 
+SESSION_REMEDY: Final = "nvidia-smi, which says whether the GPU is free and which driver it has"
+"""Where driver and libraries are there, and no session of CUDA can be had all the same."""
+
 LOG_NOTHING: Final = 4
 """Log severity "fatal": everything else that goes wrong arrives as an exception and is told in one line."""
 
@@ -64,7 +67,7 @@ def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
         cores = {(topology / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii") for cpu in usable}
     except (AttributeError, OSError):  # not Linux, or a sandbox without /sys
         return available_cores()
-    return len(cores)
+    return min(len(cores), available_cores())
 
 
 def cuda_problem() -> Obstacle | None:
@@ -122,13 +125,13 @@ def _try_cuda(model: str | Path | bytes, options: CudaOptions) -> Any | Obstacle
     try:
         session = _create(model, options)
     except Exception as error:  # ONNX Runtime's errors have no base of their own
-        return Obstacle(first_line(error), "fer-infer doctor")
+        return Obstacle(first_line(error), SESSION_REMEDY)
     if session.get_providers()[0] == CUDA_PROVIDER:
         return session
     missing = [name for name, found in find_libraries(runtime).items() if not found]
     if missing:
         return Obstacle(f"missing {', '.join(missing)}", LIBRARIES_REMEDY)
-    return Obstacle("ONNX Runtime could not load its CUDA provider", "fer-infer doctor")
+    return Obstacle("ONNX Runtime could not load its CUDA provider", SESSION_REMEDY)
 
 
 def _create(model: str | Path | bytes, cuda: CudaOptions | None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core import FerError
+from fer_core.reader import available_cores
 from fer_infer.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
@@ -20,7 +20,7 @@ from fer_infer.cuda import (
     find_libraries,
     find_obstacle,
 )
-from fer_infer.devices import PROBE_MODEL, load_runtime, open_session
+from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, first_line, load_runtime, open_session
 from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
@@ -93,7 +93,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
     """
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
-        Finding("processors", "ok", f"{_processors()} to this process, {platform.machine()}"),
+        Finding("processors", "ok", f"{available_cores()} to this process, {platform.machine()}"),
     ]
     wheels, remedy = _wheels()
     findings.append(wheels)
@@ -103,20 +103,16 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
         findings.append(Finding("onnxruntime", "problem", str(error)))
         return Diagnosis(tuple(findings), remedy or BROKEN_REMEDY)
     libraries = find_libraries(runtime)
-    findings += [*_cuda(runtime), *_libraries(libraries), _session(model)]
-    if model is not None:
-        findings += _precisions(Path(model))
     obstacle = find_obstacle(runtime)
     if obstacle is None and not all(libraries.values()):
         obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
+    session = _session(model, cuda_expected=obstacle is None)
+    findings += [*_cuda(runtime), *_libraries(libraries), session]
+    if model is not None:
+        findings += _precisions(Path(model))
+    if session.state == "missing":
+        obstacle = Obstacle(session.text, SESSION_REMEDY)
     return Diagnosis(tuple(findings), remedy or (f"For CUDA: {obstacle.remedy}" if obstacle else ""))
-
-
-def _processors() -> int:
-    """Return how many processors this process may use, which a container often limits."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _wheels() -> tuple[Finding, str]:
@@ -157,8 +153,8 @@ def _libraries(libraries: dict[str, bool]) -> list[Finding]:
     return [Finding("CUDA libraries", state, ", ".join(names)) for state, names in by_state.items() if names]
 
 
-def _session(model: str | Path | None) -> Finding:
-    """Create a real session; what a build lists says nothing about what it gets."""
+def _session(model: str | Path | None, *, cuda_expected: bool) -> Finding:
+    """Create a real session; what a build lists says nothing about what it gets, nor what driver and libraries do."""
     subject = "provider of a session"
     try:
         if model is None:
@@ -171,7 +167,10 @@ def _session(model: str | Path | None) -> Finding:
             provider, note, of = scorer.provider, scorer.provider_note, str(scorer.path)
     except FerError as error:
         return Finding(subject, "problem", str(error))
-    return Finding(subject, "ok", f"{provider} for {of}" + (f"; not CUDA: {note}" if note else ""))
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        return Finding(subject, "problem", first_line(error))
+    state: State = "missing" if cuda_expected and provider != CUDA_PROVIDER else "ok"
+    return Finding(subject, state, f"{provider} for {of}" + (f"; not CUDA: {note}" if note else ""))
 
 
 def _precisions(folder: Path) -> list[Finding]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_core import DataError, Faces, FerError, iter_faces
+from fer_core import DataError, Faces, FerError
 from fer_core.reader import OnError
 from fer_infer.manifest import Part
-from fer_infer.pipeline import read_ahead
+from fer_infer.pipeline import Scored, read_ahead, scored
 from fer_infer.predictions import RejectWriter, prediction_writer
 from fer_infer.session import Scorer
 from fer_infer.storage import InputFile, join, local_copy, place, sha256
@@ -99,8 +99,9 @@ class FileScorer:
         with tempfile.TemporaryDirectory(prefix="fer-") as folder, local_copy(address) as data:
             part = Path(folder) / name
 
-            def read() -> Any:
-                return iter_faces(data, batch_rows=work.batch_size, on_error=work.on_error)
+            def read() -> Iterator[Scored]:
+                settings = (work.batch_size, work.tta, work.on_error)
+                return scored(data, scorer, *settings, decoders=work.threads, source=file.source)
 
             with (
                 RejectWriter(part, force=False) as rejects,
@@ -108,9 +109,8 @@ class FileScorer:
                 prediction_writer(part)(part, work.columns, scorer.card.labels, with_source=True) as predictions,
             ):
                 try:
-                    for faces in batches:
+                    for faces, logits, probabilities in batches:
                         named = _named(faces, file.source)
-                        logits, probabilities = scorer.run(named.images, batch_size=work.batch_size, tta=work.tta)
                         labels = logits.argmax(axis=1)
                         predictions.write(named, labels, logits, probabilities)
                         rejects.write(named.rejected)

@@ -134,15 +134,20 @@ class Manifest:
             change = f"{new[0]} is new" if new else f"{gone[0]} is missing" if gone else "their order changed"
             raise OutputError(f"{where}: was made of other inputs ({change}); --force starts anew")
 
-    def take_over(self, folder: str, *, force: bool) -> None:
-        """Take the parts that an earlier run finished in `folder`, and remove whatever else it left.
+    def take_over(self, folder: str, *, force: bool) -> list[str]:
+        """Take the parts that an earlier run finished in `folder`.
 
         Parameters
         ----------
         folder : str
             Absolute path or URI; it need not exist.
         force : bool
-            Take nothing, and remove all that an earlier run made.
+            Take nothing.
+
+        Returns
+        -------
+        list of str
+            Names of what else that run left, to be removed in this order before `save`.
 
         Raises
         ------
@@ -155,18 +160,19 @@ class Manifest:
                 raise OutputError(f"{folder}: expected a folder of predictions alone, found {name!r} in it")
         kept: set[str | None] = set()
         if names and not force:
-            if MANIFEST_FILE not in names:
+            if MANIFEST_FILE in names:
+                earlier = Manifest.load(folder)
+                self.require_continues(earlier, folder)
+                now = dict(enumerate(self.inputs))
+                self.parts = {
+                    n: part for n, part in earlier.parts.items() if part.input == now.get(n) and part.is_in(folder)
+                }
+                finished = (name for part in self.parts.values() for name in (part.name, part.rejects_name))
+                kept = {MANIFEST_FILE, *finished}
+            elif any(name.startswith(("part-", "rejects-")) for name in names):
                 raise OutputError(f"{folder}: holds parts and no {MANIFEST_FILE}; --force starts anew")
-            earlier = Manifest.load(folder)
-            self.require_continues(earlier, folder)
-            now = dict(enumerate(self.inputs))
-            self.parts = {
-                n: part for n, part in earlier.parts.items() if part.input == now.get(n) and part.is_in(folder)
-            }
-            kept = {MANIFEST_FILE, *(name for part in self.parts.values() for name in (part.name, part.rejects_name))}
         # The record goes first, as it must not tell of parts that are gone.
-        for name in sorted(set(names) - kept, key=lambda name: name != MANIFEST_FILE):
-            storage.remove(join(folder, name))
+        return sorted(set(names) - kept, key=lambda name: (name != MANIFEST_FILE, name))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

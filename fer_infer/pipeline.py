@@ -15,13 +15,13 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import Faces, iter_faces
-from fer_core.output import require_apart, staged
+from fer_core import Faces, ModelError, iter_faces
+from fer_core.output import require_apart, require_free, staged
 from fer_core.progress import progress
 from fer_core.reader import OnError, available_cores
-from fer_infer.cuda import CUDA_PROVIDER
 from fer_infer.predictions import RejectWriter, prediction_writer
-from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.runner import SMALLEST_CALL, CallRunner
+from fer_infer.session import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
 from fer_infer.views import views_of
 
 T = TypeVar("T")
@@ -139,16 +139,18 @@ def score(
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (
-            read_ahead(lambda: _scored(data, scorer, batch_size, tta, on_error)) as scored,
+            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error)) as batches,
+            closing(scorer),  # before what runs ahead is waited for
             progress("score", None) as advance,
             prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
         ):
-            for faces, logits, probabilities in scored:
+            for faces, logits, probabilities in batches:
                 labels = logits.argmax(axis=1)
                 predictions.write(faces, labels, logits, probabilities)
                 rejects.write(faces.rejected)
                 counts += np.bincount(labels, minlength=len(counts))
                 advance(len(faces))
+        require_free(output, force=force)  # or the rejects would be in place before the predictions cannot be
     return ScoreSummary(
         rows=int(counts.sum()),
         rejected=rejects.n,
@@ -163,14 +165,51 @@ def score(
     )
 
 
-def _scored(data: str | Path, scorer: Scorer, batch_size: int, tta: str, on_error: OnError) -> Iterator[Scored]:
-    """Score what another thread decodes."""
-    # A GPU takes as many faces as all cores decode; a CPU is busy with its own.
-    batches, threads = (GPU_BATCHES, available_cores()) if scorer.provider == CUDA_PROVIDER else (CPU_BATCHES, 1)
-    rows = batches * batch_size
+def scored(
+    data: str | Path,
+    scorer: Scorer,
+    batch_size: int,
+    tta: str,
+    on_error: OnError,
+    *,
+    decoders: int | None = None,
+    source: str | None = None,
+) -> Iterator[Scored]:
+    """Score what another thread decodes.
+
+    Parameters
+    ----------
+    data, batch_size, tta, on_error
+        As for `score`.
+    scorer : Scorer
+        Of the model.
+    decoders : int, optional
+        Threads that decode for a GPU, which takes as many faces as all cores decode; a CPU is busy with its own.
+    source : str, optional
+        What errors of the model call `data`, where that is a copy.
+
+    Yields
+    ------
+    Scored
+        A batch of faces.
+
+    Raises
+    ------
+    DataError, ModelError, ConfigError
+        As from `iter_faces` and `Scorer.run`; a face whose logits are not finite is named by its row.
+    """
+    if isinstance(scorer.runner, CallRunner):
+        # as many faces as give every thread a call of its own
+        rows, threads = CPU_BATCHES * max(batch_size, min(batch_size, SMALLEST_CALL) * scorer.runner.threads), 1
+    else:
+        rows, threads = GPU_BATCHES * batch_size, decoders or available_cores()
     with read_ahead(lambda: iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads)) as decoded:
         for faces in decoded:
-            yield faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
+            try:
+                yield faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
+            except NotFiniteError as error:
+                row = faces.rows[error.face]
+                raise ModelError(f"{scorer.path}: the logits of {source or data}, row {row}, are not finite") from None
 
 
 @contextmanager

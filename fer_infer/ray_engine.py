@@ -159,14 +159,18 @@ def score_files(
         "form": suffix.removeprefix("."),
     }
     manifest = Manifest(settings, inputs)
-    manifest.take_over(folder, force=force)
+    left = manifest.take_over(folder, force=force)
     reused = len(manifest.parts)
     rows_before = sum(part.rows for part in manifest.parts.values())
     if reused < len(inputs):
-        manifest.save(folder)
         work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
         with open_cluster(ray_address):
-            _score(manifest, work, workers)
+            room = _room(work, workers)
+            _clear(folder, left)  # not before there is something to score with
+            manifest.save(folder)
+            _score(manifest, work, *room)
+    else:
+        _clear(folder, left)
     parts = manifest.parts.values()
     counts = sum((Counter(part.label_counts) for part in parts), Counter())
     return RaySummary(
@@ -184,11 +188,21 @@ def score_files(
     )
 
 
-def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
-    """Score the inputs that have no part yet, and record each part as it comes."""
+def _clear(folder: str, names: Sequence[str]) -> None:
+    for name in names:
+        storage.remove(storage.join(folder, name))
+
+
+def _room(work: Work, workers: int | None) -> tuple[int, bool]:
+    """Return how many workers there are to be at most, and whether each has a GPU."""
     room, on_gpu = find_room(work.device, work.threads)
     if workers is not None and not 1 <= workers <= room:
         raise ConfigError(f"workers: expected 1 to {room}, which is what the cluster has room for, found {workers}")
+    return workers or room, on_gpu
+
+
+def _score(manifest: Manifest, work: Work, workers: int, on_gpu: bool) -> None:
+    """Score the inputs that have no part yet, and record each part as it comes."""
     files = [
         {"position": position, "address": storage.absolute(file.source), "file": asdict(file)}
         for position, file in enumerate(manifest.inputs)
@@ -200,7 +214,7 @@ def _score(manifest: Manifest, work: Work, workers: int | None) -> None:
     try:
         with (
             progress("score", None) as advance,
-            closing(_parts(files, work, min(workers or room, len(files)), on_gpu)) as parts,
+            closing(_parts(files, work, min(workers, len(files)), on_gpu)) as parts,
         ):
             for position, part in parts:
                 _require_here(part, work.output)

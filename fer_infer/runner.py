@@ -31,7 +31,9 @@ SMALLEST_CALL: Final = 16
 LANES: Final = 2
 """Batches in flight: while one runs, the next one is copied."""
 
-OUT_OF_MEMORY: Final = re.compile("out of memory|failed to allocate memory|available memory of|_ALLOC_FAILED", re.I)
+OUT_OF_MEMORY: Final = re.compile(
+    "out of memory|failed to allocate memory|available memory of|_ALLOC(ATION)?_FAILED", re.I
+)
 """What ONNX Runtime's arena, CUDA, cuBLAS and cuDNN say when the GPU is full; none of it has a type of its own."""
 
 
@@ -51,6 +53,9 @@ class Runner(Protocol):
 
         Raises whatever ONNX Runtime does. Threads may share a runner.
         """
+
+    def close(self) -> None:
+        """Stop what other threads still run, which then raises an error; the runner is of no use any longer."""
 
 
 def runner_of(session: Any, options: CudaOptions, threads: int | None = None) -> Runner:
@@ -73,12 +78,18 @@ class CallRunner:
         A call of which takes one thread.
     threads : int
         Calls at once.
+
+    Attributes
+    ----------
+    threads : int
+        Calls at once.
     """
 
     def __init__(self, session: Any, threads: int) -> None:
         self.note = ""
+        self.threads = threads
         self._session = session
-        self._threads = threads
+        self._run_options = load_runtime().RunOptions()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
@@ -87,16 +98,21 @@ class CallRunner:
 
         def call(batch: slice) -> None:
             faces = np.ascontiguousarray(images[batch])
-            logits[batch], probabilities[batch] = self._session.run(OUTPUTS, {INPUT: faces})
+            logits[batch], probabilities[batch] = self._session.run(OUTPUTS, {INPUT: faces}, self._run_options)
 
-        share = -(-min(batch_size, len(images)) // self._threads)
+        share = -(-min(batch_size, len(images)) // self.threads)
         calls = list(_slices(len(images), min(batch_size, max(share, SMALLEST_CALL))))
-        if len(calls) == 1 or self._threads == 1:
+        if len(calls) == 1 or self.threads == 1:
             for batch in calls:
                 call(batch)
         else:
             list(self._pool.map(call, calls))
         return logits, probabilities
+
+    def close(self) -> None:
+        """As `Runner.close` says; a call under way ends at its next operator."""
+        self._run_options.terminate = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class LaneRunner:
@@ -150,6 +166,12 @@ class LaneRunner:
                     self.note = f"out of memory at {batch_size} faces a batch, went on with {self._limit}"
         return logits, probabilities
 
+    def close(self) -> None:
+        """As `Runner.close` says."""
+        for lane in self._lanes:
+            lane.terminate()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
     def copy(self, images: Images, batch_size: int) -> None:
         """Copy faces to the device, batch by batch as `run` does, and no more: it is there to be timed."""
         with self._one_caller:
@@ -176,7 +198,12 @@ class LaneRunner:
     def _lanes_of(self, size: int) -> list[_Lane]:
         if not self._lanes or self._lanes[0].size != size:
             self._lanes = []  # freed before the new ones need their room
-            self._lanes = [self._new_lane(size) for _ in range(LANES)]
+            lanes = [self._new_lane(size) for _ in range(LANES)]
+            if self._options.cuda_graph:
+                # Captured before any is filled: while CUDA captures, no other thread may copy.
+                for lane in lanes:
+                    self._worker.submit(lane.run).result()
+            self._lanes = lanes
         return self._lanes
 
     def _new_lane(self, size: int) -> _Lane:
@@ -204,6 +231,10 @@ class _Lane:
         self._run_options = runtime.RunOptions()
         if graph is not None:
             self._run_options.add_run_config_entry("gpu_graph_id", str(graph))
+
+    def terminate(self) -> None:
+        """Make the run under way end at its next operator."""
+        self._run_options.terminate = True
 
     def load(self, faces: Images) -> None:
         """Copy at most `size` faces to the device; what the lane held before fills the rest."""

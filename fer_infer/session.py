@@ -28,6 +28,20 @@ Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
 """By name, the type and shape of a graph's inputs or outputs; None stands for a free dimension."""
 
 
+class NotFiniteError(ModelError):
+    """A logit is not finite.
+
+    Attributes
+    ----------
+    face : int
+        Position, from 0, of the first face whose logits are not.
+    """
+
+    def __init__(self, path: Path, face: int) -> None:
+        super().__init__(f"{path}: the logits of face {face} (counted from 0) are not finite")
+        self.face = face
+
+
 class Scorer:
     """An exported model on one device.
 
@@ -169,7 +183,7 @@ class Scorer:
         ValueError
             If `images` has another type or shape.
         ModelError
-            If ONNX Runtime fails, or a logit is not finite.
+            If ONNX Runtime fails; `NotFiniteError` if a logit is not finite.
         ConfigError
             If `batch_size` is below 1 or there is no such `tta`.
         """
@@ -184,8 +198,12 @@ class Scorer:
         logits, probabilities = self._run(images, batch_size)
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
-            raise ModelError(f"{self.path}: the logits of face {int(finite.argmin())} (counted from 0) are not finite")
+            raise NotFiniteError(self.path, int(finite.argmin()))
         return logits, probabilities
+
+    def close(self) -> None:
+        """Stop what other threads still run, so that a program need not wait for it; nothing can be run any longer."""
+        self.runner.close()
 
     def _run(self, images: NDArray[np.uint8], batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         try:

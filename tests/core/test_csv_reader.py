@@ -29,6 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_core import DataError, iter_faces, read_faces
+from fer_core.csv_reader import MAX_ID_LENGTH
 from fer_core.faces import concatenate
 
 
@@ -173,6 +174,17 @@ def test_a_split_is_read_alone_with_its_row_numbers(tmp_path: Path, batch_rows: 
     assert faces.rows.tolist() == [3, 6, 9]
     assert_faces_equal(faces, read_faces(path).with_usage("PublicTest"))
     assert_faces_equal(faces, read_faces(path, "PublicTest"))
+
+
+def test_an_id_that_is_refused_does_not_widen_those_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+    ids = ["a", "b", "x" * 90_000, "d", "e"]
+    path.write_text("id,pixels\n" + "".join(f"{name},{FACE}\n" for name in ids))
+    [faces] = iter_faces(path, on_error="skip")
+    assert faces.ids is not None
+    assert faces.ids.tolist() == ["a", "b", "d", "e"]
+    assert faces.ids.itemsize <= 4 * MAX_ID_LENGTH
+    assert [error.row for error in faces.rejected] == [4]
 
 
 def test_rows_of_other_splits_are_validated_too(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_a_file_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
     assert names(tmp_path) == ["deep", "deep/er", "deep/er/out.csv"]
 
 
+def test_a_dash_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        OutputError, match=r"^-: expected the name of an output; nothing is written to standard output$"
+    ):
+        write(Path("-"))
+    assert names(tmp_path) == []
+
+
 def test_a_folder_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
     with staged(tmp_path / "run", folder=True) as stage:
         assert names(stage) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
 import json
 import shutil
 import statistics
@@ -138,13 +140,24 @@ def test_a_wrong_row_is_named_in_the_file_that_was_given_and_leaves_nothing(
         (b"pixels\n", "has no row to time"),
         (b"", "has no row to time"),
         (b"PAR1\n\x00\x01", "expected a CSV to time, found Parquet"),
+        (b"pixels" * 100_000, "row 1: expected at most 131072 bytes, found more"),
     ],
 )
 def test_data_that_cannot_be_timed_is_refused(exports: Path, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "faces"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"/faces: {message}$"):
+    with pytest.raises(DataError, match=rf"/faces:? {message}$"):
         bench(path, exports, device="cpu")
+
+
+def test_a_full_disk_is_not_blamed_on_the_data(data: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, line: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda *_: Full())
+    with pytest.raises(OSError, match="No space left on device"):
+        bench(data, exports, device="cpu")
 
 
 @pytest.mark.parametrize("setting", ["rows", "repeats", "batch_size"])

@@ -88,7 +88,8 @@ class Machine:
         monkeypatch.setattr("sys.platform", "linux")
         monkeypatch.setattr("ctypes.CDLL", load)
         monkeypatch.setattr(doctor, "load_runtime", lambda: self.runtime)
-        monkeypatch.setattr(doctor, "_session", lambda model: doctor.Finding("provider of a session", "ok", "CPU"))
+        finding = doctor.Finding("provider of a session", "ok", "CPU")
+        monkeypatch.setattr(doctor, "_session", lambda model, cuda_expected: finding)
         wheels(monkeypatch, onnxruntime_gpu="1.31.1")
 
 
@@ -176,6 +177,26 @@ def test_a_driver_without_its_management_library_has_no_version(monkeypatch: pyt
     del libraries["libnvidia-ml.so.1"]
     Machine(monkeypatch, libraries, BOTH_PROVIDERS)
     assert found(diagnose(), "NVIDIA driver") == [("ok", "unknown, up to CUDA 13.2, NVIDIA H100")]
+
+
+def test_a_session_that_cannot_be_had_where_nothing_is_missing_names_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = doctor._session
+    Machine(monkeypatch, ALL_LIBRARIES | driver(), BOTH_PROVIDERS)
+    monkeypatch.setattr(doctor, "_session", session)
+    on_cpu = SimpleNamespace(get_providers=lambda: [CPU_PROVIDER])
+    monkeypatch.setattr(doctor, "open_session", lambda model: (on_cpu, "CUDA failure 2: out of memory"))
+    diagnosis = diagnose()
+    expected = f"{CPU_PROVIDER} for a built-in graph; not CUDA: CUDA failure 2: out of memory"
+    assert found(diagnosis, "provider of a session") == [("missing", expected)]
+    assert diagnosis.remedy == "For CUDA: nvidia-smi, which says whether the GPU is free and which driver it has"
+
+
+def test_a_session_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(model: bytes) -> Any:
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : no threads can be had")
+
+    monkeypatch.setattr(doctor, "open_session", fails)
+    assert found(diagnose(), "provider of a session") == [("problem", "no threads can be had")]
 
 
 def test_a_model_is_loaded_and_checked(exports: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from fer_core import ConfigError, DeviceError
+from fer_core.reader import available_cores
 from fer_infer import Scorer, cuda, devices
 from fer_infer.cuda import CUDA_PROVIDER, Obstacle
 from fer_infer.devices import CPU_PROVIDER, PROBE_MODEL, available_devices, open_session
@@ -145,7 +146,7 @@ def test_a_session_that_fell_back_silently_is_told_by_what_it_reports(plausible:
 
 
 def test_cuda_is_refused_where_the_session_fell_back_silently(plausible: list[bool]) -> None:
-    with pytest.raises(DeviceError, match=r"could not load its CUDA provider; remedy: fer-infer doctor$"):
+    with pytest.raises(DeviceError, match=r"could not load its CUDA provider; remedy: nvidia-smi, which says"):
         open_session(PROBE_MODEL, "cuda")
     assert plausible == [True]
 
@@ -235,3 +236,26 @@ def test_every_usable_core_counts_where_the_system_does_not_tell(
 def test_fewer_than_one_thread_is_refused(exports: Path) -> None:
     with pytest.raises(ConfigError, match=r"^threads: expected at least 1, found 0$"):
         Scorer(exports, "cpu", threads=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),  # a core and a half
+        ({"cpu.max": "max 100000\n"}, 5),
+        ({"cpu.max": "900000 100000\n"}, 5),  # more than there are
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "what\n"}, 5),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 5),
+        ({}, 5),
+    ],
+)
+def test_the_time_that_a_container_may_use_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 4, 5, 6}, raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == expected

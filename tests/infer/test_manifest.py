@@ -54,13 +54,15 @@ def names(folder: Path) -> list[str]:
 WHOLE = ["manifest.json", "part-00000.csv", "part-00001.csv", "rejects-00001.csv"]
 
 
-def test_finished_parts_are_kept_and_the_rest_is_removed(folder: Path) -> None:
+def test_finished_parts_are_kept_and_the_rest_is_to_be_removed(folder: Path) -> None:
     write_part(folder, 2)  # finished, but the run was killed before it was recorded
+    before = names(folder)
     manifest = Manifest(SETTINGS, INPUTS)
-    manifest.take_over(str(folder), force=False)
+    left = manifest.take_over(str(folder), force=False)
     assert manifest.parts == Manifest.load(str(folder)).parts
     assert sorted(manifest.parts) == [0, 1]
-    assert names(folder) == WHOLE
+    assert left == sorted(set(before) - set(WHOLE))
+    assert names(folder) == before
 
 
 def test_the_record_is_read_back_as_it_was_written(folder: Path) -> None:
@@ -77,9 +79,10 @@ def test_the_record_is_read_back_as_it_was_written(folder: Path) -> None:
 def test_a_part_that_is_not_as_it_was_is_made_again(folder: Path, harmed: str, harm: str) -> None:
     (folder / harmed).unlink() if harm == "removed" else (folder / harmed).write_text("other")
     manifest = Manifest(SETTINGS, INPUTS)
-    manifest.take_over(str(folder), force=False)
+    before = names(folder)
+    left = manifest.take_over(str(folder), force=False)
     assert sorted(manifest.parts) == [0]
-    assert names(folder) == WHOLE[:2]
+    assert left == sorted(set(before) - set(WHOLE[:2]))
 
 
 @pytest.mark.parametrize("change", [{"size_bytes": 11}, {"version": "2"}])
@@ -114,8 +117,9 @@ def test_a_run_that_contradicts_the_record_is_one_line_and_changes_nothing(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
     manifest = Manifest(settings, inputs)
-    manifest.take_over(str(folder), force=True)
-    assert (manifest.parts, names(folder)) == ({}, [])
+    left = manifest.take_over(str(folder), force=True)
+    assert (manifest.parts, sorted(left)) == ({}, names(folder))
+    assert left[0] == "manifest.json"  # or it would tell of parts that are gone
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -149,6 +153,14 @@ def test_a_damaged_record_is_one_line(folder: Path, content: str) -> None:
     expected = r"/manifest\.json: expected a record of .* schema_version 1, found none \(.*\); --force starts anew$"
     with pytest.raises(OutputError, match=expected):
         Manifest(SETTINGS, INPUTS).take_over(str(folder), force=False)
+
+
+def test_a_run_that_was_killed_before_its_first_record_is_a_fresh_start(tmp_path: Path) -> None:
+    half = tmp_path / ".manifest.json.deadbeef.part"
+    half.write_text("{")
+    manifest = Manifest(SETTINGS, INPUTS)
+    assert manifest.take_over(str(tmp_path), force=False) == [half.name]
+    assert manifest.parts == {}
 
 
 def test_an_absent_folder_is_a_fresh_start(tmp_path: Path) -> None:

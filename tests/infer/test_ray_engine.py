@@ -251,7 +251,7 @@ def test_a_model_that_fails_in_a_worker_goes_by_the_name_its_user_gave(
     folder = model_class(poison=True).save(tmp_path / "poisoned")
     failure = call(work_of(folder), "in/a.csv")
     assert isinstance(failure, ModelError)
-    assert str(failure) == f"{folder / 'model.onnx'}: the logits of face 0 (counted from 0) are not finite"
+    assert str(failure) == f"{folder / 'model.onnx'}: the logits of in/a.csv, row 2, are not finite"
 
 
 def test_what_a_worker_cannot_write_is_one_line(
@@ -328,6 +328,17 @@ def test_more_workers_than_there_is_room_for_are_refused(
         ConfigError, match=r"^workers: expected 1 to 2, which is what the cluster has room for, found 3$"
     ):
         score_files(["in"], exports, "out", workers=3)
+
+
+def test_predictions_stay_until_there_is_something_to_make_new_ones_with(
+    cluster: None, inputs: Path, exports: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("manifest.json", "part-00000.csv"):
+        (tmp_path / "out" / name).write_text("of an earlier run")
+    with pytest.raises(ConfigError, match=r"^workers: expected 1 to 2"):
+        score_files(["in"], exports, "out", workers=3, force=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "part-00000.csv"]
 
 
 def test_an_unreachable_cluster_is_one_line(inputs: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:

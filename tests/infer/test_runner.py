@@ -210,6 +210,7 @@ def test_an_error_is_raised_when_no_lane_runs_any_more(
         OUT_OF_MEMORY,
         "CUDA failure 2: out of memory ; GPU=0",
         "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+        "CUDNN failure 4004: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0",
         "Available memory of 1024 is smaller than requested bytes of 4096",
     ],
 )
@@ -312,7 +313,7 @@ def test_a_captured_graph_is_never_replayed_on_other_buffers(
 def test_threads_share_a_batch(images: Images, n: int, batch_size: int, threads: int, expected: list[int]) -> None:
     sizes: list[int] = []
 
-    def run(outputs: Any, inputs: Any) -> list[Any]:
+    def run(outputs: Any, inputs: Any, options: Any) -> list[Any]:
         sizes.append(len(inputs["faces"]))
         return [np.zeros((sizes[-1], 7), np.float32)] * 2
 
@@ -327,9 +328,9 @@ def test_as_many_calls_are_under_way_as_there_are_threads(
     """Each call waits for the other two, which it would forever if fewer were made at once."""
     run, together = session.run, threading.Barrier(3)
 
-    def waiting(outputs: Any, inputs: Any) -> Any:
+    def waiting(outputs: Any, inputs: Any, options: Any) -> Any:
         together.wait(timeout=20)
-        return run(outputs, inputs)
+        return run(outputs, inputs, options)
 
     expected = CallRunner(session, 1).run(images[:24], 4)
     monkeypatch.setattr(session, "run", waiting)
@@ -346,15 +347,69 @@ def test_an_error_of_any_call_is_raised_and_the_next_run_is_right(
     expected = subject.run(images, 4)
     run, numbers = session.run, count(1)  # whose next number no two threads get
 
-    def fails_once(outputs: Any, inputs: Any) -> Any:
+    def fails_once(outputs: Any, inputs: Any, options: Any) -> Any:
         if next(numbers) == failing:
             raise RuntimeError("the session broke")
-        return run(outputs, inputs)
+        return run(outputs, inputs, options)
 
     monkeypatch.setattr(session, "run", fails_once)
     with pytest.raises(RuntimeError, match=r"^the session broke$"):
         subject.run(images, 4)
     np.testing.assert_array_equal(subject.run(images, 4), expected)
+
+
+def test_closing_ends_what_other_threads_run_and_drops_what_waits(
+    session: Any, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, started, closed, calls = session.run, threading.Event(), threading.Event(), []
+
+    def held(outputs: Any, inputs: Any, options: Any) -> Any:
+        calls.append(len(inputs["faces"]))
+        started.set()
+        closed.wait(timeout=20)
+        return run(outputs, inputs, options)  # which the options now end
+
+    monkeypatch.setattr(session, "run", held)
+    subject = CallRunner(session, 2)
+    with ThreadPoolExecutor(1) as pool:
+        scores = pool.submit(subject.run, images, 1)
+        started.wait(timeout=20)
+        subject.close()
+        closed.set()
+        with pytest.raises(Exception, match=r"terminate|^$"):
+            scores.result(timeout=20)
+    assert len(calls) <= 2
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        subject.run(images, 4)
+
+
+def test_closing_lanes_ends_the_run_under_way(session: Any, images: Images) -> None:
+    subject = lanes(session)
+    subject.run(images, 4)
+    subject.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        subject.run(images, 4)
+
+
+def test_graphs_are_captured_before_any_face_is_copied(
+    session: Any, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA lets no other thread copy while one captures."""
+    load, run, events = runner._Lane.load, session.run_with_iobinding, []
+
+    def recorded_load(lane: Any, faces: Images) -> None:
+        events.append("load")
+        load(lane, faces)
+
+    def recorded_run(binding: Any, options: Any) -> None:
+        events.append("run")
+        run(binding, options)
+
+    monkeypatch.setattr(runner._Lane, "load", recorded_load)
+    monkeypatch.setattr(session, "run_with_iobinding", recorded_run)
+    lanes(session, cuda_graph=True).run(images[:8], 4)
+    assert events[: LANES + 1] == ["run"] * LANES + ["load"]
+    assert events.count("load") == 2
 
 
 def test_the_provider_that_a_session_reports_chooses_the_runner(session: Any) -> None:

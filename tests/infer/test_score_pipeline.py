@@ -221,7 +221,7 @@ def test_an_error_of_the_reader_after_good_batches_leaves_nothing(
 
     monkeypatch.setattr(pipeline, "iter_faces", broken)
     with pytest.raises(DataError, match=r"faces\.csv: cannot be read: input/output error$"):
-        score(data, exports, work / "out.csv", device="cpu", batch_size=1)
+        score(data, exports, work / "out.csv", device="cpu", batch_size=1, threads=1)
     assert names(work) == []
 
 
@@ -244,7 +244,7 @@ def test_an_error_of_the_third_batch_leaves_nothing_and_stops_the_reader(
     monkeypatch.setattr(Scorer, "_run", third_fails)
     monkeypatch.setattr(pipeline, "iter_faces", counted)
     with pytest.raises(ModelError, match=r"^model\.onnx: failed on 1 faces: out of memory$"):
-        score(data, exports, work / "out.csv", device="cpu", batch_size=1)
+        score(data, exports, work / "out.csv", device="cpu", batch_size=1, threads=1)
     assert names(work) == []
     assert len(calls) == 3
     # Cleaning up may let the reader deliver one more batch than could wait.
@@ -283,9 +283,78 @@ def test_batches_in_memory_are_few_however_long_the_file(
 
     monkeypatch.setattr(pipeline, "iter_faces", counted)
     monkeypatch.setattr(pipeline, "CPU_BATCHES", 1)
-    score(data, exports, work / "out.csv", device="cpu", batch_size=1)
+    score(data, exports, work / "out.csv", device="cpu", batch_size=1, threads=1)
     assert len(seen) == 30
     assert max(seen) <= 2 * (READ_AHEAD + 3)  # before the model and behind it
+
+
+def test_a_face_without_finite_logits_is_named_by_its_row(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Scorer._run, [0]
+
+    def poisoned(scorer: Scorer, images: Images, batch_size: int) -> Any:
+        calls[0] += 1
+        logits, probabilities = whole(scorer, images, batch_size)
+        if calls[0] == 2:
+            logits[3] = np.nan
+        return logits, probabilities
+
+    monkeypatch.setattr(Scorer, "_run", poisoned)
+    monkeypatch.setattr(pipeline, "CPU_BATCHES", 1)
+    with pytest.raises(ModelError, match=rf"model\.onnx: the logits of {data}, row 13, are not finite$"):
+        score(data, exports, work / "out.csv", batch_size=8, threads=1)  # header, 8 faces, and the fourth of the next
+    assert names(work) == []
+
+
+def test_what_still_runs_after_an_error_is_stopped(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes while the writer waits for the model."""
+    closed = []
+    monkeypatch.setattr(Scorer, "close", lambda scorer: closed.append(scorer))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_infer.predictions.CsvPredictionWriter.write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(data, exports, work / "out.csv")
+    assert len(closed) == 1
+    assert names(work) == []
+
+
+def test_an_output_that_others_make_meanwhile_is_kept_and_no_rejects_are_left(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(data, 5)
+    whole = Scorer.run
+
+    def slow(scorer: Scorer, *arguments: Any, **settings: Any) -> Any:
+        (work / "out.csv").write_text("theirs")
+        return whole(scorer, *arguments, **settings)
+
+    monkeypatch.setattr(Scorer, "run", slow)
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+        score(data, exports, work / "out.csv", on_error="skip")
+    assert names(work) == ["out.csv"]
+    assert (work / "out.csv").read_text() == "theirs"
+
+
+def test_a_processor_of_many_cores_gets_a_call_for_each(
+    data: Path, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = []
+
+    def recorded(data: Any, *, batch_rows: int, **settings: Any) -> Iterator[Faces]:
+        rows.append(batch_rows)
+        return iter_faces(data, batch_rows=batch_rows, **settings)
+
+    monkeypatch.setattr(pipeline, "iter_faces", recorded)
+    for threads, batch_size in ((2, 128), (64, 128), (64, 1)):
+        scorer = Scorer(exports, "cpu", threads=threads)
+        assert sum(len(part[0]) for part in pipeline.scored(data, scorer, batch_size, "none", "fail")) == 30
+    assert rows == [512, 4096, 256]
 
 
 def test_reading_ahead_keeps_order_and_raises_after_what_came_before() -> None:

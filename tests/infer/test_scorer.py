@@ -58,9 +58,9 @@ def test_a_batch_is_never_larger_than_asked_for(exports: Path, images: Images, m
     sizes: list[int] = []
     run = scorer._session.run
 
-    def counted(outputs: Any, inputs: dict[str, Images]) -> Any:
+    def counted(outputs: Any, inputs: dict[str, Images], options: Any) -> Any:
         sizes.append(len(inputs["faces"]))
-        return run(outputs, inputs)
+        return run(outputs, inputs, options)
 
     monkeypatch.setattr(scorer._session, "run", counted)
     scorer.run(images, batch_size=7)

@@ -170,7 +170,7 @@ def test_weights_that_give_no_finite_logits_are_found_out(
             numbers.flat[-1] = value
             initializer.CopyFrom(onnx.numpy_helper.from_array(numbers, tensor))
     onnx.save(graph, file)
-    expected = f"{file}: the logits of face 0 (counted from 0) are not finite"
+    expected = f"{file}: the logits of {data}, row 2, are not finite"
     require_refused(run(data, folder, work / "out.csv"), expected, work)
 
 
@@ -187,7 +187,7 @@ def test_a_session_that_fails_later_leaves_nothing(
         return whole(scorer, images, batch_size)
 
     monkeypatch.setattr(Scorer, "_run", failing)
-    done = run(data, exports, work / "out.csv", "--batch-size", 1)
+    done = run(data, exports, work / "out.csv", "--batch-size", 1, "--threads", 1)
     require_refused(done, "failed on 4 faces: CUDA failure 719", work)
 
 
@@ -261,7 +261,7 @@ def test_an_output_folder_that_goes_away_while_scoring_is_told(
             yield faces
 
     monkeypatch.setattr(pipeline, "iter_faces", removing)
-    done = run(data, exports, work / "out.csv", "--batch-size", 1)
+    done = run(data, exports, work / "out.csv", "--batch-size", 1, "--threads", 1)
     expected = f"{work / 'out.csv'}: cannot be written: No such file or directory"
     require_one_line(done.exit_code, done.stdout, done.stderr, expected)
     assert not work.exists()
@@ -314,7 +314,7 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
         return Disk(open(*names, **options))
 
     monkeypatch.setattr(predictions, "open", open_disk, raising=False)
-    done = run(data, exports, work / "out.csv", "--batch-size", 4)
+    done = run(data, exports, work / "out.csv", "--batch-size", 4, "--threads", 1)
     require_refused(done, os.strerror(code), work)
 
 
