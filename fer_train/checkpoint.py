@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from fer_core import CardError, ModelCard, ModelError
+from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_infer.devices import first_line
 from fer_infer.session import CARD_FILE
@@ -95,7 +95,10 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
     beside = folder / CARD_FILE
     if beside.is_file():
         card.require_equal(ModelCard.load_json(beside), str(file), str(beside))
-    model = build_model(card.architecture, **card.standardization, **card.architecture_arguments)
+    try:
+        model = build_model(card.architecture, **card.standardization, **card.architecture_arguments)
+    except (ConfigError, TypeError) as error:  # a TypeError: an argument that is given already
+        raise CardError(f"{file}: the model card is of no network that can be built: {error}") from None
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

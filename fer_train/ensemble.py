@@ -77,7 +77,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         architecture_arguments={"members": members},
         temperature=unfitted_temperature(),
         weights_sha256=weights_sha256(state),
-        training_data=_alike(cards[0])["training_data"],
+        training_data={**_alike(cards[0])["training_data"], "members": list(map(_provenance, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
         scores={"PublicTest": accuracy_record(accuracy, len(faces))},
@@ -89,6 +89,12 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         save_sample(stage, faces)
         save_end(stage, faces, TrainingFaces.beside(data))
     return card
+
+
+def _provenance(card: ModelCard) -> dict[str, Any]:
+    """Return what a card says of the network's weights and of what it owes to others."""
+    owed = {key: value for key, value in card.training_data.items() if key in ("initial", "teachers", "members")}
+    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256, **owed}
 
 
 def _alike(card: ModelCard) -> dict[str, Any]:

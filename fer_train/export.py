@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -95,7 +96,8 @@ def export(
         A run, or an exports folder, from whose weights all is made anew.
     output : str or Path
         The exports folder to make: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`,
-        and the graphs asked for by `int8` and `fp16`. It may be `run` itself, which then stays until all is proven.
+        and the graphs asked for by `int8` and `fp16`. It may be an exports folder `run` itself, which then stays until
+        all is proven.
     data : str or Path, optional
         Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces of
         `calibration` by which the temperature is fitted and the int8 graph is chosen.
@@ -123,16 +125,26 @@ def export(
     ModelError
         If the run cannot be read, the graph does not compute what the original computes, or one of lower precision
         is too far from it; then `output` is as it was.
+    OutputError
+        If `output` exists and `force` is false, or is or holds what is read.
     ConfigError, DataError
-        If there are no faces to check parity or to calibrate on, or an exports folder that is made anew from its own
-        weights holds a graph that is not asked for and would be lost.
+        If a limit is none, there are no faces to check parity or to calibrate on, or an exports folder that is made
+        anew from its own weights holds a graph that is not asked for and would be lost.
     """
     if int8 and calibration is None:
         raise ConfigError("--int8 needs --calibration, the faces to calibrate on")
-    _require_graphs_kept(Path(run), Path(output), {"int8": int8, "fp16": fp16})
+    if not int8 and int8_tolerance != TOLERANCE:
+        raise ConfigError("--int8-tolerance is nothing without --int8")
+    if not 0 < atol < math.inf:
+        raise ConfigError(f"--atol: expected a number above 0, found {atol:g}")
+    itself = (Path(run) / WEIGHTS_FILE).is_file() and Path(output).is_dir() and Path(run).samefile(output)
+    if itself:
+        _require_graphs_kept(Path(output), {"int8": int8, "fp16": fp16})
     model, card = load_model_and_card(run)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
-    with staged(output, force=force, folder=True, inputs=(data, calibration)) as stage:
+    # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
+    inputs = (data, calibration, None if itself else run)
+    with staged(output, force=force, folder=True, inputs=inputs) as stage:
         calibrated = load_calibration(calibration) if int8 and calibration is not None else None
         selection = _selection(calibration, calibrated)
         if selection is not None and selection.labels is not None:
@@ -154,10 +166,8 @@ def export(
     return parity
 
 
-def _require_graphs_kept(run: Path, output: Path, wanted: dict[str, bool]) -> None:
+def _require_graphs_kept(output: Path, wanted: dict[str, bool]) -> None:
     """Raise ConfigError where a folder made anew from itself would lose a graph of lower precision."""
-    if not (run.is_dir() and output.is_dir() and run.samefile(output)):
-        return
     for precision, asked in wanted.items():
         if (output / GRAPH_FILES[precision]).is_file() and not asked:
             expected = f"expected --{precision} as well, or the graph deleted first"

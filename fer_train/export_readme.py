@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fer_core import ModelCard
@@ -31,7 +32,7 @@ def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
 
 `{card.architecture}`, {card.precision}: {card.selection}.
 Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, seed {", ".join(map(str, card.seeds))}.
-
+{_provenance(data)}
 | split | accuracy |
 |---|---|
 {scores}
@@ -52,6 +53,25 @@ they differ by at most {parity.max_absolute_difference:.1e} in a logit, by
 {parity.max_probability_difference:.1e} in a probability and in {parity.changed_predictions} predictions.
 {parity.weights_in_graph} tensors stand in the graph bit for bit.
 {_lower_precisions(parity)}"""
+
+
+def _provenance(data: Mapping[str, Any]) -> str:
+    """Say what a network owes to others, and which faces it was not shown; nothing where there is nothing."""
+
+    def network(record: Mapping[str, Any]) -> str:
+        return f"`{record['architecture']}` of weights sha256 `{record['weights_sha256']:.12}`"
+
+    text = ""
+    if "initial" in data:
+        text += f"It began with the weights of an earlier {network(data['initial'])}, whose epochs come on top.\n"
+    if "teachers" in data:
+        text += f"It was also taught by {' and '.join(map(network, data['teachers']))}.\n"
+    for member in data.get("members", ()):
+        text += f"Member: {network(member)}.\n"
+        text += "".join(f"- {line}\n" for line in _provenance(member).splitlines())
+    if "dropped" in data:
+        text += f"Left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
+    return text
 
 
 def _lower_precisions(parity: Parity) -> str:

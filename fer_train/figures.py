@@ -28,7 +28,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    series = {"train": "Training, augmented, with dropout", "validation": "PublicTest, averaged weights"}
+    series = {"train": "Training, while it learns", "validation": "PublicTest, the weights that are kept"}
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, 2), LABELS.items(), strict=True):

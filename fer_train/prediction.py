@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 _Float = TypeVar("_Float", np.float32, np.float64)
+
+
+@contextmanager
+def true_float32() -> Iterator[None]:
+    """Let convolutions on CUDA compute in float32; by default PyTorch lets them round what they multiply to TF32."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(True, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        yield
 
 
 @torch.no_grad()
@@ -31,7 +41,8 @@ def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: i
     """
     device = next(model.parameters()).device
     faces = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1)
-    parts = [model(batch.to(device).float()).float().cpu().numpy() for batch in torch.split(faces, batch_size)]
+    with true_float32():
+        parts = [model(batch.to(device).float()).float().cpu().numpy() for batch in torch.split(faces, batch_size)]
     return np.concatenate(parts)
 
 

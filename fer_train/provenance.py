@@ -55,15 +55,19 @@ def training_record(splits: Splits, config: FitConfig) -> dict[str, Any]:
         If the weights of a network that it learns from cannot be loaded.
     """
 
-    def network(path: str) -> dict[str, str]:
-        card = load_weights(weights_path(Path(path)))[1]
+    def card_of(path: str) -> ModelCard:
+        return load_weights(weights_path(Path(path)))[1]
+
+    def network(card: ModelCard) -> dict[str, Any]:
         return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
 
     record = splits.training_data()
     if config.initial is not None:
-        record["initial"] = network(config.initial)
+        record["initial"] = network(card_of(config.initial))
     if config.distill is not None:
-        record["teachers"] = [network(path) for path in config.distill.teachers]
+        # with the temperature, at which a teacher's opinion is weighed with the others'
+        cards = map(card_of, config.distill.teachers)
+        record["teachers"] = [{**network(card), "temperature": card.temperature["value"]} for card in cards]
     return record
 
 
@@ -76,6 +80,7 @@ def make_card(
     accuracy: float,
 ) -> ModelCard:
     """Write the card of a run's averaged weights as they stand after `epoch`."""
+    kept = "moving average of the weights" if config.ema_decay else "weights"
     return ModelCard(
         architecture=config.model,
         architecture_arguments=dict(config.model_arguments),
@@ -86,7 +91,7 @@ def make_card(
         precision="fp32",
         weights_sha256=weights_sha256(state),
         training_data=training_data,
-        selection=f"moving average of the weights after epoch {epoch} of {config.epochs}; PublicTest chose no epoch",
+        selection=f"{kept} after epoch {epoch} of {config.epochs}; PublicTest chose no epoch",
         seeds=(config.seed,),
         scores={"PublicTest": accuracy_record(accuracy, len(splits.validation))},
         versions=library_versions(),

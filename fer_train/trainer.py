@@ -29,6 +29,7 @@ from fer_train.data import Splits, to_device
 from fer_train.distill import Teachers
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.prediction import true_float32
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card, training_record
 from fer_train.run_folder import METRICS, RESUME_FILE, open_run, save_end, save_epoch
@@ -176,7 +177,7 @@ def fit(
         report(metrics)
 
     shown = progress(f"fit {folder.name}", config.epochs * faces, done=run.epoch * faces)
-    kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
+    kept = freed_memory_kept() if device.type == "cpu" else true_float32()
     with kept, shown if fabric.is_global_zero else nullcontext(lambda n, note="": None) as advance:
         while run.epoch < config.epochs:
             start = time.perf_counter()
@@ -235,8 +236,9 @@ def _train_epoch(
     batches = math.ceil(len(images) / config.batch_size)
     # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state. What layers
     # draw for their share of a batch differs from process to process, the rest does not.
-    torch.manual_seed(config.seed * 1_000_003 + run.epoch + (fabric.global_rank << 40))
-    generator = torch.Generator(images.device).manual_seed(config.seed * 1_000_003 + run.epoch)
+    stream = config.seed * 1_000_003 + run.epoch  # below 2 ** 53
+    torch.manual_seed(stream + (fabric.global_rank + 1 << 53))
+    generator = torch.Generator(images.device).manual_seed(stream + (1 << 63))
     order = torch.randperm(len(images), generator=generator, device=images.device)
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
     mild = run.epoch >= config.epochs - config.mild_epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,29 @@ def test_what_was_packed_is_not_trained_again_on_another_machine(module_of, rehe
     assert module_of("run").main(["train", *arguments(tmp_path)]) == 0
     before, after = (results(folder)["train"]["course-cnn-seed-0"] for folder in (rehearsed, tmp_path))
     assert {**after, "took_s": 0} == {**before, "took_s": 0}
+
+
+def test_what_another_recipe_trained_is_not_taken_for_this_ones(module_of, rehearsed, tmp_path, capsys):
+    shutil.copytree(rehearsed / "state" / "runs", tmp_path / "state" / "runs")
+    assert module_of("run").main(["train", *arguments(tmp_path, "--recipe", '{"lr": 0.5}')]) == 1
+    entry = results(tmp_path)["train"]["course-cnn-seed-0"]
+    assert entry["error"].endswith("was trained by another recipe; name another --state for this one")
+
+
+def test_a_recipe_by_hand_is_cut_with_the_epochs(module_of, tmp_path):
+    bench = module_of("workbench").Workbench(
+        None, tmp_path, tmp_path, "cpu", False, ("best",), (0,), options={"lr_warmup_epochs": 5, "mild_epochs": 10}
+    )
+    whole, cut = bench.config("best", 0), bench.config("best", 0, epochs=3)
+    assert (whole.lr_warmup_epochs, whole.mild_epochs) == (5, 10)
+    assert (cut.lr_warmup_epochs, cut.mild_epochs) == (1, 1)
+
+
+@pytest.mark.parametrize("recipe", ['{"epoch": 3}', '{"epochs": "ten"}', "[]", "{", '{"lr": -1}'])
+def test_a_recipe_that_is_none_is_wrong_usage(module_of, tmp_path, capsys, recipe):
+    with pytest.raises(SystemExit):
+        module_of("run").main(["train", *arguments(tmp_path, "--recipe", recipe)])
+    assert "argument --recipe: expected settings of a run as a JSON object: " in capsys.readouterr().err
 
 
 def test_the_table_has_every_figure_and_the_later_file_wins(module_of, rehearsed, tmp_path, capsys):

@@ -14,7 +14,11 @@ from fer_core.output import staged
 PART_BYTES: Final = 15 * 2**20
 PARTS: Final = 4
 
+TRAINED_ON: Final = "trained_on.txt"
+"""Beside a run: the machine of its times."""
+
 KEPT: Final = (
+    TRAINED_ON,
     "config.json",
     "metrics.csv",
     "metrics.json",

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from ceilings import ceilings
@@ -23,6 +23,7 @@ from training import distill, export_runs, train, train_speed
 from workbench import Workbench
 
 from fer_core import FerError
+from fer_train.config import FitConfig
 from fer_train.export import PARITY_ATOL
 
 
@@ -52,6 +53,15 @@ STEPS: Final[dict[str, Callable[[Workbench, Record], None]]] = {
 """In the order in which they make sense."""
 
 
+def _recipe(text: str) -> dict[str, Any]:
+    try:
+        recipe = json.loads(text)
+        FitConfig.of("course-cnn", **recipe)
+    except (ValueError, TypeError, FerError) as error:
+        raise argparse.ArgumentTypeError(f"expected settings of a run as a JSON object: {error}") from None
+    return dict(recipe)
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="+", choices=[*STEPS, "all"], metavar="STEP", help=", ".join([*STEPS, "all"]))
@@ -62,7 +72,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--teacher", default="best", help="architecture whose runs teach (best)")
     parser.add_argument("--students", nargs="+", default=["compact", "best"], help="architectures that are taught")
-    parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON, such as '{\"epochs\": 20}'")
+    parser.add_argument("--recipe", type=_recipe, default={}, help="settings as JSON, such as '{\"epochs\": 20}'")
     parser.add_argument("--limit-s", type=float, default=240.0, help="longest time taken up to an accuracy (240)")
     parser.add_argument("--atol", type=float, default=PARITY_ATOL, help="largest difference of an export (1e-4)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")

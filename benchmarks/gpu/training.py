@@ -7,17 +7,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import conventional
 from conventional import Epoch
-from pack import pack
+from pack import TRAINED_ON, pack
 from record import Entry, Record, SkippedError
 from workbench import REPOSITORY, Workbench
 
+from fer_core import FerError
 from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
 from fer_train.ensemble import ensemble
@@ -46,10 +47,15 @@ def train(bench: Workbench, record: Record) -> None:
 
 
 def _trained(bench: Workbench, folder: Path, config: FitConfig) -> Entry:
-    if not (folder / "metrics.json").is_file():  # else it came to its end, perhaps on another machine
+    if (folder / "metrics.json").is_file():  # it came to its end, perhaps on another machine
+        _require_same(FitConfig.load(folder / CONFIG_FILE), config, folder)
+    else:
+        (folder / TRAINED_ON).unlink(missing_ok=True)
         fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file())
+        (folder / TRAINED_ON).write_text(bench.on + "\n", encoding="utf-8")
     card, epochs = load_model_and_card(folder)[1], read_metrics(folder)
     return {
+        "trained_on": (folder / TRAINED_ON).read_text(encoding="utf-8").strip(),
         "epochs": len(epochs),
         "PublicTest": card.scores["PublicTest"],
         "elapsed_s": epochs[-1]["elapsed_s"],
@@ -59,6 +65,15 @@ def _trained(bench: Workbench, folder: Path, config: FitConfig) -> Entry:
             for goal in GOALS.values()
         },
     }
+
+
+def _require_same(found: FitConfig, config: FitConfig, folder: Path) -> None:
+    # where it ran is told by TRAINED_ON, and teachers lie where they lie
+    same = {"device": config.device, "precision": config.precision}
+    if config.distill is not None and found.distill is not None:
+        same["distill"] = replace(found.distill, teachers=config.distill.teachers)
+    if replace(found, **same) != config:
+        raise FerError(f"{folder}: was trained by another recipe; name another --state for this one")
 
 
 def distill(bench: Workbench, record: Record) -> None:
@@ -116,7 +131,7 @@ def train_speed(bench: Workbench, record: Record) -> None:
 
 
 def _round(bench: Workbench, model: str, seed: int) -> Entry:
-    config = bench.config(model, seed, epochs=EPOCHS_A_ROUND)
+    config = bench.config(model, seed, epochs=EPOCHS_A_ROUND, mild_epochs=0)  # which would start new workers
     rates = {name: [e.faces_per_s for e in loop(bench, config, _never)][1:] for name, loop in LOOPS.items()}
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {"faces_per_s": medians, "ratio": medians["toolkit"] / medians["conventional"], "workers": bench.workers}

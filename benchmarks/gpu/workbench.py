@@ -130,7 +130,11 @@ class Workbench:
     def config(self, model: str, seed: int, **options: Any) -> FitConfig:
         """Return the recipe of a run."""
         small = {"model_arguments": SMALL.get(model, {}), "epochs": 2, "batch_size": 64} if self.quick else {}
-        return FitConfig.of(model, seed=seed, device=self.device, **{**small, **self.options, **options})
+        wanted = {**small, **self.options, **options}
+        if "epochs" in options:  # a run cut short: as of an architecture's own recipe
+            for name in {"lr_warmup_epochs", "mild_epochs"} & set(self.options):
+                wanted[name] = min(wanted[name], options["epochs"] // 3)
+        return FitConfig.of(model, seed=seed, device=self.device, **wanted)
 
     def run(self, model: str, seed: int) -> Path:
         """Return the folder of a run; of an ensemble, `seed` is that of its first member."""

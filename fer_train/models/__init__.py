@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,9 +114,11 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
         members = arguments.get("members")
         if set(arguments) != {"members"} or not isinstance(members, list) or not members:
             raise ConfigError(f"model {ENSEMBLE}: expected a list of members, found {arguments!r:.80}")
+        for member in members:
+            _require_member(member)
         return Ensemble(
             [build_model(member["architecture"], mean=mean, std=std, **member["arguments"]) for member in members],
-            [member.get("temperature", 1.0) for member in members],
+            [member["temperature"] for member in members],
         )
     architecture = find_architecture(name)
     taken = architecture.arguments()
@@ -128,6 +131,15 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         given = f"cannot be built with {as_json(arguments)}: {error}"
         raise ConfigError(f"model {name}: {given}; by itself it has {as_json(taken)}") from None
+
+
+def _require_member(member: Any) -> None:
+    match member:
+        case {"architecture": str(), "arguments": dict(), "temperature": float() | int() as temperature}:
+            if 0 < temperature < math.inf:
+                return
+    expected = "expected members of architecture, arguments and a temperature above 0"
+    raise ConfigError(f"model {ENSEMBLE}: {expected}, found {member!r:.80}")
 
 
 def as_json(arguments: Mapping[str, Any]) -> str:

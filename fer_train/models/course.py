@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, PIXELS, ConfigError
-from fer_train.models.layers import require_sizes, standardization
+from fer_train.models.layers import require_flags, require_sizes, standardization
 
 
 def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
@@ -47,6 +47,7 @@ class CourseCNN(nn.Module):
         if len(widths) != 3 or min(widths) < 1:
             raise ConfigError(f"widths: expected three numbers of channels, found {tuple(widths)}")
         require_sizes(hidden=hidden)
+        require_flags(batch_norm=batch_norm)
         self.standardize = standardization(standardize, mean, std)
         layers: list[nn.Module] = []
         channels = 1

@@ -70,8 +70,15 @@ def standardization(kind: str, mean: float, std: float) -> nn.Module:
 def require_sizes(**sizes: int) -> None:
     """Raise ConfigError unless each argument of a network is 1 or more."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ConfigError(f"{name}: expected an integer of at least 1, found {size!r}")
+
+
+def require_flags(**flags: bool) -> None:
+    """Raise ConfigError unless each argument of a network is true or false, which a text never is."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ConfigError(f"{name}: expected true or false, found {flag!r}")
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:

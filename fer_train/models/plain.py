@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, ConfigError
-from fer_train.models.layers import Standardize, convolution
+from fer_train.models.layers import Standardize, convolution, require_flags
 
 
 class PlainNet(nn.Module):
@@ -41,6 +41,7 @@ class PlainNet(nn.Module):
         super().__init__()
         if not widths or not all(widths) or min(map(min, widths)) < 1:
             raise ConfigError(f"widths: expected numbers of channels in groups, found {widths!r}")
+        require_flags(space_to_depth=space_to_depth)
         self.standardize = Standardize(mean, std)
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if space_to_depth else []
         channels = 4 if space_to_depth else 1

@@ -50,6 +50,24 @@ def test_a_changed_weight_is_refused(tmp_path, stored):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "message"),
+    [
+        ("vgg", {}, "model: expected one of course-cnn, .*, found 'vgg'"),
+        ("course-cnn", {"mean": 1}, "multiple values for keyword argument 'mean'"),
+        ("course-cnn", {"widths": "wide"}, ".*"),
+        ("ensemble", {"members": [{}]}, "model ensemble: expected members of architecture, .*, found {}"),
+    ],
+)
+def test_a_card_of_no_network_is_refused_with_its_file(tmp_path, stored, architecture, arguments, message):
+    state, card = stored
+    strange = replace(card, architecture=architecture, architecture_arguments=arguments)
+    save_weights(tmp_path / "ema.safetensors", state, strange)
+    expected = rf"^{tmp_path / 'ema.safetensors'}: the model card is of no network that can be built: .*{message}"
+    with pytest.raises(CardError, match=expected):
+        load_model(tmp_path)
+
+
 def test_a_file_without_a_card_is_refused(tmp_path, stored):
     save_file(stored[0], tmp_path / "ema.safetensors")
     with pytest.raises(CardError, match=r"ema\.safetensors: the model card has no architecture, "):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig
 from fer_train.distill import Teachers
 from fer_train.prediction import predict_logits
-from fer_train.temperature import fit_temperature
+from fer_train.temperature import fit_temperature, temperature_record
 from fer_train.trainer import fit
 
 
@@ -105,7 +106,7 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
     taught = load_weights(run / "ema.safetensors")[1]
-    expected = [{"architecture": "course-cnn", "weights_sha256": taught.weights_sha256}]
+    expected = [{"architecture": "course-cnn", "weights_sha256": taught.weights_sha256, "temperature": 1.0}]
     assert card.training_data["teachers"] == expected
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     with pytest.raises(ConfigError, match="started with other settings"):
@@ -117,6 +118,17 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
     alone = fit(splits, small_config, tmp_path / "alone")
     assert alone.weights_sha256 != card.weights_sha256
+
+
+def test_a_teacher_that_is_calibrated_meanwhile_is_another(tmp_path, run, stop_in_second_epoch, splits, small_config):
+    shutil.copytree(run, tmp_path / "teacher")
+    config = replace(small_config, distill=DistillConfig((str(tmp_path / "teacher"), str(run))))
+    stop_in_second_epoch(splits, config, tmp_path / "cut")
+    state, card = load_weights(run / "ema.safetensors")
+    fitted = temperature_record(np.eye(7, dtype=np.float32), np.arange(7), "PublicTest")
+    save_weights(tmp_path / "teacher" / "ema.safetensors", state, replace(card, temperature=fitted))
+    with pytest.raises(ConfigError, match="teachers"):
+        fit(splits, config, tmp_path / "cut", resume=True)
 
 
 def _saved(config, folder):

@@ -92,7 +92,12 @@ def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path
     save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
     made = ensemble(data, [run, tmp_path / "taught"], tmp_path / "both")
     expected = load_weights(run / "ema.safetensors")[1].training_data
-    assert made.training_data == {key: expected[key] for key in ("source", "sha256", "rows")}
+    members = [
+        {"architecture": "course-cnn", "weights_sha256": load_weights(run / "ema.safetensors")[1].weights_sha256},
+        {"architecture": "compact", "weights_sha256": card.weights_sha256, "teachers": teachers},
+    ]
+    common = {key: expected[key] for key in ("source", "sha256", "rows")}
+    assert made.training_data == {**common, "members": members}
     assert made.selection.endswith("; the best of nine")
 
 
@@ -125,6 +130,19 @@ def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
 def test_an_ensemble_without_members_cannot_be_built(arguments):
     with pytest.raises(ConfigError, match="model ensemble: expected a list of members, found"):
         build_model("ensemble", mean=0.0, std=1.0, **arguments)
+
+
+MEMBER = {"architecture": "compact", "arguments": {}, "temperature": 1.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0}, {"temperature": "x"}, {"temperature": float("nan")}, {"arguments": []}, {"architecture": 1}],
+)
+def test_a_member_that_is_none_is_refused(change):
+    for member in ({**MEMBER, **change}, {k: v for k, v in MEMBER.items() if k not in change}, "compact"):
+        with pytest.raises(ConfigError, match="model ensemble: expected members of architecture, arguments and a temp"):
+            build_model("ensemble", mean=0.0, std=1.0, members=[MEMBER, member])
 
 
 def test_the_command_says_how_good_it_is(tmp_path, data, run, other):

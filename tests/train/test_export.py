@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from fer_core import ConfigError, Faces, ModelCard, ModelError, OutputError
 from fer_core.csv_writer import write_csv
 from fer_infer.session import Scorer
 from fer_train import export as module
-from fer_train.checkpoint import load_model, load_model_and_card
+from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
 from fer_train.export import check_parity, count_held_weights, export
 from fer_train.graph import ScoringGraph, write_graph
 from fer_train.models import build_model
@@ -188,8 +189,52 @@ def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run,
 
 def test_a_failed_parity_leaves_nothing(tmp_path, run):
     with pytest.raises(ModelError, match="differs from its PyTorch original"):
-        export(run, tmp_path / "exports" / "small", atol=-1.0)
+        export(run, tmp_path / "exports" / "small", atol=1e-12)
     assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize("atol", [-1.0, 0.0, float("inf"), float("nan")])
+def test_a_limit_that_limits_nothing_is_refused(tmp_path, run, atol):
+    with pytest.raises(ConfigError, match=rf"^--atol: expected a number above 0, found {atol:g}$"):
+        export(run, tmp_path / "small", atol=atol)
+    with pytest.raises(ConfigError, match=r"^--int8-tolerance is nothing without --int8$"):
+        export(run, tmp_path / "small", int8_tolerance=5)
+    assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("output", ["", ".."], ids=["the run", "what holds it"])
+def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
+    mine = tmp_path / "runs" / "mine"
+    shutil.copytree(run, mine)
+    before = sorted(path.name for path in mine.iterdir())
+    with pytest.raises(OutputError, match=r"is or holds .*mine, which is read; expected another output$"):
+        export(mine, (mine / output).resolve(), force=True)
+    assert sorted(path.name for path in mine.iterdir()) == before
+
+
+def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
+    state, card = load_weights(run / "ema.safetensors")
+    owed = {
+        "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64},
+        "teachers": [{"architecture": name, "weights_sha256": "b" * 64, "temperature": 1.0} for name in ("x", "y")],
+        "dropped": {"conflicts": 1234},
+    }
+    member = {"architecture": "compact", "weights_sha256": "c" * 64, "initial": owed["initial"]}
+    taught = replace(card, training_data={**card.training_data, **owed, "members": [member]})
+    shutil.copytree(run, tmp_path / "run")
+    save_weights(tmp_path / "run" / "ema.safetensors", state, taught)
+    export(tmp_path / "run", tmp_path / "small")
+    earlier = "It began with the weights of an earlier `course-cnn` of weights sha256 `aaaaaaaaaaaa`, whose epochs come"
+    earlier += " on top."
+    text = (tmp_path / "small" / "README.md").read_text()
+    lines = [
+        earlier,
+        "It was also taught by `x` of weights sha256 `bbbbbbbbbbbb` and `y` of weights sha256 `bbbbbbbbbbbb`.",
+        "Member: `compact` of weights sha256 `cccccccccccc`.",
+        f"- {earlier}",
+        "Left out of Training: 1,234 conflicts.",
+    ]
+    assert "\n".join(lines) + "\n\n| split" in text
 
 
 def test_an_existing_export_needs_force(exported, run):

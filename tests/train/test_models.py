@@ -96,6 +96,20 @@ def test_another_standardization_is_refused():
         build("course-dnn", standardize="batch")
 
 
+@pytest.mark.parametrize(
+    ("name", "argument", "value", "expected"),
+    [
+        ("course-cnn", "batch_norm", "false", "true or false"),
+        ("compact", "space_to_depth", "false", "true or false"),
+        ("compact", "space_to_depth", 1, "true or false"),
+        ("course-cnn", "hidden", True, "an integer of at least 1"),
+    ],
+)
+def test_a_text_is_no_flag_and_a_flag_no_size(name, argument, value, expected):
+    with pytest.raises(ConfigError, match=rf"^{argument}: expected {expected}, found {value!r}$"):
+        build(name, **{argument: value})
+
+
 def test_batch_norm_is_optional():
     def norms(model):
         return sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
