@@ -8,6 +8,7 @@ images of one channel, the diversity term (all Olah, Mordvintsev and Schubert 20
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -62,11 +63,13 @@ class AscentConfig:
     def __post_init__(self) -> None:
         limits = {"steps": 1, "step_size": 0, "noise": 0, "jitter": 0, "rotation": 0, "images": 1, "diversity": 0}
         for name, low in {**limits, "seed": 0}.items():
-            if not getattr(self, name) >= low:
+            if not low <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
         for name in ("decay", "total_variation", "zoom"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 0 to below 1, found {getattr(self, name)}")
+        if self.rotation > 180:
+            raise ConfigError(f"rotation: expected at most 180, found {self.rotation}")
         if self.space not in SPACES:
             raise ConfigError(f"space: expected {' or '.join(SPACES)}, found {self.space!r}")
 

@@ -136,7 +136,7 @@ def attribute(
 
     `fer-explain methods` lists the methods and which of the settings each of them takes.
     """
-    from fer_explain.attribution import Settings
+    from fer_explain.attribution import Settings, find_method
     from fer_explain.map_file import attribute as run
     from fer_explain.rows import parse_numbers
 
@@ -154,6 +154,10 @@ def attribute(
     )
     for caution in written.cautions:
         click.echo(f"fer-explain: {method}: {caution.message}", err=True)
+    if written.missed >= 0.01:
+        what = f"half of the maps miss the sum that the method promises by {written.missed:.0%} or more"
+        remedy = "; more --samples bring it down" if "samples" in find_method(method).uses else ""
+        click.echo(f"fer-explain: {method}: {what}{remedy}", err=True)
     click.echo(f"{written.path}: attributions, targets, logits, rows")
 
 
@@ -387,7 +391,9 @@ def ground_truth(model: Path, methods: str, output: Path, faces: int, seed: int,
     from fer_explain.ground_truth import ground_truth as run
     from fer_explain.measures.maps import parse_methods
 
-    for line in run(model, parse_methods(methods), output, faces=faces, seed=seed, force=force):
+    compared = run(model, parse_methods(methods), output, faces=faces, seed=seed, force=force)
+    click.echo(f"{compared[0].value.n} of {faces} drawn faces recognized")
+    for line in compared:
         if line.score == RANKED_BY:
             click.echo(str(line))
     click.echo(f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png")

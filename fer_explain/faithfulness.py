@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fer_core import ConfigError
+from fer_core import IMAGE_SIZE, PIXELS, ConfigError
 from fer_core.output import staged
 from fer_core.progress import Advance, progress
 from fer_explain.figures import save_figure
@@ -73,8 +74,11 @@ class FaithfulnessConfig:
         lowest = {"sensitivity_faces": 0, "seed": 0}
         for name in asdict(self):
             low = lowest.get(name, 1)
-            if not getattr(self, name) >= low:
+            if not low <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
+        for name, high in (("steps", PIXELS), ("square_side", IMAGE_SIZE)):
+            if getattr(self, name) > high:
+                raise ConfigError(f"{name}: expected at most {high}, found {getattr(self, name)}")
 
     def count_passes(self, methods: int, faces: int) -> int:
         """Return how many images `measure_faithfulness` passes through the network."""
@@ -243,7 +247,7 @@ def faithfulness(
         network, temperature = subject.proven.network, subject.proven.temperature
         chosen = subject.faces.images, subject.targets, subject.faces.rows
         with progress("maps", len(named) * len(subject.faces), "maps") as advance:
-            maps = {method: maps_of(method, network, *chosen, advance=advance) for method in named}
+            maps = {method: maps_of(method, network, *chosen, seed=config.seed, advance=advance) for method in named}
         passes = config.count_passes(len(named), len(subject.faces))
         with progress("deletion, insertion, infidelity", passes, "images") as advance:
             measured = measure_faithfulness(network, maps, *chosen, config, temperature=temperature, advance=advance)
@@ -273,7 +277,7 @@ def _with_sensitivity(measured: Faithfulness, subject: Subject, config: Faithful
     with progress("max-sensitivity", total, "maps") as advance:
         for place, method in enumerate(measured.methods):
             found[place, some] = max_sensitivity(
-                partial(maps_of, method),
+                partial(maps_of, method, seed=config.seed),
                 subject.proven.network,
                 subject.faces.images[some],
                 subject.targets[some],

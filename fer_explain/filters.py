@@ -19,7 +19,7 @@ from fer_core.progress import Advance, progress
 from fer_explain.activity import MOST_FACES, Activity, activity_on_faces, first_faces
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import save_figure, sheet
-from fer_explain.layers import Layer, find_layer
+from fer_explain.layers import Layer, find_layer, list_layers
 from fer_explain.patches import patch_mosaics
 from fer_explain.proof import load_proven
 from fer_explain.receptive_field import ReceptiveField, receptive_field
@@ -66,7 +66,10 @@ class FilterReport:
     faces : int
         How many were looked at.
     states : tuple of str
-        Of each channel: ``dead``, never above zero on the faces; ``rare``; or ``live``.
+        Of each channel, by the ReLU that follows it, behind BatchNorm or not: ``dead``, never above zero on the faces;
+        ``rare``; or ``live``. Empty texts where none follows: there a value below zero is no silence.
+    active : ndarray of float64, shape (C,)
+        Share of the places at which that ReLU gives more than zero; NaN where none follows.
     alike_weights, alike_outputs : tuple of (int, int, float)
         Duplicates: two channels and the cosine of their weights, or the correlation of their outputs; highest first.
     """
@@ -75,6 +78,7 @@ class FilterReport:
     field: ReceptiveField
     faces: int
     states: tuple[str, ...]
+    active: NDArray[np.float64]
     alike_weights: tuple[tuple[int, int, float], ...]
     alike_outputs: tuple[tuple[int, int, float], ...]
 
@@ -135,15 +139,27 @@ def examine_filters(
     config = config or FilterConfig()
     weights, field = weights_of(model, layer), receptive_field(model, layer)
     activity = activity_on_faces(model, layer, faces, top=config.top, advance=advance)
+    states, active = ("",) * layer.shape[0], np.full(layer.shape[0], np.nan)
+    if (gate := _gate(model, layer)) is not None:
+        active = activity.active if gate == layer else activity_on_faces(model, gate, faces, top=1).active
+        states = states_of(active, config.rare)
     report = FilterReport(
         layer,
         field,
         len(faces),
-        states_of(activity.active, config.rare),
+        states,
+        active,
         () if weights is None else duplicates(weight_cosines(weights), config.cosine),
         duplicates(activity.correlation, config.correlation),
     )
     return report, activity
+
+
+def _gate(model: nn.Module, layer: Layer) -> Layer | None:
+    """Return the ReLU that a layer's output goes to, through BatchNorm or straight; None where it goes elsewhere."""
+    # itself or the next one, since BatchNorm is not listed as a layer of its own
+    some = list_layers(model)[layer.index : layer.index + 2]
+    return next((each for each in some if each.kind == "ReLU" and each.shape == layer.shape), None)
 
 
 def filters(
@@ -215,7 +231,7 @@ def filters(
             top_places=activity.top_places,
             field_rows=report.field.rows,
             field_columns=report.field.columns,
-            active=activity.active,
+            active=report.active,
             correlation=activity.correlation,
             settings=np.array(json.dumps(asdict(config) | {"weights_sha256": proven.weights_sha256})),
         )
@@ -240,7 +256,7 @@ def _patch_sheet(
 ) -> Figure:
     layer = report.layer
     captions = [
-        f"{channel if names is None else names[channel]}: {'' if state == 'live' else state + ' '}{highest:.3g}"
+        f"{channel if names is None else names[channel]}: {'' if state in ('live', '') else state + ' '}{highest:.3g}"
         for channel, (state, highest) in enumerate(zip(report.states, activity.top_values[:, 0], strict=True))
     ]
     title = f"Layer {layer.index}: {layer.name} ({layer.kind}), highest on {report.faces:,} faces; sees {report.field}"
@@ -253,7 +269,7 @@ def _save_tables(folder: Path, report: FilterReport, activity: Activity) -> None
         table.writerow(["channel", "state", "active_share", "highest", "row", "y", "x"])
         for channel, state in enumerate(report.states):
             highest, place = activity.top_values[channel, 0], activity.top_places[channel, 0].tolist()
-            share = f"{activity.active[channel]:.6f}"
+            share = f"{report.active[channel]:.6f}" if state else ""
             table.writerow([channel, state, share, f"{highest:.6g}", activity.top_rows[channel, 0], *place])
     with (folder / "duplicates.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")

@@ -21,6 +21,7 @@ from fer_explain.measures.localization import area_share, mass_share, pointing_h
 from fer_explain.measures.maps import cautions_about, maps_of, with_controls
 from fer_explain.measures.record import write_json, write_table
 from fer_explain.proof import Proven, load_proven
+from fer_infer.metrics import wilson_interval
 from fer_train.prediction import predict_logits
 
 RANKED_BY: Final = "mass_share"
@@ -127,8 +128,8 @@ def ground_truth(
     Raises
     ------
     FerError
-        If the model, a setting or the output is not what it must be, or the network gets fewer than two faces right;
-        nothing is then written.
+        If the model, a setting or the output is not what it must be, or the network gets no more faces right than
+        chance may; nothing is then written.
     """
     from fer_explain.measures.figures import ranking_figure
 
@@ -141,7 +142,7 @@ def ground_truth(
         right = _recognized(proven, draw_expressive_faces(faces, seed=seed))
         with progress("maps", len(named) * len(right.images), "maps") as advance:
             subject = (proven.network, right.images, right.labels, right.rows)
-            maps = {method: maps_of(method, *subject, advance=advance) for method in named}
+            maps = {method: maps_of(method, *subject, seed=seed, advance=advance) for method in named}
         scores, area = localize(maps, right.regions), area_share(right.regions)
         compared = compare_methods(named, scores, SCORES, RANKED_BY, seed=seed)
         write_json(
@@ -178,7 +179,7 @@ def _recognized(proven: Proven, drawn: ExpressiveFaces) -> ExpressiveFaces:
     if proven.card.labels != EXPRESSIONS:
         raise ModelError(f"{proven.weights_file}: expected classes {EXPRESSIONS}, found {proven.card.labels}")
     right = np.flatnonzero(predict_logits(proven.network, drawn.images).argmax(axis=1) == drawn.labels)
-    if len(right) < 2:
+    if wilson_interval(len(right), len(drawn.images))[0] <= 1 / len(EXPRESSIONS):  # no better than chance
         raise ModelError(
             f"{proven.weights_file}: expected a network that knows drawn faces, found {len(right)} of "
             f"{len(drawn.images)} right; fer-train synthesize draws faces to train one on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import zipfile
@@ -26,8 +27,10 @@ from fer_explain.attribution import (
     batch_size_for,
     cam_layer,
     find_method,
+    missed_shares,
     resolve_targets,
 )
+from fer_explain.attribution.batch import DELTAS
 from fer_explain.preflight import Finding, require_suited
 from fer_explain.proof import Proven, load_proven
 from fer_explain.rows import take_rows
@@ -50,11 +53,14 @@ class MapFile:
         How many it explains.
     cautions : tuple of Finding
         What of the network makes the method less than exact; the file has their text too.
+    missed : float
+        Median of `missed_shares`: by how much maps miss the sum that the method promises; NaN where it promises none.
     """
 
     path: Path
     faces: int
     cautions: tuple[Finding, ...]
+    missed: float
 
 
 def attribute(
@@ -115,6 +121,7 @@ def attribute(
         cautions = require_suited(proven.network, chosen, asked)
         batch_size = batch_size_for(proven.network, chosen, memory_mb)
         columns = _Columns(stage.parent, stack)
+        shares: list[NDArray[np.float64]] = []
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
         for faces in _read(data, usage, rows):
             logits = predict_logits(proven.network, faces.images)
@@ -130,6 +137,8 @@ def attribute(
                 advance=advance,
             )
             columns.append({**found, "targets": targets, "logits": logits, "rows": faces.rows})
+            if DELTAS in found:
+                shares.append(missed_shares(found["attributions"], found[DELTAS]))
         uses = {*chosen.uses, *(["temperature"] if settings.of == "probabilities" else [])}
         used = {name: value for name, value in asdict(settings).items() if name in uses}
         texts = {
@@ -140,7 +149,9 @@ def attribute(
             "weights_sha256": proven.weights_sha256,
         }
         columns.save(stage, texts)
-    return MapFile(Path(output), columns.length, cautions)
+    missed = np.concatenate(shares) if shares else np.array([np.nan])
+    median = float(np.nanmedian(missed)) if np.isfinite(missed).any() else math.nan
+    return MapFile(Path(output), columns.length, cautions, median)
 
 
 def _resolved(proven: Proven, method: Method, settings: Settings) -> Settings:

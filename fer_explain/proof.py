@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from torch import nn
 from fer_core import CardError, ModelCard, ModelError
 from fer_core.synthetic import draw_faces
 from fer_infer import Scorer
+from fer_infer.precision import GRAPH_FILES, find_graph
 from fer_infer.session import MODEL_FILE
 from fer_train.checkpoint import load_model_and_card, weights_path, weights_sha256
 from fer_train.export import PARITY_ATOL, count_held_weights
@@ -40,6 +41,8 @@ class Proven:
         The exported graph, on the CPU; None where the folder holds none.
     tensors_in_graph : tuple of int or None
         How many of the network's tensors stand in the graph bit for bit, and how many there are.
+    probed : Agreement or None
+        Of `PROBES` drawn faces; None where there is no graph.
     """
 
     network: nn.Module
@@ -48,6 +51,7 @@ class Proven:
     weights_sha256: str
     scorer: Scorer | None
     tensors_in_graph: tuple[int, int] | None
+    probed: Agreement | None = None
 
     @property
     def temperature(self) -> float:
@@ -107,8 +111,7 @@ def load_proven(model: str | Path) -> Proven:
     scorer = Scorer(graph, "cpu")
     card.require_equal(scorer.card, str(file), str(graph))
     proven = Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
-    compare_logits(proven, draw_faces(PROBES, seed=0).images)
-    return proven
+    return replace(proven, probed=compare_logits(proven, draw_faces(PROBES, seed=0).images))
 
 
 def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | None:
@@ -145,6 +148,63 @@ def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | Non
                 f"{found:.3g} (limit {PARITY_ATOL:g}); what is explained would not be what scores"
             )
     return Agreement(pytorch, onnx, difference)
+
+
+@dataclass(frozen=True)
+class LowerPrecision:
+    """A graph of lower precision, made from the same weights, beside the network that is explained.
+
+    Attributes
+    ----------
+    file, precision : str
+        Its name, and what it computes in.
+    default : bool
+        Whether it is the one that scores on this machine's CPU where no precision is asked for.
+    max_difference : float
+        Largest absolute difference of a logit.
+    changed : ndarray of int64, shape (K,)
+        Positions of the faces that it predicts otherwise.
+    """
+
+    file: str
+    precision: str
+    default: bool
+    max_difference: float
+    changed: NDArray[np.int64]
+
+
+def compare_precisions(proven: Proven, images: NDArray[np.uint8]) -> tuple[LowerPrecision, ...]:
+    """Pass faces, one at least, through the graphs of lower precision that stand beside the network.
+
+    Parameters
+    ----------
+    proven : Proven
+        As `load_proven` returns it.
+    images : ndarray of uint8, shape (N, 48, 48)
+        Faces.
+
+    Raises
+    ------
+    CardError
+        If the card of one states other weights.
+    ModelError
+        If one cannot be run.
+    """
+    if proven.scorer is None or not len(images):
+        return ()
+    folder = proven.scorer.path.parent
+    default, logits, found = find_graph(folder, "auto", "cpu"), predict_logits(proven.network, images), []
+    for precision, name in GRAPH_FILES.items():
+        if name == MODEL_FILE or not (folder / name).is_file():
+            continue
+        scorer = Scorer(folder / name, "cpu")
+        if scorer.card.weights_sha256 != proven.weights_sha256:
+            raise CardError(f"{scorer.path}: its card's weights_sha256 is not that of {proven.weights_file}")
+        others = scorer.logits(images)
+        changed = np.flatnonzero(others.argmax(axis=1) != logits.argmax(axis=1))
+        difference = float(np.abs(others - logits).max())
+        found.append(LowerPrecision(name, precision, scorer.path == default, difference, changed))
+    return tuple(found)
 
 
 def _graph_card(path: Path) -> ModelCard:

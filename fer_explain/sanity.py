@@ -21,7 +21,7 @@ from fer_core.output import staged
 from fer_core.progress import progress
 from fer_explain.figures import save_figure
 from fer_explain.measures.estimates import RESAMPLES, Answer, Estimate, estimate
-from fer_explain.measures.maps import maps_of
+from fer_explain.measures.maps import maps_of, with_controls
 from fer_explain.measures.randomization import MEASURES, MODES, Randomization, randomize, weight_stages
 from fer_explain.measures.record import write_json, write_table
 from fer_explain.measures.subject import Subject, load_subject
@@ -31,6 +31,8 @@ SAME: Final = 0.5
 """Rank correlation with the map of wholly random weights above which a method fails. At 0.5 a quarter of the variance
 of the ranks survives the loss of all that was learned; below it, the face alone, which both maps show, may account for
 what is left: input times gradient is dark where the face is mid gray, whatever the weights."""
+RANK_CORRELATIONS: Final = ("spearman_absolute", "spearman_signed")
+"""The measures of which either may fail a method."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def judge(checked: Randomization, *, seed: int = 0) -> list[Verdict]:
     verdicts = []
     for place, method in enumerate(checked.methods):
         last = {measure: estimate(values[place, 0, -1], seed=seed) for measure, values in checked.similarity.items()}
-        answers = {last[measure].exceeds(SAME) for measure in ("spearman_absolute", "spearman_signed")}
+        answers = {last[measure].exceeds(SAME) for measure in RANK_CORRELATIONS}
         failed: Answer = "yes" if "yes" in answers else "no" if answers == {"no"} else "undecided"
         verdicts.append(Verdict(method, last, failed))
     return verdicts
@@ -91,7 +93,8 @@ def sanity(
     model : str or Path
         An exports folder or a run. Its weights are replaced by those of the same architecture newly constructed.
     methods : sequence of str
-        Names in `fer_explain.attribution.METHODS`, or ``centre``.
+        Names in `fer_explain.attribution.METHODS`, or ``centre``; the controls, which must fail, are always checked
+        beside them.
     output : str or Path
         The folder to make: `sanity.json` with all figures and settings, `sanity.csv`, a row for each method, mode,
         stage and measure, `similarity.npz` with every face's, `cascading.png` and `independent.png`.
@@ -111,18 +114,19 @@ def sanity(
     Returns
     -------
     list of Verdict
-        In the order of `methods`.
+        In the order of `methods`, and then of the controls.
 
     Raises
     ------
     FerError
         If the data, the model, a setting or the output is not what it must be; nothing is then written.
     """
+    named = with_controls(methods)
     with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
-        subject = load_subject(data, model, methods, count=faces, rows=rows, usage=usage, target=target, seed=seed)
+        subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=seed)
         network, n = subject.proven.network, len(subject.faces)
-        explainers = {method: partial(maps_of, method) for method in methods}
-        total = len(methods) * (len(MODES) * len(weight_stages(network)) - 1) * n
+        explainers = {method: partial(maps_of, method, seed=seed) for method in named}
+        total = len(named) * (len(MODES) * len(weight_stages(network)) - 1) * n
         with progress("sanity", total, "maps") as advance:
             checked = randomize(
                 network,

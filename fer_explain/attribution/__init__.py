@@ -6,7 +6,14 @@ falls, and its gradient vanishes where the network is sure.
 
 from fer_explain.attribution.activations import cam_layer
 from fer_explain.attribution.batch import Batch, Settings, baseline_of
-from fer_explain.attribution.maps import BATCH_SIZE, attributions_of, batch_size_for, explainable, saliency
+from fer_explain.attribution.maps import (
+    BATCH_SIZE,
+    attributions_of,
+    batch_size_for,
+    explainable,
+    missed_shares,
+    saliency,
+)
 from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
 from fer_explain.attribution.targets import resolve_targets
 
@@ -23,6 +30,7 @@ __all__ = [
     "explainable",
     "find_method",
     "methods_table",
+    "missed_shares",
     "resolve_targets",
     "saliency",
 ]

@@ -138,6 +138,26 @@ def attributions_of(
     return joined
 
 
+def missed_shares(attributions: NDArray[np.float32], deltas: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return by how much maps miss the sum that their method promises, as shares of that sum.
+
+    Parameters
+    ----------
+    attributions : ndarray of float32, shape (N, 48, 48)
+        Maps.
+    deltas : ndarray of float32, shape (N,)
+        Their sums minus what they should be; NaN where nothing is promised.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        ``|delta| / |sum - delta|``; NaN where nothing is promised, or zero.
+    """
+    promised = np.abs(attributions.sum(axis=(1, 2), dtype=np.float64) - deltas)
+    shares: NDArray[np.float64] = np.abs(deltas) / np.where(promised == 0, np.nan, promised)
+    return shares
+
+
 def batch_size_for(model: nn.Module, method: Method, memory_mb: float) -> int:
     """Measure how many images may pass through a network together.
 

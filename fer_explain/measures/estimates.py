@@ -13,6 +13,10 @@ from fer_core import ConfigError
 RESAMPLES: Final = 2000
 """Resamples of the faces; the ends of a 95 % interval then stand on 50 of them each."""
 
+LEAST_FACES: Final = 8
+"""Of fewer, the intervals are too narrow: of normal values, those of 3 hold the mean in 76 of 100 draws, those of 8 in
+89, those of 20 in 92."""
+
 Answer = Literal["yes", "no", "undecided"]
 
 
@@ -36,7 +40,9 @@ class Estimate:
     n: int
 
     def exceeds(self, limit: float) -> Answer:
-        """Say whether the mean is above `limit`: undecided while its interval holds the limit."""
+        """Say whether the mean is above `limit`: undecided while its interval holds it, or of under `LEAST_FACES`."""
+        if self.n < LEAST_FACES:
+            return "undecided"
         if self.low > limit:
             return "yes"
         return "no" if self.high < limit else "undecided"

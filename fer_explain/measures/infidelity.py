@@ -6,6 +6,8 @@ with the square removal of section 2.2 and the optimal scaling of its experiment
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -15,6 +17,9 @@ from fer_core.progress import Advance
 from fer_explain.layers import evaluation_mode
 from fer_explain.measures.maps import require_maps
 from fer_train.prediction import predict_logits
+
+STREAM: Final = 1
+"""Of chance: what else a seed and a row number decide, such as random maps, is drawn from other streams."""
 
 
 def draw_squares(rows: NDArray[np.int64], *, squares: int, side: int, seed: int = 0) -> NDArray[np.bool_]:
@@ -44,7 +49,8 @@ def draw_squares(rows: NDArray[np.int64], *, squares: int, side: int, seed: int 
     if not 1 <= side <= IMAGE_SIZE:
         raise ConfigError(f"square_side: expected 1..{IMAGE_SIZE}, found {side}")
     last = IMAGE_SIZE - side + 1
-    corners = np.stack([np.random.default_rng([seed, row]).integers(0, last, (2, squares, 1)) for row in rows.tolist()])
+    generators = [np.random.default_rng([seed, row, STREAM]) for row in rows.tolist()]
+    corners = np.stack([generator.integers(0, last, (2, squares, 1)) for generator in generators])
     along = np.arange(IMAGE_SIZE)
     within = (corners <= along) & (along < corners + side)
     removed: NDArray[np.bool_] = within[:, 0, :, :, None] & within[:, 1, :, None, :]

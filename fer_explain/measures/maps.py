@@ -54,6 +54,7 @@ def maps_of(
     targets: NDArray[np.int64],
     rows: NDArray[np.int64],
     *,
+    seed: int = 0,
     batch_size: int = BATCH_SIZE,
     advance: Advance | None = None,
 ) -> NDArray[np.float32]:
@@ -70,7 +71,9 @@ def maps_of(
     targets : ndarray of int64, shape (N,)
         The class of each face whose logit is explained.
     rows : ndarray of int64, shape (N,)
-        Row numbers, which seed what is random.
+        Row numbers, which with the seed decide what is random.
+    seed : int
+        Of all chance.
     batch_size : int
         Images that pass through the network together; it changes speed and memory, not the result.
     advance : callable, optional
@@ -90,8 +93,10 @@ def maps_of(
             advance(len(images))
         return np.broadcast_to(centre_map(), images.shape)
     chosen = find_method(method)
-    found = attributions_of(model, chosen, images, targets, rows=rows, batch_size=batch_size, advance=advance)
-    return found["attributions"]
+    settings = Settings(seed=seed) if "seed" in chosen.uses else Settings()
+    return attributions_of(
+        model, chosen, images, targets, rows=rows, settings=settings, batch_size=batch_size, advance=advance
+    )["attributions"]
 
 
 def centre_map() -> NDArray[np.float32]:

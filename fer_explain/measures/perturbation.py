@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from fer_core.progress import Advance
 from fer_explain.layers import evaluation_mode
 from fer_explain.measures.maps import require_maps
 from fer_train.prediction import predict_logits, softmax
+
+STREAM: Final = 3
+"""Of chance: what else a seed and a row number decide, such as random maps, is drawn from other streams."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, s
     require_maps(attributions)
     ranks = np.empty((len(attributions), PIXELS), np.int64)
     for face, (values, row) in enumerate(zip(attributions.reshape(-1, PIXELS), rows.tolist(), strict=True)):
-        shuffled = np.random.default_rng([seed, row]).permutation(PIXELS)
+        shuffled = np.random.default_rng([seed, row, STREAM]).permutation(PIXELS)
         order = shuffled[np.argsort(-values[shuffled], kind="stable")]
         ranks[face, order] = np.arange(PIXELS)
     return ranks

@@ -5,6 +5,8 @@ Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitiv
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -12,6 +14,9 @@ from torch import nn
 from fer_core import ConfigError
 from fer_core.progress import Advance
 from fer_explain.measures.maps import Explain
+
+STREAM: Final = 2
+"""Of chance: what else a seed and a row number decide, such as random maps, is drawn from other streams."""
 
 
 def max_sensitivity(
@@ -69,7 +74,7 @@ def max_sensitivity(
     original = explain(model, images, targets, rows)
     size = _norm(original)
     largest = np.zeros(len(images))
-    noises = [np.random.default_rng([seed, row]) for row in rows.tolist()]
+    noises = [np.random.default_rng([seed, row, STREAM]) for row in rows.tolist()]
     for _ in range(samples):
         noise = np.stack([noise.integers(-radius, radius + 1, images.shape[1:]) for noise in noises])
         changed = np.clip(images + noise, 0, 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.output import staged
 from fer_explain.figures import file_uri
 from fer_explain.layers import find_layer
-from fer_explain.proof import Proven, compare_logits, load_proven
+from fer_explain.proof import Proven, compare_logits, compare_precisions, load_proven
 from fer_explain.report.explained import choose_methods, explain_faces, mean_maps, score_faces
 from fer_explain.report.files import LAYER_FIGURE, save_attributions, save_figures
 from fer_explain.report.inside import default_layer, look_inside
@@ -49,7 +49,8 @@ def report(
     output : str or Path
         The folder to make: `index.html`, which needs nothing else; `figures/` with the same pictures for other
         documents; and `attributions.npz` with a line for each map: `attributions` float32 (R, 48, 48), `targets`
-        int64 (R,), `logits` float32 (R, classes), `rows` int64 (R,), `methods` str (R,), and `weights_sha256`.
+        int64 (R,), `logits` float32 (R, classes), `rows` int64 (R,), `methods` str (R,), `deltas` float32 (R,), which
+        is by how much a map misses the sum that its method promises, NaN where it promises none, and `weights_sha256`.
     rows : sequence of int, optional
         Row numbers of the faces to show; the header of a CSV is row 1.
     worst : int, optional
@@ -66,7 +67,7 @@ def report(
     share : float
         Share of the pixels that the masked faces keep, above 0 and at most 1.
     seed : int
-        Of the gradient ascents' starts and of the tests of the maps.
+        Of all chance: in the maps, their tests and the gradient ascents' starts.
     force : bool
         Replace an existing folder.
 
@@ -96,10 +97,12 @@ def report(
         selection = select_faces(faces, probabilities, rows, worst)
         shown = faces.take(selection.shown)
         agreement = compare_logits(proven, shown.images)
+        lower = compare_precisions(proven, shown.images)
         shown_as = probabilities[list(selection.shown)]
-        explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share)
+        explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share, seed=seed)
         checked = check_maps(proven, explained, faces, seed=seed)
-        means = mean_maps(proven, faces, probabilities.argmax(axis=1).astype(np.int64), chosen.methods[0])
+        predicted = probabilities.argmax(axis=1).astype(np.int64)
+        means = mean_maps(proven, faces, predicted, chosen.methods[0], seed=seed)
         inside = look_inside(proven, chosen_layer, shown if len(shown) else faces, faces, seed=seed)
         save_attributions(stage / "attributions.npz", explained, proven)
         save_figures(stage / "figures", explained, means, inside, evaluation, proven)
@@ -107,6 +110,7 @@ def report(
             name=Path(model).resolve().name,
             proven=proven,
             agreement=agreement,
+            lower=lower,
             faces=faces,
             probabilities=probabilities,
             evaluation=evaluation,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_explain.attribution import Method
+from fer_explain.attribution import Method, missed_shares
 from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness
 from fer_explain.figures import data_uri, overlay
 from fer_explain.measures.comparison import MethodScore
@@ -16,7 +16,7 @@ from fer_explain.measures.maps import CONTROLS
 from fer_explain.report.explained import ChosenMethods, ExplainedFaces, settings_of
 from fer_explain.report.picture import Picture, overlay_scale, strongest
 from fer_explain.report.trust import STEPS, CheckedMaps
-from fer_explain.sanity import SAME, Verdict
+from fer_explain.sanity import RANK_CORRELATIONS, SAME, Verdict
 
 VERDICTS = {"yes": "failed", "no": "passed", "undecided": "undecided"}
 """Answer to whether a method failed the sanity check -> what is said of it."""
@@ -152,10 +152,11 @@ def methods_view(chosen: ChosenMethods, explained: ExplainedFaces) -> dict[str, 
                 "name": method.name,
                 "paper": method.paper,
                 "sign": method.sign,
-                "settings": _settings(method),
+                "settings": _settings(method, explained.seed),
                 "cautions": chosen.cautions[method.name],
+                "missed": _missed(explained, m),
             }
-            for method in chosen.methods
+            for m, method in enumerate(chosen.methods)
         ],
         "left_out": chosen.left_out,
         "leading": chosen.methods[0].name,
@@ -164,8 +165,17 @@ def methods_view(chosen: ChosenMethods, explained: ExplainedFaces) -> dict[str, 
     }
 
 
-def _settings(method: Method) -> str:
-    used = asdict(settings_of(method))
+def _missed(explained: ExplainedFaces, m: int) -> str | None:
+    """Say by how much the maps of a method miss the sum it promises; None where it promises none, or none is shown."""
+    shares = missed_shares(explained.attributions[m], explained.deltas[m])
+    if not np.isfinite(shares).any():
+        return None
+    missed = float(np.nanmedian(shares))
+    return f"{missed:.0%}" if missed >= 0.01 else "less than 1%"
+
+
+def _settings(method: Method, seed: int) -> str:
+    used = asdict(settings_of(method, seed))
     given = {name: used[name] for name in method.uses if used[name] is not None}
     return ", ".join(f"{name} {value}" for name, value in given.items())
 
@@ -197,5 +207,5 @@ def _trust_line(name: str, scores: dict[str, MethodScore], verdict: Verdict | No
         "gap": ranked.value if ranked else None,
         "better": {control: gain.better for control, gain in ranked.gains.items()} if ranked else {},
         "sanity": None if verdict is None else VERDICTS[verdict.failed],
-        "similarity": None if verdict is None else verdict.similarity["spearman_absolute"].mean,
+        "similarity": None if verdict is None else max(verdict.similarity[each].mean for each in RANK_CORRELATIONS),
     }

@@ -102,15 +102,15 @@ def suspects_view(
     if faces.labels is None:
         return []
     views = []
-    for place in selection.suspects:
-        label, predicted = int(faces.labels[place]), int(probabilities[place].argmax())
+    for place, counted_as in selection.suspects:
+        label = int(faces.labels[place])
         views.append(
             {
                 "picture": thumbnail(faces, place, ""),
                 "label": names[label],
                 "label_percent": 100 * float(probabilities[place, label]),
-                "predicted": names[predicted],
-                "predicted_percent": 100 * float(probabilities[place, predicted]),
+                "counted_as": names[counted_as],
+                "counted_as_percent": 100 * float(probabilities[place, counted_as]),
             }
         )
     return views

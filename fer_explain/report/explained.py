@@ -13,6 +13,7 @@ from torch import nn
 from fer_core import Faces, ModelError
 from fer_core.progress import progress
 from fer_explain.attribution import Method, Settings, attributions_of, find_method
+from fer_explain.attribution.batch import DELTAS
 from fer_explain.preflight import preflight
 from fer_explain.proof import Proven
 from fer_explain.saliency_mask import masked_face, normalize, salient_mask
@@ -61,10 +62,14 @@ class ExplainedFaces:
         The predicted class; and the true one where that is known and another, else the second most probable.
     attributions, other_attributions : ndarray of float32, shape (M, N, 48, 48)
         Maps of the logits of `targets` and of `others`.
+    deltas, other_deltas : ndarray of float32, shape (M, N)
+        By how much each misses the sum that its method promises, in logits; NaN where it promises none.
     masked, other_masked : ndarray of uint8, shape (N, 48, 48)
         Faces of which only the pixels salient to the class by the first method are left.
     share : float
         Share of the pixels that are left.
+    seed : int
+        Of all chance.
     """
 
     faces: Faces
@@ -75,9 +80,12 @@ class ExplainedFaces:
     others: NDArray[np.int64]
     attributions: NDArray[np.float32]
     other_attributions: NDArray[np.float32]
+    deltas: NDArray[np.float32]
+    other_deltas: NDArray[np.float32]
     masked: NDArray[np.uint8]
     other_masked: NDArray[np.uint8]
     share: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -131,9 +139,10 @@ def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMet
     return ChosenMethods(suited, cautions, left_out)
 
 
-def settings_of(method: Method) -> Settings:
+def settings_of(method: Method, seed: int) -> Settings:
     """Return the settings with which a report uses a method."""
-    return replace(Settings(), **{name: value for name, value in QUICK.items() if name in method.uses})
+    wanted = {**QUICK, "seed": seed}
+    return replace(Settings(), **{name: value for name, value in wanted.items() if name in method.uses})
 
 
 def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -157,6 +166,7 @@ def explain_faces(
     methods: tuple[Method, ...],
     *,
     share: float = 0.2,
+    seed: int = 0,
 ) -> ExplainedFaces:
     """Compute what a report shows of each face.
 
@@ -172,6 +182,8 @@ def explain_faces(
         That suit the network.
     share : float
         Share of the pixels that the masked face keeps, above 0 and at most 1.
+    seed : int
+        Of all chance.
 
     Returns
     -------
@@ -183,6 +195,7 @@ def explain_faces(
     if faces.labels is not None:
         others = np.where(faces.labels != targets, faces.labels, others)
     maps = np.empty((2, len(methods), *faces.images.shape), np.float32)
+    deltas = np.full(maps.shape[:3], np.nan, np.float32)
     for m, method in enumerate(methods):
         with progress(method.name, 2 * len(faces), "maps") as advance:
             for which, classes in enumerate((targets, others)):
@@ -192,17 +205,34 @@ def explain_faces(
                     faces.images,
                     classes,
                     rows=faces.rows,
-                    settings=settings_of(method),
+                    settings=settings_of(method, seed),
                     advance=advance,
                 )
                 maps[which, m] = found["attributions"]
+                if DELTAS in found:
+                    deltas[which, m] = found[DELTAS]
     masked, other_masked = (masked_face(faces.images, salient_mask(of_class[0], share)) for of_class in maps)
     return ExplainedFaces(
-        faces, logits, probabilities, methods, targets, others, maps[0], maps[1], masked, other_masked, share
+        faces,
+        logits,
+        probabilities,
+        methods,
+        targets,
+        others,
+        attributions=maps[0],
+        other_attributions=maps[1],
+        deltas=deltas[0],
+        other_deltas=deltas[1],
+        masked=masked,
+        other_masked=other_masked,
+        share=share,
+        seed=seed,
     )
 
 
-def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method: Method) -> ClassMeans:
+def mean_maps(
+    proven: Proven, faces: Faces, predicted: NDArray[np.int64], method: Method, *, seed: int = 0
+) -> ClassMeans:
     """Average, for each class, the maps of faces predicted as it, spread evenly over the file.
 
     Parameters
@@ -215,13 +245,15 @@ def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method
         Their predicted classes.
     method : Method
         That suits the network.
+    seed : int
+        Of all chance.
 
     Returns
     -------
     ClassMeans
     """
     classes = len(proven.card.labels)
-    chosen = [_evenly(np.flatnonzero(predicted == c), CLASS_FACES) for c in range(classes)]
+    chosen = [evenly(np.flatnonzero(predicted == c), CLASS_FACES) for c in range(classes)]
     places = np.concatenate(chosen)
     with progress(f"mean {method.name}", len(places), "maps") as advance:
         maps = attributions_of(
@@ -230,7 +262,7 @@ def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method
             faces.images[places],
             predicted[places],
             rows=faces.rows[places],
-            settings=settings_of(method),
+            settings=settings_of(method, seed),
             advance=advance,
         )["attributions"]
     scaled, of_class = normalize(maps), predicted[places]
@@ -242,7 +274,7 @@ def mean_maps(proven: Proven, faces: Faces, predicted: NDArray[np.int64], method
     return ClassMeans(tuple(map(len, chosen)), images, means)
 
 
-def _evenly(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly(places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Take at most so many of some places, the first and the last among them."""
     if len(places) <= most:
         return places

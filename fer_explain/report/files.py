@@ -19,7 +19,7 @@ LAYER_FIGURE: Final = "layer_outputs.png"
 
 
 def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:
-    """Write every map of the page as one line of arrays: its values, row number, class, method and the face's logits.
+    """Write each map of the page as one line of arrays: values, row number, class, method, delta, the face's logits.
 
     The lines go method by method, within a method from the predicted classes to the others, and then face by face.
     """
@@ -33,6 +33,7 @@ def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> 
         logits=np.tile(explained.logits, (repeats, 1)),
         rows=np.tile(explained.faces.rows, repeats),
         methods=np.repeat(np.array(methods), 2 * n),
+        deltas=np.stack([explained.deltas, explained.other_deltas], axis=1).reshape(-1),
         weights_sha256=np.array(proven.weights_sha256),
     )
 

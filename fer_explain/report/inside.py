@@ -18,6 +18,7 @@ from fer_explain.filters import FilterReport, examine_filters
 from fer_explain.layers import Layer, list_layers
 from fer_explain.patches import patch_mosaics
 from fer_explain.proof import Proven
+from fer_explain.report.explained import evenly
 from fer_explain.weights import weights_of
 
 MOST_FILTERS: Final = 48
@@ -25,7 +26,7 @@ MOST_FILTERS: Final = 48
 MOST_CLIMBED: Final = 24
 """Channels of the layer that are climbed for; `fer-explain maximize` does them all."""
 MOST_FACES: Final = 512
-"""Faces, the first of the file, that the layers are watched on."""
+"""Faces, spread over the file, that the layers are watched on."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,11 @@ def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, see
     shown : Faces
         The first of them passes through the layer.
     faces : Faces
-        The first of which the layers are watched on.
+        The layers are watched on some of them, spread over all.
     seed : int
         Of the gradient ascents.
     """
-    network, watched = proven.network, faces.take(slice(MOST_FACES))
+    network, watched = proven.network, faces.take(evenly(np.arange(len(faces)), MOST_FACES))
     last = list_layers(network)[-1]
     outputs = layer_output(network, shown.images[0], layer.name)
     found, _ = _examine(network, layer, watched)

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def likely_label_errors(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+def likely_label_errors(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find faces whose label the model contradicts with at least the certainty that is usual for the other class.
 
     Northcutt, Jiang and Chuang 2021, Confident Learning, equations 1 and 2: a face labelled i counts as one of class
@@ -23,8 +25,9 @@ def likely_label_errors(labels: NDArray[np.int64], probabilities: NDArray[np.flo
 
     Returns
     -------
-    ndarray of int64, shape (K,)
-        Positions, the least probable label first.
+    places, classes : ndarray of int64, shape (K,)
+        Positions, the least probable label first, and the class that each face counts as, which need not be its most
+        probable one.
     """
     given = probabilities.astype(np.float64)
     there = np.unique(labels)
@@ -34,4 +37,5 @@ def likely_label_errors(labels: NDArray[np.int64], probabilities: NDArray[np.flo
     own_confidence = confident[np.arange(len(labels)), labels]
     found = np.flatnonzero(confident.max(axis=1) > own_confidence)
     own = given[found, labels[found]]
-    return found[np.argsort(own, kind="stable")]
+    places = found[np.argsort(own, kind="stable")]
+    return places, confident[places].argmax(axis=1)

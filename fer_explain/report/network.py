@@ -11,7 +11,7 @@ from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import data_uri, overlay, tint, value_limits
 from fer_explain.filters import FilterConfig, FilterReport
 from fer_explain.maximization import channel_captions
-from fer_explain.proof import Agreement, Proven
+from fer_explain.proof import Agreement, LowerPrecision, Proven
 from fer_explain.report.explained import ClassMeans, ExplainedFaces
 from fer_explain.report.inside import Climbed, FirstFilters, Inside
 from fer_explain.report.picture import Picture, tint_scale
@@ -21,7 +21,9 @@ MOST_LISTED: Final = 12
 """Dead filters, or pairs of duplicates, named on the page; `fer-explain filters` lists them all."""
 
 
-def proof_view(proven: Proven, explained: ExplainedFaces, agreement: Agreement | None) -> dict[str, Any]:
+def proof_view(
+    proven: Proven, explained: ExplainedFaces, agreement: Agreement | None, lower: tuple[LowerPrecision, ...]
+) -> dict[str, Any]:
     """Describe what was checked of weights and logits; `rows` holds, for each face, both sets of logits."""
     view: dict[str, Any] = {
         "weights_file": proven.weights_file.name,
@@ -29,16 +31,28 @@ def proof_view(proven: Proven, explained: ExplainedFaces, agreement: Agreement |
         "graph_file": None,
         "limit": f"{PARITY_ATOL:g}",
     }
-    if proven.scorer is None or agreement is None or proven.tensors_in_graph is None:
+    if proven.scorer is None or agreement is None or proven.probed is None or proven.tensors_in_graph is None:
         return view
     pairs = zip(explained.faces.rows.tolist(), agreement.pytorch, agreement.onnx, strict=True)
     held, total = proven.tensors_in_graph
+    faces = explained.faces.rows
     return view | {
         "graph_file": proven.scorer.path.name,
         "graph_sha256": proven.scorer.card.weights_sha256,
         "held": held,
         "total": total,
-        "difference": f"{agreement.max_difference:.1e}",
+        "difference": f"{max(agreement.max_difference, proven.probed.max_difference):.1e}",
+        "probes": len(proven.probed.onnx),
+        "lower": [
+            {
+                "file": graph.file,
+                "default": graph.default,
+                "difference": f"{graph.max_difference:.2g}",
+                "changed": _listed([str(row) for row in faces[graph.changed].tolist()]),
+                "n": len(graph.changed),
+            }
+            for graph in lower
+        ],
         "provider": proven.scorer.provider,
         "rows": [
             (row, pytorch.tolist(), onnx.tolist(), float(np.abs(pytorch - onnx).max())) for row, pytorch, onnx in pairs
@@ -174,6 +188,9 @@ def card_rows(card: ModelCard) -> list[tuple[str, str]]:
 def _score(score: Any) -> str:
     if not isinstance(score, dict) or not {"accuracy", "n", "wilson_95"} <= set(score):
         return str(score)
-    low, high = score["wilson_95"]
-    tta = score.get("tta", "not stated")
-    return f"accuracy {score['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%}, n = {score['n']:,}, TTA {tta})"
+    try:
+        low, high = score["wilson_95"]
+        interval = f"95% interval {low:.2%} to {high:.2%}, n = {score['n']:,}"
+        return f"accuracy {score['accuracy']:.2%} ({interval}, TTA {score.get('tta', 'not stated')})"
+    except (TypeError, ValueError):  # a card of others, whose numbers are none
+        return str(score)

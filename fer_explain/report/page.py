@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_explain.proof import Agreement, Proven
+from fer_explain.proof import Agreement, LowerPrecision, Proven
 from fer_explain.report.cards import face_cards, methods_view, trust_view
 from fer_explain.report.evaluation import confused_view, evaluation_view, suspects_view
 from fer_explain.report.explained import ChosenMethods, ClassMeans, ExplainedFaces
@@ -31,8 +31,8 @@ class Contents:
     ----------
     name : str
         Of the model's folder.
-    proven, agreement
-        The network, and its logits beside those of the graph that scores.
+    proven, agreement, lower
+        The network, and its logits beside those of the graphs that score.
     faces, probabilities, evaluation, selection
         The whole file, what was predicted, how well, and which faces are shown.
     methods, explained, checked, means
@@ -46,6 +46,7 @@ class Contents:
     name: str
     proven: Proven
     agreement: Agreement | None
+    lower: tuple[LowerPrecision, ...]
     faces: Faces
     probabilities: NDArray[np.float32]
     evaluation: Evaluation | None
@@ -98,6 +99,6 @@ def _context(contents: Contents) -> dict[str, Any]:
         "filters": filters_view(contents.inside.filters),
         "inside": inside_view(contents.inside, names),
         "layer_figure": contents.layer_figure,
-        "proof": proof_view(contents.proven, explained, contents.agreement),
+        "proof": proof_view(contents.proven, explained, contents.agreement, contents.lower),
         "card": card_rows(contents.proven.card),
     }

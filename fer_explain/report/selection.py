@@ -52,7 +52,7 @@ class Selection:
     mistakes: tuple[int, ...]
     confused: Mapping[Cell, tuple[int, ...]]
     cells: Mapping[Cell, tuple[int, ...]]
-    suspects: tuple[int, ...]
+    suspects: tuple[tuple[int, int], ...]
     suspected: int
 
     @property
@@ -104,13 +104,13 @@ def select_faces(
         return Selection(chosen, (), {}, {}, (), 0)
     cells = confusion_cells(faces.labels, probabilities)
     mistakes = confident_mistakes(faces, probabilities, worst or 0)
-    suspects = likely_label_errors(faces.labels, probabilities)
+    suspects, counted_as = likely_label_errors(faces.labels, probabilities)
     return Selection(
         chosen,
         mistakes,
         confused_faces(cells, {*chosen, *mistakes}),
         {cell: places[:CELL_FACES] for cell, places in cells.items()},
-        tuple(suspects[:SUSPECTS].tolist()),
+        tuple(zip(suspects[:SUSPECTS].tolist(), counted_as[:SUSPECTS].tolist(), strict=True)),
         len(suspects),
     )
 

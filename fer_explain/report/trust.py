@@ -14,6 +14,7 @@ from fer_core.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness, FaithfulnessConfig, measure_faithfulness
 from fer_explain.measures.comparison import MethodScore, compare_methods
+from fer_explain.measures.estimates import LEAST_FACES
 from fer_explain.measures.maps import CONTROLS, Explain, maps_of
 from fer_explain.measures.randomization import randomize, weight_stages
 from fer_explain.proof import Proven
@@ -23,7 +24,7 @@ from fer_train.prediction import predict_logits
 
 STEPS: Final = 8
 """Of deletion and of insertion: half those of `faithfulness`."""
-SANITY_FACES: Final = 6
+SANITY_FACES: Final = LEAST_FACES
 SHOWN: Final = ("deletion_auc", "insertion_auc", RANKED_BY)
 """The scores that a report shows."""
 
@@ -97,7 +98,7 @@ def _measure(
     maps = {method.name: attributions[m] for m, method in enumerate(explained.methods)}
     for control in controls:
         if control not in maps:
-            maps[control] = maps_of(control, network, faces.images, targets, faces.rows)
+            maps[control] = maps_of(control, network, faces.images, targets, faces.rows, seed=seed)
     # Infidelity is not shown, so one square is enough of it.
     config = FaithfulnessConfig(steps=STEPS, squares=1, batch_size=BATCH_SIZE, seed=seed)
     with progress("deletion, insertion", config.count_passes(len(maps), len(faces)), "images") as advance:
@@ -122,7 +123,7 @@ def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int)
         checked = randomize(
             network,
             fresh_network(proven.card, seed),
-            {method.name: _explainer(method) for method in methods},
+            {method.name: _explainer(method, seed) for method in methods},
             faces.images,
             targets,
             faces.rows,
@@ -132,10 +133,11 @@ def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int)
     return {verdict.method: verdict for verdict in judge(checked, seed=seed)}
 
 
-def _explainer(method: Method) -> Explain:
+def _explainer(method: Method, seed: int) -> Explain:
     def explain(
         model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        return attributions_of(model, method, images, targets, rows=rows, settings=settings_of(method))["attributions"]
+        settings = settings_of(method, seed)
+        return attributions_of(model, method, images, targets, rows=rows, settings=settings)["attributions"]
 
     return explain

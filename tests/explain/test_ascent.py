@@ -207,6 +207,8 @@ def test_broken_weights_are_told_and_hooks_are_gone_after_an_error(cnn: nn.Modul
         ({"rotation": -1.0}, "rotation: expected at least 0, found -1"),
         ({"zoom": 1.0}, "zoom: expected 0 to below 1, found 1"),
         ({"step_size": math.nan}, "step_size: expected at least 0, found nan"),
+        ({"noise": math.inf}, "noise: expected at least 0, found inf"),
+        ({"rotation": 181.0}, "rotation: expected at most 180, found 181"),
     ],
 )
 def test_settings_outside_their_range_are_named(settings: dict[str, float], match: str) -> None:

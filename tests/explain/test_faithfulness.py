@@ -16,7 +16,7 @@ from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.cli import main
 from fer_explain.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, faithfulness, measure_faithfulness
 from fer_explain.measures.comparison import compare_methods
-from fer_explain.measures.estimates import Estimate, estimate, rank_intervals
+from fer_explain.measures.estimates import LEAST_FACES, Estimate, estimate, rank_intervals
 from fer_explain.measures.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.measures.maps import centre_map, maps_of, parse_methods, with_controls
 from fer_explain.measures.perturbation import blur, pixel_ranks, trace_curves
@@ -262,6 +262,35 @@ def test_an_estimate_is_the_percentile_bootstrap_of_scipy() -> None:
 @pytest.mark.parametrize(("limit", "answer"), [(0.5, "yes"), (1.0, "undecided"), (2.0, "no")])
 def test_an_estimate_exceeds_a_limit_only_with_its_whole_interval(limit: float, answer: str) -> None:
     assert Estimate(1.2, 0.8, 1.6, 10).exceeds(limit) == answer
+    assert Estimate(1.2, 0.8, 1.6, LEAST_FACES - 1).exceeds(limit) == "undecided"
+
+
+def test_the_least_faces_are_those_from_which_intervals_hold_nearly_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    held = {}
+    for n in (3, LEAST_FACES):
+        found = [estimate(rng.standard_normal(n), seed=i) for i in range(400)]
+        held[n] = np.mean([each.low <= 0 <= each.high for each in found])
+    assert held[3] < 0.8
+    assert 0.86 <= held[LEAST_FACES] < 0.97
+
+
+def test_each_kind_of_chance_is_drawn_by_itself(few: Faces) -> None:
+    """Random maps, patches, noise and the order of equal pixels follow from seed and row, and not from each other."""
+    drawn = [np.random.default_rng([7, row]).random(200) for row in few.rows.tolist()]
+    patches = draw_squares(few.rows, squares=100, side=12, seed=7)
+    corners = [squares.any(axis=1).argmax(axis=1) for squares in patches]
+    for uniform, columns in zip(drawn, corners, strict=True):
+        assert not np.array_equal((37 * uniform[100:]).astype(int), columns)
+        assert abs(np.corrcoef(uniform[100:], columns)[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize("method", ["random", "smoothgrad"])
+def test_the_seed_reaches_the_maps(cnn: nn.Module, few: Faces, method: str) -> None:
+    targets = np.zeros(len(few), np.int64)
+    one, again, other = (maps_of(method, cnn, few.images, targets, few.rows, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
 
 
 def test_ranks_are_as_sure_as_the_values_are_apart() -> None:
@@ -365,6 +394,9 @@ def test_weights_that_are_not_finite_are_one_clear_error(cnn: nn.Module, few: Fa
         ({"steps": 0}, "steps: expected at least 1, found 0"),
         ({"sensitivity_faces": -1}, "sensitivity_faces: expected at least 0, found -1"),
         ({"blur_sigma": float("nan")}, "blur_sigma: expected at least 1, found nan"),
+        ({"blur_sigma": float("inf")}, "blur_sigma: expected at least 1, found inf"),
+        ({"steps": 5000}, "steps: expected at most 2304, found 5000"),
+        ({"square_side": 49}, "square_side: expected at most 48, found 49"),
     ],
 )
 def test_settings_outside_their_range_are_refused(settings: dict[str, float], match: str) -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tiny_models import CNN, make_network
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
 from fer_explain.activity import activity_on_faces, first_faces, highest_on_faces
 from fer_explain.cli import main
-from fer_explain.filters import FilterConfig, duplicates, filters, states_of
+from fer_explain.filters import FilterConfig, duplicates, examine_filters, filters, states_of
 from fer_explain.layers import find_layer, run_to
 from fer_explain.objectives import channel_objectives, direction_objective
 from fer_explain.patches import SEEN_NOTHING, patch_mosaics
@@ -229,3 +230,26 @@ def test_the_command_says_what_it_found(exports: Path, data: Path, tmp_path: Pat
     assert where == f"{tmp_path / 'out'}: duplicates.csv, filters.csv, filters.npz, patches.png"
     assert summary.startswith("1: features.1 (ReLU, 4x48x48), seeing 3x3 pixels, on 21 faces: ")
     assert pairs.startswith("pairs of duplicates: 0 in their weights, ")
+
+
+def test_filters_are_judged_by_the_relu_that_their_output_goes_to(faces: Faces) -> None:
+    """BatchNorm turns what a convolution gives into what its ReLU lets through, and the other way round."""
+    network = make_network("course-cnn", {**CNN, "batch_norm": True})
+    norm = network.get_submodule("features.4")
+    norm.bias.data[0] = -1e6  # silent, whatever the convolution gives
+    convolution = network.get_submodule("features.3")
+    convolution.weight.data[1] = -convolution.weight.data[1].abs()  # never above zero
+    norm.bias.data[1] = 10.0
+    states = {
+        name: examine_filters(network, find_layer(network, name), faces)[0].states[:2]
+        for name in ("features.3", "features.5", "classifier.7")
+    }
+    assert states["features.3"] == states["features.5"] == ("dead", "live")
+    assert states["classifier.7"] == ("", "")  # a logit below zero is not silent
+
+
+def test_where_no_relu_follows_nothing_is_called_dead(exports: Path, data: Path, tmp_path: Path) -> None:
+    report = filters(data, exports, "classifier.7", tmp_path / "out")
+    assert set(report.states) == {""}
+    with (tmp_path / "out" / "filters.csv").open(newline="") as file:
+        assert {(line["state"], line["active_share"]) for line in csv.DictReader(file)} == {("", "")}

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,7 @@ def test_the_command_says_how_much_of_each_map_lies_where_the_truth_does(
     options = ("--methods", "saliency", "--faces", "40", "--seed", "77", "--output", str(output))
     result = CliRunner().invoke(main, ["ground-truth", "--model", str(knows_drawn_faces), *options])
     assert result.exit_code == 0, result.output
-    *ranking, written = result.stdout.splitlines()
+    recognized, *ranking, written = result.stdout.splitlines()
+    assert re.fullmatch(r"\d\d of 40 drawn faces recognized", recognized)
     assert written == f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png"
     assert sorted(line.split()[0] for line in ranking) == ["centre", "random", "saliency"]

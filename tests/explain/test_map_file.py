@@ -74,6 +74,18 @@ def test_what_is_read_in_parts_is_what_is_read_whole(
             np.testing.assert_array_equal(parts[name], whole[name])
 
 
+def test_what_the_maps_miss_of_their_sums_is_told(exports: Path, data: Path, tmp_path: Path) -> None:
+    few, many = (
+        attribute(data, exports, "integrated-gradients", tmp_path / f"{n}.npz", settings=Settings(samples=n))
+        for n in (1, 64)
+    )
+    arrays = np.load(few.path)
+    promised = arrays["attributions"].sum(axis=(1, 2), dtype=np.float64) - arrays["deltas"]
+    assert few.missed == pytest.approx(np.median(np.abs(arrays["deltas"] / promised)), rel=1e-5)
+    assert many.missed < few.missed
+    assert np.isnan(attribute(data, exports, "saliency", tmp_path / "s.npz").missed)
+
+
 def test_the_settings_written_are_those_of_the_network(exports: Path, data: Path, tmp_path: Path) -> None:
     found = np.load(attribute(data, exports, "grad-cam", tmp_path / "cam.npz", rows=(2,)).path)
     assert json.loads(str(found["settings"])) == {"of": "logits", "layer": "features.15"}

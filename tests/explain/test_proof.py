@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from safetensors.torch import save_file
 from tiny_models import CNN, make_card, make_network
 
 from fer_core import CardError, Faces, ModelError
-from fer_explain.proof import compare_logits, load_proven
-from fer_train.checkpoint import save_weights
+from fer_explain.proof import PROBES, compare_logits, compare_precisions, load_proven
+from fer_infer import Scorer
+from fer_train.checkpoint import load_model_and_card, save_weights
+from fer_train.graph import write_graph
+from fer_train.precision import halve, stamp
+from fer_train.prediction import predict_logits
 
 
 @pytest.fixture
@@ -135,3 +140,41 @@ def test_cards_of_weights_and_graph_that_differ_are_refused(copy: Path) -> None:
     save_file(state, file, metadata={**metadata, "selection": json.dumps("another")})
     with pytest.raises(CardError, match=r"weights\.safetensors and .*model\.onnx disagree on selection"):
         load_proven(copy)
+
+
+def add_lower_precision(folder: Path, faces: Faces) -> None:
+    """Write a float16 graph of a folder's network beside it."""
+    network, card = load_model_and_card(folder)
+    path = folder / "model.fp16.onnx"
+    lower = replace(card, precision="fp16", scores={})
+    write_graph(halve(network), lower, path)
+    stamp(path, lower)
+
+
+def test_graphs_of_lower_precision_are_held_to_the_explained_network(copy: Path, faces: Faces) -> None:
+    proven = load_proven(copy)
+    assert compare_precisions(proven, faces.images) == ()
+    add_lower_precision(copy, faces)
+    assert compare_precisions(proven, faces.images[:0]) == ()
+    (graph,) = compare_precisions(proven, faces.images)
+    found = Scorer(copy / "model.fp16.onnx", "cpu").logits(faces.images)
+    expected = predict_logits(proven.network, faces.images)
+    assert (graph.file, graph.precision, graph.default) == ("model.fp16.onnx", "fp16", False)
+    assert graph.max_difference == pytest.approx(np.abs(found - expected).max())
+    assert 0 < graph.max_difference < 0.05
+    np.testing.assert_array_equal(graph.changed, np.flatnonzero(found.argmax(1) != expected.argmax(1)))
+
+
+def test_a_graph_of_lower_precision_made_from_other_weights_is_refused(copy: Path, faces: Faces) -> None:
+    proven = load_proven(copy)
+    add_lower_precision(copy, faces)
+    other = replace(proven, weights_sha256="0" * 64)
+    with pytest.raises(CardError, match=r"model\.fp16\.onnx: its card's weights_sha256 is not that of .*weights"):
+        compare_precisions(other, faces.images)
+
+
+def test_what_was_probed_is_kept(exports: Path, run: Path) -> None:
+    probed = load_proven(exports).probed
+    assert probed is not None
+    assert len(probed.onnx) == PROBES
+    assert load_proven(run).probed is None

@@ -1,4 +1,6 @@
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from fer_explain.proof import load_proven
 from fer_explain.report import report
 from fer_explain.report.explained import choose_methods, settings_of
 from fer_explain.report.selection import select_faces
-from fer_train.checkpoint import save_weights
+from fer_train.checkpoint import load_model_and_card, save_weights
+from fer_train.graph import write_graph
+from fer_train.precision import halve, stamp
+from fer_train.prediction import predict_logits
 
 METHODS = ("saliency", "integrated-gradients", "occlusion")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -161,7 +166,7 @@ def test_dead_and_duplicate_filters_are_named_and_ascents_held_to_real_faces(
     assert "Outputs of a correlation of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in planted.text
     weights = read_page(report(data, folder, tmp_path / "weights", layer="features.2", **options))
     assert "Weights of a cosine of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in weights.text
-    assert "how many times the highest of 21 faces that is" in " ".join(page.text.split())
+    assert "how many times the highest of 21 faces, spread over the file, that is" in " ".join(page.text.split())
     assert len(re.findall(r"(?:angry|fear|happy): -?[\d.e-]+ \((?:\d+(?:\.\d)?x|faces: .*?)\)", page.text)) == 3
 
 
@@ -200,7 +205,7 @@ def test_the_numbers_behind_the_maps_are_kept(folder: Path, faces: Faces, export
             faces.images[places],
             lines["targets"],
             rows=lines["rows"],
-            settings=settings_of(find_method(method)),
+            settings=settings_of(find_method(method), 0),
         )
         np.testing.assert_allclose(lines["attributions"], expected["attributions"], atol=1e-6)
         (predicted, other), labels = lines["targets"].reshape(2, -1), faces.require_labels()[places].reshape(2, -1)[0]
@@ -295,7 +300,7 @@ def test_confused_faces_are_of_the_pairs_mistaken_most_and_not_shown_elsewhere(f
         assert set(labels[list(places)]) == {label}
         assert set(said[list(places)]) == {predicted}
     shown = [place for places in found.confused.values() for place in places]
-    assert not set(shown) & set(select_faces(faces, probabilities, None, 50).mistakes) - set(shown)
+    assert not set(shown) & {*found.chosen, *found.mistakes}
     everywhere = select_faces(faces, probabilities, None, 50)
     assert not any(everywhere.confused.values())
     assert sorted(everywhere.mistakes) == np.flatnonzero(said != labels).tolist()
@@ -318,10 +323,31 @@ def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Fa
     assert "deletion 0." in page.text
 
 
+def test_a_page_without_faces_is_proven_on_drawn_ones(exports: Path, faces: Faces, tmp_path: Path) -> None:
+    predicted = predict_logits(load_proven(exports).network, faces.images[:4]).argmax(axis=1)
+    data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
+    text = " ".join(read_page(report(data, exports, tmp_path / "out", worst=1, methods=("saliency",))).text.split())
+    assert "over the 0 faces shown and 8 drawn ones, PyTorch against ONNX Runtime" in text
+    assert "at most 0.0e+00" not in text
+
+
+def test_the_graph_that_scores_by_default_is_told(exports: Path, data: Path, faces: Faces, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(exports, folder)
+    network, card = load_model_and_card(folder)
+    lower = replace(card, precision="fp16", scores={})
+    write_graph(halve(network), lower, folder / "model.fp16.onnx")
+    stamp(folder / "model.fp16.onnx", lower)
+    page = read_page(report(data, folder, tmp_path / "out", rows=(2, 3), methods=("integrated-gradients",)))
+    text = " ".join(page.text.split())
+    found = r"made from the same weights, and scores where it is asked for, or by default elsewhere: its logits differ "
+    found = rf"model\.fp16\.onnx ?{found}by up to [\d.e-]+; it predicts \d of the \d faces shown otherwise"
+    assert re.search(found, text)
+    assert re.search(r"Here the sum is missed by (less than 1|\d+)% of that difference \(median of the", text)
+
+
 def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, tmp_path: Path) -> None:
     network = load_proven(run).network
-    from fer_train.prediction import predict_logits
-
     predicted = predict_logits(network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
     page = read_page(report(data, run, tmp_path / "out", worst=2, methods=("saliency",)))

@@ -142,7 +142,7 @@ def test_a_method_fails_where_either_order_of_its_pixels_survives(absolute: floa
 def test_maps_that_know_no_network_fail_and_a_network_drawn_from_the_same_seed_is_drawn_anew(
     exports: Path, data: Path, tmp_path: Path
 ) -> None:
-    verdicts = {v.method: v for v in sanity(data, exports, ["saliency", "random", "centre"], tmp_path / "out", faces=4)}
+    verdicts = {v.method: v for v in sanity(data, exports, ["saliency"], tmp_path / "out", faces=8)}
     assert verdicts["random"].failed == verdicts["centre"].failed == "yes"
     assert verdicts["random"].similarity["ssim"].mean == pytest.approx(1)
     # The network of the folder was constructed from seed 0, which is also the default here.
@@ -163,20 +163,26 @@ def test_the_folder_holds_all_figures_and_the_same_input_gives_the_same_bytes(
     written = json.loads(first["sanity.json"])
     arrays = np.load(folders[0] / "similarity.npz")
     assert arrays["stages"].tolist() == ["classifier.7", "classifier.4", "classifier.1"]
-    assert len(written["similarity"]) == 2 * 3 * len(MEASURES)
+    assert arrays["methods"].tolist() == ["saliency", "random", "centre"]
+    assert len(written["similarity"]) == 3 * 2 * 3 * len(MEASURES)
     for line in written["similarity"]:
-        at = (0, arrays["modes"].tolist().index(line["mode"]), arrays["stages"].tolist().index(line["stage"]))
+        at = (
+            arrays["methods"].tolist().index(line["method"]),
+            arrays["modes"].tolist().index(line["mode"]),
+            arrays["stages"].tolist().index(line["stage"]),
+        )
         assert line["mean"] == pytest.approx(arrays[line["measure"]][at].mean())
     assert written["verdicts"][0]["similarity"]["ssim"]["mean"] == pytest.approx(arrays["ssim"][0, 0, -1].mean())
 
 
 def test_the_command_says_which_methods_failed(run: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "sanity"
-    options = ("--methods", "saliency,centre", "--rows", "2-4", "--target", "happy")
+    options = ("--methods", "saliency,centre", "--rows", "2-9", "--target", "happy")
     result = CliRunner().invoke(main, ["sanity", str(data), "--model", str(run), "--output", str(output), *options])
     assert result.exit_code == 0, result.output
-    saliency, centre, written = result.stdout.splitlines()
+    saliency, centre, random, written = result.stdout.splitlines()
     assert saliency.startswith("saliency")
     assert "centre                 FAILED: with all weights drawn anew, spearman_absolute 1.00" in centre
+    assert "random                 FAILED: with all weights drawn anew, spearman_absolute 1.00" in random
     assert written == f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png"
     assert json.loads((output / "sanity.json").read_text())["settings"]["target"] == "happy"
