@@ -136,10 +136,9 @@ def goals_of(name: str, seconds: dict[str, float], n: int) -> list[Goal]:
     goals = [Goal(f"{name}: {int8}, times as fast as {TUTORIAL}", ratio(TUTORIAL, int8), at_least=TIMES_TUTORIAL)]
     for precision in PRECISIONS:
         for columns in ("id-label", "probabilities"):
-            times = ratio(whole(precision, columns), alone(precision))
-            goals.append(
-                Goal(f"{name}: {whole(precision, columns)}, times of the model alone", times, at_most=TIMES_ALONE)
-            )
+            way = whole(precision, columns)
+            for peer in (alone(precision), decoded(precision)):
+                goals.append(Goal(f"{name}: {way}, times of {peer}", ratio(way, peer), at_most=TIMES_ALONE))
     if name == "compact":
         rate = n / seconds[int8] if int8 in seconds else None
         goals.append(Goal(f"{name}: {int8}, faces/s", rate, at_least=COMPACT_RATE))
