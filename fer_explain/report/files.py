@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fer_core import IMAGE_SIZE
+from fer_explain.attribution import Method
 from fer_explain.feature_maps import feature_map_sheet, names_of_units
-from fer_explain.figures import overlay, save_figure, sheet
+from fer_explain.figures import overlay, save_figure, scale_strip, sheet
 from fer_explain.maximization import maximization_sheet
 from fer_explain.proof import Proven
 from fer_explain.report.explained import ClassMeans, ExplainedFaces
@@ -65,7 +69,9 @@ def save_figures(
     captions = [f"{name} ({n})" for name, n in zip(names, means.counts, strict=True)]
     title = f"Mean {lead.name} of the faces predicted as each class"
     maps = overlay(means.faces, means.attributions, signed=lead.signed)
-    save_figure(sheet(maps, captions, title, tile_pixels=144), folder / "class_means.png")
+    strips, strip_captions = _scales((lead,))
+    tiles = np.concatenate([maps, strips])
+    save_figure(sheet(tiles, captions + strip_captions, title, tile_pixels=144), folder / "class_means.png")
     for i, row in enumerate(explained.faces.rows.tolist()):
         _save_face(folder / f"face_row_{row}.png", explained, i, names)
 
@@ -82,6 +88,15 @@ def _save_face(path: Path, explained: ExplainedFaces, i: int, names: tuple[str, 
         for m, method in enumerate(explained.methods):
             tiles.append(overlay(face, attributions[m, i], signed=method.signed))
             captions.append(f"{names[classes[i]]}: {method.name}")
+    strips, strip_captions = _scales(explained.methods)
     true = "" if faces.labels is None else f", true {names[faces.labels[i]]}"
-    title = f"Row {faces.rows[i]}: predicted {names[explained.targets[i]]}{true}"
-    save_figure(sheet(np.stack(tiles), captions, title, tile_pixels=144), path)
+    title = f"Row {faces.rows[i]}: predicted {names[explained.targets[i]]}{true}; maps of logits"
+    save_figure(sheet(np.concatenate([tiles, strips]), captions + strip_captions, title, tile_pixels=144), path)
+
+
+def _scales(methods: Sequence[Method]) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return the colour scales of maps, one tile each, and what their two ends mean."""
+    ends = {False: "0 to the strongest", True: "against to for the class"}
+    kinds = sorted({method.signed for method in methods})
+    strips = [np.repeat(scale_strip(signed=signed, length=IMAGE_SIZE), IMAGE_SIZE, axis=0) for signed in kinds]
+    return np.stack(strips), [ends[signed] for signed in kinds]
