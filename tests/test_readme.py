@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 
@@ -56,22 +57,30 @@ def test_the_commands_of_the_readme_print_what_it_shows(tmp_path):
             assert shape(line) in printed, f"{command}\nprinted\n{done.stdout}\nnot\n{line}"
 
 
-def help_page():
-    spec = importlib.util.spec_from_file_location("update_help", ROOT / "scripts" / "update_help.py")
+def updates():
+    spec = importlib.util.spec_from_file_location("update_docs", ROOT / "scripts" / "update_docs.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_help_texts_are_those_of_the_programs():
-    assert help_page().page() == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert help_page().readme(README) == README
-    assert all(help_page().help_text(program) in README for program in help_page().PROGRAMS)
+    assert updates().page() == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert updates().readme(README, RESULTS) == README
+    assert all(updates().help_text(program) in README for program in updates().PROGRAMS)
 
 
-@pytest.mark.parametrize("program", help_page().PROGRAMS)
+def test_every_goal_that_was_measured_stands_in_the_readme():
+    measured = [line for line in RESULTS.splitlines() if re.search(r"\| at (least|most) [\d,.]+ \|", line)]
+    assert len(measured) >= 15
+    block = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
+    assert [line for line in measured if line not in block] == []
+    assert block.count("| no |") == sum("| no |" in line for line in measured)
+
+
+@pytest.mark.parametrize("program", updates().PROGRAMS)
 def test_every_command_stands_in_the_readme(program):
-    module = importlib.import_module(f"{help_page().PROGRAMS[program]}.cli")
+    module = importlib.import_module(f"{updates().PROGRAMS[program]}.cli")
     missing = [command for command in module.main.commands if f"{program} {command}" not in README]
     assert missing == []
 
