@@ -15,6 +15,7 @@ from fer_explain.attribution import attributions_of, find_method
 from fer_explain.proof import load_proven
 from fer_explain.report import report
 from fer_explain.report.explained import choose_methods, settings_of
+from fer_explain.report.files import _scales
 from fer_explain.report.selection import select_faces
 from fer_train.checkpoint import load_model_and_card, save_weights
 from fer_train.graph import write_graph
@@ -228,6 +229,17 @@ def test_the_figures_stand_beside_the_page(folder: Path) -> None:
     for path in (folder / "figures").iterdir():
         with Image.open(path) as image:
             image.verify()
+
+
+def test_the_pictures_for_other_documents_show_their_scales() -> None:
+    strips, captions = _scales(tuple(map(find_method, METHODS)))
+    assert captions == ["0 to the strongest", "against to for the class"]
+    assert strips.shape == (2, 48, 48, 3)
+    low, high = strips[1, 0, 0].astype(int), strips[1, 0, -1].astype(int)
+    assert low[2] > low[0]  # blue against
+    assert high[0] > high[2]  # orange for
+    assert strips[0, 0, -1].sum() > strips[0, 0, 0].sum()
+    assert _scales((find_method("saliency"),))[1] == captions[:1]
 
 
 def test_equal_input_gives_equal_bytes(exports: Path, data: Path, folder: Path, tmp_path: Path) -> None:
