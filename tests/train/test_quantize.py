@@ -51,7 +51,7 @@ def exported(run, data, tmp_path_factory):
 
 
 def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, drawn):
-    member = {"architecture": "course-dnn", "arguments": {"widths": [8]}}
+    member = {"architecture": "course-dnn", "arguments": {"widths": [8]}, "temperature": 1.0}
     torch.manual_seed(0)
     model = build_model("ensemble", mean=128.0, std=64.0, members=[member, member]).eval()
     write_graph(model, replace(card, architecture="ensemble"), tmp_path / "model.onnx")
