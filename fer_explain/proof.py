@@ -173,7 +173,9 @@ class LowerPrecision:
     changed: NDArray[np.int64]
 
 
-def compare_precisions(proven: Proven, images: NDArray[np.uint8]) -> tuple[LowerPrecision, ...]:
+def compare_precisions(
+    proven: Proven, images: NDArray[np.uint8], agreement: Agreement | None
+) -> tuple[LowerPrecision, ...]:
     """Pass faces, one at least, through the graphs of lower precision that stand beside the network.
 
     Parameters
@@ -182,6 +184,8 @@ def compare_precisions(proven: Proven, images: NDArray[np.uint8]) -> tuple[Lower
         As `load_proven` returns it.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
+    agreement : Agreement or None
+        Of these faces, as `compare_logits` returns it.
 
     Raises
     ------
@@ -190,10 +194,10 @@ def compare_precisions(proven: Proven, images: NDArray[np.uint8]) -> tuple[Lower
     ModelError
         If one cannot be run.
     """
-    if proven.scorer is None or not len(images):
+    if proven.scorer is None or agreement is None or not len(images):
         return ()
-    folder = proven.scorer.path.parent
-    default, logits, found = find_graph(folder, "auto", "cpu"), predict_logits(proven.network, images), []
+    folder, logits, found = proven.scorer.path.parent, agreement.pytorch, []
+    default = find_graph(folder, "auto", "cpu")
     for precision, name in GRAPH_FILES.items():
         if name == MODEL_FILE or not (folder / name).is_file():
             continue

@@ -17,7 +17,7 @@ from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
-from fer_train.provenance import accuracy_record, git_commit, library_versions
+from fer_train.provenance import accuracy_record, git_commit, library_versions, network_record
 from fer_train.run_folder import save_end, save_sample
 
 ALIKE: Final = ("labels", "standardization")
@@ -94,7 +94,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
 def _provenance(card: ModelCard) -> dict[str, Any]:
     """Return what a card says of the network's weights and of what it owes to others."""
     owed = {key: value for key, value in card.training_data.items() if key in ("initial", "teachers", "members")}
-    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256, **owed}
+    return {**network_record(card), **owed}
 
 
 def _alike(card: ModelCard) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def accuracy_record(accuracy: float, n: int) -> dict[str, Any]:
     return {"n": n, "accuracy": accuracy, "wilson_95": interval, "tta": "none"}
 
 
+def network_record(card: ModelCard) -> dict[str, Any]:
+    """Return by what a card names another network, from which one was made or learned."""
+    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
+
+
 def training_record(splits: Splits, config: FitConfig) -> dict[str, Any]:
     """Return a card's record of what a network learns from: the faces, the weights it begins with, its teachers.
 
@@ -58,16 +63,13 @@ def training_record(splits: Splits, config: FitConfig) -> dict[str, Any]:
     def card_of(path: str) -> ModelCard:
         return load_weights(weights_path(Path(path)))[1]
 
-    def network(card: ModelCard) -> dict[str, Any]:
-        return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
-
     record = splits.training_data()
     if config.initial is not None:
-        record["initial"] = network(card_of(config.initial))
+        record["initial"] = network_record(card_of(config.initial))
     if config.distill is not None:
         # with the temperature, at which a teacher's opinion is weighed with the others'
         cards = map(card_of, config.distill.teachers)
-        record["teachers"] = [{**network(card), "temperature": card.temperature["value"]} for card in cards]
+        record["teachers"] = [{**network_record(card), "temperature": card.temperature["value"]} for card in cards]
     return record
 
 

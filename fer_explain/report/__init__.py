@@ -97,7 +97,7 @@ def report(
         selection = select_faces(faces, probabilities, rows, worst)
         shown = faces.take(selection.shown)
         agreement = compare_logits(proven, shown.images)
-        lower = compare_precisions(proven, shown.images)
+        lower = compare_precisions(proven, shown.images, agreement)
         shown_as = probabilities[list(selection.shown)]
         explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share, seed=seed)
         checked = check_maps(proven, explained, faces, seed=seed)
