@@ -1,10 +1,11 @@
-"""Scoring a file of any length in constant memory: one thread decodes, one runs the model, and the caller's writes."""
+"""Scoring a file of any length in constant memory: one thread decodes, some run the model, and the caller's writes."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,10 @@ READ_AHEAD: Final = 2
 
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
-"""Batches that are scored in one go: a GPU overlaps copying and running them, and at their end a CPU's cores wait."""
+"""Batches that are scored in one go: a GPU overlaps copying and running them, and a CPU's cores share them."""
+
+IN_FLIGHT: Final = 2
+"""Goes that are scored at once: a core that is done with its part of one begins with the next."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +207,33 @@ def scored(
         rows, threads = CPU_BATCHES * max(batch_size, min(batch_size, SMALLEST_CALL) * scorer.runner.threads), 1
     else:
         rows, threads = GPU_BATCHES * batch_size, decoders or available_cores()
-    with read_ahead(lambda: iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads)) as decoded:
-        for faces in decoded:
-            try:
-                yield faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
-            except NotFiniteError as error:
-                row = faces.rows[error.face]
-                raise ModelError(f"{scorer.path}: the logits of {source or data}, row {row}, are not finite") from None
+
+    def run(faces: Faces) -> Scored:
+        try:
+            return faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
+        except NotFiniteError as error:
+            row = faces.rows[error.face]
+            raise ModelError(f"{scorer.path}: the logits of {source or data}, row {row}, are not finite") from None
+
+    with _pool() as pool:
+
+        def started() -> Iterator[Future[Scored]]:
+            for faces in iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads):
+                yield pool.submit(run, faces)
+
+        with read_ahead(started) as goes:
+            for go in goes:
+                yield go.result()
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Yield threads for what is in flight; what has not begun when they are no longer needed never does."""
+    pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

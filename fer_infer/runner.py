@@ -101,12 +101,8 @@ class CallRunner:
             logits[batch], probabilities[batch] = self._session.run(OUTPUTS, {INPUT: faces}, self._run_options)
 
         share = -(-min(batch_size, len(images)) // self.threads)
-        calls = list(_slices(len(images), min(batch_size, max(share, SMALLEST_CALL))))
-        if len(calls) == 1 or self.threads == 1:
-            for batch in calls:
-                call(batch)
-        else:
-            list(self._pool.map(call, calls))
+        # never in the caller's thread, of which there may be several
+        list(self._pool.map(call, _slices(len(images), min(batch_size, max(share, SMALLEST_CALL)))))
         return logits, probabilities
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def test_standard_input_is_a_dash(data: Path, exports: Path, tmp_path: Path) -> 
     arguments = ["score", "-", "--model", str(exports), "--output", str(tmp_path / "out.csv"), "--device", "cpu"]
     done = subprocess.run([*PROGRAM, *arguments], input=data.read_bytes(), capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
+    assert [line for line in done.stderr.splitlines() if not line.startswith(b"score: ")] == []  # progress, if slow
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
 
 
