@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _arithmetic import print_limit
 from _side_by_side import Goal, compare, machine, print_goals, real_data
 from captum.attr import Saliency
 
@@ -21,6 +22,7 @@ from fer_explain.attribution import METHODS, Settings, attributions_of, batch_si
 from fer_explain.map_file import MEMORY_MB
 from fer_explain.preflight import require_suited
 from fer_train.checkpoint import load_model
+from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
@@ -39,7 +41,7 @@ def one_by_one(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray) 
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables, and what the chip allows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?")
     parser.add_argument("--model", type=Path, default=MODEL)
@@ -74,6 +76,8 @@ def main() -> None:
         repeats=3,
     )
     print_goals(Goal(f"times as fast as {peer}", seconds[peer] / seconds["fer_explain"], at_least=5))
+    # forward to the logit and back to the pixels
+    print_limit("saliency", 2 * count_multiply_adds(model), torch.float32, peer, len(images) / seconds[peer])
     print_methods(model, images[:FACES_A_METHOD], targets[:FACES_A_METHOD], chosen.model.name)
 
 

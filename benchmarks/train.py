@@ -13,11 +13,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from _arithmetic import print_limit
 from _side_by_side import Goal, machine, print_goals, real_data
 
 from fer_core import FerError
 from fer_train.config import FitConfig
 from fer_train.data import Splits, load_splits, pixel_statistics, synthesize
+from fer_train.models import build_model, count_multiply_adds
 from fer_train.run_folder import read_metrics
 from fer_train.trainer import fit
 
@@ -80,6 +83,9 @@ def main() -> None:
         print(f"| {name} | {rate:,.0f} | {rate / best:.2f}x |")
     ours = max(rate for name, rate in median.items() if not name.startswith(REFERENCE))
     print_goals(Goal("times as fast as the faster conventional loop", ours / best, at_least=GOAL))
+    # forward, and back to the features and to the weights
+    a_face = 3 * count_multiply_adds(build_model(chosen.model, mean=splits.mean, std=splits.std))
+    print_limit("a step of training", a_face, torch.bfloat16, "the faster conventional loop", best)
 
 
 if __name__ == "__main__":
