@@ -23,7 +23,7 @@ from fer_core import csv_kernel as kernel
 from fer_core.csv_kernel import MAX_LINE_BYTES
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
-from fer_core.faces import Faces, concatenate
+from fer_core.faces import Faces, concatenate, no_usage_column
 from fer_core.pixel_text import decode_face, explain
 from fer_core.reader import PARQUET_MAGIC
 from fer_core.streams import open_stream
@@ -374,7 +374,7 @@ def iter_csv(
             raise DataError(source, "expected a header, found an empty file or line", row=1)
         dialect = Dialect.from_header(header, source)
         if usage is not None and dialect.usage is None:
-            raise DataError(source, f"has no Usage column, so its {usage} rows cannot be told")
+            raise no_usage_column(source, usage)
         assembler = _Assembler(source, dialect, usage, on_error)
 
         def parts() -> Iterator[Faces]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,11 +88,10 @@ class Faces:
             If the source does not say which split a face belongs to, or has no face of `usage`.
         """
         if self.usage is None:
-            raise DataError(self.source, f"has no Usage column, so its {usage} rows cannot be told")
+            raise no_usage_column(self.source, usage)
         faces = self.take(self.usage == usage)
         if not len(faces):
-            found = ", ".join(sorted(set(self.usage.tolist()))) or "none"
-            raise DataError(self.source, f"has no row of usage {usage!r}; found {found}")
+            raise no_row_of_usage(self.source, usage, self.usage.tolist())
         return faces
 
     def require_labels(self) -> NDArray[np.int64]:
@@ -107,6 +106,16 @@ class Faces:
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+def no_usage_column(source: str, usage: str) -> DataError:
+    """Return the error for a source that does not say which split a row belongs to."""
+    return DataError(source, f"has no Usage column, so its {usage} rows cannot be told")
+
+
+def no_row_of_usage(source: str, usage: str, found: Iterable[str]) -> DataError:
+    """Return the error for a source without a row of one split; `found` are the splits of its rows."""
+    return DataError(source, f"has no row of usage {usage!r}; found {', '.join(sorted(set(found))) or 'none'}")
 
 
 def concatenate(parts: Sequence[Faces]) -> Faces:

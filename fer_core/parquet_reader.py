@@ -17,7 +17,7 @@ from fer_core import csv_kernel as kernel
 from fer_core.csv_reader import COLUMNS, MAX_ID_LENGTH
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
-from fer_core.faces import Faces
+from fer_core.faces import Faces, no_usage_column
 from fer_core.pixel_text import EXPECTED, decode_face, explain
 
 READ_BUFFER_BYTES: Final = 1 << 20
@@ -47,7 +47,7 @@ def iter_parquet(path: str | Path, *, batch_rows: int, usage: str | None, on_err
         with pq.ParquetFile(source, buffer_size=READ_BUFFER_BYTES, page_checksum_verification=True) as file:
             columns = recognize(file.schema_arrow, source)
             if usage is not None and "usage" not in columns:
-                raise DataError(source, f"has no Usage column, so its {usage} rows cannot be told")
+                raise no_usage_column(source, usage)
             row, sent = 1, False
             for batch in file.iter_batches(batch_rows):
                 faces = _faces(batch, columns, row, source, usage=usage, on_error=on_error)

@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
-from fer_core.faces import Faces, concatenate
+from fer_core.faces import Faces, concatenate, no_row_of_usage
 
 OnError = Literal["fail", "skip"]
 
@@ -116,4 +116,4 @@ def no_such_usage(path: str | Path, usage: str) -> DataError:
         return DataError(str(path), f"has no row of usage {usage!r}")
     for faces in iter_faces(path, on_error="skip", threads=available_cores()):
         found.update(() if faces.usage is None else faces.usage.tolist())
-    return DataError(str(path), f"has no row of usage {usage!r}; found {', '.join(sorted(found)) or 'none'}")
+    return no_row_of_usage(str(path), usage, found)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fer_core import DataError, Faces, iter_faces, read_faces
 from fer_core.output import staged
 from fer_core.progress import progress
+from fer_core.reader import no_such_usage
 from fer_explain.attribution import (
     Method,
     Settings,
@@ -177,7 +178,7 @@ def _read(data: str | Path, usage: str | None, rows: tuple[int, ...] | None) -> 
             empty = False
             yield faces
     if empty:
-        raise DataError(str(data), "has no face" if usage is None else f"has no row of usage {usage!r}")
+        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage)
 
 
 class _Columns:

@@ -9,10 +9,12 @@ from tiny_models import assert_same_maps, write_csv
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
+from fer_core.csv_writer import write_csv as write_faces
 from fer_core.synthetic import draw_faces
 from fer_explain import map_file
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.map_file import attribute
+from fer_train.data import synthesize
 
 
 def test_attribute_writes_the_rows_asked_for_in_their_order(
@@ -144,5 +146,11 @@ def test_a_dense_network_has_no_grad_cam(run: Path, data: Path, tmp_path: Path) 
 
 def test_a_file_without_faces_is_refused(exports: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("id,feature\n")
-    with pytest.raises(DataError, match=r"empty\.csv: has no face"):
+    with pytest.raises(DataError, match=r"empty\.csv: has no face$"):
         attribute(tmp_path / "empty.csv", exports, "saliency", tmp_path / "maps.npz")
+
+
+def test_a_split_without_faces_is_refused_naming_those_there_are(exports: Path, tmp_path: Path) -> None:
+    write_faces(synthesize(10, 0).with_usage("Training"), tmp_path / "faces.csv")
+    with pytest.raises(DataError, match=r"faces\.csv: has no row of usage 'PublicTest'; found Training$"):
+        attribute(tmp_path / "faces.csv", exports, "saliency", tmp_path / "maps.npz", usage="PublicTest")
