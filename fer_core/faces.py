@@ -113,9 +113,10 @@ def no_usage_column(source: str, usage: str) -> DataError:
     return DataError(source, f"has no Usage column, so its {usage} rows cannot be told")
 
 
-def no_row_of_usage(source: str, usage: str, found: Iterable[str]) -> DataError:
-    """Return the error for a source without a row of one split; `found` are the splits of its rows."""
-    return DataError(source, f"has no row of usage {usage!r}; found {', '.join(sorted(set(found))) or 'none'}")
+def no_row_of_usage(source: str, usage: str, found: Iterable[str] | None) -> DataError:
+    """Return the error for a source without a row of one split; `found` are the splits of its rows, where known."""
+    known = "" if found is None else f"; found {', '.join(sorted(set(found))) or 'none'}"
+    return DataError(source, f"has no row of usage {usage!r}{known}")
 
 
 def concatenate(parts: Sequence[Faces]) -> Faces:

@@ -113,7 +113,7 @@ def no_such_usage(path: str | Path, usage: str) -> DataError:
     """Return the error for faces none of which is of `usage`; it names those there are, but of a pipe, read once."""
     found: set[str] = set()
     if str(path) == "-" or not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113 - as above
-        return DataError(str(path), f"has no row of usage {usage!r}")
+        return no_row_of_usage(str(path), usage, None)
     for faces in iter_faces(path, on_error="skip", threads=available_cores()):
         found.update(() if faces.usage is None else faces.usage.tolist())
     return no_row_of_usage(str(path), usage, found)
