@@ -358,6 +358,30 @@ def test_an_error_of_any_call_is_raised_and_the_next_run_is_right(
     np.testing.assert_array_equal(subject.run(images, 4), expected)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_callers_have_no_more_threads_than_one(
+    session: Any, images: Images, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    run, subject = session.run, CallRunner(session, threads)
+    expected = subject.run(images, 4)
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def watched(outputs: Any, inputs: Any, options: Any) -> Any:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.05)  # for another call to begin meanwhile, were there a thread for it
+        with lock:
+            running[0] -= 1
+        return run(outputs, inputs, options)
+
+    monkeypatch.setattr(session, "run", watched)
+    with ThreadPoolExecutor(3) as callers:
+        for scores in callers.map(lambda _: subject.run(images, 4), range(3)):
+            np.testing.assert_array_equal(scores, expected)
+    assert most[0] == threads
+
+
 def test_closing_ends_what_other_threads_run_and_drops_what_waits(
     session: Any, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
