@@ -1,6 +1,6 @@
 """Attribution: this toolkit, batched, against a loop of one-face Captum calls; and each method's faces a second.
 
-python benchmarks/attribute.py [DATA] [--model FOLDER] [--faces N]    default: 1,000 drawn faces, exports/course-cnn
+python benchmarks/attribute.py [DATA] [--models FOLDER...] [--faces N]    default: 1,000 drawn faces, all that ships
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from fer_train.checkpoint import load_model
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits
 
-MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
+EXPORTS = Path(__file__).resolve().parent.parent / "exports"
+MODELS = [EXPORTS / name for name in ("course-cnn", "course-dnn", "compact", "best")]
 FACES_A_METHOD = 32
 ON_A_KINK = 0.03
 """Share of faces whose map in a batch may differ from the one-face map."""
@@ -41,20 +42,27 @@ def one_by_one(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray) 
 
 
 def main() -> None:
-    """Print the tables, and what the chip allows."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?")
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--models", type=Path, nargs="+", default=MODELS, metavar="FOLDER")
     parser.add_argument("--faces", type=int, default=1000)
     chosen = parser.parse_args()
     path = real_data(chosen.data, "public_test.csv", "test.csv", "fer2013.csv")
     images = (read_faces(path) if path else draw_faces(chosen.faces, seed=0)).images[: chosen.faces]
-    model = load_model(chosen.model)
+    for folder in chosen.models:
+        print_saliency(folder, images)
+    print_methods(chosen.models[0], images[:FACES_A_METHOD])
+
+
+def print_saliency(folder: Path, images: np.ndarray) -> None:
+    """Print how fast the saliency of a network's faces is taken, and what the chip allows."""
+    model = load_model(folder)
     targets = predict_logits(model, images).argmax(1)
     saliency = METHODS["saliency"]
     size = batch_size_for(model, saliency, MEMORY_MB)
 
-    tutorial = load_model(chosen.model).to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by itself
+    tutorial = load_model(folder).to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by itself
 
     def batched() -> np.ndarray:
         return attributions_of(model, saliency, images, targets, batch_size=size)["attributions"]
@@ -66,10 +74,10 @@ def main() -> None:
         # such a face must agree once it is a batch of its own, and such faces must be rare.
         alone = attributions_of(model, saliency, images[off], targets[off], batch_size=1)["attributions"]
         if off.mean() > ON_A_KINK or not np.allclose(alone, one_face[off], atol=1e-6):
-            sys.exit(f"the ways disagree on {off.sum()} of {len(off)} faces")
+            sys.exit(f"{folder.name}: the ways disagree on {off.sum()} of {len(off)} faces")
     peer = "a loop of one-face Captum calls"
     seconds = compare(
-        f"Saliency, {chosen.model.name}: {len(images):,} faces, {size} at once",
+        f"Saliency, {folder.name}: {len(images):,} faces, {size} at once",
         {"fer_explain": batched, peer: lambda: one_by_one(tutorial, images, targets)},
         units=len(images),
         unit="faces",
@@ -78,12 +86,13 @@ def main() -> None:
     print_goals(Goal(f"times as fast as {peer}", seconds[peer] / seconds["fer_explain"], at_least=5))
     # forward to the logit and back to the pixels
     print_limit("saliency", 2 * count_multiply_adds(model), torch.float32, peer, len(images) / seconds[peer])
-    print_methods(model, images[:FACES_A_METHOD], targets[:FACES_A_METHOD], chosen.model.name)
 
 
-def print_methods(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray, name: str) -> None:
-    """Print faces a second of every method that suits the model, within the default memory."""
-    print(f"\nEvery method, {name}: {len(images)} faces, {MEMORY_MB:g} MiB\n{machine()}\n")
+def print_methods(folder: Path, images: np.ndarray) -> None:
+    """Print faces a second of every method that suits a network, within the default memory."""
+    model = load_model(folder)
+    targets = predict_logits(model, images).argmax(1)
+    print(f"\nEvery method, {folder.name}: {len(images)} faces, {MEMORY_MB:g} MiB\n{machine()}\n")
     print("| method | images at once | faces/s |\n|---|---:|---:|")
     for method in METHODS.values():
         try:

@@ -150,7 +150,7 @@ def main() -> None:
     """Print a table and the goals for each model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     try:
         package = FerPackage()

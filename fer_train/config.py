@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd")
+OPTIMIZERS: Final = ("adam", "adamw", "sgd", "muon")
 SCHEDULES: Final = ("constant", "cosine", "one-cycle")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("auto", "fp32", "bf16")
@@ -88,7 +88,7 @@ class FitConfig:
     batch_size: int = 128
     """Faces a step."""
     optimizer: str = "adam"
-    """One of adam, adamw, sgd (Nesterov, momentum 0.9)."""
+    """One of adam, adamw, sgd (Nesterov, momentum 0.9), muon (as in `fer_train.muon`)."""
     lr: float = 3e-4
     """Peak learning rate."""
     weight_decay: float = 0.0

@@ -8,15 +8,23 @@ import torch
 from torch import nn
 
 from fer_train.config import FitConfig
+from fer_train.muon import Muon
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; weight decay touches only parameters of two or more dimensions."""
+    """Build the optimizer; weight decay touches only parameters of two or more dimensions.
+
+    Muon makes orthogonal steps for those but the first and the last of them, which meet pixels and classes.
+    """
     parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    weights, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    ends, hidden = [*weights[:1], *weights[1:][-1:]], weights[1:-1]
+    decayed, spared = {"weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}
+    if config.optimizer == "muon":
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        groups = [{"params": ends, **decayed}, spared]
+        return Muon(hidden, groups, lr=config.lr, weight_decay=config.weight_decay, dtype=dtype)
+    groups = [{"params": weights, **decayed}, spared]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW

@@ -34,7 +34,7 @@ def test_one_cycle_peaks_after_three_tenths_and_ends_near_zero():
     assert values[-1] < 0.001
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_weight_decay_spares_biases_and_normalization(name):
     model = build_model("course-cnn", mean=0, std=1, widths=(2, 2, 2), hidden=4, batch_norm=True)
     optimizer = make_optimizer(model, FitConfig(optimizer=name, weight_decay=0.5))

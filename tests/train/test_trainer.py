@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert not same(tensors(run), tensors(tmp_path / "other"))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     tmp_path, stop_in_second_epoch, splits, small_config, optimizer
 ):
@@ -196,7 +196,7 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
         ({"batch_size": 1}, "batch_size: expected at least 2, found 1"),
         ({"lr": 0.0}, "lr: expected above 0, found 0.0"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 to below 1, found 1.0"),
-        ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd, found 'lion'"),
+        ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd, muon, found 'lion'"),
         ({"schedule": "step"}, "schedule: expected one of constant, cosine, one-cycle, found 'step'"),
         ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
     ],
