@@ -1,20 +1,24 @@
-"""What each change to the course CNN gives, alone, over several seeds.
+"""What each change to a recipe gives, alone, over several seeds.
 
-python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths 16 32 64]
+python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths [16,32,64]]
+python benchmarks/ablation.py fer2013.csv --study optimizers --output runs/optimizers
 
-The changes are those that the course report proposed and did not try (learning-rate decay, BatchNorm, removal of the
-background by normalization), all three together, no augmentation, and Training without its conflicting duplicates.
-Run it again after an interruption: finished runs are kept and an unfinished one goes on.
+The changes to the course CNN are those that the course report proposed and did not try (learning-rate decay, BatchNorm,
+removal of the background by normalization), all three together, no augmentation, and Training without its conflicting
+duplicates. Those to compact are its optimizers, in a short training, each at the best of the rates that were tried with
+another seed. Run it again after an interruption: finished runs are kept and an unfinished one goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from _side_by_side import machine
 
@@ -23,21 +27,56 @@ from fer_train.config import FitConfig
 from fer_train.data import Splits, load_splits
 from fer_train.trainer import fit
 
-BASELINE: Final = "as in the report"
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}
-VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    BASELINE: {},
-    "learning-rate decay (cosine)": {"schedule": "cosine"},
-    "BatchNorm": {"model_arguments": BATCH_NORM},
-    "each face standardized by itself": {"model_arguments": FACE},
-    "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
-    "no augmentation": {"augment": None},
-    "without conflicting duplicates": {"drop_conflicts": True},
+
+
+class Study(NamedTuple):
+    """What is changed in the recipe of which architecture.
+
+    Attributes
+    ----------
+    model : str
+        The architecture.
+    epochs : int
+        Of each run, where none are asked for.
+    variants : mapping
+        Fields of `FitConfig` that each variant changes; the first is the baseline.
+    """
+
+    model: str
+    epochs: int
+    variants: Mapping[str, Mapping[str, Any]]
+
+
+STUDIES: Final[Mapping[str, Study]] = {
+    "course": Study(
+        "course-cnn",
+        30,
+        {
+            "as in the report": {},
+            "learning-rate decay (cosine)": {"schedule": "cosine"},
+            "BatchNorm": {"model_arguments": BATCH_NORM},
+            "each face standardized by itself": {"model_arguments": FACE},
+            "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
+            "no augmentation": {"augment": None},
+            "without conflicting duplicates": {"drop_conflicts": True},
+        },
+    ),
+    "optimizers": Study(
+        "compact",
+        6,
+        {
+            "SGD, 0.1": {},
+            "AdamW, 3e-3": {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05},
+            "Muon, 1e-2": {"optimizer": "muon", "lr": 1e-2, "weight_decay": 0.05},
+        },
+    ),
 }
 
 
 def run_all(
+    study: Study,
     whole: Splits,
     cleaned: Splits,
     output: Path,
@@ -49,12 +88,12 @@ def run_all(
     results: dict[str, tuple[int, list[float]]] = {}
     for seed in seeds:
         for variant in variants:
-            changes = VARIANTS[variant]
+            changes = study.variants[variant]
             splits = cleaned if changes.get("drop_conflicts") else whole
             arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
             options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
-            folder = output / variant.replace(" ", "-").replace("(", "").replace(")", "") / f"seed-{seed}"
-            accuracy = _accuracy(splits, FitConfig.of("course-cnn", **options), folder)
+            folder = output / re.sub("[^\\w.]+", "-", variant).strip("-") / f"seed-{seed}"
+            accuracy = _accuracy(splits, FitConfig.of(study.model, **options), folder)
             results.setdefault(variant, (len(splits.training), []))[1].append(accuracy)
             print(f"{folder}: {accuracy:.2%}", file=sys.stderr)
     return results
@@ -66,16 +105,20 @@ def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
     return float(card.scores["PublicTest"]["accuracy"])
 
 
-def table(results: Mapping[str, tuple[int, Sequence[float]]]) -> str:
-    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed."""
+def table(model: str, results: Mapping[str, tuple[int, Sequence[float]]]) -> str:
+    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed.
+
+    The first of the results is the baseline.
+    """
+    baseline = next(iter(results))
     lines = [
-        "| course CNN | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) |",
+        f"| {model} | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for variant, (n, accuracies) in results.items():
         points = [100 * accuracy for accuracy in accuracies]
-        gains = [mine - 100 * before for mine, before in zip(points, results[BASELINE][1], strict=True)]
-        gain = "" if variant == BASELINE else f"{statistics.mean(gains):+.2f}"
+        gains = [mine - 100 * before for mine, before in zip(points, results[baseline][1], strict=True)]
+        gain = "" if variant == baseline else f"{statistics.mean(gains):+.2f}"
         deviation = ""
         if len(points) > 1:
             deviation = f"{statistics.stdev(points):.2f}"
@@ -89,32 +132,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="with Training and PublicTest rows")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder of the runs")
-    changes = [variant for variant in VARIANTS if variant != BASELINE]
-    parser.add_argument(
-        "--leave-out", nargs="+", choices=changes, default=[], metavar="CHANGE", help=", ".join(changes)
-    )
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--study", default="course", choices=STUDIES)
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="CHANGE", help="changes of the study")
+    parser.add_argument("--epochs", type=int, help="default: as many as the study has")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--widths", type=int, nargs=3, default=[48, 96, 192], help="channels of the three groups")
+    parser.add_argument("--widths", type=json.loads, metavar="JSON", help="channels, such as [16,32,64]")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     options = parser.parse_args()
-    settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "device", "precision")}
-    settings["model_arguments"] = {"widths": options.widths}
+    study = STUDIES[options.study]
+    changes = list(study.variants)[1:]
+    if unknown := set(options.leave_out) - set(changes):
+        parser.error(f"--leave-out: expected some of {', '.join(changes)}, found {', '.join(unknown)}")
+    variants = [variant for variant in study.variants if variant not in options.leave_out]
+    settings = {name: getattr(options, name) for name in ("batch_size", "device", "precision")}
+    settings["epochs"] = options.epochs or study.epochs
+    settings["model_arguments"] = {} if options.widths is None else {"widths": options.widths}
     try:
         whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
-        variants = [variant for variant in VARIANTS if variant not in options.leave_out]
-        results = run_all(whole, cleaned, options.output, variants, options.seeds, settings)
+        results = run_all(study, whole, cleaned, options.output, variants, options.seeds, settings)
     except FerError as error:
         sys.exit(f"ablation: {error}")
     print(
-        f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of {options.epochs} "
-        f"epochs of batches of {options.batch_size}, no test-time augmentation; widths {options.widths}, "
-        f"seeds {options.seeds}\n"
+        f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of "
+        f"{settings['epochs']} epochs of batches of {options.batch_size}, no test-time augmentation; "
+        f"{'its own' if options.widths is None else options.widths} widths, seeds {options.seeds}\n"
         f"{machine()}, device {options.device}\n"
     )
-    print(table(results))
+    print(table(study.model, results))
 
 
 if __name__ == "__main__":

@@ -24,21 +24,24 @@ def ablation(monkeypatch):
 
 
 def test_the_table_has_means_deviations_and_gains_seed_by_seed(ablation):
-    lines = ablation.table({ablation.BASELINE: (9, [0.5, 0.6]), "BatchNorm": (8, [0.52, 0.66])}).splitlines()
+    lines = ablation.table(
+        "course-cnn", {"as in the report": (9, [0.5, 0.6]), "BatchNorm": (8, [0.52, 0.66])}
+    ).splitlines()
     assert lines[2] == "| as in the report | 9 | 2 | 55.00 % | 7.07 |  |"
     assert lines[3] == "| BatchNorm | 8 | 2 | 59.00 % | 9.90 | +4.00 (2.00) |"
 
 
 def test_one_seed_has_no_deviation(ablation):
-    lines = ablation.table({ablation.BASELINE: (9, [0.5]), "BatchNorm": (9, [0.4])}).splitlines()
+    lines = ablation.table("course-cnn", {"as in the report": (9, [0.5]), "BatchNorm": (9, [0.4])}).splitlines()
     assert lines[2:] == ["| as in the report | 9 | 1 | 50.00 % |  |  |", "| BatchNorm | 9 | 1 | 40.00 % |  | -10.00 |"]
 
 
 def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_path, monkeypatch, capsys):
     write_csv(synthesize(60, 0), tmp_path / "drawn.csv")
-    left_out = [name for name in ablation.VARIANTS if name not in (ablation.BASELINE, "these three")]
+    variants = ablation.STUDIES["course"].variants
+    left_out = [name for name in variants if name not in ("as in the report", "these three")]
     arguments = ["ablation", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "runs"), "--seeds", "0", "1"]
-    arguments += ["--widths", "2", "2", "2", "--device", "cpu", "--leave-out", *left_out, "--epochs"]
+    arguments += ["--widths", "[2,2,2]", "--device", "cpu", "--leave-out", *left_out, "--epochs"]
     monkeypatch.setattr(sys, "argv", [*arguments, "1"])
     ablation.main()
     first = capsys.readouterr().out
@@ -53,3 +56,10 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_pat
     monkeypatch.setattr(sys, "argv", [*arguments, "2"])
     with pytest.raises(SystemExit, match=r"^ablation: .*seed-0: was started with other settings"):
         ablation.main()
+
+
+def test_a_change_that_the_study_has_not_is_named(ablation, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ablation", "x.csv", "--study", "optimizers", "--leave-out", "BatchNorm"])
+    with pytest.raises(SystemExit, match="2"):
+        ablation.main()
+    assert "--leave-out: expected some of AdamW, 3e-3, Muon, 1e-2, found BatchNorm" in capsys.readouterr().err
