@@ -17,6 +17,7 @@ from fer_core.output import staged
 from fer_core.progress import progress
 from fer_core.reader import no_such_usage
 from fer_infer.metrics import Evaluation, evaluate_predictions
+from fer_infer.read_ahead import read_ahead
 from fer_infer.training_faces import TrainingFaces
 from fer_infer.views import average_views, views_of
 
@@ -144,8 +145,6 @@ def evaluate_file(
     DataError
         If the data has no labels, no face, or no face of `usage`.
     """
-    from fer_infer.pipeline import read_ahead
-
     known = TrainingFaces.beside(data) if training is None else TrainingFaces.read(training)
     labels, plain, averaged, seen = [], [], [], []
     with (

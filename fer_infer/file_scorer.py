@@ -14,8 +14,9 @@ import numpy as np
 from fer_core import DataError, Faces, FerError
 from fer_core.reader import OnError
 from fer_infer.manifest import Part
-from fer_infer.pipeline import Scored, read_ahead, scored
+from fer_infer.pipeline import Scored, scored
 from fer_infer.predictions import RejectWriter, prediction_writer
+from fer_infer.read_ahead import read_ahead
 from fer_infer.session import Scorer
 from fer_infer.storage import InputFile, join, local_copy, place, sha256
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Event, Thread
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +18,13 @@ from fer_core.output import require_apart, require_free, staged
 from fer_core.progress import progress
 from fer_core.reader import OnError, available_cores
 from fer_infer.predictions import RejectWriter, prediction_writer
+from fer_infer.read_ahead import read_ahead
 from fer_infer.runner import SMALLEST_CALL, CallRunner
 from fer_infer.session import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
 from fer_infer.views import views_of
 
-T = TypeVar("T")
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""
-
-READ_AHEAD: Final = 2
-"""Batches that may wait between two threads: enough to hide a slow one, few enough not to count."""
 
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
@@ -234,74 +228,3 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread of its own, at most `depth` finished items ahead of who takes them.
-
-    Parameters
-    ----------
-    start : callable
-        Returns the iterator; called in the thread, where the iterator lives and dies.
-    depth : int
-        Items that may wait. At most ``depth + 3`` exist: one being made, one handed over, and the one before it.
-
-    Yields
-    ------
-    iterator
-        The items in order. What the iterator raises is raised here, after the items before it.
-    """
-    ready: Queue[T | _End] = Queue(maxsize=depth)
-    stop = Event()
-
-    def read() -> None:
-        # A thread left behind, blocked on a pipe that stays silent, must not see its stdin torn down at exit.
-        stdin = sys.stdin  # noqa: F841
-        end = _End()
-        try:
-            with closing(cast(Any, start())) as items:  # what it holds open is let go in this thread
-                for item in items:
-                    ready.put(item)
-                    del item  # or it would be kept while the next one is made
-                    if stop.is_set():
-                        break
-        except BaseException as error:  # raised again by who takes the items
-            end = _End(error)
-        ready.put(end)
-
-    thread = Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        yield _taken(ready)
-    finally:
-        stop.set()
-        _drain(ready, thread)
-
-
-@dataclass(frozen=True)
-class _End:
-    """The last entry of a queue: nothing follows, or an error does."""
-
-    error: BaseException | None = None
-
-
-def _taken(ready: Queue[T | _End]) -> Iterator[T]:
-    while True:
-        item = ready.get()
-        if isinstance(item, _End):
-            if item.error is not None:
-                raise item.error
-            return
-        yield item
-        del item
-
-
-def _drain(ready: Queue[T | _End], thread: Thread, patience_s: float = 1.0) -> None:
-    """Make room until the thread has seen that it should stop; give it up where it waits for its own input."""
-    deadline = time.monotonic() + patience_s
-    while thread.is_alive() and time.monotonic() < deadline:
-        with suppress(Empty):
-            while True:
-                ready.get_nowait()
-        thread.join(timeout=0.02)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +18,8 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces, read_faces
 from fer_infer import Scorer, pipeline, score
-from fer_infer.pipeline import READ_AHEAD, read_ahead
 from fer_infer.predictions import COLUMNS
+from fer_infer.read_ahead import READ_AHEAD
 
 Images = NDArray[np.uint8]
 CsvOf = Callable[..., str]
@@ -354,41 +353,6 @@ def test_a_processor_of_many_cores_gets_a_call_for_each(
         scorer = Scorer(exports, "cpu", threads=threads)
         assert sum(len(part[0]) for part in pipeline.scored(data, scorer, batch_size, "none", "fail")) == 30
     assert rows == [512, 4096, 256]
-
-
-def test_reading_ahead_keeps_order_and_raises_after_what_came_before() -> None:
-    def source() -> Iterator[int]:
-        yield from range(10)
-        raise OSError("torn")
-
-    taken: list[int] = []
-    with pytest.raises(OSError, match=r"^torn$"), read_ahead(source, depth=3) as items:
-        taken.extend(items)  # extends item by item, so what came before the error is there
-    assert taken == list(range(10))
-
-
-def test_reading_ahead_holds_nothing_that_was_let_go() -> None:
-    class Item:
-        pass
-
-    alive: weakref.WeakSet[Item] = weakref.WeakSet()
-    held = []
-
-    def source() -> Iterator[Item]:
-        for _ in range(5):
-            deadline = time.monotonic() + 2
-            while alive and time.monotonic() < deadline:
-                time.sleep(0.001)
-            held.append(len(alive))
-            item = Item()
-            alive.add(item)
-            yield item
-            del item
-
-    with read_ahead(source) as items:
-        for item in items:
-            del item
-    assert held == [0] * 5
 
 
 @pytest.mark.parametrize("columns", ["labels", ""])
