@@ -67,9 +67,9 @@ STUDIES: Final[Mapping[str, Study]] = {
         "compact",
         6,
         {
-            "SGD, 0.1": {},
-            "AdamW, 3e-3": {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05},
-            "Muon, 1e-2": {"optimizer": "muon", "lr": 1e-2, "weight_decay": 0.05},
+            "SGD": {},
+            "AdamW": {"optimizer": "adamw"},
+            "Muon": {"optimizer": "muon"},
         },
     ),
 }

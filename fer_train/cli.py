@@ -135,9 +135,11 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
         click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
-        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4]"),
+        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4, or the optimizer's]"),
         click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd", "muon"]), help="[default: adam]"),
-        click.option("--weight-decay", type=float, help="Of weights, never of biases.  [default: 0]"),
+        click.option(
+            "--weight-decay", type=float, help="Of weights, never of biases.  [default: 0, or the optimizer's]"
+        ),
         click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
         click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),
         click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]"),

@@ -9,7 +9,13 @@ from typing import Any, Final
 
 from fer_core import ConfigError
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd", "muon")
+OPTIMIZERS: Final[dict[str, dict[str, float]]] = {
+    "adam": {"lr": 3e-4, "weight_decay": 0.0},
+    "adamw": {"lr": 3e-3, "weight_decay": 0.05},
+    "sgd": {"lr": 0.02, "weight_decay": 5e-4},
+    "muon": {"lr": 1e-2, "weight_decay": 0.05},
+}
+"""Each with the peak rate and the decay to begin with, where it takes the place of a recipe's own optimizer."""
 SCHEDULES: Final = ("constant", "cosine", "one-cycle")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("auto", "fp32", "bf16")
@@ -138,7 +144,7 @@ class FitConfig:
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "0 to below 1", self.label_smoothing)
         _require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1", self.ema_decay)
         for name, known in (
-            ("optimizer", OPTIMIZERS),
+            ("optimizer", tuple(OPTIMIZERS)),
             ("schedule", SCHEDULES),
             ("device", DEVICES),
             ("precision", PRECISIONS),
@@ -155,6 +161,7 @@ class FitConfig:
 
         What of the recipe the options leave no use for is left out, its warm-up and its mild epochs: neither takes
         more than a third of the epochs, one-cycle has no other warm-up, and without augmentation nothing is milder.
+        Another optimizer than the recipe's comes with a rate and a decay of its own.
 
         Parameters
         ----------
@@ -172,6 +179,9 @@ class FitConfig:
         changed = None if wanted is None else AugmentConfig(**{**augment, **wanted})
         taught = options.pop("distill", None)
         distill = None if taught is None else DistillConfig(**taught)
+        optimizer = options.get("optimizer")
+        if optimizer in tuple(OPTIMIZERS) and optimizer != recipe.get("optimizer", cls.optimizer):
+            recipe |= OPTIMIZERS[optimizer]
         third = options.get("epochs", recipe.get("epochs", cls.epochs)) // 3
         for name in {"lr_warmup_epochs", "mild_epochs"} & set(recipe):
             recipe[name] = min(recipe[name], third)

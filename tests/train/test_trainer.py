@@ -196,6 +196,7 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
         ({"batch_size": 1}, "batch_size: expected at least 2, found 1"),
         ({"lr": 0.0}, "lr: expected above 0, found 0.0"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 to below 1, found 1.0"),
+        ({"optimizer": ["sgd"]}, "optimizer: expected one of adam, adamw, sgd, muon, found \\['sgd'\\]"),
         ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd, muon, found 'lion'"),
         ({"schedule": "step"}, "schedule: expected one of constant, cosine, one-cycle, found 'step'"),
         ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
@@ -365,6 +366,24 @@ def test_a_recipe_is_cut_to_few_epochs():
     assert FitConfig.of("best-small").mild_epochs == 5
     assert FitConfig.of("best-small", schedule="one-cycle").lr_warmup_epochs == 0
     assert FitConfig.of("best-small", augment=None).mild_epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        ("compact", {}, ("sgd", 0.1, 5e-4)),
+        ("compact", {"optimizer": "sgd"}, ("sgd", 0.1, 5e-4)),
+        ("compact", {"optimizer": "muon"}, ("muon", 1e-2, 0.05)),
+        ("compact", {"optimizer": "muon", "lr": 0.5}, ("muon", 0.5, 0.05)),
+        ("compact", {"optimizer": "adam"}, ("adam", 3e-4, 0.0)),
+        ("course-cnn", {"optimizer": "adam"}, ("adam", 3e-4, 0.0)),
+        ("course-cnn", {"optimizer": "adamw", "weight_decay": 0.2}, ("adamw", 3e-3, 0.2)),
+        ("course-cnn", {"optimizer": "sgd"}, ("sgd", 0.02, 5e-4)),
+    ],
+)
+def test_another_optimizer_comes_with_its_own_rate_and_decay(model, options, expected):
+    config = FitConfig.of(model, **options)
+    assert (config.optimizer, config.lr, config.weight_decay) == expected
 
 
 @pytest.mark.parametrize(
