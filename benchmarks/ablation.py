@@ -1,12 +1,13 @@
 """What each change to a recipe gives, alone, over several seeds.
 
 python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths [16,32,64]]
-python benchmarks/ablation.py fer2013.csv --study optimizers --output runs/optimizers
+python benchmarks/ablation.py fer2013.csv --study speed --output runs/speed
 
 The changes to the course CNN are those that the course report proposed and did not try (learning-rate decay, BatchNorm,
 removal of the background by normalization), all three together, no augmentation, and Training without its conflicting
-duplicates. Those to compact are its optimizers, in a short training, each at the best of the rates that were tried with
-another seed. Run it again after an interruption: finished runs are kept and an unfinished one goes on.
+duplicates. Those to compact, in a short training, are optimizers, each at the best of the rates that were tried with
+another seed, and what its convolutions begin with. Run it again after an interruption: finished runs are kept and an
+unfinished one goes on.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from fer_train.trainer import fit
 
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}
+MUON: Final = {"optimizer": "muon"}
 
 
 class Study(NamedTuple):
@@ -63,13 +65,16 @@ STUDIES: Final[Mapping[str, Study]] = {
             "without conflicting duplicates": {"drop_conflicts": True},
         },
     ),
-    "optimizers": Study(
+    "speed": Study(
         "compact",
         6,
         {
             "SGD": {},
             "AdamW": {"optimizer": "adamw"},
-            "Muon": {"optimizer": "muon"},
+            "Muon": MUON,
+            "Muon, dirac": {**MUON, "dirac": True},
+            "Muon, whitening": {**MUON, "whitening": True},
+            "Muon, both": {**MUON, "dirac": True, "whitening": True},
         },
     ),
 }

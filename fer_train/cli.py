@@ -127,6 +127,10 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
             help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
         ),
         click.option("--initial", metavar="RUN", help="Begin with the weights of a run or an exports folder."),
+        click.option("--dirac", is_flag=True, default=None, help="Begin with convolutions that pass their inputs on."),
+        click.option(
+            "--whitening", is_flag=True, default=None, help="Begin with a first convolution that decorrelates pixels."
+        ),
         click.option(
             "--drop-conflicts", is_flag=True, default=None, help="Leave out equal Training faces whose labels differ."
         ),

@@ -111,6 +111,10 @@ class FitConfig:
     """None trains on the images as they are."""
     mild_epochs: int = 0
     """Last epochs, with half the augmentation and no erasing or mixup: nearer to the faces that will be scored."""
+    dirac: bool = False
+    """Let convolutions begin by passing their inputs on, all but the first."""
+    whitening: bool = False
+    """Let the first convolution begin with the directions in which patches of Training faces vary most."""
     initial: str | None = None
     """Run or exports folder whose weights training begins with; None draws fresh ones."""
     distill: DistillConfig | None = None
@@ -135,6 +139,9 @@ class FitConfig:
         epochs = f"0 to the {self.epochs} epochs"
         _require(0 <= self.lr_warmup_epochs <= self.epochs, "lr_warmup_epochs", epochs, self.lr_warmup_epochs)
         _require(0 <= self.mild_epochs <= self.epochs, "mild_epochs", epochs, self.mild_epochs)
+        if self.initial is not None:
+            for name in ("dirac", "whitening"):
+                _require(not getattr(self, name), name, "none beside initial, which gives all weights", True)
         if self.schedule == "one-cycle":
             _require(
                 self.lr_warmup_epochs == 0, "lr_warmup_epochs", "0, since one-cycle warms up", self.lr_warmup_epochs

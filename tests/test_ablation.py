@@ -59,7 +59,10 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_pat
 
 
 def test_a_change_that_the_study_has_not_is_named(ablation, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["ablation", "x.csv", "--study", "optimizers", "--leave-out", "BatchNorm"])
+    monkeypatch.setattr(sys, "argv", ["ablation", "x.csv", "--study", "speed", "--leave-out", "BatchNorm"])
     with pytest.raises(SystemExit, match="2"):
         ablation.main()
-    assert "--leave-out: expected some of AdamW, Muon, found BatchNorm" in capsys.readouterr().err
+    assert (
+        "--leave-out: expected some of AdamW, Muon, Muon, dirac, Muon, whitening, Muon, both, found BatchNorm"
+        in capsys.readouterr().err
+    )
