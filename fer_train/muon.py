@@ -20,9 +20,10 @@ EPSILON: Final = 1e-8
 class Muon(torch.optim.Optimizer):
     """Momentum whose direction is made orthogonal (Jordan et al. 2024), and AdamW for what is no hidden layer's weight.
 
-    A convolution's weights are taken as the matrix of its filters: outputs by inputs * height * width. Its step is
-    0.2 * sqrt(larger side) of an orthogonal matrix, whose entries then are as large as those of AdamW's, so that one
-    rate and one decay serve both (Liu et al. 2025, Muon is scalable for LLM training, eq. 4).
+    `torch.optim.Muon` takes matrices alone. Here a convolution's weights are the matrix of its filters, outputs by
+    inputs * height * width. A step is 0.2 * sqrt(larger side) of an orthogonal matrix, whose entries then are as large
+    as those of AdamW's, so that one rate and one decay serve both (Liu et al. 2025, Muon is scalable for LLM training,
+    eq. 4).
 
     Parameters
     ----------
