@@ -132,6 +132,16 @@ def table(model: str, results: Mapping[str, tuple[int, Sequence[float]]]) -> str
     return "\n".join(lines)
 
 
+def _widths(text: str) -> list[Any]:
+    try:
+        widths = json.loads(text)
+    except ValueError:
+        widths = None
+    if not isinstance(widths, list):
+        raise argparse.ArgumentTypeError(f"expected a list such as [16,32,64], found {text!r}")
+    return widths
+
+
 def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,7 +151,9 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="CHANGE", help="changes of the study")
     parser.add_argument("--epochs", type=int, help="default: as many as the study has")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--widths", type=json.loads, metavar="JSON", help="channels, such as [16,32,64]")
+    parser.add_argument(
+        "--widths", type=_widths, metavar="JSON", help="channels, such as [16,32,64]; of compact [[32],[64,64]]"
+    )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
@@ -150,15 +162,19 @@ def main() -> None:
     changes = list(study.variants)[1:]
     if unknown := set(options.leave_out) - set(changes):
         parser.error(f"--leave-out: expected some of {', '.join(changes)}, found {', '.join(unknown)}")
+    if len(set(options.seeds)) < len(options.seeds):
+        parser.error(f"--seeds: expected distinct numbers, found {options.seeds}")
     variants = [variant for variant in study.variants if variant not in options.leave_out]
     settings = {name: getattr(options, name) for name in ("batch_size", "device", "precision")}
-    settings["epochs"] = options.epochs or study.epochs
+    settings["epochs"] = study.epochs if options.epochs is None else options.epochs
     settings["model_arguments"] = {} if options.widths is None else {"widths": options.widths}
     try:
         whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
         results = run_all(study, whole, cleaned, options.output, variants, options.seeds, settings)
-    except FerError as error:
+    except (FerError, OSError) as error:
         sys.exit(f"ablation: {error}")
+    except KeyboardInterrupt:
+        sys.exit("ablation: interrupted; the same command goes on")
     print(
         f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of "
         f"{settings['epochs']} epochs of batches of {options.batch_size}, no test-time augmentation; "

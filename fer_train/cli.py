@@ -139,10 +139,12 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
         click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
-        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4, or the optimizer's]"),
+        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4; adamw 3e-3, sgd 0.02, muon 1e-2]"),
         click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd", "muon"]), help="[default: adam]"),
         click.option(
-            "--weight-decay", type=float, help="Of weights, never of biases.  [default: 0, or the optimizer's]"
+            "--weight-decay",
+            type=float,
+            help="Of weights, never of biases.  [default: 0; adamw 0.05, sgd 5e-4, muon 0.05]",
         ),
         click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
         click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),

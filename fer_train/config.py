@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -134,8 +135,8 @@ class FitConfig:
         _require(0 <= self.seed < 2**32, "seed", "0 to 4,294,967,295", self.seed)
         own = {"name", "mean", "std"} & set(self.model_arguments)
         _require(not own, "model_arguments", "none of name, mean and std, which are the data's", sorted(own))
-        _require(self.lr > 0, "lr", "above 0", self.lr)
-        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        _require(0 < self.lr < math.inf, "lr", "above 0 and finite", self.lr)
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0 and finite", self.weight_decay)
         epochs = f"0 to the {self.epochs} epochs"
         _require(0 <= self.lr_warmup_epochs <= self.epochs, "lr_warmup_epochs", epochs, self.lr_warmup_epochs)
         _require(0 <= self.mild_epochs <= self.epochs, "mild_epochs", epochs, self.mild_epochs)

@@ -30,7 +30,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
 
     series = {"train": "Training, while it learns", "validation": "PublicTest, the weights that are kept"}
     epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, 2), LABELS.items(), strict=True):
         for split, legend in series.items():
             marker = "o" if len(rows) == 1 else None  # one point makes no line
@@ -38,7 +38,8 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
         axes.set(xlabel="Epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    # below, where it hides no curve
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
     with staged(path, force=True) as stage:
         figure.savefig(stage, format="png", dpi=120, metadata={"Software": None})

@@ -27,7 +27,7 @@ from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
 from fer_train.distill import Teachers
-from fer_train.initialization import pass_features_on, whiten_patches
+from fer_train.initialization import initialize
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.prediction import true_float32
@@ -153,10 +153,7 @@ def fit(
         for _ in range(2)
     )
     _try_smallest_batch(shadow, config, len(splits.training), device)
-    if config.dirac:
-        pass_features_on(model)
-    if config.whitening:
-        whiten_patches(model, splits.training.images)
+    initialize(model, config, splits.training.images)
     model = share_batch_norm(model, fabric)
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     if config.compile:

@@ -58,11 +58,32 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_pat
         ablation.main()
 
 
-def test_a_change_that_the_study_has_not_is_named(ablation, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["ablation", "x.csv", "--study", "speed", "--leave-out", "BatchNorm"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--leave-out", "BatchNorm"],
+            "--leave-out: expected some of AdamW, Muon, Muon, dirac, Muon, whitening, Muon, both",
+        ),
+        (["--seeds", "0", "0"], "--seeds: expected distinct numbers, found [0, 0]"),
+        (["--widths", "16"], "--widths: expected a list such as [16,32,64], found '16'"),
+        (["--widths", "[16"], "--widths: expected a list such as [16,32,64], found '[16'"),
+    ],
+)
+def test_wrong_usage_is_named(ablation, monkeypatch, capsys, given, message):
+    monkeypatch.setattr(sys, "argv", ["ablation", "x.csv", "--study", "speed", *given])
     with pytest.raises(SystemExit, match="2"):
         ablation.main()
-    assert (
-        "--leave-out: expected some of AdamW, Muon, Muon, dirac, Muon, whitening, Muon, both, found BatchNorm"
-        in capsys.readouterr().err
-    )
+    assert message in capsys.readouterr().err
+
+
+def test_wrong_settings_and_places_are_named(ablation, tmp_path, monkeypatch):
+    write_csv(synthesize(60, 0), tmp_path / "drawn.csv")
+    (tmp_path / "file").write_text("")
+    for given, message in (
+        (["--epochs", "0"], "^ablation: epochs: expected at least 1, found 0$"),
+        (["--output", str(tmp_path / "file" / "runs")], "^ablation: .*file"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["ablation", str(tmp_path / "drawn.csv"), "--widths", "[2,2,2]", *given])
+        with pytest.raises(SystemExit, match=message):
+            ablation.main()

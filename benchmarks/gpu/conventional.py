@@ -25,6 +25,7 @@ from fer_core import EXPRESSIONS, IMAGE_SIZE, Faces
 from fer_train.augment import mixup
 from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data import Splits
+from fer_train.initialization import initialize
 from fer_train.models import build_model
 from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 
@@ -107,6 +108,7 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
         build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments).to(device)
         for _ in range(2)
     )
+    initialize(model, config, splits.training.images)
     optimizer, average = make_optimizer(model, config), WeightAverage(model, config.ema_decay)
     generator = torch.Generator(device).manual_seed(config.seed)
     validation = _loader(splits.validation, None, 512, workers, shuffle=False)

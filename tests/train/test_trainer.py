@@ -194,7 +194,9 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
     [
         ({"epochs": 0}, "epochs: expected at least 1, found 0"),
         ({"batch_size": 1}, "batch_size: expected at least 2, found 1"),
-        ({"lr": 0.0}, "lr: expected above 0, found 0.0"),
+        ({"lr": 0.0}, "lr: expected above 0 and finite, found 0.0"),
+        ({"lr": float("inf")}, "lr: expected above 0 and finite, found inf"),
+        ({"weight_decay": float("nan")}, "weight_decay: expected at least 0 and finite, found nan"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 to below 1, found 1.0"),
         ({"optimizer": ["sgd"]}, "optimizer: expected one of adam, adamw, sgd, muon, found \\['sgd'\\]"),
         ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd, muon, found 'lion'"),
