@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +76,14 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
         return False
     require_same_data(folder, load_weights(folder / AVERAGE_FILE)[1].training_data, training_data)
     return True
+
+
+def discard_run(folder: Path) -> None:
+    """Remove what `open_run` made, of a run without a finished epoch."""
+    for name in (CONFIG_FILE, SAMPLE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        folder.rmdir()
 
 
 def require_new(folder: Path) -> None:

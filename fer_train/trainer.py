@@ -33,7 +33,7 @@ from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.prediction import true_float32
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card, training_record
-from fer_train.run_folder import METRICS, RESUME_FILE, open_run, save_end, save_epoch
+from fer_train.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
 
 
 def pick_device(name: str) -> torch.device:
@@ -184,11 +184,18 @@ def fit(
         while run.epoch < config.epochs:
             start = time.perf_counter()
             said = partial(advance, note=note)
-            train_loss, train_accuracy = _train_epoch(fabric, network, optimizer, run, training, config, teachers, said)
-            train_s = time.perf_counter() - start
-            shadow.load_state_dict(run.average.state)
-            loss, accuracy = _validate(fabric, shadow, validation)
-            _require_finite("PublicTest ", loss, run.epoch)
+            try:
+                train_loss, train_accuracy = _train_epoch(
+                    fabric, network, optimizer, run, training, config, teachers, said
+                )
+                train_s = time.perf_counter() - start
+                shadow.load_state_dict(run.average.state)
+                loss, accuracy = _validate(fabric, shadow, validation)
+                _require_finite("PublicTest ", loss, run.epoch)
+            except ModelError:
+                if run.epoch == 0:  # nothing to go on from: the next try may take the same folder
+                    first_only(fabric, discard_run, folder)
+                raise
             run.epoch += 1
             run.elapsed_s += time.perf_counter() - start
             lr = optimizer.param_groups[0]["lr"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -180,6 +181,18 @@ def test_a_diverged_loss_stops_the_run_with_a_remedy(tmp_path, splits, small_con
     config = replace(small_config, optimizer="sgd", lr=1e12)
     with pytest.raises(ModelError, match=r"the loss is (nan|inf); a lower --lr"):
         fit(splits, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fit(splits, replace(small_config, epochs=1), tmp_path / "run")  # so that the remedy can be tried at once
+
+
+def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_config, monkeypatch):
+    losses = iter([1.0, math.inf])
+    monkeypatch.setattr(trainer, "_validate", lambda *arguments: (next(losses), 0.5))
+    with pytest.raises(ModelError, match=r"^epoch 2: the PublicTest loss is inf; a lower --lr"):
+        fit(splits, replace(small_config, epochs=2), tmp_path / "run")
+    assert {"config.json", "sample.npz", "resume.pt", "ema.safetensors"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -289,8 +302,7 @@ def test_a_last_step_that_diverges_is_told_before_anything_is_written(tmp_path, 
     config = replace(small_config, epochs=1, batch_size=len(splits.training), optimizer="sgd", lr=1e25, ema_decay=0.0)
     with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is (nan|inf); a lower --lr"):
         fit(splits, config, tmp_path / "run")
-    assert not (tmp_path / "run" / "ema.safetensors").exists()
-    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resumed_run_keeps_its_validation_faces(tmp_path, splits, small_config, monkeypatch):
