@@ -72,9 +72,9 @@ STUDIES: Final[Mapping[str, Study]] = {
             "SGD": {},
             "AdamW": {"optimizer": "adamw"},
             "Muon": MUON,
-            "Muon, dirac": {**MUON, "dirac": True},
-            "Muon, whitening": {**MUON, "whitening": True},
-            "Muon, both": {**MUON, "dirac": True, "whitening": True},
+            "Muon and dirac": {**MUON, "dirac": True},
+            "Muon and whitening": {**MUON, "whitening": True},
+            "Muon and both": {**MUON, "dirac": True, "whitening": True},
         },
     ),
 }

@@ -11,6 +11,7 @@ import click
 
 from fer_core.program import Program
 from fer_infer.cli import tta_option
+from fer_train.config import OPTIMIZERS
 
 if TYPE_CHECKING:
     from fer_core import ModelCard
@@ -109,6 +110,13 @@ def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     return tuple(int(word) for word in words)
 
 
+def _by_optimizer(name: str) -> str:
+    """Return the defaults of a setting: that of the default optimizer, and those of the others."""
+    defaults = {optimizer: f"{values[name]:g}" for optimizer, values in OPTIMIZERS.items()}
+    own = defaults.pop("adam")
+    return f"[default: {own}; {', '.join(f'{optimizer} {value}' for optimizer, value in defaults.items())}]"
+
+
 def _recipe(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that trains its argument and options, in the order in which its help lists them."""
     options = [
@@ -139,12 +147,12 @@ def _recipe(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
         click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
-        click.option("--lr", type=float, help="Peak learning rate.  [default: 3e-4; adamw 3e-3, sgd 0.02, muon 1e-2]"),
-        click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd", "muon"]), help="[default: adam]"),
+        click.option("--lr", type=float, help=f"Peak learning rate.  {_by_optimizer('lr')}"),
+        click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="[default: adam]"),
         click.option(
             "--weight-decay",
             type=float,
-            help="Of weights, never of biases.  [default: 0; adamw 0.05, sgd 5e-4, muon 0.05]",
+            help=f"Of weights, never of biases.  {_by_optimizer('weight_decay')}",
         ),
         click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
         click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),

@@ -57,8 +57,8 @@ def test_filters_move_as_the_matrix_of_them_in_any_memory_format():
     for parameter in (filters, matrix):
         optimizer = Muon([parameter], [], lr=0.1, weight_decay=0.0)
         for step in range(3):
-            gradient = random(6, 4, 3, 3, seed=step)
-            parameter.grad = gradient.view(parameter.shape).to(memory_format=torch.preserve_format)
+            gradient = random(6, 4, 3, 3, seed=step).view(parameter.shape)
+            parameter.grad = gradient.to(memory_format=torch.channels_last) if gradient.ndim == 4 else gradient
             optimizer.step()
     torch.testing.assert_close(filters.detach().flatten(1), matrix.detach())
     assert filters.is_contiguous(memory_format=torch.channels_last)
