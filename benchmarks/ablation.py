@@ -70,6 +70,8 @@ STUDIES: Final[Mapping[str, Study]] = {
         6,
         {
             "SGD": {},
+            "SGD and alternating flips": {"augment": {"alternating_flip": True}},
+            "SGD and rates of BatchNorm's biases": {"norm_bias_rate": 16.0},
             "AdamW": {"optimizer": "adamw"},
             "Muon": MUON,
             "Muon and dirac": {**MUON, "dirac": True},

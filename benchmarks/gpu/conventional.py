@@ -27,7 +27,7 @@ from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data import Splits
 from fer_train.initialization import initialize
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
 
 MIDDLE = IMAGE_SIZE / 2
 """Pillow counts from the corner of the first pixel, not from its middle."""
@@ -123,8 +123,7 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
             loader = _loader(splits.training, limits, config.batch_size, workers, shuffle=True)
         model.train()
         for images, labels in loader:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config.epochs * len(loader), len(loader), config)
+            set_learning_rate(optimizer, learning_rate(step, config.epochs * len(loader), len(loader), config))
             images = images.to(device, non_blocking=True)
             goal = labels.to(device, non_blocking=True)
             if limits is not None and limits.mixup > 0:
