@@ -1,4 +1,4 @@
-"""Which graph of an exports folder is run: float32, or one of lower precision where the hardware gains by it."""
+"""Which graph of an exports folder is run: float32, or one of lower precision that suits the device."""
 
 from __future__ import annotations
 
@@ -11,23 +11,6 @@ from fer_infer.devices import available_devices
 GRAPH_FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 """The graphs that an exports folder may hold; it holds the first in any case."""
 
-INT8_DOT_PRODUCTS: Final = ("avx512vnni", "avxvnni", "dotprod")
-"""Instructions that sum products of bytes in 32 bits, as LLVM names them: two of x86, one of Arm.
-
-Without them x86 sums pairs of products in 16 bits, which is slower and may saturate.
-"""
-
-
-def has_int8_dot_product() -> bool:
-    """Say whether the processor has one of `INT8_DOT_PRODUCTS`, by the features that LLVM reads from it."""
-    from llvmlite.binding import get_host_cpu_features  # comes with Numba
-
-    try:
-        features = get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on this system
-        return False
-    return any(features.get(name, False) for name in INT8_DOT_PRODUCTS)
-
 
 def find_graph(model: Path, precision: str, device: str) -> Path:
     """Return the ONNX file to run.
@@ -37,7 +20,7 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
     model : Path
         An exports folder, or an ONNX file, which stands for itself.
     precision : {"auto", "fp32", "int8", "fp16"}
-        `auto` takes what the folder holds: fp16 on CUDA; int8 on a CPU with int8 dot products; fp32 otherwise.
+        `auto` takes what the folder holds: fp16 on CUDA; int8 on a CPU; fp32 otherwise.
     device : {"auto", "cpu", "cuda"}
         On which it is to run.
 
@@ -71,4 +54,4 @@ def _suited(folder: Path, device: str) -> str:
         return "fp32"
     if device != "cpu" and "cuda" in available_devices():
         return "fp16" if "fp16" in lower else "fp32"
-    return "int8" if "int8" in lower and has_int8_dot_product() else "fp32"
+    return "int8" if "int8" in lower else "fp32"

@@ -32,6 +32,13 @@ QUANTIZED: Final = [
 ]
 """Operators that run in int8. Standardization, the average over the image and softmax stay in float32."""
 
+WEIGHT_LIMIT: Final = 64
+"""The largest weight in an int8 graph, of 127 that a byte holds.
+
+x86 processors without VNNI add two products at a time in 16 bits, up to 2 * 255 * 64 = 32,640 of 32,767: with larger
+weights the sum is cut where it does not fit, and the network is another one.
+"""
+
 TOLERANCE: Final = 0.3
 """Points of accuracy that the int8 graph may lose."""
 
@@ -85,9 +92,10 @@ def quantize(
 ) -> Quantization:
     """Write the int8 graph of a float32 graph.
 
-    Weights are int8, symmetric, with a scale for each channel; activations are uint8 with one scale a tensor (Jacob
-    et al. 2018, eq. 1 and section 3). Unsigned, because ONNX Runtime's x86 kernels are: signed ones are converted
-    when the session is made, except where a tensor has two readers, and there the layer then runs in float32.
+    Weights are int8, symmetric, up to `WEIGHT_LIMIT`, with a scale for each channel; activations are uint8 with one
+    scale a tensor (Jacob et al. 2018, eq. 1 and section 3). Unsigned, because ONNX Runtime's x86 kernels are: signed
+    ones are converted when the session is made, except where a tensor has two readers, and there the layer then runs
+    in float32.
 
     Parameters
     ----------
@@ -181,7 +189,7 @@ def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
         card,
         precision="int8",
         selection=f"{card.selection}; int8: {chosen.method} ranges of {quantization.calibration_n:,} Training faces, "
-        f"layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
+        f"weights of 7 bits, layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
         scores=chosen.agreement.scores(),
     )
 
@@ -248,6 +256,7 @@ def _write(folded: Path, ranges: Path, method: str, float_layers: str, output: P
         op_types_to_quantize=QUANTIZED,
         nodes_to_exclude=kept,
         per_channel=True,
+        reduce_range=True,  # weights up to WEIGHT_LIMIT
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )

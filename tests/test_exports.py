@@ -17,6 +17,7 @@ from fer_infer.precision import GRAPH_FILES
 from fer_train.checkpoint import load_model, load_model_and_card, weights_sha256
 from fer_train.export import count_held_weights
 from fer_train.prediction import predict_logits
+from fer_train.quantize import WEIGHT_LIMIT
 
 EXPORTS = sorted(path for path in (Path(__file__).parent.parent / "exports").iterdir() if path.is_dir())
 FER2013 = os.environ.get("FER2013_DIR")
@@ -56,6 +57,14 @@ def test_the_card_tells_where_its_score_comes_from(folder):
     parity = json.loads((folder / "parity.json").read_text())
     assert parity["changed_predictions"] == 0
     assert parity["max_absolute_difference"] <= 1e-4
+
+
+def test_int8_weights_leave_room_for_sums_of_16_bits(folder):
+    graph = onnx.load(folder / "model.int8.onnx").graph
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name.endswith("_quantized")]
+    limits = [int(np.abs(values.astype(int)).max()) for values in weights if values.dtype == np.int8]
+    assert limits
+    assert max(limits) == WEIGHT_LIMIT
 
 
 @pytest.mark.fer2013

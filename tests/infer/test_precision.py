@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, ModelCard, ModelError
 from fer_infer import Scorer, precision
 from fer_infer.cli import main
-from fer_infer.precision import find_graph, has_int8_dot_product
+from fer_infer.precision import find_graph
 
 Images = NDArray[np.uint8]
 
@@ -36,30 +35,26 @@ def folder(model: Any, model_class: Any, card_with: Callable[..., ModelCard], tm
 
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def pretend(*, cuda: bool, int8: bool) -> None:
+    def pretend(*, cuda: bool) -> None:
         monkeypatch.setattr(precision, "available_devices", lambda: ["cpu", "cuda"] if cuda else ["cpu"])
-        monkeypatch.setattr(precision, "has_int8_dot_product", lambda: int8)
 
     return pretend
 
 
 @pytest.mark.parametrize(
-    ("device", "cuda", "int8", "expected"),
+    ("device", "cuda", "expected"),
     [
-        ("cpu", False, True, "int8"),
-        ("cpu", False, False, "fp32"),
-        ("cpu", True, True, "int8"),
-        ("auto", False, True, "int8"),
-        ("auto", False, False, "fp32"),
-        ("auto", True, True, "fp16"),
-        ("auto", True, False, "fp16"),
-        ("cuda", True, True, "fp16"),
+        ("cpu", False, "int8"),
+        ("cpu", True, "int8"),
+        ("auto", False, "int8"),
+        ("auto", True, "fp16"),
+        ("cuda", True, "fp16"),
     ],
 )
-def test_auto_takes_what_the_hardware_gains_by(
-    folder: Path, hardware: Callable[..., None], device: str, cuda: bool, int8: bool, expected: str
+def test_auto_takes_what_suits_the_device(
+    folder: Path, hardware: Callable[..., None], device: str, cuda: bool, expected: str
 ) -> None:
-    hardware(cuda=cuda, int8=int8)
+    hardware(cuda=cuda)
     files = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
     assert find_graph(folder, "auto", device) == folder / files[expected]
 
@@ -70,7 +65,7 @@ def test_auto_takes_float32_where_the_suited_graph_is_missing(
     folder: Path, hardware: Callable[..., None], missing: str, cuda: bool
 ) -> None:
     (folder / f"model.{missing}.onnx").unlink()
-    hardware(cuda=cuda, int8=True)
+    hardware(cuda=cuda)
     suited = "fp16" if cuda else "int8"
     expected = "model.onnx" if missing == suited else f"model.{suited}.onnx"
     assert find_graph(folder, "auto", "auto").name == expected
@@ -78,7 +73,6 @@ def test_auto_takes_float32_where_the_suited_graph_is_missing(
 
 def test_float32_alone_needs_no_look_at_the_hardware(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "available_devices", None)
-    monkeypatch.setattr(precision, "has_int8_dot_product", None)
     assert find_graph(exports, "auto", "auto") == exports / "model.onnx"
 
 
@@ -93,7 +87,7 @@ def test_the_graph_asked_for_is_the_one_that_scores(folder: Path, images: Images
 
 
 def test_a_file_stands_for_itself_whatever_lies_beside_it(folder: Path, hardware: Callable[..., None]) -> None:
-    hardware(cuda=True, int8=True)
+    hardware(cuda=True)
     assert Scorer(folder / "model.onnx", "cpu").card.precision == "fp32"
     assert Scorer(folder / "model.int8.onnx", "cpu").card.precision == "int8"
 
@@ -121,36 +115,6 @@ def test_a_graph_under_the_name_of_another_precision_is_refused(folder: Path) ->
 def test_an_unknown_precision_is_refused(exports: Path) -> None:
     with pytest.raises(ConfigError, match=r"^precision: expected one of auto, fp32, int8, fp16, found 'int4'$"):
         Scorer(exports, "cpu", "int4")
-
-
-@pytest.mark.parametrize(
-    ("features", "expected"),
-    [
-        ({"avx512vnni": True}, True),
-        ({"avxvnni": True, "avx512vnni": False}, True),
-        ({"dotprod": True}, True),
-        ({"avx2": True, "avx512bw": True, "avx512vnni": False}, False),
-        ({"neon": True}, False),
-        ({}, False),
-    ],
-)
-def test_the_instructions_decide(monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: bool) -> None:
-    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
-    assert has_int8_dot_product() is expected
-
-
-def test_a_processor_that_cannot_be_asked_counts_as_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> dict[str, bool]:
-        raise RuntimeError("failed to get host cpu features.")
-
-    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", fail)
-    assert has_int8_dot_product() is False
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="the system keeps no /proc/cpuinfo")
-def test_the_instructions_are_those_that_the_system_lists() -> None:
-    words = set(Path("/proc/cpuinfo").read_text().split())
-    assert has_int8_dot_product() == bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8"])

@@ -18,7 +18,7 @@ from fer_train.checkpoint import load_model, load_model_and_card
 from fer_train.export import export
 from fer_train.graph import write_graph
 from fer_train.models import build_model
-from fer_train.quantize import choose, quantize
+from fer_train.quantize import WEIGHT_LIMIT, choose, quantize
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
     weight, bias = (tensor.detach().double().numpy() for tensor in model.classifier[1].parameters())
     in_scale, in_zero = scale_and_zero(pixels)
     out_scale, out_zero = scale_and_zero(pixels @ weight.T + bias)
-    weight_scale = np.abs(weight).max(axis=1) / 127
+    weight_scale = np.abs(weight).max(axis=1) / WEIGHT_LIMIT
     weight_bytes = np.round(weight / weight_scale[:, None])
     bias_integers = np.round(bias / (in_scale * weight_scale))
     sums = (quantized(pixels, in_scale, in_zero) - in_zero) @ weight_bytes.T + bias_integers
@@ -214,6 +214,27 @@ def test_the_weights_of_the_int8_graph_are_bytes(exported):
     quantized = [name for name in types if name.endswith("weight_quantized")]
     assert len(quantized) == 9  # seven convolutions, two of the three dense layers
     assert {types[name] for name in quantized} == {onnx.TensorProto.INT8}
+
+
+def test_the_largest_products_fit_into_16_bits_two_by_two(exported):
+    """Processors without VNNI add them so; every channel has a weight at the limit, the one that gives its scale."""
+    assert 2 * 255 * WEIGHT_LIMIT < 2**15
+    for tensor in onnx.load(exported / "model.int8.onnx").graph.initializer:
+        if tensor.name.endswith("weight_quantized"):
+            weights = np.abs(onnx.numpy_helper.to_array(tensor).astype(int))
+            assert weights.max() == WEIGHT_LIMIT
+
+
+def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
+    """Equal weights, all at the limit, on white faces: the sums that overflow first where any does."""
+    torch.manual_seed(0)
+    model = build_model("course-dnn", mean=0.0, std=255.0, widths=(8,), dropout=0.0)
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    torch.nn.init.ones_(first.weight)
+    white = replace(drawn.take(slice(40)), images=np.full((40, 48, 48), 255, np.uint8))
+    path = make(model, card, white, tmp_path)
+    found, expected = (Scorer(file, "cpu").logits(white.images) for file in (path, path.with_name("model.onnx")))
+    np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
