@@ -216,7 +216,7 @@ def distill(teachers: tuple[str, ...], temperature: float | None, weight: float 
 def _train(options: dict[str, Any]) -> None:
     from fer_train.data import load_splits
     from fer_train.seeds import fit_seeds
-    from fer_train.trainer import fit
+    from fer_train.trainer import fit, precision_note
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
     seeds = options.pop("seeds")
@@ -224,6 +224,8 @@ def _train(options: dict[str, Any]) -> None:
     if seeds and "seed" in given:
         raise click.UsageError("--seeds takes the place of --seed; leave out one of them")
     config = _fit_config(output, resume, given, seeds)
+    if note := precision_note(config):
+        click.echo(f"fer-train: {note}", err=True)
     splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
     if seeds:
         summary = fit_seeds(splits, config, output, seeds, resume=resume, report=_print_epoch)

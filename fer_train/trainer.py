@@ -56,6 +56,18 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
+def precision_note(config: FitConfig) -> str:
+    """Return what to know of a precision before training in it, or nothing.
+
+    Without AVX-512 oneDNN has no kernels in bf16, and PyTorch's own are plain loops: on an AMD EPYC (Zen 3) the course
+    CNN trained at 5 faces/s in bf16 and at 72 in fp32.
+    """
+    on_cpu = pick_device(config.device).type == "cpu"
+    if config.precision != "bf16" or not on_cpu or torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return ""
+    return "precision bf16: this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
+
+
 def _require_compiler(device: torch.device) -> None:
     """Compile something small; raise DeviceError where nothing can be, mostly for want of a C++ compiler."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from fer_core import read_faces
@@ -187,3 +188,16 @@ def test_int8_without_data_is_one_line(tmp_path, run):
     assert result.exit_code == 1
     expected = "fer-train: --int8 needs --calibration, the faces to calibrate on\n"
     assert result.output == expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "told"), [("AVX2", "bf16", 1), ("AVX512", "bf16", 0), ("AVX2", "fp32", 0)]
+)
+def test_a_precision_that_the_processor_does_not_compute_in_is_told(
+    tmp_path, data, monkeypatch, capability, precision, told
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    result = run_command("fit", data, "--output", tmp_path / "run", *SMALL, "--device", "cpu", "--precision", precision)
+    assert result.exit_code == 0, result.output
+    note = "fer-train: precision bf16: this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
+    assert result.stderr.splitlines().count(note) == told
