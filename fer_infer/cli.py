@@ -32,7 +32,7 @@ precision_option = click.option(
     type=click.Choice(["auto", "fp32", "int8", "fp16"]),
     default="auto",
     show_default=True,
-    help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU with int8 dot products, where MODEL holds them.",
+    help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU, where MODEL holds them.",
 )
 tta_option = click.option(
     "--tta",
