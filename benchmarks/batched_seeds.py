@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from fer_core import FerError
 from fer_train.data import synthesize
+from fer_train.devices import pick_device
 from fer_train.models import build_model
-from fer_train.trainer import pick_device
 
 LR = 3e-4
 

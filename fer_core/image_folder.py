@@ -14,6 +14,9 @@ from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, USAGES
 from fer_core.faces import Faces
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+ORIENTATION: Final = 0x0112
+"""The EXIF tag that says how to turn an image that is not stored upright."""
+
 MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 """Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
 
@@ -92,6 +95,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 raise DataError(str(path), f"expected a 48x48 image, found {image.width}x{image.height}")
             if image.mode not in MODES:
                 raise DataError(str(path), f"expected a gray image of 8 bits, found mode {image.mode}")
+            if image.getexif().get(ORIENTATION, 1) != 1:
+                raise DataError(str(path), "expected an image stored upright, found an EXIF orientation that turns it")
+            if getattr(image, "n_frames", 1) != 1:
+                raise DataError(str(path), f"expected one image, found {image.n_frames} frames")
             channels = np.asarray(image.convert("RGBA"))
     except DataError:
         raise

@@ -13,6 +13,9 @@ from typing import Final
 
 from fer_core.errors import OutputError
 
+READ_IN_FOLDERS: Final = frozenset({".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg"})
+"""What is read where a folder is named: models, cards, weights, images. Other files in it are no part of the input."""
+
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a disk says that takes no more; as a rule it names no file."""
 
@@ -73,14 +76,17 @@ def staged(
 
 
 def require_apart(target: str | Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise OutputError where `target` is, or holds, a file or folder that is still to be read."""
+    """Raise OutputError where `target` is, holds, or is a part of a file or folder that is still to be read."""
     try:
         place = Path(target).resolve()
         for one in inputs:
             if one is None or not (place.exists() and Path(one).exists()):
                 continue
-            if Path(one).resolve().is_relative_to(place) or place.samefile(one):
+            read = Path(one).resolve()
+            if read.is_relative_to(place) or place.samefile(one):
                 raise OutputError(f"{target}: is or holds {one}, which is read; expected another output")
+            if place.is_file() and place.is_relative_to(read) and place.suffix.lower() in READ_IN_FOLDERS:
+                raise OutputError(f"{target}: is part of {one}, which is read; expected another output")
     except (OSError, RuntimeError):  # a name too long, or links that lead in a circle: told where it is opened
         return
 

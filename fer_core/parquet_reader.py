@@ -49,7 +49,7 @@ def iter_parquet(path: str | Path, *, batch_rows: int, usage: str | None, on_err
             if usage is not None and "usage" not in columns:
                 raise no_usage_column(source, usage)
             row, sent = 1, False
-            for batch in file.iter_batches(batch_rows):
+            for batch in file.iter_batches(min(batch_rows, max(file.metadata.num_rows, 1))):
                 faces = _faces(batch, columns, row, source, usage=usage, on_error=on_error)
                 row += batch.num_rows
                 if len(faces) or faces.rejected:

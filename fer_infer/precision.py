@@ -12,6 +12,13 @@ GRAPH_FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "
 """The graphs that an exports folder may hold; it holds the first in any case."""
 
 
+INT8_WEIGHTS: Final = "weights of 7 bits"
+"""What the card of an int8 graph says of it in its `selection`.
+
+Larger weights would be summed otherwise by processors without VNNI: the network would be another one there.
+"""
+
+
 def find_graph(model: Path, precision: str, device: str) -> Path:
     """Return the ONNX file to run.
 
@@ -48,7 +55,7 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
 
 
 def _suited(folder: Path, device: str) -> str:
-    """Return the precision that suits the device, by what it can do and not by a timing, which would vary."""
+    """Return the precision that suits the device, by a rule and not by a timing, which would vary."""
     lower = [precision for precision in ("int8", "fp16") if (folder / GRAPH_FILES[precision]).is_file()]
     if not lower:
         return "fp32"

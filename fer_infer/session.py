@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
 from fer_infer.cuda import CudaOptions
 from fer_infer.devices import first_line, open_session
-from fer_infer.precision import GRAPH_FILES, find_graph
+from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
 from fer_infer.runner import runner_of
 from fer_infer.views import average_views, log_probabilities
 
@@ -119,7 +119,10 @@ class Scorer:
         return self._device_note or self.runner.note
 
     def _read_card(self, *, in_folder: bool) -> ModelCard:
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            raise CardError(f"{self.path}: carries a model card that is not UTF-8") from None
         if not metadata:
             raise CardError(f"{self.path}: carries no model card in its metadata_props")
         card = ModelCard.from_metadata(metadata, str(self.path))
@@ -133,6 +136,9 @@ class Scorer:
         expected = by_name.get(self.path.name, self.card.precision) if asked == "auto" else asked
         if self.card.precision != expected:
             raise ModelError(f"{self.path}: expected a graph of precision {expected}, found {self.card.precision}")
+        if expected == "int8" and INT8_WEIGHTS not in self.card.selection:
+            why = f"expected an int8 graph of {INT8_WEIGHTS}, which all processors add alike, found none stated"
+            raise ModelError(f"{self.path}: {why}; `fer-train export` makes it anew")
 
     def _require_contract(self) -> None:
         classes = len(self.card.labels)

@@ -14,7 +14,7 @@ from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_infer.devices import first_line
 from fer_infer.session import CARD_FILE
-from fer_train.models import build_model
+from fer_train.models import as_json, build_model
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 """The weights of an exports folder."""
@@ -102,7 +102,7 @@ def load_model_and_card(path: str | Path) -> tuple[nn.Module, ModelCard]:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise CardError(f"{file}: the weights are not those of {card.architecture}: {error}") from None
+        raise CardError(f"{file}: the weights are not those of {card.architecture}: {first_line(error)}") from None
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), card
 
@@ -129,10 +129,11 @@ def begin_with(model: nn.Module, path: str | Path, architecture: str) -> None:
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("standardize.")}
     try:
         if card.architecture != architecture:
-            raise RuntimeError(f"they are of {card.architecture}")
+            raise RuntimeError
         model.load_state_dict(state | own)
-    except RuntimeError as error:
-        raise CardError(f"{file}: expected weights of this {architecture}: {first_line(error)}") from None
+    except RuntimeError:
+        found = f"{card.architecture} of {as_json(card.architecture_arguments) or 'no other arguments'}"
+        raise CardError(f"{file}: expected weights of this {architecture}, found those of {found}") from None
 
 
 def load_model(path: str | Path) -> nn.Module:

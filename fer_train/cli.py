@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +9,11 @@ import click
 
 from fer_core.program import Program
 from fer_infer.cli import tta_option
-from fer_train.config import OPTIMIZERS
+from fer_train.recipe_options import DATA, config_of, recipe_options
 
 if TYPE_CHECKING:
     from fer_core import ModelCard
-    from fer_train.config import FitConfig
 
-DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
-AUGMENT_OPTIONS = ("alternating_flip", "rotation_degrees", "shift", "zoom", "erasing", "mixup")
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -65,7 +60,7 @@ def audit(data: Path, output: Path | None, near_duplicates: bool, force: bool) -
 
     click.echo(audit(data, output, near_duplicates=near_duplicates, force=force).to_text())
     if output is not None:
-        click.echo(f"{output}: findings.csv, audit.json, contact sheets")
+        click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 
 @main.command()
@@ -88,103 +83,8 @@ def models() -> None:
         click.echo(f"{'':42}--model-argument {as_json(architecture.arguments())}")
 
 
-def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
-    table = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        try:
-            table[key] = json.loads(value)
-        except json.JSONDecodeError:
-            equals = ""
-        if not equals:
-            raise click.BadParameter(f"expected KEY=JSON, such as batch_norm=true, found {text!r}")
-    return table
-
-
-def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
-    if text is None:
-        return ()
-    words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words) or len({int(word) for word in words}) < len(words):
-        raise click.BadParameter(f"expected distinct numbers, such as 0,1,2, found {text!r}")
-    return tuple(int(word) for word in words)
-
-
-def _by_optimizer(name: str) -> str:
-    """Return the defaults of a setting: that of the default optimizer, and those of the others."""
-    defaults = {optimizer: f"{values[name]:g}" for optimizer, values in OPTIMIZERS.items()}
-    own = defaults.pop("adam")
-    return f"[default: {own}; {', '.join(f'{optimizer} {value}' for optimizer, value in defaults.items())}]"
-
-
-def _recipe(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that trains its argument and options, in the order in which its help lists them."""
-    options = [
-        DATA,
-        click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make."),
-        click.option(
-            "--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest."
-        ),
-        click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]"),
-        click.option(
-            "--model-argument",
-            "model_arguments",
-            multiple=True,
-            callback=_key_value,
-            metavar="KEY=JSON",
-            help="Of the architecture, such as batch_norm=true or widths=[16,32,64]; may be repeated.",
-        ),
-        click.option("--initial", metavar="RUN", help="Begin with the weights of a run or an exports folder."),
-        click.option("--dirac", is_flag=True, default=None, help="Begin with convolutions that pass their inputs on."),
-        click.option(
-            "--whitening", is_flag=True, default=None, help="Begin with a first convolution that decorrelates pixels."
-        ),
-        click.option(
-            "--drop-conflicts", is_flag=True, default=None, help="Leave out equal Training faces whose labels differ."
-        ),
-        click.option(
-            "--drop-leaks", is_flag=True, default=None, help="Leave out Training faces that also stand in PublicTest."
-        ),
-        click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
-        click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
-        click.option("--lr", type=float, help=f"Peak learning rate.  {_by_optimizer('lr')}"),
-        click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="[default: adam]"),
-        click.option(
-            "--weight-decay",
-            type=float,
-            help=f"Of weights, never of biases.  {_by_optimizer('weight_decay')}",
-        ),
-        click.option("--norm-bias-rate", type=float, help="Times the rate, for biases of BatchNorm.  [default: 1]"),
-        click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
-        click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),
-        click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]"),
-        click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]"),
-        click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]"),
-        click.option(
-            "--alternating-flip", is_flag=True, default=None, help="Mirror each image in every other epoch, undrawn."
-        ),
-        click.option("--rotation", "rotation_degrees", type=float, help="Largest turn, in degrees.  [default: 10]"),
-        click.option("--shift", type=float, help="Largest shift, as a share of the side.  [default: 0.1]"),
-        click.option("--zoom", type=float, help="Largest change of the scale, as a share.  [default: 0.1]"),
-        click.option("--erasing", type=float, help="Share of images with an erased rectangle.  [default: 0]"),
-        click.option("--mixup", type=float, help="Largest share of another image mixed in.  [default: 0]"),
-        click.option("--mild-epochs", type=int, help="Last epochs, with half the augmentation.  [default: 0]"),
-        click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]"),
-        click.option(
-            "--seeds", callback=_seeds, metavar="N,N...", help="One run a seed, in OUTPUT/seed-N, and their summary."
-        ),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
-        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="[default: auto]"),
-        click.option("--compile", is_flag=True, default=None, help="Train by torch.compile; does not pay on CPUs."),
-        click.option("--resume", is_flag=True, help="Go on with the run in OUTPUT, by its own settings."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @main.command()
-@_recipe
+@recipe_options
 def fit(**options: Any) -> None:
     """Train a network on the Training rows of DATA.
 
@@ -192,11 +92,11 @@ def fit(**options: Any) -> None:
     scored after each epoch, PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with. Each
     architecture has a recipe of its own; the defaults shown are those of the course networks.
     """
-    _train(options)
+    _train(options, taught=False)
 
 
 @main.command()
-@_recipe
+@recipe_options
 @click.option("--teachers", multiple=True, metavar="RUN", help="A run or an exports folder; may be repeated.")
 @click.option("--temperature", type=float, help="That softens what is taught.  [default: 2]")
 @click.option("--weight", type=float, help="Share of the loss that is the teachers'.  [default: 0.7]")
@@ -210,21 +110,26 @@ def distill(teachers: tuple[str, ...], temperature: float | None, weight: float 
     distilled = {key: value for key, value in asked.items() if value not in (None, ())}
     if not options["resume"] and not teachers:
         raise click.UsageError("expected --teachers: a run or an exports folder to learn from")
-    _train({**options, "distill": distilled})
+    _train({**options, "distill": distilled}, taught=True)
 
 
-def _train(options: dict[str, Any]) -> None:
+def _train(options: dict[str, Any], *, taught: bool) -> None:
+    from fer_core import ConfigError
     from fer_train.data import load_splits
+    from fer_train.devices import precision_note
     from fer_train.seeds import fit_seeds
-    from fer_train.trainer import fit, precision_note
+    from fer_train.trainer import fit
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
     seeds = options.pop("seeds")
     given = {key: value for key, value in options.items() if value not in (None, {})}
     if seeds and "seed" in given:
         raise click.UsageError("--seeds takes the place of --seed; leave out one of them")
-    config = _fit_config(output, resume, given, seeds)
-    if note := precision_note(config):
+    config = config_of(output, resume, given, seeds)
+    if taught != (config.distill is not None):
+        program, other = ("fit", "distill") if taught else ("distill", "fit")
+        raise ConfigError(f"{output}: is no run of `{other}`; `fer-train {program} --resume` goes on with it")
+    if note := precision_note(config.device, config.precision):
         click.echo(f"fer-train: {note}", err=True)
     splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
     if seeds:
@@ -240,7 +145,8 @@ def _train(options: dict[str, Any]) -> None:
 def _print_run(output: Path, card: ModelCard) -> None:
     score = card.scores["PublicTest"]
     low, high = score["wilson_95"]
-    click.echo(f"accuracy {score['accuracy']:.2%} of {score['n']:,} faces, 95% interval {low:.2%} to {high:.2%}")
+    of = f"{score['accuracy']:.2%} of {score['n']:,} faces"
+    click.echo(f"PublicTest accuracy {of}, 95% interval {low:.2%} to {high:.2%}")
 
 
 @main.command()
@@ -257,31 +163,6 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> N
 
     _print_run(output, ensemble(data, runs, output, force=force))
     click.echo(f"{output}: ema.safetensors, confusion.png")
-
-
-def _fit_config(output: Path, resume: bool, options: dict[str, Any], seeds: tuple[int, ...]) -> FitConfig:
-    from fer_train.config import FitConfig
-    from fer_train.seeds import load_seeds_config
-
-    if resume:
-        if options:
-            given = [*options.pop("distill", ()), *options]  # which is no option, but holds some
-            names = ", ".join(map(_flag, given))
-            raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
-        return load_seeds_config(output, seeds) if seeds else FitConfig.load(output / "config.json")
-    limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}
-    if not options.pop("augment", True):
-        if limits:
-            raise click.UsageError(f"--no-augment leaves nothing for {', '.join(map(_flag, limits))} to change")
-        return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=None)
-    return FitConfig.of(options.pop("model", "course-cnn"), **options, augment=limits)
-
-
-def _flag(name: str) -> str:
-    """Return an option as it is typed."""
-    context = click.get_current_context()
-    option = next(option for option in context.command.params if option.name == name)
-    return (option.secondary_opts if context.params.get(name) is False else option.opts)[0]
 
 
 def _print_epoch(metrics: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,24 @@ def _require(ok: bool, name: str, expected: str, found: object) -> None:
         raise ConfigError(f"{name}: expected {expected}, found {found!r}")
 
 
-@dataclass(frozen=True)
+def _require_types(settings: Any) -> None:
+    """Raise ConfigError where a plain field of a dataclass is of another type than it says, as in an edited file."""
+    plain: dict[str, Any] = {"bool": bool, "int": int, "float": int | float, "str": str, "str | None": str | None}
+    for entry in fields(settings):
+        value, kind = getattr(settings, entry.name), plain.get(str(entry.type))
+        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise ConfigError(f"{entry.name}: expected {entry.type}, found {value!r:.80}")
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table of tables as one, with names such as `augment.zoom`."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """How far an image may be changed before the network sees it; zero turns a change off."""
 
@@ -51,6 +68,7 @@ class AugmentConfig:
     """Largest share of another image that is mixed into one, targets likewise (Zhang et al. 2018, mixup)."""
 
     def __post_init__(self) -> None:
+        _require_types(self)
         _require(0 <= self.rotation_degrees <= 180, "rotation_degrees", "0 to 180", self.rotation_degrees)
         _require(0 <= self.zoom < 1, "zoom", "0 to below 1", self.zoom)
         for name in ("shift", "brightness", "contrast", "erasing"):
@@ -76,6 +94,9 @@ class DistillConfig:
     """Share of the loss that is the divergence from the teachers; the rest is cross-entropy with the labels."""
 
     def __post_init__(self) -> None:
+        _require_types(self)
+        _require(not isinstance(self.teachers, str), "teachers", "a list of runs or exports folders", self.teachers)
+        object.__setattr__(self, "teachers", tuple(self.teachers))  # of a list, which is not equal to what is read back
         _require(len(self.teachers) > 0, "teachers", "one run or exports folder at least", self.teachers)
         _require(self.temperature > 0, "temperature", "above 0", self.temperature)
         _require(0 < self.weight <= 1, "weight", "above 0 to 1", self.weight)
@@ -135,9 +156,16 @@ class FitConfig:
     """Train the network as torch.compile makes it: a slow first step, and other rounding."""
 
     def __post_init__(self) -> None:
+        _require_types(self)
         _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
         _require(0 <= self.seed < 2**32, "seed", "0 to 4,294,967,295", self.seed)
+        try:  # JSON makes lists of tuples, and a run goes on by what it reads back
+            object.__setattr__(self, "model_arguments", json.loads(json.dumps(self.model_arguments)))
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"model_arguments: expected what JSON can hold, found {self.model_arguments!r:.200}"
+            ) from None
         own = {"name", "mean", "std"} & set(self.model_arguments)
         _require(not own, "model_arguments", "none of name, mean and std, which are the data's", sorted(own))
         _require(0 < self.lr < math.inf, "lr", "above 0 and finite", self.lr)
@@ -165,6 +193,12 @@ class FitConfig:
             ("precision", PRECISIONS),
         ):
             _require(getattr(self, name) in known, name, f"one of {', '.join(known)}", getattr(self, name))
+
+    def difference(self, other: FitConfig) -> str:
+        """Return the settings in which another recipe is not this one, such as `lr: 0.1 there, 0.2 here`."""
+        mine, others = _flat(asdict(self)), _flat(asdict(other))
+        names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
+        return "; ".join(f"{name}: {others.get(name)} there, {mine.get(name)} here" for name in names)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -215,9 +249,7 @@ class FitConfig:
             return cls(
                 **table,
                 augment=None if augment is None else AugmentConfig(**augment),
-                distill=None
-                if distill is None
-                else DistillConfig(**{**distill, "teachers": tuple(distill["teachers"])}),
+                distill=None if distill is None else DistillConfig(**distill),
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: cannot be read as the settings of a run: {error}") from None

@@ -61,6 +61,10 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         for key, expected in _alike(cards[0]).items():
             if (found := _alike(card)[key]) != expected:
                 raise ConfigError(f"{run}: {key}: expected as in {runs[0]}, {expected!r:.200}, found {found!r:.200}")
+    weights = [card.weights_sha256 for card in cards]
+    for number, run in enumerate(runs):
+        if (first := weights.index(weights[number])) < number:
+            raise ConfigError(f"{run}: expected other weights than those of {runs[first]}, found the same")
     temperatures = [float(card.temperature["value"]) for card in cards]
     model = Ensemble([model for model, _ in loaded], temperatures).eval()
     faces = read_faces(data, "PublicTest")
@@ -87,7 +91,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
         save_weights(stage / AVERAGE_FILE, state, card)
         save_sample(stage, faces)
-        save_end(stage, faces, TrainingFaces.beside(data))
+        save_end(stage, faces, TrainingFaces.beside(data), name=Path(output).name)
     return card
 
 

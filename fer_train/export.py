@@ -186,7 +186,10 @@ def _selection(calibration: str | Path | None, calibrated: CalibrationData | Non
 
 def _parity_faces(run: Path, data: str | Path | None, selection: Faces | None) -> Faces:
     if data is not None:
-        return read_faces(data)
+        faces = read_faces(data)
+        if not len(faces):
+            raise DataError(faces.source, "expected at least one face to check parity on, found none")
+        return faces
     sample = run / SAMPLE_FILE
     if sample.is_file():
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, ModelCard, ModelError
 from fer_core.progress import progress
 from fer_infer.devices import load_runtime
+from fer_infer.precision import INT8_WEIGHTS
 from fer_infer.session import Scorer
 from fer_train.calibration import METHODS, CalibrationData, calibrate
 from fer_train.precision import Agreement, stamp
@@ -136,7 +137,7 @@ def quantize(
             for float_layers in FLOAT_LAYERS:
                 file = Path(folder) / f"{len(candidates)}.onnx"
                 _write(folded, ranges, method, float_layers, file)
-                stamp(file, replace(card, precision="int8", scores={}))
+                stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
                 logits = scorer.logits(data.selection.images)
                 agreement = Agreement.of(data.selection, scorer.provider, logits, expected)
@@ -189,7 +190,7 @@ def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
         card,
         precision="int8",
         selection=f"{card.selection}; int8: {chosen.method} ranges of {quantization.calibration_n:,} Training faces, "
-        f"weights of 7 bits, layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
+        f"{INT8_WEIGHTS}, layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
         scores=chosen.agreement.scores(),
     )
 

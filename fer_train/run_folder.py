@@ -70,7 +70,7 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
     if not (folder / CONFIG_FILE).is_file():
         raise OutputError(f"{folder}: expected a run to resume, found no {CONFIG_FILE}")
     if (saved := FitConfig.load(folder / CONFIG_FILE)) != config:
-        raise ConfigError(f"{folder}: was started with other settings than these: {saved}")
+        raise ConfigError(f"{folder}: was started with other settings: {config.difference(saved)}")
     if not (folder / RESUME_FILE).is_file():
         save_sample(folder, validation)  # the run starts anew, so the sample must be of its own faces
         return False
@@ -129,17 +129,17 @@ def save_epoch(
     with staged(path, force=True) as stage, stage.open("w", newline="") as file:
         writer = csv.DictWriter(file, METRICS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
     save_curves(rows, folder / "curves.png", folder.name)
     save_weights(folder / AVERAGE_FILE, average, card)
     last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
     save_weights(folder / "last.safetensors", last, last_card)
 
 
-def save_end(folder: Path, faces: Faces, known: TrainingFaces | None) -> ModelCard:
+def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: str) -> ModelCard:
     """Evaluate the weights kept, as they were written, on the validation faces; return their card.
 
-    The accuracy without the faces that are `known` from Training stands beside it.
+    The accuracy without the faces that are `known` from Training stands beside it; pictures are titled by `name`.
     """
     model, card = load_model_and_card(folder)
     probabilities = softmax(predict_logits(model, faces.images), card.temperature["value"])
@@ -150,7 +150,7 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None) -> ModelCa
         in_training=None if known is None else known.hold(faces.images),
     )
     evaluation = of_original(figures, card, faces.source, split="PublicTest")
-    save_evaluation(evaluation, folder, f"{folder.name}: {evaluation.title()}")
+    save_evaluation(evaluation, folder, f"{name}: {evaluation.title()}")
     return card
 
 

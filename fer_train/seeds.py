@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fer_core import ConfigError, ModelCard
+from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.output import staged
 from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
@@ -113,13 +113,15 @@ def fit_seeds(
     Raises
     ------
     OutputError
-        If a run exists and `resume` is false.
+        If a run exists and `resume` is false, or `output` is itself a run.
     ConfigError
         If no seed or one twice is given, or a run in `output` was started with other settings, or with other faces or
         weights to learn from.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
+    if (Path(output) / CONFIG_FILE).is_file():
+        raise OutputError(f"{output}: expected a folder of runs, one a seed, found a single run")
     runs = {seed_folder(output, seed): replace(config, seed=seed) for seed in seeds}
     # All are asked before one is trained: that takes hours.
     if not resume:
@@ -127,16 +129,15 @@ def fit_seeds(
             require_new(folder)
     _require_one_recipe(output, config, runs)
     learned = training_record(splits, config)
-    cards = {folder: _card(folder, learned) for folder in _begun(output) if is_finished(folder)}
+    _finished(output, learned)  # the same for what they learned
     for folder, chosen in runs.items():
-        if folder not in cards:
-            begun = (folder / CONFIG_FILE).is_file()
-            cards[folder] = fit(splits, chosen, folder, resume=begun, report=report)
+        if not is_finished(folder):
+            fit(splits, chosen, folder, resume=(folder / CONFIG_FILE).is_file(), report=report)
+        summary = Summary.of(_finished(output, learned))  # which another program beside this one may add to
         if is_first():
             with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
-                summary = asdict(Summary.of(list(cards.values())))
-                stage.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return Summary.of(list(cards.values()))
+                stage.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+    return summary
 
 
 def _begun(output: str | Path) -> list[Path]:
@@ -150,11 +151,13 @@ def _require_one_recipe(output: str | Path, config: FitConfig, runs: Mapping[Pat
         saved = FitConfig.load(folder / CONFIG_FILE)
         expected = runs.get(folder, replace(config, seed=saved.seed))
         if replace(saved, device=expected.device, precision=expected.precision) != expected:
-            raise ConfigError(f"{folder}: was started with other settings than {expected}")
+            raise ConfigError(f"{folder}: was started with other settings: {expected.difference(saved)}")
 
 
-def _card(folder: Path, learned: Mapping[str, Any]) -> ModelCard:
-    """Return the card of a finished run; raise ConfigError where it learned from something else."""
-    card = load_model_and_card(folder)[1]
-    require_same_data(folder, card.training_data, learned)
-    return card
+def _finished(output: str | Path, learned: Mapping[str, Any]) -> list[ModelCard]:
+    """Return the cards of the finished runs; raise ConfigError where one learned from something else."""
+    cards = []
+    for folder in filter(is_finished, _begun(output)):
+        cards.append(load_model_and_card(folder)[1])
+        require_same_data(folder, cards[-1].training_data, learned)
+    return cards

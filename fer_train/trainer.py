@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, DeviceError, ModelCard, ModelError
+from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_infer.devices import first_line
@@ -26,6 +27,7 @@ from fer_train.augment import alternately_mirrored, augment, mixup
 from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
+from fer_train.devices import lack_of_memory_named, pick_device, pick_precision, require_compiler
 from fer_train.distill import Teachers
 from fer_train.initialization import initialize
 from fer_train.models import build_model
@@ -34,47 +36,6 @@ from fer_train.prediction import true_float32
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card, training_record
 from fer_train.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn auto, cpu or cuda into a device; raise DeviceError where CUDA is asked for and absent."""
-    if name == "cuda" and not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = "this PyTorch is built for the CPU alone" if built is None else f"no GPU answers CUDA {built}"
-        raise DeviceError(f"--device cuda: {why}")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """Turn auto into bf16 on a GPU that computes it in hardware, else fp32.
-
-    CPUs that have bf16 instructions differ: on some it doubles the speed, on others it costs a third.
-    """
-    if name != "auto":
-        return name
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if fast else "fp32"
-
-
-def precision_note(config: FitConfig) -> str:
-    """Return what to know of a precision before training in it, or nothing.
-
-    Without AVX-512 oneDNN has no kernels in bf16, and PyTorch's own are plain loops: on an AMD EPYC (Zen 3) the course
-    CNN trained at 5 faces/s in bf16 and at 72 in fp32.
-    """
-    on_cpu = pick_device(config.device).type == "cpu"
-    if config.precision != "bf16" or not on_cpu or torch.backends.cpu.get_cpu_capability() != "AVX2":
-        return ""
-    return "precision bf16: this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
-
-
-def _require_compiler(device: torch.device) -> None:
-    """Compile something small; raise DeviceError where nothing can be, mostly for want of a C++ compiler."""
-    try:
-        torch.compile(functional.silu)(torch.zeros(8, device=device))
-    except Exception as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DeviceError(f"--compile: torch.compile fails here: {why}") from None
 
 
 @dataclass
@@ -111,6 +72,7 @@ class _Run:
             raise ModelError(f"{path}: cannot be resumed from: {type(error).__name__}: {error}") from None
 
 
+@lack_of_memory_named()
 def fit(
     splits: Splits,
     config: FitConfig,
@@ -151,6 +113,10 @@ def fit(
         If `output` exists and `resume` is false, or the other way round.
     ConfigError
         If the run to resume was started with other settings, other faces, or other weights to begin with or learn from.
+    DeviceError
+        If there is no such device, or not memory enough.
+    ModelError
+        If the loss is not finite.
     """
     folder = Path(output)
     device = pick_device(config.device)
@@ -169,7 +135,7 @@ def fit(
     model = share_batch_norm(model, fabric)
     teachers = None if config.distill is None else Teachers(config.distill, splits.validation, EXPRESSIONS, device)
     if config.compile:
-        _require_compiler(device)
+        require_compiler(device)
     if config.initial is not None:
         begin_with(model, config.initial, config.model)
     optimizer = make_optimizer(model, config)
@@ -205,9 +171,9 @@ def fit(
                 shadow.load_state_dict(run.average.state)
                 loss, accuracy = _validate(fabric, shadow, validation)
                 _require_finite("PublicTest ", loss, run.epoch)
-            except ModelError:
-                if run.epoch == 0:  # nothing to go on from: the next try may take the same folder
-                    first_only(fabric, discard_run, folder)
+            except Exception:
+                if run.epoch == 0 and fabric.is_global_zero:  # nothing to go on from: the next try may take the folder
+                    discard_run(folder)
                 raise
             run.epoch += 1
             run.elapsed_s += time.perf_counter() - start
@@ -216,7 +182,8 @@ def fit(
             metrics = dict(zip(METRICS, values, strict=True))
             first_only(fabric, write, metrics)
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
-    return first_only(fabric, save_end, folder, splits.validation, TrainingFaces([splits.training.images]))
+    known = TrainingFaces([splits.training.images])
+    return first_only(fabric, save_end, folder, splits.validation, known, name=folder.name)
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -233,7 +200,8 @@ def _try_smallest_batch(model: nn.Module, config: FitConfig, faces: int, device:
     model.train()
     size = 1 if faces % config.batch_size == 1 else 2
     try:
-        model(torch.zeros(size, 1, IMAGE_SIZE, IMAGE_SIZE, device=device))
+        with lack_of_memory_named():
+            model(torch.zeros(size, 1, IMAGE_SIZE, IMAGE_SIZE, device=device))
     except ValueError:
         raise ConfigError(
             f"batch_size: expected a last batch of two faces at least, by which this {config.model} can normalize, "
@@ -241,6 +209,15 @@ def _try_smallest_batch(model: nn.Module, config: FitConfig, faces: int, device:
         ) from None
     except RuntimeError as error:
         raise ConfigError(f"model {config.model}: expected a network of 48x48 pixels: {first_line(error)}") from None
+
+
+def stream_seed(*key: int) -> int:
+    """Return a seed for the stream of random numbers that a key names, unlike those of all other keys.
+
+    The key is hashed (`numpy.random.SeedSequence`): PyTorch's generator on the CPU takes the lowest 32 bits of a seed
+    alone, so that of numbers put side by side in 64 bits the upper ones would go unheard.
+    """
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def _train_epoch(
@@ -258,9 +235,8 @@ def _train_epoch(
     batches = math.ceil(len(images) / config.batch_size)
     # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state. What layers
     # draw for their share of a batch differs from process to process, the rest does not.
-    stream = config.seed * 1_000_003 + run.epoch  # below 2 ** 53
-    torch.manual_seed(stream + (fabric.global_rank + 1 << 53))
-    generator = torch.Generator(images.device).manual_seed(stream + (1 << 63))
+    torch.manual_seed(stream_seed(config.seed, run.epoch, 1 + fabric.global_rank))
+    generator = torch.Generator(images.device).manual_seed(stream_seed(config.seed, run.epoch, 0))
     order = torch.randperm(len(images), generator=generator, device=images.device)
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
     mild = run.epoch >= config.epochs - config.mild_epochs

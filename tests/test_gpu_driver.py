@@ -28,6 +28,7 @@ from fer_train.config import AugmentConfig
 from fer_train.data import synthesize
 from fer_train.run_folder import read_metrics
 
+STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
 DRIVER = Path(__file__).resolve().parent.parent / "benchmarks" / "gpu"
 
 
@@ -282,7 +283,7 @@ def test_without_a_gpu_the_driver_asks_for_a_rehearsal(module_of, tmp_path, caps
 
 def test_without_limits_the_conventional_faces_are_the_faces(module_of):
     faces = synthesize(20, seed=4)
-    for limits in (None, AugmentConfig(False, 0, 0, 0, 0, 0)):
+    for limits in (None, STILL):
         data = module_of("conventional").PillowFaces(faces, limits)
         for n in range(len(data)):
             pixels, label = data[n]
@@ -296,8 +297,7 @@ def test_the_conventional_loop_turns_flips_and_shifts_about_the_middle_of_the_fa
     faces = replace(synthesize(10, seed=0).take([0]), images=image[None])
 
     def changed(**limits: float) -> NDArray[np.float32]:
-        nothing = AugmentConfig(False, 0, 0, 0, 0, 0)
-        return module_of("conventional").PillowFaces(faces, replace(nothing, **limits))[0][0].numpy()[0]
+        return module_of("conventional").PillowFaces(faces, replace(STILL, **limits))[0][0].numpy()[0]
 
     monkeypatch.setattr(random, "uniform", lambda low, high: high)  # every limit is reached
     monkeypatch.setattr(random, "random", lambda: 0.1)  # whatever may be mirrored is

@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image, ImageEnhance
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from fer_core import EXPRESSIONS, IMAGE_SIZE, Faces
+from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, Faces
 from fer_train.augment import mixup
 from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data import Splits
@@ -100,7 +100,21 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
         The recipe; `device` must be cpu or cuda, and `precision` is ignored.
     workers : int
         Processes that transform faces.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe has what this loop has not: alternating flips, weights to begin with, teachers.
     """
+    lacking = {
+        "alternating_flip": config.augment is not None and config.augment.alternating_flip,
+        "initial": config.initial is not None,
+        "distill": config.distill is not None,
+    }
+    if any(lacking.values()):
+        found = ", ".join(name for name, wanted in lacking.items() if wanted)
+        raise ConfigError(f"the conventional loop: expected a recipe without {found}")
+    config = replace(config, precision="fp32")
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
     random.seed(config.seed)

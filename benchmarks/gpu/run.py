@@ -56,6 +56,8 @@ STEPS: Final[dict[str, Callable[[Workbench, Record], None]]] = {
 def _recipe(text: str) -> dict[str, Any]:
     try:
         recipe = json.loads(text)
+        if taken := {"model", "seed", "device"} & set(recipe):
+            raise ValueError(f"{', '.join(sorted(taken))}: options of this program")
         FitConfig.of("course-cnn", **recipe)
     except (ValueError, TypeError, FerError) as error:
         raise argparse.ArgumentTypeError(f"expected settings of a run as a JSON object: {error}") from None

@@ -40,19 +40,25 @@ def train(bench: Workbench, record: Record) -> None:
     """Train every model with every seed, by its recipe, and pack what is finished after each run."""
     for seed in bench.seeds:
         for model in bench.models:
-            record.take(
-                bench.run(model, seed).name, partial(_trained, bench, bench.run(model, seed), bench.config(model, seed))
-            )
+            run = bench.run(model, seed)
+            record.take(run.name, partial(_trained, bench, run, partial(bench.config, model, seed)))
             pack(bench)
 
 
-def _trained(bench: Workbench, folder: Path, config: FitConfig) -> Entry:
+Recipe = Callable[[], FitConfig]
+"""Made within what is recorded, so that a recipe which one model cannot have is that entry's error."""
+
+
+def _trained(bench: Workbench, folder: Path, recipe: Recipe) -> Entry:
+    config = recipe()
     if (folder / "metrics.json").is_file():  # it came to its end, perhaps on another machine
         _require_same(FitConfig.load(folder / CONFIG_FILE), config, folder)
     else:
-        (folder / TRAINED_ON).unlink(missing_ok=True)
-        fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file())
-        (folder / TRAINED_ON).write_text(bench.on + "\n", encoding="utf-8")
+
+        def say_where(_: dict[str, Any]) -> None:
+            (folder / TRAINED_ON).write_text(bench.on + "\n", encoding="utf-8")
+
+        fit(bench.splits, config, folder, resume=(folder / CONFIG_FILE).is_file(), report=say_where)
     card, epochs = load_model_and_card(folder)[1], read_metrics(folder)
     return {
         "trained_on": (folder / TRAINED_ON).read_text(encoding="utf-8").strip(),
@@ -99,7 +105,7 @@ def _taught(bench: Workbench, folder: Path, student: str, seed: int) -> Entry:
     if not bench.teachers:
         raise SkippedError(f"no finished run of {bench.teacher}; the step train makes one")
     teachers = tuple(str(teacher) for teacher in bench.teachers)
-    return _trained(bench, folder, bench.config(student, seed, distill={"teachers": teachers}))
+    return _trained(bench, folder, partial(bench.config, student, seed, distill={"teachers": teachers}))
 
 
 def export_runs(bench: Workbench, record: Record) -> None:
@@ -127,7 +133,7 @@ def train_speed(bench: Workbench, record: Record) -> None:
             for seed in bench.seeds:
                 for name, loop in LOOPS.items():
                     key = f"{model}/to-{goal:.1%}/{name}/seed-{seed}"
-                    record.take(key, partial(_time_to, bench, loop, bench.config(model, seed), goal))
+                    record.take(key, partial(_time_to, bench, loop, partial(bench.config, model, seed), goal))
 
 
 def _round(bench: Workbench, model: str, seed: int) -> Entry:
@@ -137,11 +143,12 @@ def _round(bench: Workbench, model: str, seed: int) -> Entry:
     return {"faces_per_s": medians, "ratio": medians["toolkit"] / medians["conventional"], "workers": bench.workers}
 
 
-def _time_to(bench: Workbench, loop: Loop, config: FitConfig, goal: float) -> Entry:
+def _time_to(bench: Workbench, loop: Loop, recipe: Recipe, goal: float) -> Entry:
     """Train up to an accuracy on PublicTest, the end of the recipe or the limit of time, whichever comes first.
 
     `elapsed_s` is training and validation; `wall_s` also what the toolkit writes after each epoch.
     """
+    config = recipe()
     start = time.perf_counter()
     last = loop(bench, config, lambda epoch: epoch.accuracy >= goal or epoch.elapsed_s > bench.limit_s)[-1]
     return {"reached": last.accuracy >= goal, **asdict(last), "wall_s": time.perf_counter() - start}

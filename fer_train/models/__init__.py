@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError
+from fer_infer.devices import first_line
 from fer_train.models.course import CourseCNN, CourseDNN
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.plain import PlainNet
@@ -129,7 +130,7 @@ def build_model(name: str, *, mean: float, std: float, **arguments: Any) -> nn.M
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        given = f"cannot be built with {as_json(arguments)}: {error}"
+        given = f"cannot be built with {as_json(arguments)}: {first_line(error)}"
         raise ConfigError(f"model {name}: {given}; by itself it has {as_json(taken)}") from None
 
 

@@ -73,6 +73,7 @@ class ResidualNet(nn.Module):
         if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
             raise ConfigError(f"widths and blocks: expected as many of each, found {tuple(widths)} and {tuple(blocks)}")
         require_sizes(stem_kernel=stem_kernel, stem_stride=stem_stride, squeeze=squeeze)
+        StochasticDepth(stochastic_depth)  # which refuses it by itself, and not a block's share of it
         self.standardize = Standardize(mean, std)
         self.stem = nn.Sequential(*convolution(1, widths[0], stem_kernel, stem_stride), nn.ReLU(inplace=False))
         stages, channels, number = [], widths[0], 0

@@ -1,4 +1,4 @@
-"""The graph that runs is the one asked for, or by a fixed rule the one that suits the hardware."""
+"""The graph that runs is the one asked for, or by a fixed rule the one that suits the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, ModelCard, ModelError
 from fer_infer import Scorer, precision
 from fer_infer.cli import main
-from fer_infer.precision import find_graph
+from fer_infer.precision import INT8_WEIGHTS, find_graph
 
 Images = NDArray[np.uint8]
 
@@ -26,7 +26,7 @@ def folder(model: Any, model_class: Any, card_with: Callable[..., ModelCard], tm
     """An exports folder with three graphs, each of which scores differently."""
     path: Path = model.save(tmp_path / "three")
     for number, name in enumerate(("int8", "fp16"), start=1):
-        other = model_class(metadata=card_with(precision=name, selection=f"as {name}").to_metadata())
+        other = model_class(metadata=card_with(precision=name, selection=f"as {name}, {INT8_WEIGHTS}").to_metadata())
         other.bias[:] = number
         file = other.save(tmp_path / name) / "model.onnx"
         file.rename(path / f"model.{name}.onnx")
@@ -110,6 +110,17 @@ def test_a_graph_under_the_name_of_another_precision_is_refused(folder: Path) ->
     (folder / "model.fp16.onnx").replace(folder / "model.int8.onnx")
     with pytest.raises(ModelError, match=r"model\.int8\.onnx: expected a graph of precision int8, found fp16$"):
         Scorer(folder / "model.int8.onnx", "cpu")
+
+
+@pytest.mark.parametrize("asked", ["auto", "int8"])
+def test_an_int8_graph_that_states_no_small_weights_is_refused(
+    folder: Path, model_class: Any, card_with: Callable[..., ModelCard], tmp_path: Path, asked: str
+) -> None:
+    other = model_class(metadata=card_with(precision="int8", selection="of all 8 bits").to_metadata())
+    (other.save(tmp_path / "old") / "model.onnx").replace(folder / "model.int8.onnx")
+    why = "expected an int8 graph of weights of 7 bits, which all processors add alike, found none stated"
+    with pytest.raises(ModelError, match=rf"model\.int8\.onnx: {why}; `fer-train export` makes it anew$"):
+        Scorer(folder, "cpu", asked)
 
 
 def test_an_unknown_precision_is_refused(exports: Path) -> None:
