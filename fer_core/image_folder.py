@@ -97,8 +97,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 raise DataError(str(path), f"expected a gray image of 8 bits, found mode {image.mode}")
             if image.getexif().get(ORIENTATION, 1) != 1:
                 raise DataError(str(path), "expected an image stored upright, found an EXIF orientation that turns it")
-            if getattr(image, "n_frames", 1) != 1:
-                raise DataError(str(path), f"expected one image, found {image.n_frames} frames")
+            if (frames := getattr(image, "n_frames", 1)) != 1:
+                raise DataError(str(path), f"expected one image, found {frames} frames")
             channels = np.asarray(image.convert("RGBA"))
     except DataError:
         raise

@@ -22,10 +22,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fer_core import FerError
+from fer_core import ConfigError, FerError
 from fer_train.checkpoint import load_model_and_card
-from fer_train.config import AugmentConfig
-from fer_train.data import synthesize
+from fer_train.config import AugmentConfig, FitConfig
+from fer_train.data import Splits, synthesize
 from fer_train.run_folder import read_metrics
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
@@ -181,7 +181,9 @@ def test_a_recipe_by_hand_is_cut_with_the_epochs(module_of, tmp_path):
     assert (cut.lr_warmup_epochs, cut.mild_epochs) == (1, 1)
 
 
-@pytest.mark.parametrize("recipe", ['{"epoch": 3}', '{"epochs": "ten"}', "[]", "{", '{"lr": -1}'])
+@pytest.mark.parametrize(
+    "recipe", ['{"seed": 1}', '{"device": "cpu"}', '{"epoch": 3}', '{"epochs": "ten"}', "[]", "{", '{"lr": -1}']
+)
 def test_a_recipe_that_is_none_is_wrong_usage(module_of, tmp_path, capsys, recipe):
     with pytest.raises(SystemExit):
         module_of("run").main(["train", *arguments(tmp_path, "--recipe", recipe)])
@@ -305,3 +307,13 @@ def test_the_conventional_loop_turns_flips_and_shifts_about_the_middle_of_the_fa
         np.testing.assert_allclose(changed(rotation_degrees=degrees), np.rot90(image, degrees // 90), atol=1)
     np.testing.assert_allclose(changed(flip=True), image[:, ::-1], atol=1)
     np.testing.assert_allclose(changed(shift=3 / 48)[:45, :45], image[3:, 3:], atol=1)
+
+
+def test_the_conventional_loop_refuses_what_it_has_not(module_of, tmp_path):
+    splits = Splits(synthesize(20, seed=4), synthesize(10, seed=5), 128.0, 64.0)
+    augment = AugmentConfig(alternating_flip=True)
+    config = FitConfig(augment=augment, initial="exports/best", device="cpu")
+    with pytest.raises(
+        ConfigError, match=r"^the conventional loop: expected a recipe without alternating_flip, initial$"
+    ):
+        next(module_of("conventional").train(splits, config, 0))

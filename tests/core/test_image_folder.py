@@ -167,6 +167,27 @@ def test_an_image_that_is_no_face_is_named(tree: Path, pixels: NDArray[np.generi
     assert str(failure.value) == f"{path}: {message}"
 
 
+def test_an_image_that_viewers_turn_is_refused(tree: Path) -> None:
+    path = tree / "train" / "happy" / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(gray()).save(path, exif=exif)
+    with pytest.raises(
+        DataError, match=r"turned\.jpg: expected an image stored upright, found an EXIF orientation that"
+    ):
+        read_faces(tree)
+    exif[0x0112] = 1
+    Image.fromarray(gray()).save(path, exif=exif)
+    assert str(path.relative_to(tree)) in list(read_faces(tree).ids)
+
+
+def test_an_animated_image_is_refused(tree: Path) -> None:
+    path = tree / "train" / "happy" / "moving.png"
+    Image.fromarray(gray()).save(path, save_all=True, append_images=[Image.fromarray(255 - gray())])
+    with pytest.raises(DataError, match=r"moving\.png: expected one image, found 2 frames$"):
+        read_faces(tree)
+
+
 UNREADABLE = "expected a PNG or JPEG image, found none that can be read"
 EMPTY_PROFILE = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
 DAMAGES: dict[str, Callable[[Path, bytes], object]] = {

@@ -326,6 +326,22 @@ def test_what_an_output_is_made_from_is_never_replaced(tmp_path: Path, folder: b
     assert names(tmp_path / "other") == (["x"] if folder else [])
 
 
+def test_what_is_read_in_a_folder_is_never_replaced(tmp_path: Path) -> None:
+    for name in ("model.onnx", "card.json", "a.PNG"):
+        part = tmp_path / "read" / name
+        part.parent.mkdir(exist_ok=True)
+        part.write_text("as it was")
+        with (
+            pytest.raises(OutputError, match=rf"{name}: is part of .*/read, which is read; expected another output$"),
+            staged(part, force=True, inputs=(tmp_path / "read",)),
+        ):
+            pytest.fail("the body ran")
+        assert part.read_text() == "as it was"
+    for _ in range(2):
+        with staged(tmp_path / "read" / "out.csv", force=True, inputs=(tmp_path / "read",)) as stage:
+            stage.write_text("made")
+
+
 def test_links_that_lead_in_a_circle_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

@@ -71,7 +71,7 @@ def test_pixels_are_read_from_every_type_that_holds_them(
     assert (faces.first_row, faces.source) == (1, str(path))
 
 
-@pytest.mark.parametrize("batch_rows", [1, 4, N, 100])
+@pytest.mark.parametrize("batch_rows", [1, 4, N, 100, 10**25])
 def test_batches_join_to_the_whole_whatever_the_row_groups(path: Path, batch_rows: int) -> None:
     labels = np.arange(N) % 7
     write(path, {"feature": as_bytes(IMAGES, pa.binary()), "label": labels}, row_group_size=6)

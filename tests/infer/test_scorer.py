@@ -128,6 +128,16 @@ def test_a_graph_without_a_card_is_refused(model_class: Any, tmp_path: Path) -> 
         Scorer(folder, "cpu")
 
 
+def test_a_card_that_is_no_text_is_refused(
+    model_class: Any, card_with: Callable[..., ModelCard], tmp_path: Path
+) -> None:
+    folder = model_class(metadata=card_with(selection="the last epoch").to_metadata()).save(tmp_path)
+    graph = folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes().replace(b"the last epoch", b"the last \xff\xfeoch"))
+    with pytest.raises(CardError, match=r"model\.onnx: carries a model card that is not UTF-8$"):
+        Scorer(folder, "cpu")
+
+
 def test_a_graph_with_a_part_of_a_card_is_refused(
     model_class: Any, tmp_path: Path, card_with: Callable[..., ModelCard]
 ) -> None:

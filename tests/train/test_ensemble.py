@@ -152,3 +152,16 @@ def test_the_command_says_how_good_it_is(tmp_path, data, run, other):
     assert result.output.startswith("accuracy ")
     assert f"{output}: ema.safetensors, confusion.png" in result.output
     assert {path.name for path in output.iterdir()} >= {"ema.safetensors", "sample.npz", "metrics.json"}
+
+
+def test_the_same_weights_twice_are_no_ensemble(tmp_path, data, run, other):
+    with pytest.raises(ConfigError, match=rf"^{run}: expected other weights than those of {run}, found the same$"):
+        ensemble(data, [run, other, run], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
+def test_its_pictures_bear_its_name(tmp_path, data, run, other, monkeypatch):
+    titles = []
+    monkeypatch.setattr("fer_train.run_folder.save_evaluation", lambda _, __, title: titles.append(title))
+    ensemble(data, [run, other], tmp_path / "both")
+    assert [title.partition(":")[0] for title in titles] == ["both"]

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from fer_core import ConfigError, Faces, ModelCard, ModelError, OutputError
+from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
 from fer_core.csv_writer import write_csv
 from fer_infer.session import Scorer
 from fer_train import export as module
@@ -185,6 +185,14 @@ def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run,
         model.classifier[-1].bias[3] += 0.01
     with pytest.raises(ModelError, match=r"model\.onnx: differs from its PyTorch original: max \|d logit\| 0\.01"):
         check_parity(model, card, exported / "model.onnx", drawn, 1e-4)
+
+
+def test_parity_on_no_face_is_refused(tmp_path, run):
+    (tmp_path / "none.csv").write_text("emotion,pixels\n")
+    message = r"none\.csv: expected at least one face to check parity on, found none$"
+    with pytest.raises(DataError, match=message):
+        export(run, tmp_path / "exported", data=tmp_path / "none.csv")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_a_failed_parity_leaves_nothing(tmp_path, run):

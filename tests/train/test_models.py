@@ -191,3 +191,8 @@ def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_ar
     assert (found.batch_norms, found.folded) == (1, 0)
     assert (found.fused, found.values) == (2 * size, 5 * size)
     assert found.to_text() == ("50% of multiply-adds in full int8 kernels, 0 of 1 BatchNorms fold, 40% of values fused")
+
+
+def test_a_share_of_dropped_branches_is_named_as_it_was_given():
+    with pytest.raises(ConfigError, match=r"^stochastic_depth: expected 0 to below 1, found 5$"):
+        build_model("best-small", mean=0.0, std=1.0, stochastic_depth=5)

@@ -73,7 +73,7 @@ def test_seeds_of_another_recipe_are_not_trained_beside_a_run(tmp_path, splits, 
     fit_seeds(splits, config, tmp_path / "all", [0])
     before = (tmp_path / "all" / "summary.json").read_bytes()
     for resume in (False, True):
-        with pytest.raises(ConfigError, match="seed-0: was started with other settings than "):
+        with pytest.raises(ConfigError, match=r"seed-0: was started with other settings: lr: .* there, 0\.5 here$"):
             fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [5], resume=resume)
     assert not (tmp_path / "all" / "seed-5").exists()
     assert (tmp_path / "all" / "summary.json").read_bytes() == before
@@ -84,6 +84,22 @@ def test_the_summary_is_of_earlier_runs_as_well(tmp_path, splits, config):
     assert fit_seeds(splits, config, tmp_path / "all", [5]).n == 2
     written = json.loads((tmp_path / "all" / "summary.json").read_text())
     assert (list(written["accuracies"]), written["n"]) == (["5", "10"], 2)
+
+
+def test_the_summary_is_of_runs_that_finish_meanwhile_as_well(tmp_path, splits, config):
+    def another(_):
+        if not (tmp_path / "all" / "seed-2").exists():
+            fit(splits, replace(config, seed=2), tmp_path / "all" / "seed-2")
+
+    assert fit_seeds(splits, config, tmp_path / "all", [1], report=another).n == 2
+    assert list(json.loads((tmp_path / "all" / "summary.json").read_text())["accuracies"]) == ["1", "2"]
+
+
+def test_seeds_are_not_trained_inside_a_run(tmp_path, splits, config):
+    fit(splits, config, tmp_path / "one")
+    with pytest.raises(OutputError, match=r"one: expected a folder of runs, one a seed, found a single run$"):
+        fit_seeds(splits, config, tmp_path / "one", [3])
+    assert not (tmp_path / "one" / "seed-3").exists()
 
 
 def test_finished_runs_of_another_teacher_are_refused(tmp_path, splits, config):
@@ -132,6 +148,7 @@ def test_the_command_trains_summarizes_and_resumes(tmp_path, drawn):
     ("options", "message"),
     [
         (["--seeds", "0,0"], "expected distinct numbers, such as 0,1,2, found '0,0'"),
+        (["--seeds", "0," + "9" * 5000], "expected distinct numbers, such as 0,1,2, found "),
         (["--seeds", "0;1"], "expected distinct numbers, such as 0,1,2, found '0;1'"),
         (["--seeds", "0,1", "--seed", "3"], "--seeds takes the place of --seed; leave out one of them"),
     ],

@@ -201,3 +201,19 @@ def test_a_precision_that_the_processor_does_not_compute_in_is_told(
     assert result.exit_code == 0, result.output
     why = "this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
     assert result.stderr.splitlines().count(f"fer-train: precision bf16: {why}") == told
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
+def test_an_argument_beyond_what_python_reads_is_wrong_usage(data, tmp_path, value):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", f"hidden={value}")
+    assert result.exit_code == 2
+    assert "expected KEY=JSON, such as batch_norm=true, found 'hidden=" in result.output
+
+
+def test_a_run_is_gone_on_with_by_the_command_that_began_it(data, tmp_path):
+    assert run_command("fit", data, "--output", tmp_path / "run", *SMALL).exit_code == 0
+    result = run_command("distill", data, "--output", tmp_path / "run", "--resume")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"fer-train: {tmp_path}/run: is no run of `distill`; `fer-train fit --resume` goes on with it\n"
+    )
