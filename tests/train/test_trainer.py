@@ -17,7 +17,7 @@ from fer_train import trainer
 from fer_train.augment import alternately_mirrored
 from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import AugmentConfig, DistillConfig, FitConfig
-from fer_train.data import Splits
+from fer_train.data import Splits, pixel_statistics, synthesize
 from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit
@@ -42,15 +42,18 @@ def test_a_run_folder_holds_all_that_is_promised(run):
     assert set(read_metrics(run)[0]) == set(METRICS)
 
 
-def test_it_learns_drawn_faces(tmp_path, splits, small_config):
+def test_it_learns_drawn_faces(tmp_path, small_config):
+    drawn = synthesize(1000, seed=3)
+    training = drawn.with_usage("Training")
+    splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
     arguments = {"widths": [64], "dropout": 0.0}
     config = replace(
-        small_config, model="course-dnn", model_arguments=arguments, epochs=12, augment=None, ema_decay=0.9
+        small_config, model="course-dnn", model_arguments=arguments, epochs=12, lr=1e-3, augment=None, ema_decay=0.9
     )
     fit(splits, config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run")
-    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
-    assert rows[-1]["validation_accuracy"] > 2 / 7
+    assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
+    assert rows[-1]["validation_accuracy"] > 1.5 / 7
 
 
 def test_the_loss_trained_for_is_that_of_smoothed_labels(tmp_path, splits, small_config):
@@ -312,11 +315,11 @@ def test_a_run_can_begin_with_the_weights_of_another_and_says_so(tmp_path, run, 
     [
         (
             {"model": "course-dnn", "model_arguments": {}},
-            r"expected weights of this course-dnn, found those of course-cnn of widths=\[",
+            r"expected weights of this course-dnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
         ),
         (
             {"model_arguments": {"widths": [2, 2, 2]}},
-            r"expected weights of this course-cnn, found those of course-cnn of widths=\[.*\]",
+            r"expected weights of this course-cnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
         ),
     ],
 )
