@@ -35,7 +35,7 @@ def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     if text is None:
         return ()
     words = [word.strip() for word in text.split(",")]
-    seeds = [int(word) for word in words if word.isdecimal() and len(word) <= 10]  # FitConfig knows their limit
+    seeds = [int(word) for word in words if word.isdecimal() and len(word) <= 20]  # FitConfig knows their limit
     if len(set(seeds)) < len(words):
         raise click.BadParameter(f"expected distinct numbers, such as 0,1,2, found {text!r:.80}")
     return tuple(seeds)

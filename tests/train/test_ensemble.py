@@ -149,7 +149,7 @@ def test_the_command_says_how_good_it_is(tmp_path, data, run, other):
     output = tmp_path / "both"
     result = CliRunner().invoke(main, ["ensemble", str(data), str(run), str(other), "--output", str(output)])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("accuracy ")
+    assert result.output.startswith("PublicTest accuracy ")
     assert f"{output}: ema.safetensors, confusion.png" in result.output
     assert {path.name for path in output.iterdir()} >= {"ema.safetensors", "sample.npz", "metrics.json"}
 
