@@ -104,9 +104,9 @@ class ModelCard:
             require(isinstance(table, dict), key, "a table that JSON can hold")
             object.__setattr__(self, key, table)
         names = isinstance(self.labels, tuple) and all(isinstance(name, str) for name in self.labels)
-        # they are columns of outputs
         names = names and all(name.isprintable() and name not in ("", *OTHER_COLUMNS) for name in self.labels)
-        require(names and len(set(self.labels)) == len(self.labels) >= 2, "labels", "two or more distinct names")
+        expected = f"two or more distinct names of columns beside {', '.join(OTHER_COLUMNS)}"
+        require(names and len(set(self.labels)) == len(self.labels) >= 2, "labels", expected)
         size = self.input_size == (IMAGE_SIZE, IMAGE_SIZE) and all(type(side) is int for side in self.input_size)
         require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
         scale = self.standardization
