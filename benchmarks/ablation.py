@@ -5,9 +5,9 @@ python benchmarks/ablation.py fer2013.csv --study speed --output runs/speed
 
 The changes to the course CNN are those that the course report proposed and did not try (learning-rate decay, BatchNorm,
 removal of the background by normalization), all three together, no augmentation, and Training without its conflicting
-duplicates. Those to compact, in a short training, are what speed records use: optimizers, alternating flips, faster
-biases of BatchNorm, each at the best of the rates that were tried with another seed, and what convolutions begin with.
-Run it again after an interruption: finished runs are kept and an unfinished one goes on.
+duplicates. Those to compact, in a short training, are what speed records use: optimizers, each at the best of
+the rates that were tried with another seed, and what convolutions begin with. Run it again after an interruption:
+finished runs are kept and an unfinished one goes on.
 """
 
 from __future__ import annotations
@@ -70,8 +70,6 @@ STUDIES: Final[Mapping[str, Study]] = {
         6,
         {
             "SGD": {},
-            "SGD and alternating flips": {"augment": {"alternating_flip": True}},
-            "SGD and rates of BatchNorm's biases": {"norm_bias_rate": 16.0},
             "AdamW": {"optimizer": "adamw"},
             "Muon": MUON,
             "Muon and dirac": {**MUON, "dirac": True},

@@ -11,7 +11,7 @@ from torch.nn import functional
 from fer_train.config import AugmentConfig
 
 
-def augment(images: Tensor, config: AugmentConfig, generator: Generator, mirrored: Tensor | None = None) -> Tensor:
+def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
     """Change each image of a batch in its own random way.
 
     Flip, rotation, zoom and shift are one affine map, so an image is resampled once, bilinearly, and what
@@ -25,15 +25,13 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator, mirrore
         The limits.
     generator : Generator
         On the device of `images`.
-    mirrored : Tensor, optional
-        bool (batch,): which images to mirror; drawn where None, if `config.flip`. See `alternately_mirrored`.
 
     Returns
     -------
     Tensor
         The same shape, type and range.
     """
-    images = _warp(images, config, generator, mirrored)
+    images = _warp(images, config, generator)
     images = _relight(images, config, generator)
     if config.erasing > 0:
         images = _erase(images, config.erasing, generator)
@@ -44,30 +42,13 @@ def _uniform(n: int, limit: float, like: Tensor, generator: Generator) -> Tensor
     return (torch.rand(n, generator=generator, device=like.device) * 2 - 1) * limit
 
 
-def alternately_mirrored(n: int, seed: int, epoch: int) -> Tensor:
-    """Return which of `n` images an epoch mirrors: half of them, drawn once, and in the next epoch the others.
-
-    Two epochs then show both sides of each image, where independent draws show one of them twice to half of the images
-    (Jordan 2024, 94% on CIFAR-10 in 3.29 seconds on a single GPU, section 3.6).
-
-    Returns
-    -------
-    Tensor
-        bool (n,), on the CPU.
-    """
-    first = torch.rand(n, generator=Generator().manual_seed(seed)) < 0.5
-    return first if epoch % 2 == 0 else ~first
-
-
-def _warp(images: Tensor, config: AugmentConfig, generator: Generator, mirrored: Tensor | None) -> Tensor:
+def _warp(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
     n = len(images)
     angle = _uniform(n, math.radians(config.rotation_degrees), images, generator)
     scale = 1 / (1 + _uniform(n, config.zoom, images, generator))
     mirror = torch.ones(n, device=images.device)
-    if mirrored is None and config.flip:
-        mirrored = _uniform(n, 1.0, images, generator) < 0
-    if mirrored is not None:
-        mirror = torch.where(mirrored, -mirror, mirror)
+    if config.flip:
+        mirror = torch.where(_uniform(n, 1.0, images, generator) < 0, -mirror, mirror)
     # Normalized coordinates run from -1 to 1, so a share of the side is twice that there.
     x, y = (_uniform(n, 2 * config.shift, images, generator) for _ in range(2))
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)

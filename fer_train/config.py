@@ -50,8 +50,6 @@ class AugmentConfig:
 
     flip: bool = True
     """Mirror left and right in half of all cases."""
-    alternating_flip: bool = False
-    """Mirror each image in every other epoch in place of a draw each time; half of them begin with it."""
     rotation_degrees: float = 10.0
     """Largest turn to either side."""
     shift: float = 0.1
@@ -74,7 +72,6 @@ class AugmentConfig:
         for name in ("shift", "brightness", "contrast", "erasing"):
             _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         _require(0 <= self.mixup <= 0.5, "mixup", "0 to 0.5", self.mixup)
-        _require(self.flip or not self.alternating_flip, "alternating_flip", "none without flip", True)
 
     def mild(self) -> AugmentConfig:
         """Return half of every limit, without erasing and mixup."""
@@ -124,8 +121,6 @@ class FitConfig:
     """Peak learning rate."""
     weight_decay: float = 0.0
     """Of weights with two or more dimensions; biases and normalization are never decayed."""
-    norm_bias_rate: float = 1.0
-    """Times the learning rate at which the biases of BatchNorm move."""
     schedule: str = "constant"
     """constant; cosine: to zero; one-cycle: linear up over 30 % of the steps, then cosine to zero."""
     lr_warmup_epochs: float = 0.0
@@ -170,8 +165,6 @@ class FitConfig:
         _require(not own, "model_arguments", "none of name, mean and std, which are the data's", sorted(own))
         _require(0 < self.lr < math.inf, "lr", "above 0 and finite", self.lr)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0 and finite", self.weight_decay)
-        rate = self.norm_bias_rate
-        _require(0 < rate < math.inf, "norm_bias_rate", "above 0 and finite", rate)
         epochs = f"0 to the {self.epochs} epochs"
         _require(0 <= self.lr_warmup_epochs <= self.epochs, "lr_warmup_epochs", epochs, self.lr_warmup_epochs)
         _require(0 <= self.mild_epochs <= self.epochs, "mild_epochs", epochs, self.mild_epochs)

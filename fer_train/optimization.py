@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import torch
 from torch import nn
 
-from fer_core import ConfigError
 from fer_train.config import FitConfig
 from fer_train.muon import Muon
-
-RATE: Final = "rate"
-"""The key under which a group of parameters keeps by what its learning rate is multiplied."""
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """Build the optimizer; weight decay touches only parameters of two or more dimensions.
 
     Muon makes orthogonal steps for those but the first and the last of them, which meet pixels and classes.
-
-    Raises
-    ------
-    ConfigError
-        If biases of BatchNorm are to have a rate of their own, and there are none.
     """
     parameters = list(model.parameters())
-    biases: list[nn.Parameter] = []
-    if config.norm_bias_rate != 1:
-        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        biases = [module.bias for module in norms if module.bias is not None]
-        if not biases:
-            rate = config.norm_bias_rate
-            raise ConfigError(f"norm_bias_rate: expected 1 for {config.model}, without BatchNorm, found {rate:g}")
-    weights = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2 and not any(p is bias for bias in biases)]
+    weights, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     ends, hidden = [*weights[:1], *weights[1:][-1:]], weights[1:-1]
-    decayed = {"weight_decay": config.weight_decay}
-    spared = [{"params": others, "weight_decay": 0.0}]
-    if biases:
-        spared.append({"params": biases, "weight_decay": 0.0, RATE: config.norm_bias_rate})
+    decayed, spared = {"weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}
     if config.optimizer == "muon":
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        groups = [{"params": ends, **decayed}, *spared]
+        groups = [{"params": ends, **decayed}, spared]
         return Muon(hidden, groups, lr=config.lr, weight_decay=config.weight_decay, dtype=dtype)
-    groups = [{"params": weights, **decayed}, *spared]
+    groups = [{"params": weights, **decayed}, spared]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=config.lr, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of a step; that of BatchNorm's biases is `FitConfig.norm_bias_rate` times it."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group.get(RATE, 1.0)
 
 
 def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig) -> float:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fer_train.config import FitConfig
 
 DATA = click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
-AUGMENT_OPTIONS = ("alternating_flip", "rotation_degrees", "shift", "zoom", "erasing", "mixup")
+AUGMENT_OPTIONS = ("rotation_degrees", "shift", "zoom", "erasing", "mixup")
 
 
 def _key_value(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -85,15 +85,11 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             type=float,
             help=f"Of weights, never of biases.  {_by_optimizer('weight_decay')}",
         ),
-        click.option("--norm-bias-rate", type=float, help="Times the rate, for biases of BatchNorm.  [default: 1]"),
         click.option("--schedule", type=click.Choice(["constant", "cosine", "one-cycle"]), help="[default: constant]"),
         click.option("--lr-warmup-epochs", type=float, help="Linear warm-up before constant or cosine.  [default: 0]"),
         click.option("--label-smoothing", type=float, help="Of the target.  [default: 0]"),
         click.option("--ema", "ema_decay", type=float, help="Decay of the weight average.  [default: 0.999]"),
         click.option("--augment/--no-augment", "augment", default=None, help="[default: augment]"),
-        click.option(
-            "--alternating-flip", is_flag=True, default=None, help="Mirror each image in every other epoch, undrawn."
-        ),
         click.option("--rotation", "rotation_degrees", type=float, help="Largest turn, in degrees.  [default: 10]"),
         click.option("--shift", type=float, help="Largest shift, as a share of the side.  [default: 0.1]"),
         click.option("--zoom", type=float, help="Largest change of the scale, as a share.  [default: 0.1]"),

@@ -23,7 +23,7 @@ from fer_core.progress import progress
 from fer_infer.devices import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.allocator import freed_memory_kept
-from fer_train.augment import alternately_mirrored, augment, mixup
+from fer_train.augment import augment, mixup
 from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
@@ -31,7 +31,7 @@ from fer_train.devices import lack_of_memory_named, pick_device, pick_precision,
 from fer_train.distill import Teachers
 from fer_train.initialization import initialize
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 from fer_train.prediction import true_float32
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card, training_record
@@ -138,11 +138,10 @@ def fit(
         require_compiler(device)
     if config.initial is not None:
         begin_with(model, config.initial, config.model)
-    optimizer = make_optimizer(model, config)
     data_record = training_record(splits, config)
     # only now, so that wrong settings leave no folder
     resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
-    run = _Run(model, optimizer, WeightAverage(model, config.ema_decay))
+    run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
     trained: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment] # stays a module
@@ -241,17 +240,15 @@ def _train_epoch(
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
     mild = run.epoch >= config.epochs - config.mild_epochs
     limits = config.augment.mild() if mild and config.augment is not None else config.augment
-    mirrored = None
-    if limits is not None and limits.alternating_flip:
-        mirrored = alternately_mirrored(len(images), config.seed, run.epoch).to(images.device)
     network.train()
     for number, chosen in enumerate(torch.split(order, config.batch_size)):
         lr = learning_rate(run.epoch * batches + number, config.epochs * batches, batches, config)
-        set_learning_rate(optimizer, lr)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         batch, target = images[chosen].float(), labels[chosen]
         goal = target
         if limits is not None:
-            batch = augment(batch, limits, generator, None if mirrored is None else mirrored[chosen])
+            batch = augment(batch, limits, generator)
             if limits.mixup > 0:
                 goal = functional.one_hot(target, len(EXPRESSIONS)).float()
                 batch, goal = mixup(batch, goal, limits.mixup, generator)

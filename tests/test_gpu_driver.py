@@ -311,9 +311,7 @@ def test_the_conventional_loop_turns_flips_and_shifts_about_the_middle_of_the_fa
 
 def test_the_conventional_loop_refuses_what_it_has_not(module_of, tmp_path):
     splits = Splits(synthesize(20, seed=4), synthesize(10, seed=5), 128.0, 64.0)
-    augment = AugmentConfig(alternating_flip=True)
-    config = FitConfig(augment=augment, initial="exports/best", device="cpu")
-    with pytest.raises(
-        ConfigError, match=r"^the conventional loop: expected a recipe without alternating_flip, initial$"
-    ):
+    config = FitConfig(initial="exports/best", device="cpu")
+    message = r"^the conventional loop: expected a recipe without weights to begin with and teachers$"
+    with pytest.raises(ConfigError, match=message):
         next(module_of("conventional").train(splits, config, 0))

@@ -27,7 +27,7 @@ from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data import Splits
 from fer_train.initialization import initialize
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 
 MIDDLE = IMAGE_SIZE / 2
 """Pillow counts from the corner of the first pixel, not from its middle."""
@@ -104,16 +104,10 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
     Raises
     ------
     ConfigError
-        If the recipe has what this loop has not: alternating flips, weights to begin with, teachers.
+        If the recipe has what this loop has not: weights to begin with, teachers.
     """
-    lacking = {
-        "alternating_flip": config.augment is not None and config.augment.alternating_flip,
-        "initial": config.initial is not None,
-        "distill": config.distill is not None,
-    }
-    if any(lacking.values()):
-        found = ", ".join(name for name, wanted in lacking.items() if wanted)
-        raise ConfigError(f"the conventional loop: expected a recipe without {found}")
+    if config.initial is not None or config.distill is not None:
+        raise ConfigError("the conventional loop: expected a recipe without weights to begin with and teachers")
     config = replace(config, precision="fp32")
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
@@ -137,7 +131,8 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
             loader = _loader(splits.training, limits, config.batch_size, workers, shuffle=True)
         model.train()
         for images, labels in loader:
-            set_learning_rate(optimizer, learning_rate(step, config.epochs * len(loader), len(loader), config))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config.epochs * len(loader), len(loader), config)
             images = images.to(device, non_blocking=True)
             goal = labels.to(device, non_blocking=True)
             if limits is not None and limits.mixup > 0:

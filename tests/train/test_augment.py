@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_core import ConfigError
-from fer_train.augment import alternately_mirrored, augment, mixup
+from fer_train.augment import augment, mixup
 from fer_train.config import AugmentConfig
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
@@ -154,23 +153,3 @@ def test_the_result_stays_in_pixel_units(images):
     assert out.min() >= 0
     assert out.max() <= 255
     assert math.isfinite(out.sum())
-
-
-def test_alternating_flips_mirror_half_of_the_images_and_then_the_others():
-    first, second, third = (alternately_mirrored(10_000, 3, epoch) for epoch in range(3))
-    assert abs(first.float().mean() - 0.5) < 0.02
-    assert torch.equal(second, ~first)
-    assert torch.equal(third, first)
-    assert not torch.equal(alternately_mirrored(10_000, 4, 0), first)
-
-
-def test_those_to_mirror_are_mirrored_and_no_others(images):
-    mirrored = torch.tensor([True, False, True, True, False, False])
-    out = augment(images, STILL, generator(), mirrored)
-    expected = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-    torch.testing.assert_close(out, expected, atol=1e-3, rtol=0)
-
-
-def test_alternating_flips_without_flips_are_refused():
-    with pytest.raises(ConfigError, match=r"^alternating_flip: expected none without flip, found True$"):
-        AugmentConfig(flip=False, alternating_flip=True)

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from fer_core import ConfigError
 from fer_train.config import FitConfig
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
+from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
 
 
 def rates(schedule, epochs=10, steps_per_epoch=10, **settings):
@@ -42,25 +41,6 @@ def test_weight_decay_spares_biases_and_normalization(name):
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     assert decayed == {id(p) for name, p in model.named_parameters() if p.ndim >= 2}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
-def test_the_biases_of_batch_norm_alone_move_at_their_multiple_of_the_rate(name):
-    model = build_model("course-cnn", mean=0, std=1, widths=(2, 2, 2), hidden=4, batch_norm=True)
-    optimizer = make_optimizer(model, FitConfig(optimizer=name, norm_bias_rate=16.0))
-    set_learning_rate(optimizer, 0.25)
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    biases = {id(module.bias) for module in norms}
-    assert len(biases) == 7
-    assert rates == {id(p): 4.0 if id(p) in biases else 0.25 for p in model.parameters()}
-
-
-def test_a_rate_for_biases_that_are_not_there_is_refused():
-    model = build_model("course-dnn", mean=0, std=1)
-    message = r"^norm_bias_rate: expected 1 for course-dnn, without BatchNorm, found 16$"
-    with pytest.raises(ConfigError, match=message):
-        make_optimizer(model, FitConfig(model="course-dnn", norm_bias_rate=16.0))
 
 
 def test_the_average_is_the_recursion_of_its_definition():
