@@ -38,13 +38,13 @@ def staged(
     folder : bool
         Whether the target is a folder; the yielded path then exists and is empty.
     inputs : iterable of str, Path or None
-        What the output is made from: it is never replaced, nor a folder that holds it.
+        What the output is made from: it is never replaced, nor a folder that holds it, nor a file that is read in it.
 
     Raises
     ------
     OutputError
-        If `target` exists and `force` is false, is of another kind, is or holds one of `inputs` or the working folder,
-        or cannot be written. An error of other files passes through as it is.
+        If `target` exists and `force` is false, is of another kind, is, holds or is read in one of `inputs`, holds the
+        working folder, or cannot be written. An error of other files passes through as it is.
     """
     require_apart(target, inputs)
     path = require_free(target, force=force, folder=folder)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.output import staged
-from fer_train.checkpoint import load_model_and_card
+from fer_train.checkpoint import AVERAGE_FILE, load_weights
 from fer_train.config import FitConfig
 from fer_train.data import Splits
 from fer_train.processes import is_first
@@ -158,6 +158,6 @@ def _finished(output: str | Path, learned: Mapping[str, Any]) -> list[ModelCard]
     """Return the cards of the finished runs; raise ConfigError where one learned from something else."""
     cards = []
     for folder in filter(is_finished, _begun(output)):
-        cards.append(load_model_and_card(folder)[1])
+        cards.append(load_weights(folder / AVERAGE_FILE)[1])
         require_same_data(folder, cards[-1].training_data, learned)
     return cards

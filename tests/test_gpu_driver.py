@@ -309,7 +309,7 @@ def test_the_conventional_loop_turns_flips_and_shifts_about_the_middle_of_the_fa
     np.testing.assert_allclose(changed(shift=3 / 48)[:45, :45], image[3:, 3:], atol=1)
 
 
-def test_the_conventional_loop_refuses_what_it_has_not(module_of, tmp_path):
+def test_the_conventional_loop_refuses_what_it_has_not(module_of):
     splits = Splits(synthesize(20, seed=4), synthesize(10, seed=5), 128.0, 64.0)
     config = FitConfig(initial="exports/best", device="cpu")
     message = r"^the conventional loop: expected a recipe without weights to begin with and teachers$"
