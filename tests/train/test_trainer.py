@@ -251,6 +251,20 @@ def test_what_layers_draw_differs_from_process_to_process_and_from_what_all_draw
     assert not torch.equal(first, second)
 
 
+def test_layers_do_not_draw_what_augmentation_draws(tmp_path, splits, small_config, monkeypatch):
+    firsts = []
+    augment = trainer.augment
+
+    def noted(images, config, generator):
+        for seed in (generator.initial_seed(), torch.initial_seed()):
+            firsts.append(tuple(torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()))
+        return augment(images, config, generator)
+
+    monkeypatch.setattr(trainer, "augment", noted)
+    fit(splits, replace(small_config, epochs=2), tmp_path / "run")
+    assert len(set(firsts)) == 4  # in each of two epochs what all draw, and what the layers do
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, small_config):
     with pytest.raises(DeviceError, match="--device cuda: "):
