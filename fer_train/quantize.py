@@ -1,4 +1,4 @@
-"""The int8 graph for CPUs: calibrated on Training faces, its variant chosen by PublicTest, and honest about both."""
+"""The int8 graph for CPUs: calibrated on Training faces, and of several the one that predicts most like float32."""
 
 from __future__ import annotations
 
@@ -125,10 +125,8 @@ def quantize(
     if not tolerance >= 0:
         raise ConfigError(f"int8 tolerance: expected at least 0 points, found {tolerance:g}")
     expected = Scorer(graph, "cpu").logits(data.selection.images)
-    labels = data.selection.labels
-    truth = expected.argmax(axis=1) if labels is None else labels
     candidates: list[Candidate] = []
-    correct = []
+    equal = []
     with TemporaryDirectory() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
         folded, ranges = Path(folder) / "folded.onnx", Path(folder) / "ranges.json"
         _fold(graph, folded)
@@ -142,11 +140,11 @@ def quantize(
                 logits = scorer.logits(data.selection.images)
                 agreement = Agreement.of(data.selection, scorer.provider, logits, expected)
                 candidates.append(Candidate(method, float_layers, agreement))
-                correct.append(logits.argmax(axis=1) == truth)
+                equal.append(logits.argmax(axis=1) == expected.argmax(axis=1))
                 advance(1)
         layers = [FLOAT_LAYERS[candidate.float_layers] for candidate in candidates]
-        enough = 0.0 if labels is None else np.sum(expected.argmax(axis=1) == labels) - tolerance * len(labels) / 100
-        number = choose(np.array(correct), layers, enough)
+        within = [points_lost(candidate.agreement) <= tolerance for candidate in candidates]
+        number = choose(np.array(equal), layers, within)
         quantization = Quantization(
             chosen=candidates[number],
             chosen_by=_chosen_by(data, len(candidates)),
@@ -161,26 +159,37 @@ def quantize(
     return quantization
 
 
-def choose(correct: NDArray[np.bool_], float_layers: list[int], enough: float = 0.0) -> int:
-    """Return the candidate with the fewest float layers among those as accurate as the best, up to noise.
+def choose(equal: NDArray[np.bool_], float_layers: Sequence[int], within: Sequence[bool]) -> int:
+    """Return the candidate with the fewest float layers among those as close to float32 as the closest, up to noise.
+
+    Accuracy does not choose, it only excludes: which of several roundings of one network has the most right is mostly
+    luck, and the luckiest is not the one that stays closest to the network.
 
     The rule of one standard error (Breiman et al. 1984, section 3.4.3), here of the paired difference: two
     candidates that differ in `d` of `n` faces differ by chance by sqrt(d) faces.
 
     Parameters
     ----------
-    correct : ndarray of bool, shape (candidates, N)
-        Which faces each candidate gets right.
-    float_layers : list of int
+    equal : ndarray of bool, shape (candidates, N)
+        For which faces each candidate predicts what the float32 graph predicts.
+    float_layers : sequence of int
         Of each candidate.
-    enough : float
-        Faces to get right at the least, where any candidate does.
+    within : sequence of bool
+        Which candidates lose no more accuracy than they may; the others are passed over, unless there is none.
     """
-    right = correct.sum(axis=1)
-    best = int(right.argmax())
-    noise = np.sqrt((correct != correct[best]).sum(axis=1))
-    as_good = np.flatnonzero((right[best] - right <= noise) & (right >= min(enough, right[best]))).tolist()
-    return int(min(as_good, key=lambda number: (float_layers[number], -right[number])))
+    allowed = np.flatnonzero(within) if any(within) else np.arange(len(equal))
+    same = equal.sum(axis=1)
+    best = int(max(allowed, key=lambda number: same[number]))
+    noise = np.sqrt((equal != equal[best]).sum(axis=1))
+    as_good = [int(number) for number in allowed if same[best] - same[number] <= noise[number]]
+    return min(as_good, key=lambda number: (float_layers[number], -same[number]))
+
+
+def points_lost(agreement: Agreement) -> float:
+    """Return by how many points the int8 graph is less accurate than the float32 graph; 0 without labels."""
+    if agreement.accuracy is None or agreement.fp32_accuracy is None:
+        return 0.0
+    return round(100 * (agreement.fp32_accuracy - agreement.accuracy), 9)
 
 
 def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
@@ -196,17 +205,14 @@ def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
 
 
 def _chosen_by(data: CalibrationData, candidates: int) -> str:
-    n = len(data.selection)
+    what = f"of {candidates} candidates by predictions equal to float32 on {len(data.selection):,}"
     if data.selection.labels is not None:
-        return f"of {candidates} candidates by the accuracy on {n:,} PublicTest faces"
-    return f"of {candidates} candidates by equal predictions on {n:,} held-out Training faces, PublicTest has no labels"
+        return f"{what} PublicTest faces"
+    return f"{what} held-out Training faces, PublicTest has no labels"
 
 
 def _require_accuracy(name: str, agreement: Agreement, tolerance: float) -> None:
-    if agreement.accuracy is None or agreement.fp32_accuracy is None:
-        return
-    lost = 100 * (agreement.fp32_accuracy - agreement.accuracy)
-    if round(lost, 9) > tolerance:
+    if (lost := points_lost(agreement)) > tolerance:
         raise ModelError(
             f"{name}: loses {lost:.2f} points of accuracy ({agreement.accuracy:.2%} of {agreement.n:,} "
             f"{agreement.split} faces, float32 {agreement.fp32_accuracy:.2%}), more than the {tolerance:g} allowed; "
