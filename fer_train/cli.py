@@ -100,13 +100,17 @@ def fit(**options: Any) -> None:
 @click.option("--teachers", multiple=True, metavar="RUN", help="A run or an exports folder; may be repeated.")
 @click.option("--temperature", type=float, help="That softens what is taught.  [default: 2]")
 @click.option("--weight", type=float, help="Share of the loss that is the teachers'.  [default: 0.7]")
-def distill(teachers: tuple[str, ...], temperature: float | None, weight: float | None, **options: Any) -> None:
+@click.option("--views", type=int, help="Epochs that teachers judge, and later ones repeat.  [default: all]")
+def distill(
+    teachers: tuple[str, ...], temperature: float | None, weight: float | None, views: int | None, **options: Any
+) -> None:
     """Train a network on the Training rows of DATA and on what its teachers say of them.
 
     The teachers see the same augmented faces as the student; it learns the mean of their probabilities beside the
-    labels. All else is as for `fit`.
+    labels. With --views they judge the faces of the first epochs alone, and later epochs show these again: faster by
+    the teachers' share of the time. All else is as for `fit`.
     """
-    asked = {"teachers": teachers, "temperature": temperature, "weight": weight}
+    asked = {"teachers": teachers, "temperature": temperature, "weight": weight, "views": views}
     distilled = {key: value for key, value in asked.items() if value not in (None, ())}
     if not options["resume"] and not teachers:
         raise click.UsageError("expected --teachers: a run or an exports folder to learn from")

@@ -29,7 +29,8 @@ def _require(ok: bool, name: str, expected: str, found: object) -> None:
 
 def _require_types(settings: Any) -> None:
     """Raise ConfigError where a plain field of a dataclass is of another type than it says, as in an edited file."""
-    plain: dict[str, Any] = {"bool": bool, "int": int, "float": int | float, "str": str, "str | None": str | None}
+    plain: dict[str, Any] = {"bool": bool, "int": int, "float": int | float, "str": str}
+    plain |= {f"{name} | None": kind | None for name, kind in plain.items()}
     for entry in fields(settings):
         value, kind = getattr(settings, entry.name), plain.get(str(entry.type))
         if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
@@ -89,6 +90,9 @@ class DistillConfig:
     """By which the logits of student and teachers are divided, beyond the teachers' own fitted temperature."""
     weight: float = 0.7
     """Share of the loss that is the divergence from the teachers; the rest is cross-entropy with the labels."""
+    views: int | None = None
+    """Epochs whose augmented faces the teachers judge; later ones repeat these faces, all but the mild epochs at the
+    end, so that teachers cost nothing any more (Shen and Xing 2022, Fast Knowledge Distillation). None: every epoch."""
 
     def __post_init__(self) -> None:
         _require_types(self)
@@ -97,6 +101,7 @@ class DistillConfig:
         _require(len(self.teachers) > 0, "teachers", "one run or exports folder at least", self.teachers)
         _require(self.temperature > 0, "temperature", "above 0", self.temperature)
         _require(0 < self.weight <= 1, "weight", "above 0 to 1", self.weight)
+        _require(self.views is None or self.views >= 1, "views", "at least 1", self.views)
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,17 @@ class Teachers:
             models.append(model)
             temperatures.append(float(card.temperature["value"]))
         self.network = Ensemble(models, temperatures).eval().requires_grad_(False).to(device)
+        self._answers: dict[tuple[int, int], Tensor] = {}
         logits = predict_logits(self.network, validation.images)
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())
 
-    def loss(self, images: Tensor, logits: Tensor, label_loss: Tensor) -> Tensor:
+    def view(self, epoch: int) -> int | None:
+        """Return the epoch whose faces an epoch shows, itself or the one it repeats; None where none is repeated."""
+        return None if self.config.views is None else epoch % self.config.views
+
+    def loss(
+        self, images: Tensor, logits: Tensor, label_loss: Tensor, repeated: tuple[int, int] | None = None
+    ) -> Tensor:
         """Weigh the student's loss on the labels with its divergence from the teachers.
 
         ``(1 - w) label_loss + w T^2 KL(teachers || student)``, both at temperature T (Hinton, Vinyals and Dean 2015,
@@ -73,6 +80,9 @@ class Teachers:
             The student's, (batch, classes).
         label_loss : Tensor
             Scalar.
+        repeated : tuple of int, optional
+            View and number of a batch that comes again, and whose judgement is therefore kept. A resumed run judges it
+            anew, which gives the same.
 
         Returns
         -------
@@ -80,8 +90,12 @@ class Teachers:
             Scalar.
         """
         temperature, weight = self.config.temperature, self.config.weight
-        with torch.no_grad():
-            taught = self.network(images).float() / self.fitted_temperature
+        taught = None if repeated is None else self._answers.get(repeated)
+        if taught is None:
+            with torch.no_grad():
+                taught = self.network(images).float() / self.fitted_temperature
+            if repeated is not None:
+                self._answers[repeated] = taught
         divergence = functional.kl_div(
             functional.log_softmax(logits.float() / temperature, dim=1),
             functional.log_softmax(taught / temperature, dim=1),

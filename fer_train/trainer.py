@@ -234,11 +234,13 @@ def _train_epoch(
     batches = math.ceil(len(images) / config.batch_size)
     # All randomness of an epoch follows from seed and epoch: a resumed run repeats it without stored state. What layers
     # draw for their share of a batch differs from process to process, the rest does not.
+    mild = run.epoch >= config.epochs - config.mild_epochs
+    view = None if teachers is None or mild else teachers.view(run.epoch)
     torch.manual_seed(stream_seed(config.seed, run.epoch, 1 + fabric.global_rank))
-    generator = torch.Generator(images.device).manual_seed(stream_seed(config.seed, run.epoch, 0))
+    drawn = run.epoch if view is None else view
+    generator = torch.Generator(images.device).manual_seed(stream_seed(config.seed, drawn, 0))
     order = torch.randperm(len(images), generator=generator, device=images.device)
     totals = torch.zeros(2, device=images.device)  # stays on the device: reading it would wait for the GPU
-    mild = run.epoch >= config.epochs - config.mild_epochs
     limits = config.augment.mild() if mild and config.augment is not None else config.augment
     network.train()
     for number, chosen in enumerate(torch.split(order, config.batch_size)):
@@ -259,7 +261,7 @@ def _train_epoch(
         loss = functional.cross_entropy(logits, goal, label_smoothing=config.label_smoothing)
         if teachers is not None:
             with fabric.autocast():
-                loss = teachers.loss(batch, logits, loss)
+                loss = teachers.loss(batch, logits, loss, None if view is None else (view, number))
         if not len(target):  # more processes than faces: the others still wait for this one's gradients, zeros
             loss = logits.sum()
         optimizer.zero_grad()

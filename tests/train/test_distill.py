@@ -15,6 +15,7 @@ from fer_train.checkpoint import load_model, load_weights, save_weights
 from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig
 from fer_train.distill import Teachers
+from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
 from fer_train.temperature import fit_temperature, temperature_record
 from fer_train.trainer import fit
@@ -73,6 +74,68 @@ def test_a_student_that_says_what_its_teacher_says_loses_nothing_to_it(run, spli
     faces = torch.from_numpy(splits.validation.images).unsqueeze(1).float()
     logits = load_model(run)(faces) / teachers.fitted_temperature
     assert float(teachers.loss(faces, logits.detach(), torch.tensor(7.0))) == pytest.approx(0, abs=1e-6)
+
+
+def asked(monkeypatch):
+    """Return a list that grows by the faces of each batch that teachers judge."""
+    batches = []
+    judge = Ensemble.forward
+
+    def forward(self, images):
+        batches.append(images.clone())
+        return judge(self, images)
+
+    monkeypatch.setattr(Ensemble, "forward", forward)
+    return batches
+
+
+def test_a_batch_that_comes_again_is_judged_once(run, splits, labels, monkeypatch):
+    teachers = teachers_of(splits, labels, run, views=2)
+    assert [teachers.view(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
+    assert teachers_of(splits, labels, run).view(3) is None
+    faces = torch.from_numpy(splits.validation.images[:9]).unsqueeze(1).float()
+    logits, label_loss = torch.randn(9, 7), torch.tensor(0.5)
+    batches = asked(monkeypatch)
+    first = teachers.loss(faces, logits, label_loss, (0, 3))
+    other = teachers.loss(faces.flip(0), logits, label_loss, (1, 3))
+    assert len(batches) == 2
+    assert first != other
+    assert teachers.loss(faces, logits, label_loss, (0, 3)) == first == teachers.loss(faces, logits, label_loss)
+    assert len(batches) == 3
+    student = torch.randn(9, 7)  # which is not the one of the first time
+    assert teachers.loss(faces, student, label_loss, (0, 3)) == teachers.loss(faces, student, label_loss)
+
+
+def test_later_epochs_repeat_the_views_that_were_judged_and_mild_ones_are_new(
+    tmp_path, run, splits, small_config, monkeypatch
+):
+    config = replace(small_config, epochs=5, mild_epochs=1, distill=DistillConfig((str(run),), views=2))
+    batches = asked(monkeypatch)
+    seen = []
+    judge = Teachers.loss
+
+    def loss(self, images, *rest):
+        seen.append(images.clone())
+        return judge(self, images, *rest)
+
+    monkeypatch.setattr(Teachers, "loss", loss)
+    fit(splits, config, tmp_path / "student")
+    epochs = np.array_split(np.arange(len(seen)), 5)
+    first, second, third, fourth, mild = (torch.cat([seen[number] for number in numbers]) for numbers in epochs)
+    assert torch.equal(first, third)
+    assert torch.equal(second, fourth)
+    assert not torch.equal(first, second)
+    assert not any(torch.equal(mild, other) for other in (first, second))
+    judged = torch.cat(batches[-3 * len(epochs[0]) :])  # those before are the validation faces
+    assert torch.equal(judged, torch.cat([first, second, mild]))
+
+
+def test_a_run_of_repeated_views_goes_on_to_the_bit(tmp_path, run, stop_in_second_epoch, splits, small_config):
+    config = replace(small_config, epochs=4, distill=DistillConfig((str(run),), views=1))
+    card = fit(splits, config, tmp_path / "whole")
+    stop_in_second_epoch(splits, config, tmp_path / "cut")
+    assert fit(splits, config, tmp_path / "cut", resume=True) == card
+    assert fit(splits, replace(config, distill=DistillConfig((str(run),))), tmp_path / "new") != card
 
 
 def test_the_teachers_learn_nothing_and_the_student_does(run, splits, labels):
@@ -157,6 +220,8 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
         ({"teachers": ()}, r"teachers: expected one run or exports folder at least, found \(\)"),
         ({"teachers": ("a",), "temperature": 0.0}, "temperature: expected above 0, found 0.0"),
         ({"teachers": ("a",), "weight": 1.5}, "weight: expected above 0 to 1, found 1.5"),
+        ({"teachers": ("a",), "views": 0}, "views: expected at least 1, found 0"),
+        ({"teachers": ("a",), "views": 2.0}, r"views: expected int \| None, found 2.0"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -177,6 +242,7 @@ def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
         "teachers": [str(run)],
         "temperature": 2.0,
         "weight": 0.5,
+        "views": None,
     }
 
 
