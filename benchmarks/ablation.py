@@ -2,11 +2,13 @@
 
 python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths [16,32,64]]
 python benchmarks/ablation.py fer2013.csv --study speed --output runs/speed
+python benchmarks/ablation.py fer2013.csv --study views --output runs/views
 
 The changes to the course CNN are those that the course report proposed and did not try (learning-rate decay, BatchNorm,
 removal of the background by normalization), all three together, no augmentation, and Training without its conflicting
 duplicates. Those to compact, in a short training, are what speed records use: optimizers, each at the best of
-the rates that were tried with another seed, and what convolutions begin with. Run it again after an interruption:
+the rates that were tried with another seed, and what convolutions begin with. Those of views say what a small student
+of exports/compact loses where its teacher judges the faces of a few epochs alone. Run it again after an interruption:
 finished runs are kept and an unfinished one goes on.
 """
 
@@ -31,6 +33,7 @@ from fer_train.trainer import fit
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}
 MUON: Final = {"optimizer": "muon"}
+TAUGHT: Final = {"teachers": [str(Path(__file__).resolve().parents[1] / "exports" / "compact")]}
 
 
 class Study(NamedTuple):
@@ -75,6 +78,16 @@ STUDIES: Final[Mapping[str, Study]] = {
             "Muon and dirac": {**MUON, "dirac": True},
             "Muon and whitening": {**MUON, "whitening": True},
             "Muon and both": {**MUON, "dirac": True, "whitening": True},
+        },
+    ),
+    "views": Study(
+        "compact",
+        20,
+        {
+            "taught in every epoch": {"distill": TAUGHT},
+            "views of 4 epochs": {"distill": {**TAUGHT, "views": 4}},
+            "views of 1 epoch": {"distill": {**TAUGHT, "views": 1}},
+            "labels alone": {},
         },
     ),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_core.csv_writer import write_csv
+from fer_train.config import FitConfig
 from fer_train.data import synthesize
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -34,6 +35,15 @@ def test_the_table_has_means_deviations_and_gains_seed_by_seed(ablation):
 def test_one_seed_has_no_deviation(ablation):
     lines = ablation.table("course-cnn", {"as in the report": (9, [0.5]), "BatchNorm": (9, [0.4])}).splitlines()
     assert lines[2:] == ["| as in the report | 9 | 1 | 50.00 % |  |  |", "| BatchNorm | 9 | 1 | 40.00 % |  | -10.00 |"]
+
+
+@pytest.mark.parametrize("name", ["course", "speed", "views"])
+def test_every_variant_of_a_study_is_a_recipe_of_its_own(ablation, name):
+    study = ablation.STUDIES[name]
+    recipes = [FitConfig.of(study.model, epochs=study.epochs, **changes) for changes in study.variants.values()]
+    assert all(one != other for number, one in enumerate(recipes) for other in recipes[:number])
+    taught = [recipe.distill.teachers for recipe in recipes if recipe.distill is not None]
+    assert all((Path(path) / "weights.safetensors").is_file() for paths in taught for path in paths)
 
 
 def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_path, monkeypatch, capsys):
