@@ -1,7 +1,7 @@
 """Write what others say into the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
-The README gets the help of each program and the goals, docs/commands.md that of each command. The tests hold both to
-what the programs print and to what was measured last.
+The README gets the help of each program and the foremost goals, docs/commands.md the help of each command, and
+docs/results.md all goals. The tests hold them to what the programs print and to what was measured last.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 GOALS = "| goal | bound | found | reached |"
 
@@ -44,41 +45,53 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def goals(results: str) -> str:
-    """Return the machine of RESULTS.md and every goal in it as one table, each under the title of its section."""
+def goals(results: str, *, foremost: bool) -> str:
+    """Return the machine of RESULTS.md and the goals in it as one table, each under the title of its section.
+
+    Foremost are the first goal of each section and all that were missed, beside how many were reached in all.
+    """
     title, machine, *lines = results.splitlines()
     rows, section, before, in_goals = [], "", "", False
     for line in [machine, *lines]:
         if not line.startswith("|"):
             in_goals = False
             if line and not before:
-                section = line
+                section, first = line, True
         elif line == GOALS:
             in_goals = True
         elif in_goals and not line.startswith("|---"):
-            rows.append(f"| {section} {line}")
-            section = ""  # the first goal of a section names it
+            if first or not foremost or line.endswith("| no |"):
+                rows.append(f"| {section} {line}")
+                section = ""  # the first goal of a section names it
+            first = False
         before = line
     date = re.search(r"\d{4}-\d\d-\d\d", title)
     if date is None or not rows:
         raise ValueError(f"{RESULTS}: is not what `make bench` prints")
     head = f"| what, on {date[0]} {GOALS}\n|---|---|---|---:|---|"
-    return "\n".join([*(line for line in lines[:3] if line), "", head, *rows])
+    ends = re.findall(r"\| at (?:least|most) [\d,.]+ \| [\d,.-]+ \| (yes|no) \|$", results, flags=re.MULTILINE)
+    count = ["", f"Of {len(ends)} goals in all {ends.count('yes')} were reached."] if foremost else []
+    return "\n".join([*(line for line in lines[:3] if line), "", head, *rows, *count])
+
+
+def filled(text: str, **blocks: str) -> str:
+    """Return a page with its marked blocks renewed."""
+    for name, block in blocks.items():
+        start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = text.partition(start)
+        text = before + start + block + end + rest.partition(end)[2]
+    return text
 
 
 def readme(text: str, results: str) -> str:
-    """Return the README with the help of the three programs and the goals where it has them."""
-    blocks = {
-        "help": "\n\n".join(f"```\n{help_text(program)}\n```" for program in PROGRAMS),
-        "results": goals(results),
-    }
-    for name, block in blocks.items():
-        marks = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-        text = re.sub(marks, lambda m, block=block: m[1] + block + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
-    return text
+    """Return the README with the help of the three programs and the foremost goals where it has them."""
+    programs = "\n\n".join(f"```\n{help_text(program)}\n```" for program in PROGRAMS)
+    return filled(text, help=programs, results=goals(results, foremost=True))
 
 
 if __name__ == "__main__":
     COMMANDS.write_text(page(), encoding="utf-8")
-    texts = (path.read_text(encoding="utf-8") for path in (README, RESULTS))
-    README.write_text(readme(*texts), encoding="utf-8")
+    results = RESULTS.read_text(encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    every = filled(PAGE.read_text(encoding="utf-8"), results=goals(results, foremost=False))
+    PAGE.write_text(every, encoding="utf-8")

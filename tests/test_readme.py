@@ -70,12 +70,39 @@ def test_the_help_texts_are_those_of_the_programs():
     assert all(updates().help_text(program) in README for program in updates().PROGRAMS)
 
 
-def test_every_goal_that_was_measured_stands_in_the_readme():
+def test_every_goal_that_was_measured_stands_in_the_docs_and_those_that_were_missed_in_the_readme():
     measured = [line for line in RESULTS.splitlines() if re.search(r"\| at (least|most) [\d,.]+ \|", line)]
+    missed = [line for line in measured if "| no |" in line]
     assert len(measured) >= 15
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert updates().filled(page, results=updates().goals(RESULTS, foremost=False)) == page
+    assert [line for line in measured if line not in page] == []
     block = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
-    assert [line for line in measured if line not in block] == []
-    assert block.count("| no |") == sum("| no |" in line for line in measured)
+    assert [line for line in missed if line not in block] == []
+    assert block.count("| no |") == len(missed)
+    assert f"Of {len(measured)} goals in all {len(measured) - len(missed)} were reached." in block
+
+
+def test_the_foremost_goals_are_the_first_of_each_section_and_those_missed():
+    results = "\n".join(
+        [
+            "# Measured on 2026-01-02 by `make bench`",
+            *("", "a machine", "numpy 1", ""),
+            *("reading", "two cores", "", "| goal | bound | found | reached |", "|---|---:|---:|---|"),
+            *("| one | at least 5 | 6 | yes |", "| two | at most 1 | -0.5 | yes |", "| three | at least 2 | 1 | no |"),
+            *("", "memory", "", "| goal | bound | found | reached |", "|---|---:|---:|---|"),
+            "| four | at most 1,000 | 999.5 | yes |",
+        ]
+    )
+    assert updates().goals(results, foremost=True).splitlines()[-6:] == [
+        "|---|---|---|---:|---|",
+        "| reading | one | at least 5 | 6 | yes |",
+        "|  | three | at least 2 | 1 | no |",
+        "| memory | four | at most 1,000 | 999.5 | yes |",
+        "",
+        "Of 4 goals in all 3 were reached.",
+    ]
+    assert "|  | two | at most 1 | -0.5 | yes |" in updates().goals(results, foremost=False)
 
 
 @pytest.mark.parametrize("program", updates().PROGRAMS)
