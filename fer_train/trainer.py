@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError
-from fer_core.output import staged
 from fer_core.progress import progress
 from fer_infer.devices import first_line
 from fer_infer.training_faces import TrainingFaces
@@ -36,40 +35,7 @@ from fer_train.prediction import true_float32
 from fer_train.processes import first_only, join_processes, share, share_batch_norm
 from fer_train.provenance import make_card, training_record
 from fer_train.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
-
-
-@dataclass
-class _Run:
-    """What a resumed run needs to go on exactly as if it had never stopped."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: WeightAverage
-    epoch: int = 0
-    elapsed_s: float = 0.0
-
-    def save(self, path: Path) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state,
-            "average_step": self.average.step,
-            "epoch": self.epoch,
-            "elapsed_s": self.elapsed_s,
-        }
-        with staged(path, force=True) as stage:
-            torch.save(state, stage)
-
-    def load(self, path: Path, device: torch.device) -> None:
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.average.state = state["average"]
-            self.average.step = state["average_step"]
-            self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
-        except Exception as error:  # of pickle, zip files, tensors and missing keys: no base in common
-            raise ModelError(f"{path}: cannot be resumed from: {type(error).__name__}: {error}") from None
+from fer_train.run_state import RunState
 
 
 @lack_of_memory_named()
@@ -141,7 +107,7 @@ def fit(
     data_record = training_record(splits, config)
     # only now, so that wrong settings leave no folder
     resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
-    run = _Run(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
+    run = RunState(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
     if resumable:
         run.load(folder / RESUME_FILE, device)
     trained: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment] # stays a module
@@ -223,7 +189,7 @@ def _train_epoch(
     fabric: Fabric,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    run: _Run,
+    run: RunState,
     data: tuple[Tensor, Tensor],
     config: FitConfig,
     teachers: Teachers | None,
