@@ -54,11 +54,14 @@ class ModelCard:
     weights_sha256 : str
         Over the float32 tensors of `weights.safetensors`; see `fer_train.checkpoint.weights_sha256`.
     training_data : dict
-        `source`, `sha256` of images and labels, and `rows` by split.
+        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the PublicTest faces. Where
+        it applies, `dropped`: how many Training faces were left out, by why. Also what the network owes to others, each
+        with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights that training
+        began with; `teachers`; the `members` of an ensemble.
     selection : str
         Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
     seeds : tuple of int
-        One a training run that went into the weights.
+        Of the last training run, or of each member's; those of the runs before stand with `initial`.
     scores : dict
         By split, then by figure: `n`, `accuracy`, `wilson_95`, `tta`; in a lower precision also `fp32_accuracy`,
         `equal_predictions` and `max_absolute_difference` of a logit, against the float32 graph on the same faces.

@@ -25,14 +25,14 @@ batch_size_option = click.option(
     type=click.IntRange(min=1),
     default=128,
     show_default=True,
-    help="Faces scored at once. It changes speed and memory, not the results.",
+    help="Faces scored at once. It changes speed and memory, and logits by rounding alone.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "int8", "fp16"]),
     default="auto",
     show_default=True,
-    help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU, where MODEL holds them.",
+    help="Of the graph; auto takes fp16 on CUDA, int8 on a CPU, where MODEL holds them, and fp32 with --engine ray.",
 )
 tta_option = click.option(
     "--tta",

@@ -181,9 +181,11 @@ class RejectWriter:
         self._force = force
         self._stack = ExitStack()
         self._lines: Any = None
+        self._stale = False
 
     def __enter__(self) -> RejectWriter:
-        if self.path.exists() and not self._force:
+        self._stale = self.path.exists()
+        if self._stale and not self._force:
             raise OutputError(f"{self.path}: exists already; --force replaces it")
         return self
 
@@ -200,5 +202,5 @@ class RejectWriter:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
-        if error[0] is None and self.n == 0:
+        if error[0] is None and self.n == 0 and self._stale:
             self.path.unlink(missing_ok=True)

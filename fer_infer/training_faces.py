@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError, iter_faces
+from fer_core import DataError, Faces, iter_faces
+from fer_core.image_folder import list_images
 
 Images = NDArray[np.uint8]
 
@@ -43,8 +44,7 @@ class TrainingFaces:
             If it cannot be read or has no such row.
         """
         found = cls(
-            faces.images if faces.usage is None else faces.images[faces.usage == "Training"]
-            for faces in iter_faces(path)
+            faces.images if faces.usage is None else faces.images[faces.usage == "Training"] for faces in _batches(path)
         )
         if not len(found):
             raise DataError(str(path), "has no row of usage 'Training' to compare with")
@@ -58,8 +58,15 @@ class TrainingFaces:
         """
         if str(path) == "-" or not (Path(path).is_file() or Path(path).is_dir()):
             return None
-        found = cls(faces.images[faces.usage == "Training"] for faces in iter_faces(path) if faces.usage is not None)
+        found = cls(faces.images[faces.usage == "Training"] for faces in _batches(path) if faces.usage is not None)
         return found if len(found) else None
+
+
+def _batches(path: str | Path) -> Iterator[Faces]:
+    """Read a file, or of an image tree of several splits the Training images: the others stay unopened."""
+    folder = str(path) != "-" and Path(path).is_dir()
+    split = folder and any(usage is not None for *_, usage in list_images(Path(path)))
+    return iter_faces(path, usage="Training" if split else None)
 
 
 def _digests(images: Images) -> Iterable[bytes]:

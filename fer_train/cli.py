@@ -121,6 +121,7 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
     from fer_core import ConfigError
     from fer_train.data import load_splits
     from fer_train.devices import precision_note
+    from fer_train.provenance import trained_on_other_faces, training_record
     from fer_train.seeds import fit_seeds
     from fer_train.trainer import fit
 
@@ -136,6 +137,8 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
     if note := precision_note(config.device, config.precision):
         click.echo(f"fer-train: {note}", err=True)
     splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
+    for note in trained_on_other_faces(training_record(splits, config)):
+        click.echo(f"fer-train: {note}", err=True)
     if seeds:
         summary = fit_seeds(splits, config, output, seeds, resume=resume, report=_print_epoch)
         click.echo(summary.to_text())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError
+from fer_core.output import staged
 
 OPTIMIZERS: Final[dict[str, dict[str, float]]] = {
     "adam": {"lr": 3e-4, "weight_decay": 0.0},
@@ -91,15 +92,18 @@ class DistillConfig:
     weight: float = 0.7
     """Share of the loss that is the divergence from the teachers; the rest is cross-entropy with the labels."""
     views: int | None = None
-    """Epochs whose augmented faces the teachers judge; later ones repeat these faces, all but the mild epochs at the
-    end, so that teachers cost nothing any more (Shen and Xing 2022, Fast Knowledge Distillation). None: every epoch."""
+    """Epochs whose augmented faces the teachers judge. Later epochs show the same faces again, so that teachers cost
+    nothing any more (Shen and Xing 2022, Fast Knowledge Distillation); the mild epochs at the end are judged anew.
+    None: every epoch is judged."""
 
     def __post_init__(self) -> None:
         _require_types(self)
         _require(not isinstance(self.teachers, str), "teachers", "a list of runs or exports folders", self.teachers)
         object.__setattr__(self, "teachers", tuple(self.teachers))  # of a list, which is not equal to what is read back
+        texts = all(isinstance(teacher, str) for teacher in self.teachers)
+        _require(texts, "teachers", "a list of runs or exports folders", self.teachers)
         _require(len(self.teachers) > 0, "teachers", "one run or exports folder at least", self.teachers)
-        _require(self.temperature > 0, "temperature", "above 0", self.temperature)
+        _require(0 < self.temperature <= 100, "temperature", "above 0 to 100", self.temperature)
         _require(0 < self.weight <= 1, "weight", "above 0 to 1", self.weight)
         _require(self.views is None or self.views >= 1, "views", "at least 1", self.views)
 
@@ -166,6 +170,7 @@ class FitConfig:
             raise ConfigError(
                 f"model_arguments: expected what JSON can hold, found {self.model_arguments!r:.200}"
             ) from None
+        _require(isinstance(self.model_arguments, dict), "model_arguments", "a table", self.model_arguments)
         own = {"name", "mean", "std"} & set(self.model_arguments)
         _require(not own, "model_arguments", "none of name, mean and std, which are the data's", sorted(own))
         _require(0 < self.lr < math.inf, "lr", "above 0 and finite", self.lr)
@@ -182,6 +187,10 @@ class FitConfig:
             )
         if self.augment is None:
             _require(self.mild_epochs == 0, "mild_epochs", "0 without augmentation", self.mild_epochs)
+        if self.distill is not None and self.distill.views is not None:
+            full = self.epochs - self.mild_epochs
+            fewer = f"fewer than the {full} epochs before the mild ones, so that one is repeated"
+            _require(self.distill.views < full, "views", fewer, self.distill.views)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "0 to below 1", self.label_smoothing)
         _require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1", self.ema_decay)
         for name, known in (
@@ -200,7 +209,8 @@ class FitConfig:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        with staged(path, force=True) as stage:
+            stage.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def of(cls, model: str, **options: Any) -> FitConfig:

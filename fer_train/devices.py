@@ -39,7 +39,7 @@ def precision_note(device: str, precision: str) -> str:
     CNN trained at 5 faces/s in bf16 and at 72 in fp32.
     """
     on_cpu = pick_device(device).type == "cpu"
-    if precision != "bf16" or not on_cpu or torch.backends.cpu.get_cpu_capability() != "AVX2":
+    if precision != "bf16" or not on_cpu or torch.backends.cpu.get_cpu_capability() not in ("NO AVX", "AVX2"):
         return ""
     return "precision bf16: this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer_core import ConfigError, ModelCard, read_faces
+from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
 from fer_infer.training_faces import TrainingFaces
@@ -55,6 +55,16 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more runs, found {len(runs)}")
+    with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
+        model, card, faces = _put_together(data, runs)
+        save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
+        save_sample(stage, faces)
+        save_end(stage, faces, TrainingFaces.beside(data), name=Path(output).name)
+    return card
+
+
+def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
+    """Return the network, its card and the PublicTest faces that it was evaluated on."""
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
     for run, card in zip(runs, cards, strict=True):
@@ -74,31 +84,20 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         for card, temperature in zip(cards, temperatures, strict=True)
     ]
     selections = list(dict.fromkeys(card.selection for card in cards))
-    state = model.state_dict()
     card = replace(
         cards[0],
         architecture=ENSEMBLE,
         architecture_arguments={"members": members},
         temperature=unfitted_temperature(),
-        weights_sha256=weights_sha256(state),
-        training_data={**_alike(cards[0])["training_data"], "members": list(map(_provenance, cards))},
+        weights_sha256=weights_sha256(model.state_dict()),
+        training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
         scores={"PublicTest": accuracy_record(accuracy, len(faces))},
         versions=library_versions(),
         git_commit=git_commit(),
     )
-    with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
-        save_weights(stage / AVERAGE_FILE, state, card)
-        save_sample(stage, faces)
-        save_end(stage, faces, TrainingFaces.beside(data), name=Path(output).name)
-    return card
-
-
-def _provenance(card: ModelCard) -> dict[str, Any]:
-    """Return what a card says of the network's weights and of what it owes to others."""
-    owed = {key: value for key, value in card.training_data.items() if key in ("initial", "teachers", "members")}
-    return {**network_record(card), **owed}
+    return model, card, faces
 
 
 def _alike(card: ModelCard) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def _provenance(data: Mapping[str, Any]) -> str:
         text += f"It was also taught by {' and '.join(map(network, data['teachers']))}.\n"
     for member in data.get("members", ()):
         text += f"Member: {network(member)}.\n"
-        text += "".join(f"- {line}\n" for line in _provenance(member).splitlines())
+        owed = {key: value for key, value in member["training_data"].items() if key != "dropped"}  # which all share
+        text += "".join(f"- {line}\n" for line in _provenance(owed).splitlines())
     if "dropped" in data:
         text += f"Left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
     return text

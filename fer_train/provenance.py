@@ -47,8 +47,34 @@ def accuracy_record(accuracy: float, n: int) -> dict[str, Any]:
 
 
 def network_record(card: ModelCard) -> dict[str, Any]:
-    """Return by what a card names another network, from which one was made or learned."""
-    return {"architecture": card.architecture, "weights_sha256": card.weights_sha256}
+    """Return what a card says of another network, from which one was made or learned, and so of all before that."""
+    return {
+        "architecture": card.architecture,
+        "weights_sha256": card.weights_sha256,
+        "seeds": list(card.seeds),
+        "training_data": dict(card.training_data),
+    }
+
+
+def trained_on_other_faces(record: Mapping[str, Any]) -> list[str]:
+    """Name the networks that a training record owes to and that had seen other Training faces, one line each.
+
+    They may have learned what is left out here, or faces that are PublicTest here: the accuracy does not tell.
+    """
+
+    def faces(data: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
+        return data["sha256"], data.get("dropped", {})
+
+    owed = [
+        ("the weights to begin with", record.get("initial")),
+        *(("a teacher", one) for one in record.get("teachers", ())),
+    ]
+    return [
+        f"{what}, {network['architecture']} of sha256 {network['weights_sha256']:.12}, saw other Training faces: "
+        f"{network['training_data']['rows']['Training']:,} of {network['training_data']['source']}"
+        for what, network in owed
+        if network is not None and faces(network["training_data"]) != faces(record)
+    ]
 
 
 def training_record(splits: Splits, config: FitConfig) -> dict[str, Any]:

@@ -36,6 +36,9 @@ METRICS: Final = (
 """Columns of `metrics.csv`, one row an epoch; `elapsed_s` is training and validation since the run began."""
 
 CONFIG_FILE: Final = "config.json"
+METRICS_FILE: Final = "metrics.csv"
+CURVES_FILE: Final = "curves.png"
+LAST_FILE: Final = "last.safetensors"
 RESUME_FILE: Final = "resume.pt"
 SAMPLE_FILE: Final = "sample.npz"
 """PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
@@ -79,8 +82,8 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
 
 
 def discard_run(folder: Path) -> None:
-    """Remove what `open_run` made, of a run without a finished epoch."""
-    for name in (CONFIG_FILE, SAMPLE_FILE):
+    """Remove what is there of a run without a finished epoch."""
+    for name in (CONFIG_FILE, SAMPLE_FILE, METRICS_FILE, CURVES_FILE, LAST_FILE, AVERAGE_FILE):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # somebody else's files are in it
         folder.rmdir()
@@ -124,16 +127,16 @@ def save_epoch(
     metrics : dict
         The row, with the keys of `METRICS`.
     """
-    path = folder / "metrics.csv"
+    path = folder / METRICS_FILE
     rows = [row for row in read_metrics(folder) if row["epoch"] < metrics["epoch"]] + [metrics]
     with staged(path, force=True) as stage, stage.open("w", newline="") as file:
         writer = csv.DictWriter(file, METRICS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
-    save_curves(rows, folder / "curves.png", folder.name)
+    save_curves(rows, folder / CURVES_FILE, folder.name)
     save_weights(folder / AVERAGE_FILE, average, card)
     last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
-    save_weights(folder / "last.safetensors", last, last_card)
+    save_weights(folder / LAST_FILE, last, last_card)
 
 
 def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: str) -> ModelCard:
@@ -161,7 +164,7 @@ def is_finished(folder: Path) -> bool:
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
     """Read a run's `metrics.csv`; an empty list before the first epoch."""
-    path = run / "metrics.csv"
+    path = run / METRICS_FILE
     if not path.is_file():
         return []
     with path.open(newline="") as file:

@@ -105,15 +105,15 @@ def fit(
     if config.initial is not None:
         begin_with(model, config.initial, config.model)
     data_record = training_record(splits, config)
-    # only now, so that wrong settings leave no folder
-    resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
     run = RunState(model, make_optimizer(model, config), WeightAverage(model, config.ema_decay))
+    training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
+    # only now, so that wrong settings and a lack of memory leave no folder
+    resumable = first_only(fabric, open_run, folder, config, splits.validation, data_record, resume)
     if resumable:
         run.load(folder / RESUME_FILE, device)
     trained: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment] # stays a module
     network, optimizer = fabric.setup(trained, run.optimizer)
 
-    training, validation = (to_device(faces, device) for faces in (splits.training, splits.validation))
     faces, note = len(training[0]), ""
 
     def write(metrics: dict[str, Any]) -> None:

@@ -48,10 +48,10 @@ def page() -> str:
 def goals(results: str, *, foremost: bool) -> str:
     """Return the machine of RESULTS.md and the goals in it as one table, each under the title of its section.
 
-    Foremost are the first goal of each section and all that were missed, beside how many were reached in all.
+    Foremost are the first goal of each section and all that were not reached, beside how many were.
     """
     title, machine, *lines = results.splitlines()
-    rows, section, before, in_goals = [], "", "", False
+    rows, ends, section, before, in_goals = [], [], "", "", False
     for line in [machine, *lines]:
         if not line.startswith("|"):
             in_goals = False
@@ -60,7 +60,8 @@ def goals(results: str, *, foremost: bool) -> str:
         elif line == GOALS:
             in_goals = True
         elif in_goals and not line.startswith("|---"):
-            if first or not foremost or line.endswith("| no |"):
+            ends.append(line.strip("| ").rpartition("|")[2].strip())
+            if first or not foremost or ends[-1] != "yes":
                 rows.append(f"| {section} {line}")
                 section = ""  # the first goal of a section names it
             first = False
@@ -69,8 +70,8 @@ def goals(results: str, *, foremost: bool) -> str:
     if date is None or not rows:
         raise ValueError(f"{RESULTS}: is not what `make bench` prints")
     head = f"| what, on {date[0]} {GOALS}\n|---|---|---|---:|---|"
-    ends = re.findall(r"\| at (?:least|most) [\d,.]+ \| [\d,.-]+ \| (yes|no) \|$", results, flags=re.MULTILINE)
-    count = ["", f"Of {len(ends)} goals in all {ends.count('yes')} were reached."] if foremost else []
+    unknown = f", {n} not measured" if (n := ends.count("not measured")) else ""
+    count = ["", f"Of {len(ends)} goals, {ends.count('yes')} were reached{unknown}."] if foremost else []
     return "\n".join([*(line for line in lines[:3] if line), "", head, *rows, *count])
 
 
@@ -79,6 +80,8 @@ def filled(text: str, **blocks: str) -> str:
     for name, block in blocks.items():
         start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, _, rest = text.partition(start)
+        if text.count(start) != 1 or rest.count(end) != 1:
+            raise ValueError(f"expected one block between {start.strip()} and {end.strip()}")
         text = before + start + block + end + rest.partition(end)[2]
     return text
 

@@ -80,7 +80,7 @@ def test_every_goal_that_was_measured_stands_in_the_docs_and_those_that_were_mis
     block = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
     assert [line for line in missed if line not in block] == []
     assert block.count("| no |") == len(missed)
-    assert f"Of {len(measured)} goals in all {len(measured) - len(missed)} were reached." in block
+    assert f"Of {len(measured)} goals, {len(measured) - len(missed)} were reached" in block
 
 
 def test_the_foremost_goals_are_the_first_of_each_section_and_those_missed():
@@ -91,18 +91,31 @@ def test_the_foremost_goals_are_the_first_of_each_section_and_those_missed():
             *("reading", "two cores", "", "| goal | bound | found | reached |", "|---|---:|---:|---|"),
             *("| one | at least 5 | 6 | yes |", "| two | at most 1 | -0.5 | yes |", "| three | at least 2 | 1 | no |"),
             *("", "memory", "", "| goal | bound | found | reached |", "|---|---:|---:|---|"),
-            "| four | at most 1,000 | 999.5 | yes |",
+            *("| four | at most 1,000 | 999.5 | yes |", "| five | at least 3 | | not measured |"),
         ]
     )
-    assert updates().goals(results, foremost=True).splitlines()[-6:] == [
+    assert updates().goals(results, foremost=True).splitlines()[-7:] == [
         "|---|---|---|---:|---|",
         "| reading | one | at least 5 | 6 | yes |",
         "|  | three | at least 2 | 1 | no |",
         "| memory | four | at most 1,000 | 999.5 | yes |",
+        "|  | five | at least 3 | | not measured |",
         "",
-        "Of 4 goals in all 3 were reached.",
+        "Of 5 goals, 3 were reached, 1 not measured.",
     ]
     assert "|  | two | at most 1 | -0.5 | yes |" in updates().goals(results, foremost=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "<!-- x -->\nb\n<!-- end of y -->\nc", "<!-- x -->\n\n<!-- end of x -->" * 2, "<!-- x -->b"]
+)
+def test_a_page_without_its_marks_is_left_as_it_is(text):
+    with pytest.raises(ValueError, match="expected one block between <!-- x --> and <!-- end of x -->"):
+        updates().filled(text, x="new")
+    assert (
+        updates().filled("a\n<!-- x -->\nb\n<!-- end of x -->\nc", x="new")
+        == "a\n<!-- x -->\nnew\n<!-- end of x -->\nc"
+    )
 
 
 @pytest.mark.parametrize("program", updates().PROGRAMS)

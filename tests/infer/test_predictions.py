@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fer_core import EXPRESSIONS, DataError, Faces, FerError
 from fer_infer import Scorer, score
 from fer_infer.parquet_writer import ROW_GROUP_ROWS
-from fer_infer.predictions import COLUMNS, CsvPredictionWriter, prediction_writer
+from fer_infer.predictions import COLUMNS, CsvPredictionWriter, RejectWriter, prediction_writer
 
 Images = NDArray[np.uint8]
 
@@ -76,6 +76,16 @@ def test_a_parquet_file_is_scored_and_its_rows_count_from_0(images: Images, expo
     assert (done.rows, done.rejected) == (28, 2)
     rejects = list(csv.reader((tmp_path / "out.csv.rejects.csv").open(newline="")))
     assert [row[1:] for row in rejects[1:]] == [[str(row), "pixels", "expected 2304 bytes, found 5"] for row in (1, 5)]
+
+
+def test_a_list_of_rejects_that_somebody_else_made_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv.rejects.csv"
+    with RejectWriter(tmp_path / "out.csv", force=False):
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    with RejectWriter(tmp_path / "out.csv", force=True):
+        pass
+    assert not path.exists()  # of an earlier run of the same output
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from fer_core import DataError
 from fer_infer.training_faces import TrainingFaces
@@ -63,6 +64,27 @@ def test_a_file_without_training_rows_tells_of_none(
     assert TrainingFaces.beside(path) is None
     with pytest.raises(DataError, match=r"public\.csv: has no row of usage 'Training' to compare with$"):
         TrainingFaces.read(path)
+
+
+def test_of_an_image_tree_only_the_training_images_are_opened(repeated: Images, tmp_path: Path) -> None:
+    for split, face in (("train", 0), ("PublicTest", 1)):
+        (tmp_path / split / "happy").mkdir(parents=True)
+        Image.fromarray(repeated[face]).save(tmp_path / split / "happy" / "face.png")
+    (tmp_path / "PublicTest" / "happy" / "broken.png").write_bytes(b"no picture")
+    for known in (TrainingFaces.read(tmp_path), TrainingFaces.beside(tmp_path)):
+        assert known is not None
+        assert known.hold(repeated[:2]).tolist() == [True, False]
+    (tmp_path / "train").rename(tmp_path / "PrivateTest")
+    assert TrainingFaces.beside(tmp_path) is None
+    with pytest.raises(DataError, match=r"has no row of usage 'Training' to compare with$"):
+        TrainingFaces.read(tmp_path)
+
+
+def test_all_images_of_a_tree_without_splits_are_training_where_it_is_named(repeated: Images, tmp_path: Path) -> None:
+    (tmp_path / "happy").mkdir()
+    Image.fromarray(repeated[0]).save(tmp_path / "happy" / "face.png")
+    assert TrainingFaces.read(tmp_path).hold(repeated[:2]).tolist() == [True, False]
+    assert TrainingFaces.beside(tmp_path) is None
 
 
 def test_standard_input_is_left_to_be_scored() -> None:

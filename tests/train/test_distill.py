@@ -17,6 +17,7 @@ from fer_train.config import DistillConfig, FitConfig
 from fer_train.distill import Teachers
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
+from fer_train.provenance import trained_on_other_faces, training_record
 from fer_train.temperature import fit_temperature, temperature_record
 from fer_train.trainer import fit
 
@@ -169,8 +170,14 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
     taught = load_weights(run / "ema.safetensors")[1]
-    expected = [{"architecture": "course-cnn", "weights_sha256": taught.weights_sha256, "temperature": 1.0}]
-    assert card.training_data["teachers"] == expected
+    expected = {
+        "architecture": "course-cnn",
+        "weights_sha256": taught.weights_sha256,
+        "seeds": [0],
+        "training_data": taught.training_data,
+        "temperature": 1.0,
+    }
+    assert card.training_data["teachers"] == [expected]
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     with pytest.raises(ConfigError, match="started with other settings"):
         fit(splits, replace(config, distill=None), tmp_path / "cut", resume=True)
@@ -218,7 +225,9 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
     ("settings", "message"),
     [
         ({"teachers": ()}, r"teachers: expected one run or exports folder at least, found \(\)"),
-        ({"teachers": ("a",), "temperature": 0.0}, "temperature: expected above 0, found 0.0"),
+        ({"teachers": ("a",), "temperature": 0.0}, "temperature: expected above 0 to 100, found 0.0"),
+        ({"teachers": ("a",), "temperature": float("inf")}, "temperature: expected above 0 to 100, found inf"),
+        ({"teachers": [5]}, r"teachers: expected a list of runs or exports folders, found \(5,\)"),
         ({"teachers": ("a",), "weight": 1.5}, "weight: expected above 0 to 1, found 1.5"),
         ({"teachers": ("a",), "views": 0}, "views: expected at least 1, found 0"),
         ({"teachers": ("a",), "views": 2.0}, r"views: expected int \| None, found 2.0"),
@@ -227,6 +236,28 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         DistillConfig(**settings)
+
+
+@pytest.mark.parametrize(("views", "mild_epochs"), [(5, 0), (4, 1), (50, 0)])
+def test_views_that_no_epoch_would_repeat_are_refused(views, mild_epochs):
+    taught = DistillConfig(("a",), views=views)
+    message = f"views: expected fewer than the {5 - mild_epochs} epochs before the mild ones, so that one is repeated"
+    with pytest.raises(ConfigError, match=f"{message}, found {views}$"):
+        FitConfig(epochs=5, mild_epochs=mild_epochs, distill=taught)
+    FitConfig(epochs=6 if views < 50 else 60, mild_epochs=mild_epochs, distill=taught)
+
+
+def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, splits, small_config):
+    fewer = replace(splits, training=splits.training.take(slice(0, 40)), dropped={"leaks": 1})
+    config = replace(small_config, drop_leaks=True, initial=str(run), distill=DistillConfig((str(run),)))
+    sha256 = load_weights(run / "ema.safetensors")[1].weights_sha256[:12]
+    named = f"course-cnn of sha256 {sha256}, saw other Training faces: 160 of drawn faces"
+    expected = [f"the weights to begin with, {named}", f"a teacher, {named}"]
+    assert trained_on_other_faces(training_record(fewer, config)) == expected
+    left_out = replace(splits, dropped={"leaks": 0})  # of the same faces none was left out, which was not asked before
+    assert trained_on_other_faces(training_record(left_out, config)) == expected
+    assert trained_on_other_faces(training_record(splits, config)) == []
+    assert trained_on_other_faces(training_record(fewer, small_config)) == []
 
 
 def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):

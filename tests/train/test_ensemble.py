@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fer_core import ConfigError
+from fer_core import ConfigError, OutputError
 from fer_core.csv_writer import write_csv
 from fer_infer import Scorer
 from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
@@ -87,16 +87,27 @@ def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, o
 def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path, data, run, other):
     state, card = load_weights(other / "ema.safetensors")
     (tmp_path / "taught").mkdir()
-    teachers = [{"architecture": "compact", "weights_sha256": "0" * 64}]
-    taught = replace(card, training_data={**card.training_data, "teachers": teachers}, selection="the best of nine")
+    taught_by = [{"architecture": "compact", "weights_sha256": "0" * 64, "seeds": [1], "training_data": {}}]
+    learned = {**card.training_data, "teachers": taught_by}
+    taught = replace(card, training_data=learned, selection="the best of nine")
     save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
     made = ensemble(data, [run, tmp_path / "taught"], tmp_path / "both")
-    expected = load_weights(run / "ema.safetensors")[1].training_data
+    first = load_weights(run / "ema.safetensors")[1]
     members = [
-        {"architecture": "course-cnn", "weights_sha256": load_weights(run / "ema.safetensors")[1].weights_sha256},
-        {"architecture": "compact", "weights_sha256": card.weights_sha256, "teachers": teachers},
+        {
+            "architecture": "course-cnn",
+            "weights_sha256": first.weights_sha256,
+            "seeds": [0],
+            "training_data": first.training_data,
+        },
+        {
+            "architecture": "compact",
+            "weights_sha256": card.weights_sha256,
+            "seeds": [8],
+            "training_data": learned,
+        },
     ]
-    common = {key: expected[key] for key in ("source", "sha256", "rows")}
+    common = {key: first.training_data[key] for key in ("source", "sha256", "rows")}
     assert made.training_data == {**common, "members": members}
     assert made.selection.endswith("; the best of nine")
 
@@ -112,6 +123,12 @@ def test_one_run_is_no_ensemble(tmp_path, data, run):
     with pytest.raises(ConfigError, match="expected two or more runs, found 1"):
         ensemble(data, [run], tmp_path / "one")
     assert not (tmp_path / "one").exists()
+
+
+def test_an_existing_output_is_refused_before_anything_is_read(tmp_path, data, run, other):
+    (tmp_path / "both").mkdir()
+    with pytest.raises(OutputError, match="both: exists already; --force replaces it"):
+        ensemble(data, [run, tmp_path / "nowhere"], tmp_path / "both")
 
 
 def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):

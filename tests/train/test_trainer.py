@@ -22,6 +22,7 @@ from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
 from fer_train.provenance import git_commit
 from fer_train.run_folder import METRICS, is_finished, read_metrics
+from fer_train.run_state import RunState
 from fer_train.trainer import fit
 
 
@@ -215,6 +216,24 @@ def test_a_diverged_loss_stops_the_run_with_a_remedy(tmp_path, splits, small_con
     fit(splits, replace(small_config, epochs=1), tmp_path / "run")  # so that the remedy can be tried at once
 
 
+def test_a_run_cut_while_its_first_epoch_was_written_can_still_be_discarded(
+    tmp_path, splits, small_config, monkeypatch
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunState, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit(splits, small_config, tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.csv").is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_validate", lambda *arguments: (math.nan, 0.5))
+        with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is nan"):
+            fit(splits, small_config, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_config, monkeypatch):
     losses = iter([1.0, math.inf])
     monkeypatch.setattr(trainer, "_validate", lambda *arguments: (next(losses), 0.5))
@@ -235,6 +254,11 @@ def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_conf
 def test_a_lack_of_memory_is_one_line_and_leaves_no_folder(tmp_path, splits, small_config, monkeypatch, error):
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "augment", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(DeviceError, match=r"^out of memory; a smaller --batch-size needs less$"):
+            fit(splits, small_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "to_device", lambda *_: (_ for _ in ()).throw(error))
         with pytest.raises(DeviceError, match=r"^out of memory; a smaller --batch-size needs less$"):
             fit(splits, small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -292,6 +316,7 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
             {"model_arguments": {"widths": {2, 3}}},
             r"model_arguments: expected what JSON can hold, found \{'widths': \{2, 3",
         ),
+        ({"model_arguments": [1]}, r"model_arguments: expected a table, found \[1\]"),
         ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
     ],
 )
