@@ -28,6 +28,7 @@ from _side_by_side import machine
 from fer_core import FerError
 from fer_train.config import FitConfig
 from fer_train.data import Splits, load_splits
+from fer_train.run_folder import read_metrics
 from fer_train.trainer import fit
 
 BATCH_NORM: Final = {"batch_norm": True}
@@ -52,6 +53,14 @@ class Study(NamedTuple):
     model: str
     epochs: int
     variants: Mapping[str, Mapping[str, Any]]
+
+
+class Results(NamedTuple):
+    """What the runs of a variant gave: its Training faces, and of each seed the accuracy and the seconds it took."""
+
+    n: int
+    accuracies: list[float]
+    seconds: list[float]
 
 
 STUDIES: Final[Mapping[str, Study]] = {
@@ -101,9 +110,9 @@ def run_all(
     variants: Sequence[str],
     seeds: Sequence[int],
     settings: Mapping[str, Any],
-) -> dict[str, tuple[int, list[float]]]:
-    """Return for each variant its Training faces and the accuracies on PublicTest, one a seed."""
-    results: dict[str, tuple[int, list[float]]] = {}
+) -> dict[str, Results]:
+    """Return for each variant its Training faces, the accuracies on PublicTest, one a seed, and the seconds of each."""
+    results: dict[str, Results] = {}
     for seed in seeds:
         for variant in variants:
             changes = study.variants[variant]
@@ -112,7 +121,9 @@ def run_all(
             options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
             folder = output / re.sub("[^\\w.]+", "-", variant).strip("-") / f"seed-{seed}"
             accuracy = _accuracy(splits, FitConfig.of(study.model, **options), folder)
-            results.setdefault(variant, (len(splits.training), []))[1].append(accuracy)
+            found = results.setdefault(variant, Results(len(splits.training), [], []))
+            found.accuracies.append(accuracy)
+            found.seconds.append(read_metrics(folder)[-1]["elapsed_s"])
             print(f"{folder}: {accuracy:.2%}", file=sys.stderr)
     return results
 
@@ -123,25 +134,26 @@ def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
     return float(card.scores["PublicTest"]["accuracy"])
 
 
-def table(model: str, results: Mapping[str, tuple[int, Sequence[float]]]) -> str:
-    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed.
+def table(model: str, results: Mapping[str, Results]) -> str:
+    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed, mean seconds.
 
     The first of the results is the baseline.
     """
     baseline = next(iter(results))
     lines = [
-        f"| {model} | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"| {model} | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) | seconds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for variant, (n, accuracies) in results.items():
+    for variant, (n, accuracies, seconds) in results.items():
         points = [100 * accuracy for accuracy in accuracies]
-        gains = [mine - 100 * before for mine, before in zip(points, results[baseline][1], strict=True)]
+        gains = [mine - 100 * before for mine, before in zip(points, results[baseline].accuracies, strict=True)]
         gain = "" if variant == baseline else f"{statistics.mean(gains):+.2f}"
         deviation = ""
         if len(points) > 1:
             deviation = f"{statistics.stdev(points):.2f}"
             gain += f" ({statistics.stdev(gains) / len(gains) ** 0.5:.2f})" if gain else ""
-        lines.append(f"| {variant} | {n:,} | {len(points)} | {statistics.mean(points):.2f} % | {deviation} | {gain} |")
+        cells = [f"{n:,}", len(points), f"{statistics.mean(points):.2f} %", deviation, gain]
+        lines.append(f"| {variant} | {' | '.join(map(str, cells))} | {statistics.mean(seconds):,.0f} |")
     return "\n".join(lines)
 
 

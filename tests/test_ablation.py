@@ -25,16 +25,20 @@ def ablation(monkeypatch):
 
 
 def test_the_table_has_means_deviations_and_gains_seed_by_seed(ablation):
-    lines = ablation.table(
-        "course-cnn", {"as in the report": (9, [0.5, 0.6]), "BatchNorm": (8, [0.52, 0.66])}
-    ).splitlines()
-    assert lines[2] == "| as in the report | 9 | 2 | 55.00 % | 7.07 |  |"
-    assert lines[3] == "| BatchNorm | 8 | 2 | 59.00 % | 9.90 | +4.00 (2.00) |"
+    results = {
+        "as in the report": ablation.Results(9, [0.5, 0.6], [10, 20]),
+        "BatchNorm": ablation.Results(8, [0.52, 0.66], [1000, 3000]),
+    }
+    lines = ablation.table("course-cnn", results).splitlines()
+    assert lines[2] == "| as in the report | 9 | 2 | 55.00 % | 7.07 |  | 15 |"
+    assert lines[3] == "| BatchNorm | 8 | 2 | 59.00 % | 9.90 | +4.00 (2.00) | 2,000 |"
 
 
 def test_one_seed_has_no_deviation(ablation):
-    lines = ablation.table("course-cnn", {"as in the report": (9, [0.5]), "BatchNorm": (9, [0.4])}).splitlines()
-    assert lines[2:] == ["| as in the report | 9 | 1 | 50.00 % |  |  |", "| BatchNorm | 9 | 1 | 40.00 % |  | -10.00 |"]
+    results = {"as in the report": ablation.Results(9, [0.5], [10]), "BatchNorm": ablation.Results(9, [0.4], [9.6])}
+    lines = ablation.table("course-cnn", results).splitlines()
+    assert lines[2] == "| as in the report | 9 | 1 | 50.00 % |  |  | 10 |"
+    assert lines[3] == "| BatchNorm | 9 | 1 | 40.00 % |  | -10.00 | 10 |"
 
 
 @pytest.mark.parametrize("name", ["course", "speed", "views"])
@@ -60,7 +64,7 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(ablation, tmp_pat
     assert {path.parent.parent.name for path in weights} == {"as-in-the-report", "these-three"}
     assert len(weights) == 4
     ablation.main()
-    assert capsys.readouterr().out == first
+    assert capsys.readouterr().out == first  # the seconds, too: they are those of the runs
     assert [path.stat().st_mtime_ns for path in weights] == written
     assert "n = 6, of the weights after the last of 1 epochs of batches of 128" in first
     monkeypatch.setattr(sys, "argv", [*arguments, "2"])

@@ -127,5 +127,10 @@ def test_every_command_stands_in_the_readme(program):
 
 def test_the_files_that_readme_and_docs_link_to_exist():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
-        assert [link for link in links if not (page.parent / link).exists()] == []
+        links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
+        assert [link for link, _ in links if not (page.parent / link).exists()] == []
+        for link, anchor in links:
+            if anchor:
+                text = (page.parent / link if link else page).read_text(encoding="utf-8")
+                headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+                assert anchor in [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
