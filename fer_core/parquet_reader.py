@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from fer_core import csv_kernel as kernel
-from fer_core.csv_reader import COLUMNS, MAX_ID_LENGTH
+from fer_core.csv_dialect import COLUMNS, MAX_ID_LENGTH
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 from fer_core.faces import Faces, no_usage_column

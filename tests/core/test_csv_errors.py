@@ -15,7 +15,7 @@ import pytest
 from csv_samples import BOM, FACE, Chunks, many_rows, pixels_text, written, zst
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.csv_reader import MAX_LINE_BYTES
+from fer_core.csv_kernel import MAX_LINE_BYTES
 from fer_core.expressions import PIXELS
 
 
