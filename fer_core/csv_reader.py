@@ -30,7 +30,7 @@ from fer_core.streams import open_stream
 _USAGES: Final = np.array(USAGES)
 
 LEAST_LINES: Final = 256
-"""Lines for which a table has room, though lines that are too short for a face let more of them into a block."""
+"""Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""
 
 BLOCK_BYTES: Final = 1 << 20
 """Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""

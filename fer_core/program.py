@@ -16,6 +16,7 @@ from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
 """What a program needs beside the base install."""
+OUT_OF_MEMORY: Final = "out of memory; fewer faces at once need less, by --batch-size or --memory-mb where there is one"
 
 
 class Program(click.Group):
@@ -29,7 +30,11 @@ class Program(click.Group):
         except FerError as error:
             self._stop(str(error))
         except MemoryError:
-            self._stop("out of memory; a smaller --batch-size needs less")
+            self._stop(OUT_OF_MEMORY)
+        except RuntimeError as error:  # as PyTorch says it, on a GPU and on the CPU
+            if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+                raise
+            self._stop(OUT_OF_MEMORY)
         except UnicodeEncodeError as error:  # by whatever cannot hold a name that is no text
             self._stop(f"a name is not UTF-8: {error.object!a:.200}")
         except KeyboardInterrupt as error:

@@ -82,15 +82,18 @@ class Maximization:
     ----------
     objectives : Objectives
         One for each image.
+    config : AscentConfig
+        As it was used: no transforms before a dense layer.
     images : ndarray of float32, shape (M, 48, 48)
         0..255; mid gray for a dead channel.
     start, reached : ndarray of float32, shape (M,)
-        The objective, averaged over its places, of the noisy start and of the image.
+        The objective, averaged over its places, of the noisy start and of the end; a dead channel's end is not shown.
     dead : ndarray of bool, shape (M,)
         No gradient led anywhere, or a ReLU channel stayed at zero to the end; a face may still wake the latter.
     """
 
     objectives: Objectives
+    config: AscentConfig
     images: NDArray[np.float32]
     start: NDArray[np.float32]
     reached: NDArray[np.float32]
@@ -184,7 +187,7 @@ def maximize_objectives(
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         raise ModelError(f"layer {layer.name}: found activations that are not finite; are the weights?")
     repeated = objectives.take(np.repeat(np.arange(len(objectives)), config.images))
-    return Maximization(repeated, images, before, after, dead)
+    return Maximization(repeated, config, images, before, after, dead)
 
 
 def _climb(

@@ -10,6 +10,8 @@ import click
 
 from fer_core.program import Program
 
+SEED = click.IntRange(0, 2**32 - 1)
+
 # Whatever takes long to import is imported inside the commands, so that --help answers at once.
 
 model_option = click.option(
@@ -70,7 +72,7 @@ def main() -> None:
     show_default=True,
     help="Share of the pixels that the masked faces keep.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance.")
 @force_option
 def report(data: str, model: Path, output: Path, rows: str | None, methods: str | None, **settings: Any) -> None:
     """Write one self-contained page on how a model sees the faces in DATA.
@@ -140,13 +142,15 @@ def attribute(
     from fer_explain.map_file import attribute as run
     from fer_explain.rows import parse_numbers
 
+    settings = {name: value for name, value in given.items() if value is not None}
+    find_method(method).require_names(settings)
     written = run(
         data,
         model,
         method,
         output,
         target=target,
-        settings=Settings(**{name: value for name, value in given.items() if value is not None}),
+        settings=Settings(**settings),
         rows=None if rows is None else parse_numbers(rows, "rows"),
         usage=usage,
         memory_mb=memory_mb,
@@ -191,7 +195,7 @@ def preflight(model: Path, layer: str | None) -> None:
 @click.option(
     "--direction", type=click.Path(path_type=Path), help="Climb along this vector (.npy) of channels instead."
 )
-@click.option("--place", metavar="Y,X|center", help="The one neuron that counts.  [default: the mean over all places]")
+@click.option("--place", metavar="Y,X|centre", help="The one neuron that counts.  [default: the mean over all places]")
 @click.option("--data", help="Faces to compare with and to start from.")
 @usage_option
 @most_faces_option
@@ -289,7 +293,9 @@ def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, for
 def sample_options(faces: int) -> Callable[[Command], Command]:
     """Return the options that say which faces, and which of their classes, maps are tested on."""
     options = (
-        click.option("--faces", type=int, default=faces, show_default=True, help="Faces to draw from DATA."),
+        click.option(
+            "--faces", type=int, default=faces, show_default=True, help="Faces to draw from DATA, without --rows."
+        ),
         rows_option,
         usage_option,
         click.option(
@@ -299,7 +305,7 @@ def sample_options(faces: int) -> Callable[[Command], Command]:
             metavar="CLASS",
             help="Whose logit is explained: predicted, true, or the name of a class.",
         ),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance."),
         force_option,
     )
 
@@ -380,7 +386,7 @@ def sanity(data: str, model: Path, methods: str, output: Path, rows: str | None,
 @methods_option
 @output_option("The folder to make: ground_truth.json and .csv, scores.npz, ranking.png.")
 @click.option("--faces", type=int, default=300, show_default=True, help="Faces to draw.")
-@click.option("--seed", type=click.IntRange(min=0), default=1000, show_default=True, help="Of the faces.")
+@click.option("--seed", type=SEED, default=1000, show_default=True, help="Of the faces.")
 @force_option
 def ground_truth(model: Path, methods: str, output: Path, faces: int, seed: int, force: bool) -> None:
     """Test whether maps lie where the truth does, on drawn faces whose expression is known region by region.

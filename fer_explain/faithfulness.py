@@ -76,6 +76,8 @@ class FaithfulnessConfig:
             low = lowest.get(name, 1)
             if not low <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
+        if self.sensitivity_faces == 1:
+            raise ConfigError("sensitivity_faces: expected none, or at least 2 to estimate from, found 1")
         for name, high in (("steps", PIXELS), ("square_side", IMAGE_SIZE)):
             if getattr(self, name) > high:
                 raise ConfigError(f"{name}: expected at most {high}, found {getattr(self, name)}")

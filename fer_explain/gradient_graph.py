@@ -63,6 +63,8 @@ AFFINE: Final = frozenset(
     }
 )
 """Operations that are linear in each of their inputs, up to a constant, in evaluation mode."""
+OWN_STATISTICS: Final = "InstanceNorm"
+"""Standardization of a face by its own mean and deviation, which PyTorch computes as a BatchNorm in training mode."""
 PRODUCTS: Final = frozenset({"Mul", "Div", "Mm", "Bmm", "Addmm", "Baddbmm", "Convolution"})
 """Those of them that multiply two things; linear only where one of the two does not depend on the face."""
 
@@ -159,6 +161,8 @@ def gradient_graph(model: nn.Module) -> GradientGraph:
 def _operations(owners: dict[Node, nn.Module], names: dict[nn.Module, str]) -> Iterator[Operation]:
     for node, module in owners.items():
         kind = re.sub(r"Backward\d*$", "", node.name())
+        if getattr(node, "_saved_training", False):  # a BatchNorm by what is before it, whatever mode it is in
+            kind = OWN_STATISTICS
         by_face = [edge[0] is not None for edge in node.next_functions]
         if kind in ("Addmm", "Baddbmm"):
             del by_face[0]  # a summand

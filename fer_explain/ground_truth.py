@@ -179,7 +179,8 @@ def _recognized(proven: Proven, drawn: ExpressiveFaces) -> ExpressiveFaces:
     if proven.card.labels != EXPRESSIONS:
         raise ModelError(f"{proven.weights_file}: expected classes {EXPRESSIONS}, found {proven.card.labels}")
     right = np.flatnonzero(predict_logits(proven.network, drawn.images).argmax(axis=1) == drawn.labels)
-    if wilson_interval(len(right), len(drawn.images))[0] <= 1 / len(EXPRESSIONS):  # no better than chance
+    # no better than one answer to all, of the classes that are drawn: neutral faces move nothing
+    if wilson_interval(len(right), len(drawn.images))[0] <= 1 / len(np.unique(drawn.labels)):
         raise ModelError(
             f"{proven.weights_file}: expected a network that knows drawn faces, found {len(right)} of "
             f"{len(drawn.images)} right; fer-train synthesize draws faces to train one on"

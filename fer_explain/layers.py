@@ -93,6 +93,15 @@ def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     return tuple(layers.values())
 
 
+def logits_layer(model: nn.Module) -> Layer | None:
+    """Find the layer whose outputs are the logits; None where something follows the last one, as in an ensemble."""
+    last = list_layers(model)[-1]
+    gray = torch.full((1, 1, IMAGE_SIZE, IMAGE_SIZE), 127.5, device=device_of(model))
+    with evaluation_mode(model), torch.no_grad():
+        _, outputs = run_to(model, last, gray)
+        return last if torch.equal(outputs, model(gray)) else None
+
+
 def find_layer(model: nn.Module, layer: str | int) -> Layer:
     """Find a layer by its dotted name or by its index.
 

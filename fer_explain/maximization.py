@@ -58,7 +58,7 @@ def channel_captions(
     """Return one caption an image: its number or class name, and the activation reached or that it is dead.
 
     With `highest`, of the same images, also how many times the highest on real faces that is; where no face raises it
-    above zero, what the highest was.
+    above zero, or the channel is dead, what the highest was.
     """
     names = found.objectives.names if class_names is None else [class_names[c] for c in found.channels]
     captions = [
@@ -68,8 +68,8 @@ def channel_captions(
     if highest is None:
         return captions
     return [
-        f"{caption} ({_times(reached / most)})" if most > 0 else f"{caption} (faces: {_short(most)})"
-        for caption, reached, most in zip(captions, found.reached, highest.values, strict=True)
+        f"{caption} ({_times(reached / most)})" if most > 0 and not dead else f"{caption} (faces: {_short(most)})"
+        for caption, dead, reached, most in zip(captions, found.dead, found.reached, highest.values, strict=True)
     ]
 
 
@@ -123,7 +123,7 @@ def maximize(
     direction : str or Path, optional
         Climb along a direction among the layer's channels instead: a `.npy` file, floating-point (channels,).
     place : str, optional
-        Row and column of the one neuron that counts, such as ``5,7``, or ``center``; without it the mean over all.
+        Row and column of the one neuron that counts, such as ``5,7``, or ``centre``; without it the mean over all.
     start : str
         Climb from ``noise`` around mid gray, from the ``mean`` of the faces, or from one of them, such as ``row:17``.
     data : str or Path, optional
@@ -165,7 +165,11 @@ def maximize(
             with progress(f"faces through {objectives.layer.name}", len(faces)) as advance:
                 highest = highest_on_faces(proven.network, found.objectives, faces, advance=advance)
         save_figure(maximization_sheet(found, highest=highest), stage / "sheet.png")
-        settings = asdict(config) | {"place": objectives.place, "start": start, "weights_sha256": proven.weights_sha256}
+        settings = asdict(found.config) | {
+            "place": objectives.place,
+            "start": start,
+            "weights_sha256": proven.weights_sha256,
+        }
         _save(stage / "maximization.npz", found, highest, settings)
     return Path(output)
 

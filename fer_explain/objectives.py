@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import ConfigError
-from fer_explain.layers import Layer, list_layers
+from fer_explain.layers import Layer, list_layers, logits_layer
 
 Place = tuple[int, int]
 
@@ -153,21 +153,27 @@ def class_objective(model: nn.Module, labels: tuple[str, ...], name: str) -> Obj
     Raises
     ------
     ConfigError
-        If there is no class of that name.
+        If there is no class of that name, or no layer gives the logits.
     """
     if name not in labels:
         raise ConfigError(f"class: expected one of {', '.join(labels)}, found {name!r}")
-    return channel_objectives(list_layers(model)[-1], [labels.index(name)], class_names=labels)
+    layer = logits_layer(model)
+    if layer is None:
+        raise ConfigError(
+            f"class: expected a network whose last layer gives the logits, found one that goes on after "
+            f"{list_layers(model)[-1].name}, as an ensemble does; climb a member's layer and channel instead"
+        )
+    return channel_objectives(layer, [labels.index(name)], class_names=labels)
 
 
 def parse_place(layer: Layer, text: str) -> Place:
-    """Read a place of a layer: ``center``, the lower right of four in the middle, or row and column such as ``5,7``."""
-    if text == "center" and len(layer.shape) == 3:
+    """Read a place of a layer: ``centre``, the lower right of four in the middle, or row and column such as ``5,7``."""
+    if text == "centre" and len(layer.shape) == 3:
         return layer.shape[1] // 2, layer.shape[2] // 2
     match = re.fullmatch(r"(\d{1,6}),(\d{1,6})", text, re.ASCII)
     if match is None:
         raise ConfigError(
-            f"place: expected row and column such as 5,7, or center of a layer with places, found {text!r}"
+            f"place: expected row and column such as 5,7, or centre of a layer with places, found {text!r}"
         )
     return int(match[1]), int(match[2])
 

@@ -33,6 +33,12 @@ def normalize(attributions: NDArray[np.float32], percentile: float = 99.0) -> ND
     return np.where(flat, 0.0, scaled).astype(np.float32)
 
 
+def require_share(share: float) -> None:
+    """Raise ConfigError unless a share of pixels is above 0 and at most 1."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"share: expected above 0 and at most 1, found {share}")
+
+
 def salient_mask(attributions: NDArray[np.float32], share: float = 0.2) -> NDArray[np.bool_]:
     """Mark the pixels that the output depends on most.
 
@@ -54,8 +60,7 @@ def salient_mask(attributions: NDArray[np.float32], share: float = 0.2) -> NDArr
     ConfigError
         If `share` is outside its range.
     """
-    if not 0 < share <= 1:
-        raise ConfigError(f"share: expected above 0 and at most 1, found {share}")
+    require_share(share)
     strength = np.abs(attributions).reshape(-1, attributions.shape[-2] * attributions.shape[-1])
     keep = round(share * strength.shape[1])
     strongest = np.argsort(-strength, axis=1, kind="stable")[:, :keep]

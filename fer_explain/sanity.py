@@ -30,7 +30,7 @@ from fer_train.models import build_model
 SAME: Final = 0.5
 """Rank correlation with the map of wholly random weights above which a method fails. At 0.5 a quarter of the variance
 of the ranks survives the loss of all that was learned; below it, the face alone, which both maps show, may account for
-what is left: input times gradient is dark where the face is mid gray, whatever the weights."""
+what is left: input times gradient is 0 where the face is black, whatever the weights."""
 RANK_CORRELATIONS: Final = ("spearman_absolute", "spearman_signed")
 """The measures of which either may fail a method."""
 

@@ -11,6 +11,15 @@ run() {
 start=$SECONDS
 data=${1:-demo/faces.csv}
 held_out=PublicTest # the recipe is fixed, so these rows chose nothing
+if [[ $# -gt 0 ]]; then
+    data=$(realpath -- "$1")
+    [[ -e $data ]] || { echo "demo: expected faces, found no $1" >&2; exit 1; }
+fi
+cd -- "$(dirname -- "$0")/.." # demo/ is that of this checkout, whatever folder the call comes from
+if [[ $data == "$PWD"/demo/* ]]; then
+    echo "demo: expected faces elsewhere, found them in demo/, which is made anew" >&2
+    exit 1
+fi
 rm -rf demo
 mkdir demo
 if [[ $# -eq 0 ]]; then

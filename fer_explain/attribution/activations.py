@@ -113,7 +113,8 @@ class _DeepLift(DeepLift):  # type: ignore[misc] # Captum ships no types
     def _backward_hook(self, module: nn.Module, grad_input: Tensor, grad_output: Tensor) -> Tensor:
         difference = torch.sub(*module.input.chunk(2))  # type: ignore[operator]
         multipliers: Tensor = super()._backward_hook(module, grad_input, grad_output)
-        return torch.where(torch.cat([difference, difference]).abs() < self.eps, grad_input, multipliers)
+        of_face, _ = grad_input.chunk(2)
+        return torch.where(torch.cat([difference] * 2).abs() < self.eps, torch.cat([of_face] * 2), multipliers)
 
 
 def _own_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:

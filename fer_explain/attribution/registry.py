@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -66,10 +66,14 @@ class Method:
     def require(self, settings: Settings) -> None:
         """Raise ConfigError where a setting was changed that the method does not look at."""
         usual = Settings(temperature=settings.temperature)  # it is the model's, and goes with `of`
-        for each in fields(Settings):
-            if each.name not in self.uses and getattr(settings, each.name) != getattr(usual, each.name):
-                known = ", ".join(self.uses) or "no settings"
-                raise ConfigError(f"{each.name}: is nothing to {self.name}, which takes {known}")
+        names = [each.name for each in fields(Settings)]
+        self.require_names(name for name in names if getattr(settings, name) != getattr(usual, name))
+
+    def require_names(self, given: Iterable[str]) -> None:
+        """Raise ConfigError where one of the settings given is none that the method looks at."""
+        for name in given:
+            if name not in self.uses and name != "temperature":
+                raise ConfigError(f"{name}: expected a setting of {self.name}: {', '.join(self.uses) or 'it has none'}")
 
 
 _TOWARDS: Final = "positive raises the target's output, negative lowers it"
@@ -91,7 +95,7 @@ _ALL: Final = (
         name="input-x-gradient",
         paper="Shrikumar, Greenside, Shcherbina and Kundaje 2016, Not Just a Black Box, section 3.2",
         needs=_GRADIENT,
-        sign="signed: the gradient times the gray level, so a black pixel has none; " + _TOWARDS,
+        sign="signed: the gradient times the gray level, so it is relative to a black image; " + _TOWARDS,
         signed=True,
         passes=(1, 1),
         memory=1,

@@ -1,7 +1,11 @@
 """Infidelity: how far a map is from predicting what the removal of a patch does to the logit.
 
-Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitivity of Explanations, definition 2.1
-with the square removal of section 2.2 and the optimal scaling of its experiments.
+After Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitivity of Explanations, definition
+2.1 with the square removal of section 2.4 and the optimal scaling of its experiments. There a map is multiplied by the
+change of the pixels, which suits gradients; here by the mask, since a map is read as what its pixels are worth. So maps
+in units of the logit are favoured over gradients, which are in units of the logit a gray level: of a linear network the
+gradient has an infidelity of 0 by the definition, and has not here. A baseline other than the face's mean, which the
+patches become, costs as well.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Max-sensitivity: how much a map changes when its face changes by next to nothing.
 
-Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitivity of Explanations, definition 2.2.
+Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitivity of Explanations, definition 3.1.
 """
 
 from __future__ import annotations

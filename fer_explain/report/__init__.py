@@ -18,6 +18,7 @@ from fer_explain.report.inside import default_layer, look_inside
 from fer_explain.report.page import Contents, render
 from fer_explain.report.selection import select_faces
 from fer_explain.report.trust import check_maps
+from fer_explain.saliency_mask import require_share
 from fer_infer.metrics import evaluate_predictions
 
 __all__ = ["report"]
@@ -84,6 +85,7 @@ def report(
     FerError
         If the data, a row, a method, the layer or the output is not what it must be. In every case no output is left.
     """
+    require_share(share)
     with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
         proven = load_proven(model)
         network = proven.network
@@ -129,7 +131,7 @@ def report(
 def _read(data: str | Path, usage: str | None, proven: Proven) -> Faces:
     faces = read_faces(data, usage)
     if not len(faces):
-        raise DataError(str(data), "has no face" + ("" if usage is None else f" of usage {usage!r}"))
+        raise DataError(str(data), "has no face")
     classes = len(proven.card.labels)
     if faces.labels is not None and faces.labels.max() >= classes:
         raise ModelError(

@@ -22,7 +22,7 @@ from fer_train.prediction import predict_logits, softmax
 SCORED_AT_ONCE: Final = 512
 DEFAULT_METHODS: Final = ("saliency", "integrated-gradients", "grad-cam", "occlusion", "smoothgrad")
 QUICK: Final[dict[str, Any]] = {"samples": 16, "window": 12, "stride": 6}
-"""Settings of a report, which makes many maps: half the samples and a third of the squares of `attribute`'s."""
+"""Settings of a report, which makes many maps: half the samples and two fifths of the squares of `attribute`'s."""
 CLASS_FACES: Final = 32
 """Faces that the mean map of a class is taken over, at most."""
 

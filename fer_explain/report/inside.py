@@ -13,9 +13,9 @@ from fer_core import Faces
 from fer_core.progress import progress
 from fer_explain.activity import Activity, Highest, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_channels
-from fer_explain.feature_maps import layer_output, names_of_units
+from fer_explain.feature_maps import layer_output
 from fer_explain.filters import FilterReport, examine_filters
-from fer_explain.layers import Layer, list_layers
+from fer_explain.layers import Layer, list_layers, logits_layer
 from fer_explain.patches import patch_mosaics
 from fer_explain.proof import Proven
 from fer_explain.report.explained import evenly
@@ -84,7 +84,7 @@ class Inside:
     climbed : Climbed
         What the layer's first channels answer to.
     classes : Climbed or None
-        What each class's logit answers to; None where the network does not end in a dense layer of the classes.
+        What each class's logit answers to; None where no layer gives the logits, as in an ensemble.
     filters : FirstFilters or None
         None where the weights of the first layer are no pictures.
     """
@@ -115,11 +115,11 @@ def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, see
         Of the gradient ascents.
     """
     network, watched = proven.network, faces.take(evenly(np.arange(len(faces)), MOST_FACES))
-    last = list_layers(network)[-1]
+    last = logits_layer(network)
     outputs = layer_output(network, shown.images[0], layer.name)
     found, _ = _examine(network, layer, watched)
     climbed = _climb(network, layer, watched, seed)
-    classes = _climb(network, last, watched, seed) if names_of_units(last, proven.card.labels) else None
+    classes = None if last is None else _climb(network, last, watched, seed)
     return Inside(layer, int(shown.rows[0]), outputs, found, climbed, classes, _first_filters(network, watched))
 
 

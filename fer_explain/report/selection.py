@@ -42,8 +42,8 @@ class Selection:
         other.
     cells : mapping of Cell to tuple of int
         Faces of each cell of the confusion matrix, those predicted with the highest probability first.
-    suspects : tuple of int
-        Faces whose labels are likely wrong, the likeliest first.
+    suspects : tuple of (int, int)
+        Faces whose labels are likely wrong, the likeliest first, and the class that each is counted as.
     suspected : int
         How many such faces there are in all.
     """

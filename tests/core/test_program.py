@@ -11,7 +11,7 @@ import click
 import pytest
 
 from fer_core import CardError, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
-from fer_core.program import Program
+from fer_core.program import OUT_OF_MEMORY, Program
 
 
 def run(command: Callable[[], object], *arguments: str) -> int:
@@ -50,7 +50,9 @@ def raising(error: BaseException) -> Callable[[], None]:
             "[Errno 2] No such file or directory: 'a.csv'",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
-        (MemoryError(), "out of memory; a smaller --batch-size needs less"),
+        (MemoryError(), OUT_OF_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), OUT_OF_MEMORY),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), OUT_OF_MEMORY),
         (UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"), "a name is not UTF-8: 'caf\\udce9'"),
         (KeyboardInterrupt(), "interrupted"),
     ],

@@ -306,7 +306,7 @@ def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], match:
 
 
 def test_a_setting_that_is_nothing_to_the_method_is_refused(cnn: nn.Module, faces: Faces) -> None:
-    with pytest.raises(ConfigError, match="samples: is nothing to saliency, which takes of"):
+    with pytest.raises(ConfigError, match=r"samples: expected a setting of saliency: of$"):
         attributions_of(cnn, METHODS["saliency"], faces.images, faces.require_labels(), settings=Settings(samples=3))
 
 

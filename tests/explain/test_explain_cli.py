@@ -68,6 +68,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
     [
         (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
         (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
+        (("--share", "nan"), "share: expected above 0 and at most 1, found nan"),
         (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),
         (("--usage", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
@@ -82,6 +83,22 @@ def test_wrong_input_is_one_error_and_exit_code_1(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_the_method_does_not_look_at_is_refused_whatever_its_value(
+    exports: Path, data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "maps.npz"
+    for value in ("32", "33"):  # the first is what other methods take by default
+        result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2", "--samples", value)
+        assert (result.exit_code, result.stderr) == (1, "fer-explain: samples: expected a setting of saliency: of\n")
+    assert not output.exists()
+
+
+def test_preflight_tells_a_wrong_layer_from_a_wrong_network(exports: Path) -> None:
+    result = invoke("preflight", "--model", exports, "--layer", "nose")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("fer-explain: layer: found 'nose', expected one of these by index or name")
 
 
 def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Path) -> None:

@@ -393,6 +393,7 @@ def test_weights_that_are_not_finite_are_one_clear_error(cnn: nn.Module, few: Fa
     [
         ({"steps": 0}, "steps: expected at least 1, found 0"),
         ({"sensitivity_faces": -1}, "sensitivity_faces: expected at least 0, found -1"),
+        ({"sensitivity_faces": 1}, "sensitivity_faces: expected none, or at least 2 to estimate from, found 1"),
         ({"blur_sigma": float("nan")}, "blur_sigma: expected at least 1, found nan"),
         ({"blur_sigma": float("inf")}, "blur_sigma: expected at least 1, found inf"),
         ({"steps": 5000}, "steps: expected at most 2304, found 5000"),

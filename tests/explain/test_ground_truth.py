@@ -162,9 +162,13 @@ def test_a_network_that_does_not_know_drawn_faces_is_refused(tmp_path: Path) -> 
     model = save_run(network, tmp_path / "run")
     with pytest.raises(ModelError, match="expected a network that knows drawn faces, found 0 of 30 right"):
         ground_truth(model, ["saliency"], tmp_path / "out", faces=30)
+    last.bias.data[EXPRESSIONS.index("happy")] = 1e7  # one answer to all: more are right than one in seven
+    model = save_run(network, tmp_path / "one-answer")
+    with pytest.raises(ModelError, match=r"knows drawn faces, found 2\d\d of 1500 right"):
+        ground_truth(model, ["saliency"], tmp_path / "out", faces=1500)
     with pytest.raises(ConfigError, match="faces: expected at least 2 to estimate from, found 1"):
         ground_truth(model, ["saliency"], tmp_path / "out", faces=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one-answer", "run"]
 
 
 def test_the_command_says_how_much_of_each_map_lies_where_the_truth_does(

@@ -127,7 +127,7 @@ def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
         ({"usage": "PublicTest"}, DataError, "has no Usage column"),
         ({"target": "joy"}, ConfigError, "target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": 0.01}, ConfigError, r"memory_mb: saliency needs .* MiB for one pass, found 0\.01"),
-        ({"settings": Settings(seed=3)}, ConfigError, "seed: is nothing to saliency"),
+        ({"settings": Settings(seed=3)}, ConfigError, "seed: expected a setting of saliency: of"),
     ],
 )
 def test_attribute_leaves_nothing_after_an_error(

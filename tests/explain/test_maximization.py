@@ -53,7 +53,10 @@ def test_a_channel_takes_the_same_way_whichever_others_are_climbed(cnn: nn.Modul
 
 def test_dense_units_are_not_blurred_by_jitter(dnn: nn.Module) -> None:
     still = maximize_channels(dnn, 0, config=AscentConfig(steps=12, jitter=0))
-    np.testing.assert_array_equal(maximize_channels(dnn, 0, config=FEW).images, still.images)
+    found = maximize_channels(dnn, 0, config=FEW)
+    np.testing.assert_array_equal(found.images, still.images)
+    assert (found.config.jitter, found.config.rotation, found.config.zoom) == (0, 0, 0)
+    assert FEW.jitter > 0
 
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(cnn: nn.Module) -> None:
@@ -151,6 +154,7 @@ def test_maximize_writes_a_sheet_and_its_numbers(exports: Path, tmp_path: Path) 
     assert found["images"].shape == (2, 48, 48)
     assert (found["activation_reached"] > found["activation_start"]).all()
     assert not found["dead"].any()
+    assert json.loads(str(found["settings"]))["jitter"] == FEW.jitter
 
 
 def test_the_sheet_names_classes(cnn: nn.Module) -> None:
@@ -166,6 +170,8 @@ def test_captions_compare_with_real_faces(cnn: nn.Module) -> None:
     highest = Highest(np.array([1.5, 4.0, -0.5], np.float32), np.arange(3), 1234)
     captions = ["0: 3.00 (2.0x)", "1: 1.00 (0.2x)", "2: 2.00 (faces: -0.50)"]
     assert channel_captions(found, highest=highest) == captions
+    silent = replace(found, dead=np.array([True, False, False]))
+    assert channel_captions(silent, highest=highest) == ["0: dead (faces: 1.50)", *captions[1:]]
     title = maximization_sheet(found, highest=highest).texts[0].get_text()
     assert title.endswith("activation reached (times the highest on 1,234 faces; 1 below it)")
 
@@ -199,7 +205,7 @@ def test_an_ascent_begins_with_the_mean_or_with_one_face(
 
 def test_a_class_and_a_direction_are_climbed(exports: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "smile.npy", np.array([1.0, -1.0, 0, 0]))
-    maximize(exports, "features.3", tmp_path / "a", direction=tmp_path / "smile.npy", place="center", config=FEW)
+    maximize(exports, "features.3", tmp_path / "a", direction=tmp_path / "smile.npy", place="centre", config=FEW)
     found = np.load(tmp_path / "a" / "maximization.npz")
     assert (found["names"].tolist(), found["channels"].tolist()) == (["smile"], [-1])
     assert json.loads(str(found["settings"]))["place"] == [24, 24]

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_models import CNN, make_network
 from torch import nn
 
 from fer_core import EXPRESSIONS, ConfigError
-from fer_explain.layers import Layer
+from fer_explain.layers import Layer, list_layers, logits_layer
 from fer_explain.objectives import (
     channel_objectives,
     class_objective,
@@ -14,6 +15,7 @@ from fer_explain.objectives import (
     parse_place,
     read_direction,
 )
+from fer_train.models.ensemble import Ensemble
 
 PICTURE = Layer(3, "features.3", "ReLU", (4, 6, 5))
 DENSE = Layer(9, "classifier.1", "Linear", (7,))
@@ -54,11 +56,21 @@ def test_a_class_is_a_logit(cnn: nn.Module) -> None:
         class_objective(cnn, EXPRESSIONS, "joy")
 
 
+def test_a_class_of_a_network_that_goes_on_after_its_last_layer_is_refused(cnn: nn.Module) -> None:
+    """Its last layer is that of one member, whose logits are not the network's."""
+    both = Ensemble([cnn, make_network("course-cnn", CNN, seed=1)], [1.0, 1.0]).eval()
+    assert logits_layer(both) is None
+    assert logits_layer(cnn) == list_layers(cnn)[-1]
+    message = r"class: expected a network whose last layer gives the logits, found one that goes on after members\.1\."
+    with pytest.raises(ConfigError, match=message):
+        class_objective(both, EXPRESSIONS, "happy")
+
+
 def test_a_place_is_read() -> None:
-    assert parse_place(PICTURE, "center") == (3, 2)
+    assert parse_place(PICTURE, "centre") == (3, 2)
     assert parse_place(PICTURE, "5,0") == (5, 0)
     for text in ("5", "1,2,3", "-1,2", "middle", "", "5, 0"):
-        with pytest.raises(ConfigError, match="place: expected row and column such as 5,7, or center"):
+        with pytest.raises(ConfigError, match="place: expected row and column such as 5,7, or centre"):
             parse_place(PICTURE, text)
 
 
@@ -67,8 +79,8 @@ def test_places_that_a_layer_does_not_have_are_refused() -> None:
         channel_objectives(PICTURE, place=(6, 0))
     with pytest.raises(ConfigError, match=r"place: layer classifier\.1 has no places, as it is dense, found 0,0$"):
         direction_objective(DENSE, np.ones(7), place=(0, 0))
-    with pytest.raises(ConfigError, match="or center of a layer with places, found 'center'"):
-        parse_place(DENSE, "center")
+    with pytest.raises(ConfigError, match="or centre of a layer with places, found 'centre'"):
+        parse_place(DENSE, "centre")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,15 @@ from tiny_models import CNN, DNN, assert_same_maps, enliven, make_network
 from torch import nn
 from torch.nn import functional
 
-from fer_core import Faces, ModelError
+from fer_core import ConfigError, Faces, ModelError
 from fer_core.synthetic import draw_faces
+from fer_explain import preflight as preflight_module
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.gradient_graph import gradient_graph
 from fer_explain.preflight import judgements, preflight, require_suited
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
+from fer_train.prediction import predict_logits
 
 
 class Built(nn.Module):
@@ -228,3 +230,44 @@ def test_an_ensemble_is_explained_but_by_grad_cam_of_one_member_only_where_that_
 def test_deeplift_suits_a_network_pooled_over_channels_last_memory() -> None:
     network = enliven(make_network("compact", {"widths": [[4], [6]], "dropout": 0.0}))
     assert not preflight(network.to(memory_format=torch.channels_last), methods=("deeplift", "guided-backprop"))
+
+
+def test_a_face_standardized_by_itself_is_no_affine_step_and_its_sums_are_doubted() -> None:
+    own = enliven(make_network("course-cnn", {**CNN, "standardize": "face"}))
+    kinds = [each.kind for each in gradient_graph(own).operations if each.module == "standardize"]
+    assert "InstanceNorm" in kinds
+    found = verdicts(own)
+    assert found["deeplift"] == "refused"
+    assert (found["integrated-gradients"], found["gradient-shap"]) == ("approximate", "approximate")
+    lines = judgements(preflight(own))
+    assert any("found InstanceNorm in standardize" in line for line in lines if line.startswith("deeplift: refused"))
+    assert any("the sums are missed" in line for line in lines if line.startswith("integrated-gradients: approximate"))
+    faces = draw_faces(4, seed=1)
+    values = attributions_of(own, METHODS["input-x-gradient"], faces.images, faces.labels)["attributions"]
+    size = np.abs(values).sum(axis=(1, 2))  # contrast counts for nothing: along the face the logit stands still
+    assert (np.abs(values.sum(axis=(1, 2))) < 0.05 * size).all()
+
+
+def test_a_batch_norm_in_evaluation_mode_stays_affine() -> None:
+    graph = gradient_graph(make_network("course-cnn", {**CNN, "batch_norm": True}))
+    assert all(each.affine for each in graph.operations if "Norm" in each.kind)
+    assert any("BatchNorm" in each.kind for each in graph.operations)
+
+
+def test_a_lift_that_misses_most_of_its_sum_is_refused(monkeypatch: pytest.MonkeyPatch, cnn: nn.Module) -> None:
+    for share, verdict in ((0.2, "approximate"), (0.6, "refused")):
+
+        def missing(
+            model: nn.Module, method: object, images: np.ndarray, targets: np.ndarray, share: float = share, **_
+        ):
+            blank = np.full_like(images[:1], 128)
+            logits, nothing = (predict_logits(model, each) for each in (images, blank))
+            return {"deltas": share * np.take_along_axis(logits - nothing, targets[:, None], axis=1)[:, 0]}
+
+        monkeypatch.setattr(preflight_module, "attributions_of", missing)
+        assert verdicts(cnn)["deeplift"] == verdict
+
+
+def test_a_layer_asked_for_that_is_not_there_is_no_fault_of_the_network(cnn: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="layer: found 'nose', expected one of these by index or name"):
+        preflight(cnn, "nose")
