@@ -28,6 +28,11 @@ COLUMNS: Final = {
 MAX_ID_LENGTH: Final = 256
 """A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
 
+LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1}"
+USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}"
+ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters, none a control character"
+"""How the error of a cell begins, in a CSV as in Parquet."""
+
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -142,15 +147,14 @@ def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDAr
     if dialect.label is not None:
         cell = cells[dialect.label].strip(" ")
         if len(cell) != 1 or cell not in "0123456789"[: len(EXPRESSIONS)]:
-            raise wrong(dialect.label, f"expected a label in 0..{len(EXPRESSIONS) - 1}, found {_shown(cell)}")
+            raise wrong(dialect.label, f"{LABEL_EXPECTED}, found {_shown(cell)}")
         label = int(cell)
     if dialect.id is not None:
         identity = cells[dialect.id].strip(" ")
         if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
-            wanted = f"expected an id of 1 to {MAX_ID_LENGTH} characters, none a control character"
-            raise wrong(dialect.id, f"{wanted}, found {_shown(identity)}")
+            raise wrong(dialect.id, f"{ID_EXPECTED}, found {_shown(identity)}")
     if dialect.usage is not None:
         usage = cells[dialect.usage].strip(" ")
         if usage not in USAGES:
-            raise wrong(dialect.usage, f"expected one of {', '.join(USAGES)}, found {_shown(usage)}")
+            raise wrong(dialect.usage, f"{USAGE_EXPECTED}, found {_shown(usage)}")
     return Cells(label, usage, identity)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from fer_core import csv_kernel as kernel
-from fer_core.csv_dialect import COLUMNS, MAX_ID_LENGTH
+from fer_core.csv_dialect import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 from fer_core.faces import Faces, no_usage_column
@@ -22,10 +22,6 @@ from fer_core.pixel_text import EXPECTED, decode_face, explain
 
 READ_BUFFER_BYTES: Final = 1 << 20
 """How much of a column is in memory packed; without a bound it is the whole row group, and that may be the file."""
-
-LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1}"
-USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}"
-ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters, none a control character"
 
 
 class _Cells(NamedTuple):

@@ -151,7 +151,8 @@ def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
         "convolution": filters.layer.kind == "Conv2d",
         "weights": weights,
         "patches": [
-            Picture(src, f"What woke {unit} {c} most, one place in each of some faces", "") for c, src in enumerate(patches)
+            Picture(src, f"What woke {unit} {c} most, one place in each of some faces", "")
+            for c, src in enumerate(patches)
         ],
         "scale": tint_scale(limits, 3),
         "faces": filters.found.faces,
