@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
 from fer_infer.cuda import CudaOptions
-from fer_infer.devices import first_line, open_session
+from fer_infer.devices import CPU_PROVIDER, first_line, open_session
 from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
 from fer_infer.runner import runner_of
 from fer_infer.views import average_views, log_probabilities
@@ -100,18 +100,26 @@ class Scorer:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {threads}")
         self.path = find_graph(Path(model), precision, device)
-        content = _whole_graph(self.path)
-        try:
-            self._session, self._device_note = open_session(content, device, cuda)
-        except FerError:
-            raise
-        except Exception as error:  # ONNX Runtime's errors have no base of their own
-            raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
+        self._session, self._device_note = self._open(device, cuda)
+        if self._session.get_providers()[0] == CPU_PROVIDER:
+            on_cpu = find_graph(Path(model), precision, "cpu")
+            if on_cpu != self.path:  # there is a GPU, but it could not take this graph
+                self.path = on_cpu
+                self._session, _ = self._open("cpu", cuda)
         self.provider: str = self._session.get_providers()[0]
         self.card = self._read_card(in_folder=Path(model).is_dir())
         self._require_precision(precision)
         self._require_contract()
         self.runner = runner_of(self._session, cuda or CudaOptions(), threads)
+
+    def _open(self, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
+        content = _whole_graph(self.path)
+        try:
+            return open_session(content, device, cuda)
+        except FerError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
 
     @property
     def provider_note(self) -> str:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
-from fer_infer import Scorer, precision
+from fer_infer import Scorer, precision, session
 from fer_infer.cli import main
 from fer_infer.precision import INT8_WEIGHTS, find_graph
 
@@ -69,6 +69,25 @@ def test_auto_takes_float32_where_the_suited_graph_is_missing(
     suited = "fp16" if cuda else "int8"
     expected = "model.onnx" if missing == suited else f"model.{suited}.onnx"
     assert find_graph(folder, "auto", "auto").name == expected
+
+
+def test_a_graph_for_a_gpu_that_cannot_take_it_gives_way_to_that_of_the_cpu(
+    folder: Path, hardware: Callable[..., None], images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_session = session.open_session
+
+    def without_cuda(content: bytes, device: str, cuda: Any) -> tuple[Any, str]:
+        opened.append(device)
+        return open_session(content, "cpu", cuda)[0], "the GPU is full"
+
+    monkeypatch.setattr(session, "open_session", without_cuda)
+    hardware(cuda=True)
+    scorer = Scorer(folder, "auto")
+    assert (scorer.card.precision, scorer.path.name, opened) == ("int8", "model.int8.onnx", ["auto", "cpu"])
+    assert scorer.provider_note == "the GPU is full"
+    np.testing.assert_array_equal(scorer.logits(images), Scorer(folder, "cpu", "int8").logits(images))
+    assert Scorer(folder, "auto", "fp16").card.precision == "fp16"  # which was asked for
 
 
 def test_float32_alone_needs_no_look_at_the_hardware(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
