@@ -12,11 +12,11 @@ start=$SECONDS
 data=${1:-demo/faces.csv}
 held_out=PublicTest # the recipe is fixed, so these rows chose nothing
 if [[ $# -gt 0 ]]; then
+    [[ -e $1 ]] || { echo "demo: expected faces, found no $1" >&2; exit 1; }
     data=$(realpath -- "$1")
-    [[ -e $data ]] || { echo "demo: expected faces, found no $1" >&2; exit 1; }
 fi
-cd -- "$(dirname -- "$0")/.." # demo/ is that of this checkout, whatever folder the call comes from
-if [[ $data == "$PWD"/demo/* ]]; then
+cd -P -- "$(dirname -- "$0")/.." # demo/ is that of this checkout, whatever folder the call comes from
+if [[ $# -gt 0 && $data/ == "$PWD"/demo/* ]]; then
     echo "demo: expected faces elsewhere, found them in demo/, which is made anew" >&2
     exit 1
 fi

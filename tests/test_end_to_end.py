@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,25 @@ def test_the_report_proves_that_it_explains_the_scored_model(road):
 
 def test_nothing_temporary_is_left_behind(road):
     assert [path for path in road.rglob("*") if path.name.endswith((".part", ".old"))] == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
+    """In a checkout of its own: what it makes anew is the folder demo/ beside scripts/."""
+    checkout = tmp_path / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    (checkout / "demo" / "tree").mkdir(parents=True)
+    (checkout / "demo" / "faces.csv").write_text("mine")
+    shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", checkout / "scripts")
+    if through_a_link:
+        (tmp_path / "link").symlink_to(checkout)
+    script = tmp_path / ("link" if through_a_link else "checkout") / "scripts" / "demo.sh"
+    for data, message in (
+        ("demo/faces.csv", "demo: expected faces elsewhere, found them in demo/, which is made anew"),
+        ("demo", "demo: expected faces elsewhere, found them in demo/, which is made anew"),
+        ("no/where.csv", "demo: expected faces, found no no/where.csv"),
+    ):
+        done = subprocess.run(["bash", script, data], cwd=checkout, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{message}\n")
+        assert (checkout / "demo" / "faces.csv").read_text() == "mine"
