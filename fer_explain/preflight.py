@@ -173,9 +173,9 @@ def _lift_measured(model: nn.Module, graph: GradientGraph) -> Iterator[Finding]:
     deltas = attributions_of(model, METHODS["deeplift"], faces, targets, settings=settings)["deltas"]
     difference = np.take_along_axis(logits - nothing, targets[:, None], axis=1)
     missed, whole = float(np.abs(deltas).sum()), float(np.abs(difference).sum())
-    share = missed / whole if whole else np.inf * (missed > CLOSE)
+    share = missed / whole if whole else float("inf" if missed > CLOSE else 0)
     products = [each for each in graph.operations if each.product]
-    if products or not share <= MISSED:
+    if products or share > MISSED:
         cause = f"; no rule for {_listed(products)}" if products else ""
         message = f"the values miss the sum they promise by {share:.1%} on {PROBES} drawn faces{cause}"
         yield Finding("approximate" if share < LOST else "refused", LIFT, message)

@@ -268,6 +268,12 @@ def test_a_lift_that_misses_most_of_its_sum_is_refused(monkeypatch: pytest.Monke
         assert verdicts(cnn)["deeplift"] == verdict
 
 
+def test_a_network_that_says_the_same_of_every_face_has_nothing_to_miss(cnn: nn.Module) -> None:
+    last = [each for each in cnn.modules() if isinstance(each, nn.Linear)][-1]
+    nn.init.zeros_(last.weight)
+    assert "deeplift" not in verdicts(cnn)
+
+
 def test_a_layer_asked_for_that_is_not_there_is_no_fault_of_the_network(cnn: nn.Module) -> None:
     with pytest.raises(ConfigError, match="layer: found 'nose', expected one of these by index or name"):
         preflight(cnn, "nose")
