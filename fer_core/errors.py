@@ -65,3 +65,12 @@ class OutputError(FerError):
 
 class ConfigError(FerError, ValueError):
     """A setting outside its range."""
+
+
+def lacks_memory(error: MemoryError | RuntimeError) -> bool:
+    """Tell whether an error is a lack of memory, also as PyTorch says it: of a GPU by a class, of the CPU by words."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )

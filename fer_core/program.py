@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from fer_core.errors import FerError
+from fer_core.errors import FerError, lacks_memory
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -29,10 +29,8 @@ class Program(click.Group):
                 return super().invoke(ctx)
         except FerError as error:
             self._stop(str(error))
-        except MemoryError:
-            self._stop(OUT_OF_MEMORY)
-        except RuntimeError as error:  # as PyTorch says it, on a GPU and on the CPU
-            if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
                 raise
             self._stop(OUT_OF_MEMORY)
         except UnicodeEncodeError as error:  # by whatever cannot hold a name that is no text

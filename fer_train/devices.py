@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from fer_core import DeviceError
+from fer_core.errors import lacks_memory
 from fer_infer.devices import first_line
 
 
@@ -58,6 +59,6 @@ def lack_of_memory_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        if lacks_memory(error):
             raise DeviceError("out of memory; a smaller --batch-size needs less") from None
         raise
