@@ -142,7 +142,7 @@ def machine() -> str:
     """Name the processor, those of its instructions that matter here, and how many cores this process may use."""
     try:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()]
-        told = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+        told = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # what stands first counts
         known = [instruction for instruction in INSTRUCTIONS if instruction in told.get("flags", "").split()]
         name = " ".join([told["model name"], *([f"({', '.join(known)})"] if known else [])])
     except (OSError, KeyError):
