@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fer_core.errors import CardError, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
+from fer_core.errors import (
+    CardError,
+    ConfigError,
+    DataError,
+    DataWarning,
+    DeviceError,
+    FerError,
+    ModelError,
+    OutputError,
+)
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 
 if TYPE_CHECKING:
@@ -20,6 +29,7 @@ __all__ = [
     "CardError",
     "ConfigError",
     "DataError",
+    "DataWarning",
     "DeviceError",
     "Faces",
     "FerError",

@@ -10,28 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import csv_kernel as kernel
+from fer_core.columns import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED
 from fer_core.csv_kernel import MAX_LINE_BYTES
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, USAGES
 from fer_core.pixel_text import decode_face, explain
-
-COLUMNS: Final = {
-    "pixels": "pixels",
-    "feature": "pixels",
-    "emotion": "label",
-    "label": "label",
-    "usage": "usage",
-    "id": "id",
-}
-"""Column names, lower case, and what they hold."""
-
-MAX_ID_LENGTH: Final = 256
-"""A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
-
-LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1}"
-USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}"
-ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters, none a control character"
-"""How the error of a cell begins, in a CSV as in Parquet."""
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 

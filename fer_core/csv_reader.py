@@ -8,7 +8,7 @@ which accepts or explains.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BufferedReader
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import csv_kernel as kernel
+from fer_core.columns import ROLES
 from fer_core.csv_dialect import UTF8_BOM, Dialect, parse_row
 from fer_core.csv_kernel import MAX_LINE_BYTES
 from fer_core.errors import DataError
@@ -215,7 +216,14 @@ def _split(part: Faces, rows: int, rejects: int) -> tuple[Faces, Faces | None]:
 
 
 def iter_csv(
-    path: str | Path, *, batch_rows: int, usage: str | None, on_error: str, threads: int = 1
+    path: str | Path,
+    *,
+    batch_rows: int,
+    usage: str | None,
+    on_error: str,
+    threads: int = 1,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
     """Stream a CSV as batches; see `fer_core.iter_faces`, which this serves."""
     source = str(path)

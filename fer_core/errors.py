@@ -63,6 +63,10 @@ class OutputError(FerError):
     """An output that exists already, or that cannot be written."""
 
 
+class DataWarning(UserWarning):
+    """What a reader left out of a file without an error, such as columns it has no use for."""
+
+
 class ConfigError(FerError, ValueError):
     """A setting outside its range."""
 

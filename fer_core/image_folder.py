@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.columns import ROLES
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, USAGES
 from fer_core.faces import Faces
@@ -112,7 +113,15 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return channels[..., 0].copy()
 
 
-def iter_image_folder(path: str | Path, *, batch_rows: int, usage: str | None, on_error: str) -> Iterator[Faces]:
+def iter_image_folder(
+    path: str | Path,
+    *,
+    batch_rows: int,
+    usage: str | None,
+    on_error: str,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Faces]:
     """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
     root, source = Path(path), str(path)
     listing = list(enumerate(list_images(root), start=1))

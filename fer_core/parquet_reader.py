@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from fer_core import csv_kernel as kernel
-from fer_core.csv_dialect import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED
+from fer_core.columns import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, ROLES, USAGE_EXPECTED
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 from fer_core.faces import Faces, no_usage_column
@@ -36,7 +36,15 @@ class _Cells(NamedTuple):
     wrong: Callable[[int], str]
 
 
-def iter_parquet(path: str | Path, *, batch_rows: int, usage: str | None, on_error: str) -> Iterator[Faces]:
+def iter_parquet(
+    path: str | Path,
+    *,
+    batch_rows: int,
+    usage: str | None,
+    on_error: str,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Faces]:
     """Stream a Parquet file as batches; see `fer_core.iter_faces`, which this serves. The first row is row 1."""
     source = str(path)
     try:

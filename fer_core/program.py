@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
-from fer_core.errors import FerError, lacks_memory
+from fer_core.errors import DataWarning, FerError, lacks_memory
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -25,7 +26,7 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named on the command line."""
         try:
-            with _termination_cleans_up():
+            with _termination_cleans_up(), _warnings_as_lines(str(self.name)):
                 return super().invoke(ctx)
         except FerError as error:
             self._stop(str(error))
@@ -49,6 +50,23 @@ class Program(click.Group):
     def _stop(self, line: str) -> None:
         click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
         raise SystemExit(1)
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    """Print each `DataWarning` as one line, once, without the place in the code it comes from."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            click.echo(f"{program}: {' '.join(str(message).splitlines())}", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", DataWarning)
+        shown = warnings.showwarning
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

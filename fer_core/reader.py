@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from fer_core.columns import ROLES
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
@@ -30,6 +31,8 @@ def iter_faces(
     usage: str | None = None,
     on_error: OnError = "fail",
     threads: int = 1,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
     """Stream faces in bounded memory.
 
@@ -46,6 +49,10 @@ def iter_faces(
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
     threads : int
         That decode a CSV. With 1 it is done in the caller's, and no more is read than the batch asked for needs.
+    roles : collection of {"label", "usage", "id"}
+        What to read besides pixels. Columns of other roles are neither read nor validated.
+    columns : mapping of str to str, optional
+        Role to column name, for files in which no column, or more than one, has a name of that role.
 
     Yields
     ------
@@ -76,7 +83,7 @@ def iter_faces(
         from fer_core.csv_reader import iter_csv
 
         source = partial(iter_csv, threads=threads)
-    return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error)
+    return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error, roles=roles, columns=columns)
 
 
 def _begins_with(path: str | Path, *magic: bytes) -> bool:

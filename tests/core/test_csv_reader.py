@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.csv_dialect import MAX_ID_LENGTH
+from fer_core.columns import MAX_ID_LENGTH
 from fer_core.faces import concatenate
 
 
