@@ -153,7 +153,7 @@ def fit(
             values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
             metrics = dict(zip(METRICS, values, strict=True))
             first_only(fabric, write, metrics, chance)
-            if run.epoch == min(CHECKED_EPOCH, config.epochs) and fabric.is_global_zero:
+            if run.epoch == CHECKED_EPOCH and fabric.is_global_zero:
                 _warn_unless_learning(model, training, chance, run.epoch, accuracy, len(validation[0]))
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
     known = TrainingFaces([splits.training.images])
