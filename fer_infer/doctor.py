@@ -20,7 +20,8 @@ from fer_infer.cuda import (
     find_libraries,
     find_obstacle,
 )
-from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, first_line, load_runtime, open_session
+from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, open_session
+from fer_infer.onnx_runtime import first_line, load_runtime
 from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
