@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
+from fer_core.per_process import PerProcess
 from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.devices import CPU_PROVIDER, open_session
 from fer_infer.onnx_runtime import first_line
-from fer_infer.per_process import PerProcess
 from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
 from fer_infer.runner import Runner, runner_of
 from fer_infer.views import average_views, log_probabilities
