@@ -21,7 +21,7 @@ from fer_infer.cuda import (
     find_obstacle,
 )
 from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, open_session
-from fer_infer.onnx_runtime import first_line, load_runtime
+from fer_infer.onnx_runtime import first_line, load_runtime, telemetry
 from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
@@ -103,6 +103,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
     except FerError as error:
         findings.append(Finding("onnxruntime", "problem", str(error)))
         return Diagnosis(tuple(findings), remedy or BROKEN_REMEDY)
+    findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     libraries = find_libraries(runtime)
     obstacle = find_obstacle(runtime)
     if obstacle is None and not all(libraries.values()):

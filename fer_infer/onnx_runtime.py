@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from importlib import import_module
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ TELEMETRY_SWITCH: Final = "ORT_DISABLE_TELEMETRY"
 
 LOG_NOTHING: Final = 4
 """Log severity "fatal": everything else that goes wrong arrives as an exception and is reported in one line."""
+
+_switched_too_late = False
+"""Whether a program had imported ONNX Runtime before this module could turn its telemetry off."""
 
 _CODE: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _CUDA_PLACE: Final = re.compile(r" *; (?:hostname|file|line)=[^;]*?(?= *;|$)")
@@ -46,16 +50,18 @@ def load_runtime() -> Any:
     DeviceError
         If it is not installed, or its installation is broken.
     """
+    global _switched_too_late
     if not os.environ.get(TELEMETRY_SWITCH):
         os.environ[TELEMETRY_SWITCH] = "1"
+        _switched_too_late = "onnxruntime" in sys.modules
     try:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(LOG_NOTHING)
     except (ImportError, AttributeError) as error:  # an AttributeError: what is left after one wheel overwrote another
         raise DeviceError(f"onnxruntime cannot be imported ({error}); `fer-infer doctor` says more") from None
-    if telemetry_is_off() and hasattr(onnxruntime, "disable_telemetry_events"):
-        onnxruntime.disable_telemetry_events()  # for a program that imported ONNX Runtime before this one
+    if _switched_too_late:
+        onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 
@@ -71,9 +77,14 @@ def load_runtime_module(name: str) -> Any:
     return import_module(f"onnxruntime.{name}")
 
 
-def telemetry_is_off() -> bool:
-    """Return whether the environment variable, read as ONNX Runtime reads it, turns telemetry off."""
-    return os.environ.get(TELEMETRY_SWITCH, "").strip().lower() in {"1", "true", "yes", "y", "on"}
+def telemetry() -> str:
+    """Return in words whether ONNX Runtime, once loaded by `load_runtime`, reports its use to its maker."""
+    value = os.environ.get(TELEMETRY_SWITCH, "")
+    if value.strip().lower() not in {"1", "true", "yes", "y", "on"}:  # as ONNX Runtime reads it
+        return f"on by {TELEMETRY_SWITCH}={value}"
+    if _switched_too_late:
+        return f"essential events only: onnxruntime was imported before fer_infer; set {TELEMETRY_SWITCH}=1 first"
+    return f"off ({TELEMETRY_SWITCH}={value})"
 
 
 def first_line(error: Exception) -> str:
