@@ -103,13 +103,13 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
     except FerError as error:
         findings.append(Finding("onnxruntime", "problem", str(error)))
         return Diagnosis(tuple(findings), remedy or BROKEN_REMEDY)
-    findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     libraries = find_libraries(runtime)
     obstacle = find_obstacle(runtime)
     if obstacle is None and not all(libraries.values()):
         obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
     session = _session(model, cuda_expected=obstacle is None)
     findings += [*_cuda(runtime), *_libraries(libraries), session]
+    findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     if model is not None:
         findings += _precisions(Path(model))
     if session.state == "missing":

@@ -37,7 +37,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
             marker = "o" if len(rows) == 1 else None  # one point makes no line
             axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], label=legend, marker=marker)
         axes.set(xlabel="Epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     # below, where it hides no curve
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
