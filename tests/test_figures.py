@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,3 +185,10 @@ def test_pictures_do_not_depend_on_who_looks_at_the_labels_first(tmp_path: Path)
                 figure.findobj(Text)
         save_figure(figure, tmp_path / f"{name}.png", dpi=50)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_threads_draw_at_once(settings_of_a_user: Any, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(confusion, files, ["happy"] * len(files)))
+    assert len({file.read_bytes() for file in files}) == 1
