@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
 from fer_core.per_process import PerProcess
+from fer_infer.contract import read_graph, require_contract
 from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.devices import CPU_PROVIDER, open_session
 from fer_infer.onnx_runtime import first_line
@@ -24,12 +25,6 @@ DEFAULT_BATCH_SIZE: Final = 128
 
 MODEL_FILE: Final = GRAPH_FILES["fp32"]
 CARD_FILE: Final = "card.json"
-
-EXTERNAL_DATA: Final = b"\n\x08location"
-"""The key that every tensor kept in another file has, as protobuf writes it (field 1, eight bytes)."""
-
-Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
-"""By name, the type and shape of a graph's inputs or outputs; None stands for a free dimension."""
 
 
 class NotFiniteError(ModelError):
@@ -106,18 +101,18 @@ class Scorer:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {threads}")
         self.path = find_graph(Path(model), precision, device)
-        content = _whole_graph(self.path)
+        content = read_graph(self.path)
         session, self._device_note = self._create(content, device, cuda)
         if session.get_providers()[0] == CPU_PROVIDER:
             on_cpu = find_graph(Path(model), precision, "cpu")
             if on_cpu != self.path:  # there is a GPU, but it could not take this graph
                 self.path = on_cpu
-                content = _whole_graph(self.path)
+                content = read_graph(self.path)
                 session, _ = self._create(content, "cpu", cuda)
         self.provider: str = session.get_providers()[0]
         self.card = self._read_card(session, in_folder=Path(model).is_dir())
         self._require_precision(precision)
-        self._require_contract(session)
+        require_contract(session, len(self.card.labels), self.path)
         self._cuda, self._threads, self._closed = cuda or CudaOptions(), threads, False
         self._file, self._sha256 = self.path.absolute(), hashlib.sha256(content).hexdigest()
         self._runner = PerProcess(self._open_again)
@@ -137,7 +132,7 @@ class Scorer:
         if on_gpu and self._runner.is_inherited:
             why = "CUDA cannot be used in a process forked from one that uses it"
             raise DeviceError(f"{self.path}: {why}; start processes with the method spawn or forkserver")
-        content = _whole_graph(self._file)
+        content = read_graph(self._file)
         found = hashlib.sha256(content).hexdigest()
         if found != self._sha256:
             expected = f"expected SHA-256 {self._sha256[:12]}..., found {found[:12]}..."
@@ -195,18 +190,6 @@ class Scorer:
         if expected == "int8" and INT8_WEIGHTS not in self.card.selection:
             why = f"expected an int8 graph of {INT8_WEIGHTS}, which all processors add alike, found none stated"
             raise ModelError(f"{self.path}: {why}; `fer-train export` makes it anew")
-
-    def _require_contract(self, session: Any) -> None:
-        classes = len(self.card.labels)
-        faces: Signatures = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
-        scores: Signatures = {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
-        for kind, expected, nodes in (
-            ("input", faces, session.get_inputs()),
-            ("output", scores, session.get_outputs()),
-        ):
-            found = {node.name: _signature(node) for node in nodes}
-            if found != expected:
-                raise ModelError(f"{self.path}: expected {kind} {_shown(expected)}, found {_shown(found)}")
 
     def score(
         self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
@@ -281,29 +264,3 @@ class Scorer:
             return runner.run(images, batch_size)
         except Exception as error:  # ONNX Runtime's errors have no base of their own
             raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None
-
-
-def _whole_graph(path: Path) -> bytes:
-    """Return the content of an ONNX file, and refuse one whose tensors stand in other files."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if EXTERNAL_DATA in content:
-        raise ModelError(f"{path}: keeps tensors in other files; expected a model in one file")
-    return content
-
-
-def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:
-    """Return the type and shape of one input or output of a graph."""
-    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return types.get(node.type, node.type), shape
-
-
-def _shown(signatures: Signatures) -> str:
-    """Write signatures as the contract does: `faces` uint8 (batch, 48, 48)."""
-    return ", ".join(
-        f"`{name}` {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
-        for name, (kind, shape) in signatures.items()
-    )

@@ -83,6 +83,18 @@ def test_no_trace_of_the_user_is_kept_by_programs_python_and_spawned_children(
         assert traces(home) == []
 
 
+def test_no_trace_of_the_user_is_kept_by_ray_workers(
+    home: Path, exports: Path, tmp_path: Path, csv_of: Callable[..., str], images: NDArray[np.uint8]
+) -> None:
+    pytest.importorskip("ray.data")
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(images[:3]))
+    options = ["--engine", "ray", "--model", exports, "--output", tmp_path / "out", "--device", "cpu"]
+    done = run(home, Path(sys.executable).with_name("fer-infer"), "score", data, *options)
+    assert done.returncode == 0, done.stderr
+    assert traces(home) == []
+
+
 def test_a_setting_of_the_user_is_kept(home: Path, script: Path, exports: Path) -> None:
     """And shows that the test above can fail."""
     done = run(home, sys.executable, script, exports, "0", **{TELEMETRY_SWITCH: "0"})
