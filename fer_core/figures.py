@@ -26,6 +26,9 @@ BACKEND_VARIABLE: Final = "MPLBACKEND"
 FONT: Final = "DejaVu Sans"
 """Font of all figures, which matplotlib brings along."""
 
+LONGEST_LABEL: Final = 40
+"""Characters of a name along an axis that are shown."""
+
 _one_at_a_time: Final = PerProcess(RLock)
 """Held while matplotlib's settings, which are global, are those of the figures."""
 
@@ -72,7 +75,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
     r"""Write a figure as PNG, without the date and version that would make equal pictures differ.
 
     Characters that the font lacks are drawn by another installed font that has them, and escaped where none does, e.g.
-    ``\u5feb``.
+    ``\u5feb``. Long labels of ticks are shortened.
 
     Parameters
     ----------
@@ -98,16 +101,24 @@ def _make_legible(figure: Figure) -> None:
     }
     texts = [found for found in figure.findobj(Text) if isinstance(found, Text)]
     lacking = _lacking("".join(text.get_text() for text in texts))
-    if not lacking:
-        return
-    fonts, lacking = _fonts_with(lacking)
+    fonts, lacking = _fonts_with(lacking) if lacking else ([], lacking)
     replaced = str.maketrans({character: escaped(character) for character in lacking})
     for axis, names in labels.items():
-        if any(name != name.translate(replaced) for name in names):
-            axis.set_ticks(axis.get_majorticklocs(), [name.translate(replaced) for name in names])
+        shown = [_shortened(name.translate(replaced)) for name in names]
+        if shown != names:
+            axis.set_ticks(axis.get_majorticklocs(), shown)
+    if not fonts and not lacking:
+        return
     for text in texts:
         text.set_text(text.get_text().translate(replaced))
         text.set_fontfamily([FONT, *fonts])
+
+
+def _shortened(label: str) -> str:
+    """Leave out the middle of long lines, which would leave no room for the axes."""
+    lines = label.split("\n")
+    half = LONGEST_LABEL // 2
+    return "\n".join(line if len(line) <= LONGEST_LABEL else f"{line[:half]}…{line[1 - half :]}" for line in lines)
 
 
 def _lacking(text: str) -> set[str]:

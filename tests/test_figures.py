@@ -104,6 +104,18 @@ def test_what_no_font_has_is_escaped_and_the_rest_is_drawn(tmp_path: Path, monke
     assert axes.get_title().endswith(" $x$")
 
 
+def test_long_names_along_an_axis_leave_room_for_it(tmp_path: Path) -> None:
+    with default_style():
+        figure = mpl.figure.Figure(layout="constrained")
+        axes = figure.subplots()
+        axes.set_yticks([0, 1], ["a" * 100 + "b" * 100 + "\n(12)", "c" * 40])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(figure, tmp_path / "figure.png", dpi=50)
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == ["a" * 20 + "…" + "b" * 19 + "\n(12)", "c" * 40]
+
+
 def test_another_installed_font_is_used_for_characters_that_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
