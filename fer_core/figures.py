@@ -29,7 +29,7 @@ FONT: Final = "DejaVu Sans"
 LONGEST_LABEL: Final = 40
 """Characters of a name along an axis that are shown."""
 
-_one_at_a_time: Final = PerProcess(RLock)
+_one_at_a_time: Final[PerProcess[Any]] = PerProcess()
 """Held while matplotlib's settings, which are global, are those of the figures."""
 
 
@@ -61,7 +61,7 @@ def default_style() -> Iterator[None]:
     matplotlib = load_matplotlib()
     settings = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
     fonts = logging.getLogger("matplotlib.font_manager")
-    with _one_at_a_time.get(), matplotlib.rc_context(settings | {"text.parse_math": False}):
+    with _one_at_a_time.get(RLock), matplotlib.rc_context(settings | {"text.parse_math": False}):
         level = fonts.level
         fonts.setLevel(logging.ERROR)  # it warns of each font that has no bold face
         try:

@@ -16,25 +16,22 @@ class PerProcess(Generic[T]):
     A forked child has a copy of its parent's memory but only one of its threads, so that a pool of threads waits
     forever there. The child makes its own value and leaves the parent's as it is: freeing it would run native code
     that expects the parent's threads. Locks are per process too, since the parent's may be held at the fork.
-
-    Parameters
-    ----------
-    make : callable
-        Returns a new value.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._values: dict[int, T] = {}
         self._locks: dict[int, Lock] = {}
 
-    def get(self) -> T:
-        """Return this process's value; what `make` raises is raised, and the next call tries again."""
+    def get(self, make: Callable[[], T]) -> T:
+        """Return this process's value, made by `make` on first use.
+
+        What `make` raises is raised here, and the next call tries again.
+        """
         process = os.getpid()
         if process not in self._values:
             with self._locks.setdefault(process, Lock()):  # atomic: all threads of a process get the same one
                 if process not in self._values:
-                    self._values[process] = self._make()
+                    self._values[process] = make()
         return self._values[process]
 
     def set(self, value: T) -> None:

@@ -115,7 +115,7 @@ class Scorer:
         require_contract(session, len(self.card.labels), self.path)
         self._cuda, self._threads, self._closed = cuda or CudaOptions(), threads, False
         self._file, self._sha256 = self.path.absolute(), hashlib.sha256(content).hexdigest()
-        self._runner = PerProcess(self._open_again)
+        self._runner: PerProcess[Runner] = PerProcess()
         self._runner.set(runner_of(session, self._cuda, threads))
 
     def _create(self, content: bytes, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
@@ -145,7 +145,7 @@ class Scorer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._runner = PerProcess(self._open_again)
+        self._runner = PerProcess()
 
     def __repr__(self) -> str:
         shown = f"{str(self.path)!r}, precision={self.card.precision!r}, provider={self.provider!r}"
@@ -162,7 +162,7 @@ class Scorer:
     @property
     def runner(self) -> Runner:
         """How this process's session is run."""
-        return self._runner.get()
+        return self._runner.get(self._open_again)
 
     @property
     def provider_note(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -268,6 +270,19 @@ def test_a_scorer_shows_what_it_runs_and_where(exports: Path) -> None:
     assert repr(scorer) == f"Scorer({shown}, closed)"
 
 
+def test_a_scorer_that_is_no_longer_used_frees_its_session_at_once(exports: Path, images: Images) -> None:
+    """Not only at the next garbage collection: a session occupies memory that Python does not count."""
+    scorer = Scorer(exports, "cpu")
+    scorer.score(images)
+    session = weakref.ref(scorer.runner._session)  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        del scorer
+        assert session() is None
+    finally:
+        gc.enable()
+
+
 def test_threads_share_a_scorer(model: Any, exports: Path, images: Images) -> None:
     scorer, expected = Scorer(exports, "cpu", threads=2), model.run(images)[1]
     with ThreadPoolExecutor(6) as pool:
@@ -284,13 +299,13 @@ def test_threads_of_a_process_make_a_value_once_and_a_failure_is_tried_again() -
             raise OSError("not yet")
         return len(made)
 
-    value = PerProcess(make)
+    value: PerProcess[int] = PerProcess()
     with pytest.raises(OSError, match=r"^not yet$"):
-        value.get()
+        value.get(make)
 
     def get(_: int) -> int:
         ready.wait(timeout=20)
-        return value.get()
+        return value.get(make)
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(get, range(4))) == {2}
