@@ -21,7 +21,7 @@ from torch.nn import functional
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError, TrainingWarning
 from fer_core.progress import progress
 from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
