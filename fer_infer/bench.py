@@ -152,7 +152,11 @@ def bench(
             raise ConfigError(f"{name}: expected at least 1, found {value}")
     settings: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        stage = None if output is None else stack.enter_context(staged(output, force=force, inputs=(data, model)))
+        stage = (
+            None
+            if output is None
+            else stack.enter_context(staged(output, force=force, endings=(".json",), inputs=(data, model)))
+        )
         sample = Path(folder) / "faces.csv"
         n = _copy_rows(data, sample, rows)
         advance = stack.enter_context(progress("bench", None, "calls"))

@@ -12,11 +12,18 @@ import pytest
 
 from fer_core import OutputError
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
+
+FOLDER = OutputFolder(always=(), sometimes=("a", "*.txt", "x", "link", "faces.csv", "inner/a", "inner/*.txt"))
 
 
 def names(folder: Path) -> list[str]:
     """Everything below a folder, hidden files too."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def kind(folder: bool) -> OutputFolder | None:
+    return FOLDER if folder else None
 
 
 def mode(path: Path) -> int:
@@ -34,7 +41,7 @@ def write(
     target: Path, text: str = "new", *, folder: bool = False, force: bool = False, error: BaseException | None = None
 ) -> None:
     """Make `target`, or the file `a` in it; raise `error` at the end."""
-    with staged(target, folder=folder, force=force) as stage:
+    with staged(target, folder=kind(folder), force=force) as stage:
         (stage / "a" if folder else stage).write_text(text)
         if error is not None:
             raise error
@@ -64,7 +71,7 @@ def test_a_dash_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_folder_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
-    with staged(tmp_path / "run", folder=True) as stage:
+    with staged(tmp_path / "run", folder=FOLDER) as stage:
         assert names(stage) == []
         (stage / "inner").mkdir()
         (stage / "inner" / "a.txt").write_text("a")
@@ -78,7 +85,7 @@ def test_after_an_error_nothing_is_left_and_the_error_is_itself(
     tmp_path: Path, error: BaseException, folder: bool
 ) -> None:
     with pytest.raises(type(error)) as failure:
-        write(tmp_path / "out", "half", folder=folder, error=error)
+        write(tmp_path / "out", "half", folder=kind(folder), error=error)
     assert failure.value is error
     assert names(tmp_path) == []
 
@@ -94,7 +101,7 @@ def test_after_an_error_no_folder_around_is_left_but_those_in_use(tmp_path: Path
     (tmp_path / "old").mkdir()
 
     def work() -> None:
-        with staged(tmp_path / "old" / "a" / "b" / "out", folder=folder):
+        with staged(tmp_path / "old" / "a" / "b" / "out", folder=kind(folder)):
             (tmp_path / "old" / "a" / "other").touch()
             raise ValueError("early")
 
@@ -103,13 +110,14 @@ def test_after_an_error_no_folder_around_is_left_but_those_in_use(tmp_path: Path
     assert names(tmp_path) == ["old", "old/a", "old/a/other"]
 
 
-def test_two_outputs_of_one_name_do_not_meet_before_the_end(tmp_path: Path) -> None:
+def test_a_second_output_of_one_name_is_refused_before_any_work_while_the_first_is_made(tmp_path: Path) -> None:
     with staged(tmp_path / "out", force=True) as one:
-        with staged(tmp_path / "out", force=True) as other:
-            assert one != other
-            other.write_text("other")
+        with pytest.raises(OutputError, match=r"out: is being written by another run \(process \d+ on "):
+            write(tmp_path / "out", "other", force=True)
         one.write_text("one")
     assert (tmp_path / "out").read_text() == "one"
+    write(tmp_path / "out", "other", force=True)
+    assert names(tmp_path) == ["out"]
 
 
 # What is there already
@@ -118,11 +126,19 @@ def test_two_outputs_of_one_name_do_not_meet_before_the_end(tmp_path: Path) -> N
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_an_existing_target_is_refused_before_any_work(tmp_path: Path, folder: bool) -> None:
     target = tmp_path / "out"
-    target.mkdir() if folder else target.write_text("old")
-    with pytest.raises(OutputError) as failure, staged(target, folder=folder):
+    (target / "a").mkdir(parents=True) if folder else target.write_text("old")
+    with pytest.raises(OutputError) as failure, staged(target, folder=kind(folder)):
         pytest.fail("work was done")
     assert str(failure.value) == f"{target}: exists already; --force replaces it"
-    assert names(tmp_path) == ["out"]
+    assert names(tmp_path) == (["out", "out/a"] if folder else ["out"])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_empty_folder_may_be_taken(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".DS_Store").touch()
+    write(tmp_path / "out", folder=True, force=force)
+    assert names(tmp_path) == ["out", "out/a"]
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
@@ -130,7 +146,7 @@ def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path: Path, folder:
     target = tmp_path / "out"
 
     def late() -> None:
-        with staged(target, folder=folder) as stage:
+        with staged(target, folder=kind(folder)) as stage:
             (stage / "a" if folder else stage).write_text("ours")
             (target / "theirs").mkdir(parents=True) if folder else target.write_text("theirs")
 
@@ -152,7 +168,7 @@ def test_force_replaces_a_file(tmp_path: Path) -> None:
 def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.txt").write_text("old")
-    with staged(tmp_path / "out", force=True, folder=True) as stage:
+    with staged(tmp_path / "out", force=True, folder=FOLDER) as stage:
         (stage / "new.txt").write_text("new")
         assert (tmp_path / "out" / "old.txt").read_text() == "old"
     assert names(tmp_path) == ["out", "out/new.txt"]
@@ -165,7 +181,7 @@ def test_what_was_there_survives_an_error(tmp_path: Path, folder: bool) -> None:
     old.write_text("old")
     before = names(tmp_path)
     with pytest.raises(ValueError, match="ours"):
-        write(tmp_path / "out", folder=folder, force=True, error=ValueError("ours"))
+        write(tmp_path / "out", folder=kind(folder), force=True, error=ValueError("ours"))
     assert names(tmp_path) == before
     assert old.read_text() == "old"
 
@@ -197,7 +213,7 @@ def test_a_target_of_another_kind_is_refused(tmp_path: Path, force: bool) -> Non
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
     for name, folder, wanted in (("folder", False, "file"), ("file", True, "folder"), ("pipe", False, "file")):
-        with pytest.raises(OutputError) as failure, staged(tmp_path / name, force=force, folder=folder):
+        with pytest.raises(OutputError) as failure, staged(tmp_path / name, force=force, folder=kind(folder)):
             pytest.fail("work was done")
         assert str(failure.value) == f"{tmp_path / name}: expected a {wanted} to replace, found another kind"
     assert names(tmp_path) == ["file", "folder", "pipe"]
@@ -210,7 +226,7 @@ def test_the_working_folder_and_those_around_it_are_never_replaced(
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "precious.txt").touch()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(OutputError, match="holds the working folder"), staged(target, force=True, folder=True):
+    with pytest.raises(OutputError, match="holds the working folder"), staged(target, force=True, folder=FOLDER):
         pytest.fail("work was done")
     assert names(tmp_path) == ["here", "here/precious.txt"]
 
@@ -221,7 +237,7 @@ def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path, folder: bool
     real = tmp_path / "there" / "real"
     real.mkdir() if folder else real.touch()
     (tmp_path / "link").symlink_to(real)
-    with staged(tmp_path / "link", force=True, folder=folder) as stage:
+    with staged(tmp_path / "link", force=True, folder=kind(folder)) as stage:
         (stage / "a" if folder else stage).write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (real / "a" if folder else real).read_text() == "new"
@@ -245,7 +261,7 @@ def test_a_file_that_its_writer_kept_to_itself_can_be_read_as_any_new_file(
     indirect=["umask"],
 )
 def test_so_can_a_folder_and_all_in_it(tmp_path: Path, umask: int, file: int, folder: int) -> None:
-    with staged(tmp_path / "out", folder=True) as stage:
+    with staged(tmp_path / "out", folder=FOLDER) as stage:
         (stage / "inner").mkdir(mode=0o700)
         os.close(os.open(stage / "inner" / "a", os.O_CREAT | os.O_WRONLY, 0o600))
         (stage / "link").symlink_to("nowhere")
@@ -269,7 +285,7 @@ def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_an_error_of_the_output_names_the_target(tmp_path: Path, folder: bool) -> None:
-    with pytest.raises(OutputError) as failure, staged(tmp_path / "out", folder=folder) as stage:
+    with pytest.raises(OutputError) as failure, staged(tmp_path / "out", folder=kind(folder)) as stage:
         (stage / "missing" / "a").write_text("a")
     reason = "No such file or directory"
     assert str(failure.value) == f"{tmp_path}/out: cannot be written: {reason}"
@@ -317,11 +333,11 @@ def test_what_an_output_is_made_from_is_never_replaced(tmp_path: Path, folder: b
     for one in (data, link):
         with (
             pytest.raises(OutputError, match=r"there: is or holds .*, which is read; expected another output$"),
-            staged(target, force=True, folder=folder, inputs=(None, "-", one)),
+            staged(target, force=True, folder=kind(folder), inputs=(None, "-", one)),
         ):
             pytest.fail("the body ran")
     assert data.read_text() == "faces"
-    with staged(tmp_path / "other", folder=folder, inputs=(data,)) as stage:
+    with staged(tmp_path / "other", folder=kind(folder), inputs=(data,)) as stage:
         (stage / "x" if folder else stage).write_text("made")
     assert names(tmp_path / "other") == (["x"] if folder else [])
 

@@ -26,6 +26,8 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fer_core import ModelError, OutputError, iter_faces
+from fer_core.claims import HIDDEN
+from fer_core.packing import open_csv
 from fer_core.program import Program
 from fer_core.synthetic import draw_faces
 from fer_infer import Scorer, pipeline, score
@@ -311,9 +313,9 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
     import fer_infer.predictions as predictions
 
     def open_disk(*names: Any, **options: Any) -> Disk:
-        return Disk(open(*names, **options))
+        return Disk(open_csv(*names, **options))
 
-    monkeypatch.setattr(predictions, "open", open_disk, raising=False)
+    monkeypatch.setattr(predictions, "open_csv", open_disk)
     done = run(data, exports, work / "out.csv", "--batch-size", 4, "--threads", 1)
     require_refused(done, os.strerror(code), work)
 
@@ -338,9 +340,9 @@ def test_a_signal_ends_it_in_one_line_and_leaves_nothing(
         process.stdin.write(endless)
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not list(work.iterdir()) and time.monotonic() < deadline:
+        while not list(work.glob(".fer-*.part")) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert [path.name.startswith(".out.csv.") for path in work.iterdir()] == [True]
+        assert sorted(path.suffix for path in work.iterdir()) == [".lock", ".part"]
         time.sleep(random.Random(sent).uniform(0, 1))
         process.send_signal(sent)
         assert process.stdout is not None
@@ -411,13 +413,14 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
         process.join()
         killed += process.exitcode == -signal.SIGKILL
         assert not output.exists() or output.read_bytes() == expected
-        assert all(path == output or path.name.startswith(".out.csv.") for path in work.iterdir())
+        assert all(path == output or HIDDEN.fullmatch(path.name) for path in work.iterdir())
         output.unlink(missing_ok=True)
     assert killed >= 5
     process = launch()
     process.join()
     assert process.exitcode == 0
     assert output.read_bytes() == expected
+    assert list(work.iterdir()) == [output]  # what the killed runs left is gone, too
 
 
 # Determinism
