@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
+from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
+from fer_core.errors import NO_THREADS, lacks_threads
 from fer_infer.cuda import CudaOptions
 from fer_infer.devices import CPU_PROVIDER, first_line, open_session
 from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
@@ -119,6 +120,8 @@ class Scorer:
         except FerError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
 
     @property
@@ -223,6 +226,8 @@ class Scorer:
         try:
             return self.runner.run(images, batch_size)
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None
 
 
