@@ -12,7 +12,22 @@ ZSTD_LEVEL: Final = 3
 GZIP_LEVEL: Final = 6
 
 
-def open_csv(path: Path, name: str | Path, *, encoding: str = "utf-8", errors: str = "strict") -> io.TextIOWrapper:
+class PackedText(io.TextIOWrapper):
+    """A text file that closes the file below its packing too, even if the last bytes cannot be written."""
+
+    def __init__(self, packed: IO[bytes], raw: IO[bytes], encoding: str, errors: str) -> None:
+        self._raw = raw
+        super().__init__(packed, encoding=encoding, errors=errors, newline="")
+
+    def close(self) -> None:
+        """Write what is left and close."""
+        try:
+            super().close()
+        finally:
+            self._raw.close()
+
+
+def open_csv(path: Path, name: str | Path, *, encoding: str = "utf-8", errors: str = "strict") -> PackedText:
     """Open a new file for text whose line ends stay as they are.
 
     Parameters
@@ -24,34 +39,25 @@ def open_csv(path: Path, name: str | Path, *, encoding: str = "utf-8", errors: s
     encoding, errors : str
         As for `open`.
     """
-    packing = Path(name).suffix.lower()
     raw = open(path, "wb")  # noqa: SIM115 - closed with the text
+    pack = {".gz": _gzip, ".zst": _zstandard}.get(Path(name).suffix.lower(), lambda file: file)
     try:
-        packed = {".gz": _gzip, ".zst": _zstandard}.get(packing, lambda file: file)(raw)
-        return io.TextIOWrapper(cast(IO[bytes], packed), encoding=encoding, errors=errors, newline="")
-    except BaseException:
+        return PackedText(pack(raw), raw, encoding, errors)
+    except BaseException:  # gzip begins with its header
         raw.close()
         raise
 
 
-def _gzip(raw: io.BufferedWriter) -> IO[bytes]:
-    import gzip  # not by every program that writes plain CSV
-
-    class Gzip(gzip.GzipFile):
-        """It closes the file below it, also after an error, which may come when the last bytes are written."""
-
-        def close(self) -> None:
-            try:
-                super().close()
-            finally:
-                raw.close()
+def _gzip(raw: IO[bytes]) -> IO[bytes]:
+    import gzip  # here, as few programs need it
 
     # neither name nor time of day in the header
-    return cast(IO[bytes], Gzip(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0))
+    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0)
+    return cast(IO[bytes], packed)
 
 
-def _zstandard(raw: io.BufferedWriter) -> IO[bytes]:
+def _zstandard(raw: IO[bytes]) -> IO[bytes]:
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
-    return cast(IO[bytes], compressor.stream_writer(raw, closefd=True))
+    return cast(IO[bytes], compressor.stream_writer(raw, closefd=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer_core import OutputError
-from fer_core.output import staged
+from fer_core.output import scratch_folder, staged
 from fer_core.output_folder import OutputFolder
 
 FOLDER = OutputFolder(always=(), sometimes=("a", "*.txt", "x", "link", "faces.csv", "inner/a", "inner/*.txt"))
@@ -243,6 +243,115 @@ def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path, folder: bool
     assert (real / "a" if folder else real).read_text() == "new"
 
 
+# Work of others
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("foreign", ["thesis.tex", "chapters/thesis.tex", "inner/deep/thesis.tex", ".git/config"])
+def test_a_folder_with_somebodys_file_is_never_replaced(tmp_path: Path, foreign: str, force: bool) -> None:
+    write(tmp_path / "out", folder=True)
+    (tmp_path / "out" / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "out" / foreign).write_text("years of work")
+    expected = f"contains {foreign}, which is not part of such an output and would be lost; move it or choose"
+    with (
+        pytest.raises(OutputError, match=expected if force else "exists already; --force replaces it"),
+        staged(tmp_path / "out", folder=FOLDER, force=force),
+    ):
+        pytest.fail("work was done")
+    assert (tmp_path / "out" / foreign).read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_a_folder_of_fitting_names_without_those_of_every_output_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my project")
+    kind = OutputFolder(always=("model.onnx",), sometimes=("README.md",))
+    expected = r"mine: contains README\.md but no model\.onnx, so it is not an earlier output of this kind"
+    with pytest.raises(OutputError, match=expected), staged(tmp_path / "mine", folder=kind, force=True):
+        pytest.fail("work was done")
+    assert (tmp_path / "mine" / "README.md").read_text() == "my project"
+
+
+def test_a_link_in_a_folder_is_foreign_where_a_folder_is_meant_and_what_it_names_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a").write_text("theirs")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "inner").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="out: contains inner, "), staged(tmp_path / "out", folder=FOLDER, force=True):
+        pytest.fail("work was done")
+    assert (tmp_path / "elsewhere" / "a").read_text() == "theirs"
+
+
+def test_an_empty_folder_of_somebody_is_work_too(tmp_path: Path) -> None:
+    (tmp_path / "out" / "plan").mkdir(parents=True)
+    with pytest.raises(OutputError, match="out: contains plan, "), staged(tmp_path / "out", folder=FOLDER, force=True):
+        pytest.fail("work was done")
+    assert names(tmp_path) == ["out", "out/plan"]
+
+
+def test_what_somebody_puts_into_a_folder_while_it_is_made_anew_survives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the very last moment: after the folder was looked through, just before it is moved aside."""
+    write(tmp_path / "out", "old", folder=True)
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name == "out":
+            (self / "thesis.tex").write_text("years of work")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OutputError, match=r"out: contains thesis\.tex, "):
+        write(tmp_path / "out", "new", folder=True, force=True)
+    assert names(tmp_path) == ["out", "out/a", "out/thesis.tex"]
+    assert (tmp_path / "out" / "a").read_text() == "old"
+
+
+def test_a_mount_point_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "out")
+    with (
+        pytest.raises(OutputError, match="out: is a mount point, which cannot be replaced; name a folder in it"),
+        staged(tmp_path / "out", folder=FOLDER),
+    ):
+        pytest.fail("work was done")
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "Makefile", "p.json", "p.csv.xz", "p.csv.gz.bak", ".csv.zip"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_name_that_ends_otherwise_is_no_output_and_what_bears_it_is_safe(
+    tmp_path: Path, name: str, force: bool
+) -> None:
+    (tmp_path / name).write_text("years of work")
+    expected = f"{name}: expected the name of an output to end in .csv, .csv.gz or .parquet$"
+    with (
+        pytest.raises(OutputError, match=expected),
+        staged(tmp_path / name, force=force, endings=(".csv", ".csv.gz", ".parquet")),
+    ):
+        pytest.fail("work was done")
+    assert (tmp_path / name).read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.CSV", "a.b.csv.gz", ".parquet"])
+def test_a_name_may_be_of_either_case(tmp_path: Path, name: str) -> None:
+    with staged(tmp_path / name, endings=(".csv", ".csv.gz", ".parquet")) as stage:
+        stage.write_text("made")
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_the_longest_name_of_the_file_system_is_an_output(tmp_path: Path, folder: bool, letter: str) -> None:
+    name = letter * (255 // len(letter.encode()))
+    for force in (False, True):
+        write(tmp_path / name, folder=folder, force=force)
+    assert names(tmp_path) == ([name, f"{name}/a"] if folder else [name])
+
+
 # Permissions
 
 
@@ -266,6 +375,19 @@ def test_so_can_a_folder_and_all_in_it(tmp_path: Path, umask: int, file: int, fo
         os.close(os.open(stage / "inner" / "a", os.O_CREAT | os.O_WRONLY, 0o600))
         (stage / "link").symlink_to("nowhere")
     assert [mode(tmp_path / "out" / name) for name in ("", "inner", "inner/a")] == [folder, folder, file]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_mount_that_refuses_to_change_permissions_loses_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", "some file")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write(tmp_path / "out", folder=folder)
+    assert (tmp_path / "out" / "a" if folder else tmp_path / "out").read_text() == "new"
 
 
 # Errors of the system
@@ -298,6 +420,53 @@ def test_a_full_disk_names_the_target(tmp_path: Path) -> None:
         staged(tmp_path / "out"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_line_whichever_library_reports_it(tmp_path: Path, code: int) -> None:
+    def report(kind: int) -> None:
+        if kind == 0:
+            raise ValueError(f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})")
+        try:
+            raise OSError(code, os.strerror(code))
+        except OSError as error:
+            if kind == 1:
+                raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0") from error
+            raise RuntimeError("unexpected pos 64 vs 0") from None
+
+    for kind in range(3):
+        expected = rf"out: cannot be written: {os.strerror(code)}$"
+        with pytest.raises(OutputError, match=expected), staged(tmp_path / "out", folder=FOLDER):
+            report(kind)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_of_another_file_is_not_blamed_on_the_target(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cache"), staged(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/cache")
+
+
+def test_an_error_of_an_output_in_a_folder_names_it_by_its_place_in_the_target(tmp_path: Path) -> None:
+    def work() -> None:
+        with staged(tmp_path / "out", folder=FOLDER) as stage, staged(stage / "a"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=f"^{tmp_path}/out/a: cannot be written: No space left on device$"):
+        work()
+    assert names(tmp_path) == []
+
+
+def test_temporary_files_without_room_name_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with (
+        pytest.raises(OutputError, match=f"^{tmp_path}: temporary files cannot be written: No space left on device; "),
+        staged(tmp_path / "out"),
+        scratch_folder(),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="unrelated"), scratch_folder():
+        raise OSError("unrelated")
+    assert names(tmp_path) == []
 
 
 def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
