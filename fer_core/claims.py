@@ -201,7 +201,7 @@ def _read_holder(descriptor: int) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(os.path.normcase(text).encode(errors="surrogateescape")).hexdigest()[:8]
+    return hashlib.sha256(os.path.normcase(text).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def _make_folders(folder: Path) -> list[Path]:

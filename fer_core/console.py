@@ -74,6 +74,8 @@ class Stream:
         return is_terminal(self._stream)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # not yet there, as in a copy that is being made
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     @contextmanager

@@ -160,7 +160,8 @@ def score_files(
         "form": suffix.removeprefix("."),
     }
     manifest = Manifest(settings, inputs)
-    with nullcontext() if storage.URI.match(folder) else claimed(folder):
+    place = storage.local_path(folder)
+    with nullcontext() if place is None else claimed(place):
         left = manifest.take_over(folder, force=force)
         reused = len(manifest.parts)
         rows_before = sum(part.rows for part in manifest.parts.values())

@@ -176,6 +176,28 @@ def test_weights_that_give_no_finite_logits_are_found_out(
     require_refused(run(data, folder, work / "out.csv"), expected, work)
 
 
+@pytest.mark.parametrize("started", [0, 1, 2, 3])
+def test_a_system_that_starts_no_more_threads_is_one_line_with_a_remedy(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    start_thread, threads = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if len(threads) == started:
+            raise RuntimeError("can't start new thread")
+        threads.append(thread)
+        start_thread(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done = run(data, exports, work / "out.csv", "--threads", 2, "--batch-size", 1)
+    if len(threads) < started:
+        pytest.skip("fewer threads were needed")
+    require_refused(done, "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1", work)
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_a_session_that_fails_later_leaves_nothing(
     data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch, batch: int
