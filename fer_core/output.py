@@ -13,7 +13,7 @@ from typing import Final
 
 from fer_core.claims import claimed
 from fer_core.errors import FerError, OutputError
-from fer_core.output_folder import OutputFolder, is_empty
+from fer_core.output_folder import OutputFolder
 
 READ_IN_FOLDERS: Final = frozenset({".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg"})
 """What is read where a folder is named: models, cards, weights, images. Other files in it are no part of the input."""
@@ -42,11 +42,10 @@ def staged(
     target : str or Path
         The file or folder to make. Its parent folders are made too, and removed again after an error.
     force : bool
-        Replace what is there; otherwise an existing target is an error, raised before any work is done. An empty
-        folder may always be taken.
+        Replace what is there; otherwise an existing target is an error, raised before any work is done.
     folder : OutputFolder, optional
-        Make a folder, of these files; the yielded path then exists and is empty. A folder that contains anything else
-        is never replaced.
+        Make a folder, of these files; the yielded path then exists and is empty. A folder is replaced only if it is
+        empty, or contains what such an output always does and nothing that it never does.
     endings : sequence of str
         Endings that the name of a file may have; none means any.
     inputs : iterable of str, Path or None
@@ -118,10 +117,10 @@ def require_free(
         if endings and not path.name.lower().endswith(tuple(endings)):
             known = f"{', '.join(endings[:-1])} or {endings[-1]}" if endings[1:] else endings[0]
             raise OutputError(f"{target}: expected the name of an output to end in {known}")
-        if exists and folder is not None:
-            _require_replaceable(path, target, force=force, folder=folder)
-        elif exists and not force:
+        if exists and not force:
             raise OutputError(f"{target}: exists already; --force replaces it")
+        if exists and folder is not None:
+            _require_replaceable(path, target, folder)
     except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 report a circle of links as a RuntimeError
         raise OutputError(f"{target}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return path
@@ -152,13 +151,10 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _require_replaceable(path: Path, target: str | Path, *, force: bool, folder: OutputFolder) -> None:
+def _require_replaceable(path: Path, target: str | Path, folder: OutputFolder) -> None:
     if os.path.ismount(path):
         raise OutputError(f"{target}: is a mount point, which cannot be replaced; name a folder in it")
-    if not is_empty(path):
-        if not force:
-            raise OutputError(f"{target}: exists already; --force replaces it")
-        folder.require_ours(path, target)
+    folder.require_ours(path, target)
 
 
 def _clear(stage: Path, path: Path) -> None:
