@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from fer_core.console import standard_streams
-from fer_core.errors import NO_THREADS, DataWarning, FerError, lacks_memory, lacks_threads
+from fer_core.errors import NO_THREADS, FerError, FerWarning, lacks_memory, lacks_threads
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -79,16 +79,16 @@ def _expand_home(argument: str) -> str:
 
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
-    """Print each `DataWarning` as one line, once, without the place in the code it comes from."""
+    """Print each `FerWarning` as one line, once, without the place in the code it comes from."""
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, DataWarning):
+        if issubclass(category, FerWarning):
             click.echo(f"{program}: {' '.join(str(message).splitlines())}", err=True)
         else:
             shown(message, category, *where, **more)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("once", DataWarning)
+        warnings.simplefilter("once", FerWarning)
         shown = warnings.showwarning
         warnings.showwarning = show
         yield

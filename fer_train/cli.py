@@ -150,10 +150,14 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
 
 
 def _print_run(output: Path, card: ModelCard) -> None:
+    from fer_infer.chance import chance_note
+
     score = card.scores["PublicTest"]
     low, high = score["wilson_95"]
     of = f"{score['accuracy']:.2%} of {score['n']:,} faces"
     click.echo(f"PublicTest accuracy {of}, 95% interval {low:.2%} to {high:.2%}")
+    if note := chance_note(card.scores):
+        click.echo(note)
 
 
 @main.command()

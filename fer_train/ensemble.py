@@ -7,18 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_infer.evaluation import FILES
+from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, softmax
 from fer_train.provenance import accuracy_record, git_commit, library_versions, network_record
 from fer_train.run_folder import SAMPLE_FILE, save_end, save_sample
 
@@ -83,7 +82,8 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
     temperatures = [float(card.temperature["value"]) for card in cards]
     model = Ensemble([model for model, _ in loaded], temperatures).eval()
     faces = read_faces(data, "PublicTest")
-    accuracy = float(np.mean(predict_logits(model, faces.images).argmax(axis=1) == faces.require_labels()))
+    probabilities = softmax(predict_logits(model, faces.images), 1.0)
+    figures = evaluate_predictions(faces.require_labels(), probabilities, cards[0].labels)
     members = [
         {"architecture": card.architecture, "arguments": card.architecture_arguments, "temperature": temperature}
         for card, temperature in zip(cards, temperatures, strict=True)
@@ -98,7 +98,7 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
         training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
-        scores={"PublicTest": accuracy_record(accuracy, len(faces))},
+        scores={"PublicTest": accuracy_record(figures.accuracy, figures.n, figures.chance)},
         versions=library_versions(),
         git_commit=git_commit(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,9 +12,10 @@ from typing import Final
 import numpy as np
 from torch import Tensor, nn
 
-from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, read_faces
+from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_infer.chance import chance_note
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
@@ -148,6 +150,8 @@ def export(
     if itself:
         _require_graphs_kept(Path(output), {"int8": int8, "fp16": fp16})
     model, card = load_model_and_card(run)
+    if note := chance_note(card.scores):
+        warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
     inputs = (data, calibration, None if itself else run)
