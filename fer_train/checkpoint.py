@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.output import staged
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.session import CARD_FILE
 from fer_train.models import as_json, build_model
 

@@ -22,7 +22,7 @@ from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError
 from fer_core.claims import claimed
 from fer_core.progress import progress
 from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
