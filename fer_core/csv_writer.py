@@ -10,6 +10,7 @@ from fer_core.errors import DataError
 from fer_core.expressions import USAGES
 from fer_core.faces import Faces
 from fer_core.output import staged
+from fer_core.packing import CSV_ENDINGS, open_csv
 
 
 def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
@@ -20,7 +21,7 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     faces : Faces
         With labels and usage.
     path : str or Path
-        The file to make.
+        The file to make, whose name ends in `.csv`, `.csv.gz` or `.csv.zst`.
     force : bool
         Replace an existing file.
 
@@ -29,7 +30,7 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     DataError
         If the faces have no labels or no usage, or a usage that FER2013 does not have.
     OutputError
-        If `path` exists and `force` is false, or cannot be written.
+        If `path` exists and `force` is false, has another ending, or cannot be written.
     """
     labels = faces.require_labels()
     if faces.usage is None:
@@ -38,7 +39,7 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     if unknown:
         raise DataError(faces.source, f"has usage {', '.join(unknown)}; fer2013.csv knows {', '.join(USAGES)}")
     gray_levels = np.array([str(level) for level in range(256)], dtype=object)
-    with staged(path, force=force) as stage, stage.open("w", encoding="ascii", newline="\n") as file:
+    with staged(path, force=force, endings=CSV_ENDINGS) as stage, open_csv(stage, path, encoding="ascii") as file:
         file.write("emotion,pixels,Usage\n")
         for image, label, usage in zip(faces.images, labels, faces.usage, strict=True):
             file.write(f"{label},{' '.join(gray_levels[image.reshape(-1)])},{usage}\n")

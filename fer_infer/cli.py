@@ -63,7 +63,7 @@ def main() -> None:
     "--output",
     type=click.Path(),
     required=True,
-    help="The file to write, whole or not at all; Parquet if it ends in .parquet, else CSV. Of --engine ray a folder.",
+    help="The file to write, whole or not at all: .csv, .csv.gz, .csv.zst or .parquet. With --engine ray, a folder.",
 )
 @click.option(
     "--columns",

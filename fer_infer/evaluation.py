@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_core.reader import no_such_usage
 from fer_infer.metrics import Evaluation, evaluate_predictions
@@ -23,6 +24,9 @@ from fer_infer.views import average_views, views_of
 
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
 """What `save_evaluation` writes."""
+
+FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes=FILES)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,10 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     ]
     header = ["class", "precision", "recall", "recall_low", "recall_high", "f1", "support"]
     _write_csv(folder / "per_class.csv", header, rows)
-    save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
-    save_reliability(evaluation.reliability, evaluation.ece, folder / "reliability.png", title)
+    with staged(folder / "confusion.png", force=True) as stage:
+        save_confusion(evaluation.confusion, names, stage, title)
+    with staged(folder / "reliability.png", force=True) as stage:
+        save_reliability(evaluation.reliability, evaluation.ece, stage, title)
     with staged(folder / "metrics.json", force=True) as stage:  # the last, by which a run counts as finished
         stage.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
@@ -105,7 +111,7 @@ def _without_confusion(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with staged(path, force=True) as stage, stage.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
@@ -210,7 +216,7 @@ def evaluate(
 
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    with staged(output, force=force, folder=True, inputs=(data, model, training)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
         figures, plain = evaluate_file(

@@ -18,7 +18,7 @@ from fer_core import Faces, ModelError, iter_faces
 from fer_core.output import require_apart, require_free, staged
 from fer_core.progress import progress
 from fer_core.reader import OnError, available_cores
-from fer_infer.predictions import RejectWriter, prediction_writer
+from fer_infer.predictions import ENDINGS, RejectWriter, prediction_writer
 from fer_infer.read_ahead import read_ahead
 from fer_infer.runner import SMALLEST_CALL, CallRunner
 from fer_infer.session import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
@@ -103,7 +103,8 @@ def score(
     model : str or Path
         An exports folder or an ONNX file.
     output : str or Path
-        The file to write, whole or not at all: Parquet if its name ends in `.parquet`, CSV otherwise.
+        The file to write, whole or not at all: Parquet if its name ends in `.parquet`; CSV if it ends in `.csv`,
+        `.csv.gz` or `.csv.zst`, packed so.
     columns : {"id-label", "probabilities", "logits"}
         What it holds beside `id` and `label`, the number of the class with the largest logit.
     device : {"auto", "cpu", "cuda"}
@@ -133,7 +134,10 @@ def score(
     start_s = time.perf_counter()
     views_of(tta)
     output = Path(output)
-    with staged(output, force=force, inputs=(data, model)) as stage, RejectWriter(output, force=force) as rejects:
+    with (
+        staged(output, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
+        RejectWriter(output, force=force, needed=on_error == "skip") as rejects,
+    ):
         require_apart(rejects.path, (data, model))
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
@@ -141,7 +145,7 @@ def score(
             read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error)) as batches,
             closing(scorer),  # before what runs ahead is waited for
             progress("score", None) as advance,
-            prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
+            prediction_writer(output)(stage, columns, scorer.card.labels, name=output) as predictions,
         ):
             for faces, logits, probabilities in batches:
                 labels = logits.argmax(axis=1)

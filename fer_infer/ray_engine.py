@@ -7,7 +7,7 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import ray.data
 from ray.exceptions import RayError, RayTaskError
 
 from fer_core import ConfigError, DataError, FerError, OutputError
+from fer_core.claims import claimed
 from fer_core.progress import progress
 from fer_core.reader import OnError
 from fer_infer import storage
@@ -159,18 +160,20 @@ def score_files(
         "form": suffix.removeprefix("."),
     }
     manifest = Manifest(settings, inputs)
-    left = manifest.take_over(folder, force=force)
-    reused = len(manifest.parts)
-    rows_before = sum(part.rows for part in manifest.parts.values())
-    if reused < len(inputs):
-        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
-        with open_cluster(ray_address):
-            room = _room(work, workers)
-            _clear(folder, left)  # not before there is something to score with
-            manifest.save(folder)
-            _score(manifest, work, *room)
-    else:
-        _clear(folder, left)
+    place = storage.local_path(folder)
+    with nullcontext() if place is None else claimed(place):
+        left = manifest.take_over(folder, force=force)
+        reused = len(manifest.parts)
+        rows_before = sum(part.rows for part in manifest.parts.values())
+        if reused < len(inputs):
+            work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
+            with open_cluster(ray_address):
+                room = _room(work, workers)
+                _clear(folder, left)  # not before there is something to score with
+                manifest.save(folder)
+                _score(manifest, work, *room)
+        else:
+            _clear(folder, left)
     parts = manifest.parts.values()
     counts = sum((Counter(part.label_counts) for part in parts), Counter())
     return RaySummary(

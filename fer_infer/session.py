@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
+from fer_core.errors import NO_THREADS, lacks_threads
 from fer_core.per_process import PerProcess
 from fer_infer.contract import read_graph, require_contract
 from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
@@ -124,6 +125,8 @@ class Scorer:
         except FerError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
 
     def _open_again(self) -> Runner:
@@ -263,4 +266,6 @@ class Scorer:
         try:
             return runner.run(images, batch_size)
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None

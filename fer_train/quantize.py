@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
+from fer_core.output import scratch_folder
 from fer_core.progress import progress
 from fer_infer.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.precision import INT8_WEIGHTS
@@ -127,13 +127,13 @@ def quantize(
     expected = Scorer(graph, "cpu").logits(data.selection.images)
     candidates: list[Candidate] = []
     equal = []
-    with TemporaryDirectory() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
-        folded, ranges = Path(folder) / "folded.onnx", Path(folder) / "ranges.json"
+    with scratch_folder() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
+        folded, ranges = folder / "folded.onnx", folder / "ranges.json"
         _fold(graph, folded)
         for method in METHODS:
             calibrate(folded, data.training, method, QUANTIZED, ranges)
             for float_layers in FLOAT_LAYERS:
-                file = Path(folder) / f"{len(candidates)}.onnx"
+                file = folder / f"{len(candidates)}.onnx"
                 _write(folded, ranges, method, float_layers, file)
                 stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
@@ -154,7 +154,7 @@ def quantize(
             candidates=candidates,
         )
         _require_accuracy(output.name, quantization.chosen.agreement, tolerance)
-        output.write_bytes((Path(folder) / f"{number}.onnx").read_bytes())
+        output.write_bytes((folder / f"{number}.onnx").read_bytes())
     stamp(output, int8_card(card, quantization))
     return quantization
 

@@ -65,3 +65,16 @@ def test_an_existing_file_needs_force(tmp_path: Path, faces: Faces) -> None:
     assert path.read_text() == "precious"
     write_csv(faces, path, force=True)
     assert len(read_faces(path)) == 7
+
+
+@pytest.mark.parametrize("name", ["drawn.csv.gz", "drawn.csv.zst"])
+def test_a_packed_file_reads_back_and_has_the_same_bytes_each_time(tmp_path: Path, faces: Faces, name: str) -> None:
+    for path in (tmp_path / name, tmp_path / f"again-{name}"):
+        write_csv(faces, path)
+    np.testing.assert_array_equal(read_faces(tmp_path / name).images, faces.images)
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"again-{name}").read_bytes()
+
+
+def test_another_form_is_refused(tmp_path: Path, faces: Faces) -> None:
+    with pytest.raises(OutputError, match=r"end in \.csv, \.csv\.gz or \.csv\.zst$"):
+        write_csv(faces, tmp_path / "drawn.parquet")

@@ -107,7 +107,8 @@ def test_evaluate_writes_and_says_where(data: Path, exports: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("command", ["score", "evaluate"])
 def test_wrong_input_is_one_line_and_exit_code_1(command: str, exports: Path, tmp_path: Path) -> None:
-    done = run(command, tmp_path / "absent.csv", "--model", exports, "--output", tmp_path / "out", "--device", "cpu")
+    paths = [tmp_path / "absent.csv", "--model", exports, "--output", tmp_path / "out.csv"]
+    done = run(command, *paths, "--device", "cpu")
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.startswith(f"fer-infer: {tmp_path / 'absent.csv'}: cannot be ")
