@@ -58,7 +58,10 @@ WRONG_ROWS = {
     "NUL": (_value("7\0"), f"{IN_PIXELS}, found '7\\x00' as value 5"),
     "no-break space": (_value("7\xa0" + "8"), f"{IN_PIXELS}, found '7\\xa08' as value 5"),
     "comma after the last value": (_with('"' + FACE.replace(" ", ",") + ',"'), f"{IN_PIXELS}, found '' as value 2305"),
-    "two commas": (_with('"' + FACE.replace(" ", ",").replace(",", ",,", 1) + '"'), f"{IN_PIXELS}, found '' as value 2"),
+    "two commas": (
+        _with('"' + FACE.replace(" ", ",").replace(",", ",,", 1) + '"'),
+        f"{IN_PIXELS}, found '' as value 2",
+    ),
     "commas and spaces": (
         _with('"' + FACE.replace(" ", ",", 1) + '"'),
         f"{IN_PIXELS}, found '{' '.join(FACE.split()[1:])[:12]}...' as value 2",
@@ -184,11 +187,14 @@ WRONG_FILES = {
         " row 1: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; "
         "choose the former with --column pixels=pixels",
     ),
-    "no pixels on the second line": (b"\nemotion\n", " row 2: expected a column 'pixels' or 'feature', found 'emotion'"),
+    "no pixels, on the second line": (b"\nlabel\n", f"{NO_PIXELS} 'label'".replace("row 1", "row 2")),
     "quote never closed": (b'emotion,"pixels\n', f"{IN_HEADER} bad quotes (unexpected end of data)"),
     "not UTF-8": (b"emotion,pix\xffels\n", f"{IN_HEADER} a byte that is not UTF-8 at position 11"),
     "UTF-16": (f"emotion,pixels\n3,{FACE}\n".encode("utf-16"), f" row 1: {HEADER_EXPECTED}, in UTF-8; found UTF-16"),
-    "UTF-16 without BOM": ("id,pixels\n".encode("utf-16-le"), f"{NO_PIXELS} 'i\\x00d\\x00', '\\x00p\\x00i\\x00x\\x00e\\x00l\\x00s\\x00'"),
+    "UTF-16 without BOM": (
+        "id,pixels\n".encode("utf-16-le"),
+        f"{NO_PIXELS} 'i\\x00d\\x00', '\\x00p\\x00i\\x00x\\x00e\\x00l\\x00s\\x00'",
+    ),
     "CR alone, short": (b"emotion,pixels\r3,1 2\r", " row 1: expected lines that end in LF or CRLF, found CR alone"),
     "CR alone, long": (
         b"pixels\r" + f"{FACE}\r".encode() * 20,
