@@ -75,7 +75,7 @@ def load_compiled_decoder() -> bool:
 
 
 def decode_lines(
-    text: bytes | bytearray,
+    text: bytearray,
     position: int,
     size: int,
     kinds: NDArray[np.int64],
