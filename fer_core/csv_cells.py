@@ -35,6 +35,9 @@ def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
     """Return the splits of lines, as text; `table` is as in `fer_core.csv_lines`."""
     # a cell that is too long for any split is cut to one that is none
     cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END], LONGEST_USAGE + 1)
+    if len(cells) and (cells == cells[0]).all():
+        usage = usage_of(cells[0].decode("ascii"))
+        return np.full(len(cells), usage or "", USAGE_DTYPE), np.full(len(cells), usage is not None)
     different: list[str] = []  # of which there are few
     which, left = np.zeros(len(cells), np.intp), np.ones(len(cells), np.bool_)
     while left.any():

@@ -34,7 +34,7 @@ LEAST_LINES: Final = 256
 BLOCK_BYTES: Final = 1 << 20
 """Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
 
-FIRST_BLOCKS: Final = 16
+FIRST_BLOCKS: Final = 4
 """Blocks after which a file is expected to be read to its end; who wants the first rows of a long one stops before."""
 
 
