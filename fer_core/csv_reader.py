@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 
 from fer_core import csv_cells, csv_decoder
 from fer_core.columns import ROLES
+from fer_core.csv_blocks import Block, BlockReader
 from fer_core.csv_dialect import UTF8_BOM, Dialect, is_blank, parse_row
-from fer_core.csv_lines import END, GOOD, MAX_LINE_BYTES, PADDING, SHORTEST, START, TABLE_COLUMNS
+from fer_core.csv_lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
 from fer_core.errors import DataError
 from fer_core.expressions import IMAGE_SIZE, PIXELS
 from fer_core.faces import Faces, concatenate, no_usage_column
@@ -30,72 +30,6 @@ from fer_core.streams import open_stream, plain_size
 
 LEAST_LINES: Final = 256
 """Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""
-
-BLOCK_BYTES: Final = 1 << 20
-"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
-
-FIRST_BLOCKS: Final = 4
-"""Blocks after which a file is expected to be read to its end; who wants the first rows of a long one stops before."""
-
-
-class _Block(NamedTuple):
-    """Whole lines, in `text[begin:size]`; the last byte is LF, and behind it is room for the kernel."""
-
-    text: bytearray
-    begin: int
-    size: int
-
-
-class _BlockReader:
-    """Cuts a stream into blocks; a block that was read is given back, and its memory filled again."""
-
-    def __init__(self, stream: BufferedReader, size: int | None) -> None:
-        self._stream = stream
-        self._size = size
-        self._n_read = 0
-        self._rest = b""
-        self._free: list[bytearray] = []
-        self._ended = False
-
-    def give_back(self, block: _Block) -> None:
-        self._free.append(block.text)
-
-    def read(self) -> _Block | None:
-        """Return the next lines, as many as are at hand and at least one; None at the end of the stream.
-
-        A line that is longer than a block is read past, and its first MAX_LINE_BYTES stand for it.
-        """
-        self._n_read += 1
-        if self._n_read == FIRST_BLOCKS and self._size is not None:
-            csv_decoder.expect(self._size)
-        text = self._free.pop() if self._free else bytearray(BLOCK_BYTES + PADDING)
-        size, searched = len(self._rest), 0
-        text[:size] = self._rest
-        while (end := text.rfind(b"\n", searched, size) + 1) == 0:
-            searched = size
-            if self._ended and size == 0:
-                return None
-            if self._ended:
-                text[size] = ord("\n")
-                end = size = size + 1
-                break
-            if size == BLOCK_BYTES:
-                self._rest = self._rest_after_line()
-                text[MAX_LINE_BYTES] = ord("\n")
-                return _Block(text, 0, MAX_LINE_BYTES + 1)
-            got = self._stream.readinto1(memoryview(text)[size:BLOCK_BYTES])
-            self._ended = got == 0
-            size += got
-        self._rest = bytes(text[end:size])
-        return _Block(text, 0, end)
-
-    def _rest_after_line(self) -> bytes:
-        while piece := self._stream.read1(BLOCK_BYTES // 2):
-            _before, newline, after = piece.partition(b"\n")
-            if newline:
-                return after
-        self._ended = True
-        return b""
 
 
 class _Decoded(NamedTuple):
@@ -109,7 +43,7 @@ class _Decoded(NamedTuple):
     ids: NDArray[np.str_] | None
 
 
-def _decode(block: _Block, dialect: Dialect) -> list[_Decoded]:
+def _decode(block: Block, dialect: Dialect) -> list[_Decoded]:
     """Decode a block."""
     position, parts = block.begin, []
     while position < block.size:
@@ -143,10 +77,10 @@ def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], ima
 
 
 def _in_order(
-    blocks: _BlockReader, first: _Block, dialect: Dialect, threads: int
-) -> Iterator[tuple[_Block, list[_Decoded]]]:
+    blocks: BlockReader, first: Block, dialect: Dialect, threads: int
+) -> Iterator[tuple[Block, list[_Decoded]]]:
     """Yield each block and what was decoded of it; with several threads, so many blocks are read ahead."""
-    block: _Block | None = first
+    block: Block | None = first
     if threads == 1:
         while block is not None:
             yield block, _decode(block, dialect)
@@ -174,7 +108,7 @@ class _Assembler:
     first_row: int
     blank_lines: int = 0
 
-    def faces(self, block: _Block, part: _Decoded, row: int) -> Faces:
+    def faces(self, block: Block, part: _Decoded, row: int) -> Faces:
         """Return the faces of some lines, the first of which is `row`."""
         table, good, images, labels, usages, ids = part
         rejected = []
@@ -269,7 +203,7 @@ def iter_csv(
     """Stream a CSV as batches; see `fer_core.iter_faces`, which this serves."""
     source = str(path)
     with open_stream(path) as stream:
-        blocks = _BlockReader(stream, plain_size(stream))
+        blocks = BlockReader(stream, plain_size(stream))
         first = blocks.read()
         if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
             raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
@@ -298,7 +232,7 @@ def iter_csv(
             yield assembler.faces(first, _with_cells(first.text, dialect, *nothing), assembler.first_row)
 
 
-def _header(first: _Block, source: str) -> tuple[bytes, int, int]:
+def _header(first: Block, source: str) -> tuple[bytes, int, int]:
     """Return the first line that is not blank, without its line end, its row number, and where the next line starts."""
     row = begin = 0
     header = b""

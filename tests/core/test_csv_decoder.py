@@ -16,7 +16,7 @@ import pytest
 from csv_samples import PACKINGS, assert_same, make_csv, read_slowly, written
 from pyarrow import parquet
 
-from fer_core import csv_decoder, csv_kernel, csv_reader, iter_faces, read_faces
+from fer_core import csv_blocks, csv_decoder, csv_kernel, iter_faces, read_faces
 from fer_core.errors import CacheWarning
 
 DATA = make_csv("emotion,pixels,Usage", 40)
@@ -58,7 +58,7 @@ def test_a_short_file_loads_no_compiler(tmp_path: Path) -> None:
 def test_the_compiled_decoder_takes_over_once_much_was_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_calls: list[int], packing: str
 ) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1 << 17)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 1 << 17)
     monkeypatch.setattr(csv_decoder, "KERNEL_BYTES", 200_000)
     path = written(tmp_path, PACKINGS[packing](DATA))
     assert_same(read_faces(path), read_slowly(DATA))
@@ -73,7 +73,7 @@ def test_the_compiled_decoder_takes_over_once_much_was_decoded(
 def test_where_a_long_file_is_known_to_come_it_is_compiled_code_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_calls: list[int], threads: int
 ) -> None:
-    monkeypatch.setattr(csv_reader, "FIRST_BLOCKS", 1)
+    monkeypatch.setattr(csv_blocks, "FIRST_BLOCKS", 1)
     monkeypatch.setattr(csv_decoder, "KERNEL_BYTES", len(DATA))
     (faces,) = iter_faces(written(tmp_path, DATA), threads=threads)
     assert_same(faces, read_slowly(DATA))
@@ -83,7 +83,7 @@ def test_where_a_long_file_is_known_to_come_it_is_compiled_code_from_the_start(
 def test_the_first_rows_of_a_long_file_are_read_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_calls: list[int]
 ) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1 << 17)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 1 << 17)
     monkeypatch.setattr(csv_decoder, "KERNEL_BYTES", len(DATA))
     batches = iter_faces(written(tmp_path, DATA), batch_rows=2)
     assert next(batches).rows.tolist() == [2, 3]
