@@ -80,6 +80,10 @@ class TrainingWarning(FerWarning):
     """A network that does not learn."""
 
 
+class CacheWarning(FerWarning):
+    """Compiled code that could not be reused or loaded; results are the same without it."""
+
+
 class ConfigError(FerError, ValueError):
     """A setting outside its range."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
+from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
+from fer_core.columns import usage_of
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
@@ -123,6 +124,7 @@ def evaluate_file(
     training: str | Path | None = None,
     tta: str = "none",
     batch_rows: int = 256,
+    input_columns: Mapping[str, str] | None = None,
 ) -> tuple[Evaluation, Evaluation | None]:
     """Score the labelled faces of a file, whatever scores them.
 
@@ -140,6 +142,8 @@ def evaluate_file(
         See `fer_infer.views.TTA`.
     batch_rows : int
         Faces scored at once.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -151,10 +155,15 @@ def evaluate_file(
     DataError
         If the data has no labels, no face, or no face of `usage`.
     """
-    known = TrainingFaces.beside(data) if training is None else TrainingFaces.read(training)
+    known = TrainingFaces.beside(data, input_columns) if training is None else TrainingFaces.read(training)
+    roles = ("label",) if usage is None else ("label", "usage")
+
+    def read() -> Iterator[Faces]:
+        return iter_faces(data, batch_rows=batch_rows, usage=usage, roles=roles, columns=input_columns)
+
     labels, plain, averaged, seen = [], [], [], []
     with (
-        read_ahead(lambda: iter_faces(data, batch_rows=batch_rows, usage=usage)) as batches,
+        read_ahead(read) as batches,
         progress("evaluate", None) as advance,
     ):
         for faces in batches:
@@ -166,7 +175,9 @@ def evaluate_file(
                 seen.append(known.hold(faces.images))
             advance(len(faces))
     if not any(map(len, labels)):
-        raise DataError(str(data), "has no row to evaluate") if usage is None else no_such_usage(data, usage)
+        if usage is None:
+            raise DataError(str(data), "has no row to evaluate")
+        raise no_such_usage(data, usage, columns=input_columns)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
         in_training = None if known is None else np.concatenate(seen)
@@ -189,12 +200,13 @@ def evaluate(
     batch_size: int | None = None,
     threads: int | None = None,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
     """Score labelled faces and write what the predictions are worth into a folder.
 
     Parameters
     ----------
-    data, usage, training, tta
+    data, usage, training, tta, input_columns
         As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
@@ -226,11 +238,12 @@ def evaluate(
             training=training,
             tta=tta,
             batch_rows=size,
+            input_columns=input_columns,
         )
         result = ModelEvaluation(
             **vars(figures),
             data=Path(data).name,
-            split=usage or "",
+            split="" if usage is None else usage_of(usage) or usage,
             tta=tta,
             plain=plain,
             precision=scorer.card.precision,

@@ -28,6 +28,9 @@ NAME_BYTES: Final = 255
 REJECTS: Final = ".rejects.csv"
 """Follows the name of a prediction file in that of the list of the rows left out."""
 
+FLOAT_FORMAT: Final = "%.9g"
+"""Nine significant digits identify every float32 number (IEEE 754-2019, section 5.12.2)."""
+
 
 class PredictionWriter(ABC):
     """Writes one row a face: `id,label`, and with `probabilities` or `logits` one column a class.
@@ -134,8 +137,6 @@ class CsvPredictionWriter(PredictionWriter):
         values = self._values(logits, probabilities)
         self._cells.writerows(zip(*columns, strict=True))
         if values is not None:
-            from fer_infer.decimal_kernel import decimal_rows  # compiled, and only where there are numbers to write
-
             rows = zip(self._lines, decimal_rows(values), strict=True)
             self._lines[:] = [f"{line[:-1]}{numbers}\n" for line, numbers in rows]
         self._flush()
@@ -152,6 +153,23 @@ class CsvPredictionWriter(PredictionWriter):
         """Let go of the file, which will never be complete."""
         with suppress(OSError):
             self._file.close()
+
+
+def decimal_rows(values: NDArray[np.float32]) -> list[str]:
+    """Write each row of a table as text.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (N, C)
+        Any values, including infinities and NaN.
+
+    Returns
+    -------
+    list of str
+        N rows of C values, each by `FLOAT_FORMAT` and with a comma before it.
+    """
+    row = f",{FLOAT_FORMAT}" * values.shape[1]
+    return [row % tuple(cells) for cells in values.tolist()]
 
 
 def prediction_writer(output: str | Path) -> type[PredictionWriter]:
@@ -177,7 +195,7 @@ def face_ids(faces: Faces) -> list[Any]:
     """
     if faces.ids is not None:
         return list(faces.ids.tolist())
-    return list((faces.rows - faces.first_row).tolist())
+    return list(faces.row_positions().tolist())
 
 
 class RejectWriter:

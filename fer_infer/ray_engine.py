@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,6 +90,7 @@ def score_files(
     tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> RaySummary:
@@ -108,7 +109,7 @@ def score_files(
         named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
         file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
         column `source`.
-    columns, batch_size, tta, on_error
+    columns, batch_size, tta, on_error, input_columns
         As for `fer_infer.score`.
     device : {"auto", "cpu", "cuda"}
         `auto` gives each worker a GPU where the cluster has any.
@@ -159,6 +160,8 @@ def score_files(
         "on_error": on_error,
         "form": suffix.removeprefix("."),
     }
+    if input_columns:
+        settings["input_columns"] = dict(input_columns)
     manifest = Manifest(settings, inputs)
     place = storage.local_path(folder)
     with nullcontext() if place is None else claimed(place):
@@ -166,7 +169,19 @@ def score_files(
         reused = len(manifest.parts)
         rows_before = sum(part.rows for part in manifest.parts.values())
         if reused < len(inputs):
-            work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
+            work = Work(
+                model=str(graph),
+                model_files=files,
+                output=folder,
+                suffix=suffix,
+                columns=columns,
+                device=device,
+                threads=threads,
+                batch_size=batch_size,
+                tta=tta,
+                on_error=on_error,
+                input_columns=dict(input_columns or {}),
+            )
             with open_cluster(ray_address):
                 room = _room(work, workers)
                 _clear(folder, left)  # not before there is something to score with
