@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.expressions import EXPRESSIONS, USAGES
+from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
 
 ROLES: Final = ("pixels", "label", "usage", "id")
 """What a column can hold, in the order in which the cells of a row are checked."""
@@ -50,6 +50,11 @@ USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}, train, validation
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
 """How the error of a cell begins, in every file format."""
 
+PIXELS_EXPECTED: Final = (
+    f"expected a column 'pixels' or 'feature', or {PIXELS} columns such as pixel0 to pixel{PIXELS - 1}"
+)
+"""How the error of a table without pixels begins, in every file format."""
+
 _WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,3})(?:\.0*)?")
 
 
@@ -80,6 +85,38 @@ def usage_of(text: str) -> str | None:
     return SPLITS.get(text.strip(" ").lower())
 
 
+def pixel_columns(names: Sequence[str]) -> range | None:
+    """Find the columns of a table with one column per pixel.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names of all columns, in order.
+
+    Returns
+    -------
+    range or None
+        The positions of 2,304 adjacent columns whose names are one prefix, which may be empty, and the numbers 0 to
+        2303 or 1 to 2304, in order: pixel0 to pixel2303, `pixel_1` to `pixel_2304`, `0` to `2303`. None if the table
+        has no such columns, or more than one set of them.
+    """
+    plain = [name.strip(" ") for name in names]
+    found = [start for start in range(len(plain) - PIXELS + 1) if _numbered_from(plain, start)]
+    return range(found[0], found[0] + PIXELS) if len(found) == 1 else None
+
+
+def _numbered_from(names: Sequence[str], start: int) -> bool:
+    """Return whether the name at `start` ends in 0 or 1 and exactly 2,303 names after it count on from there."""
+    prefix, first = names[start][:-1], names[start][-1:]
+    if first not in ("0", "1"):
+        return False
+    numbers = range(int(first), int(first) + PIXELS)
+    if any(names[start + place] != f"{prefix}{number}" for place, number in enumerate(numbers)):
+        return False
+    before, after = names[start - 1 : start], names[start + PIXELS : start + PIXELS + 1]
+    return before != [f"{prefix}{numbers.start - 1}"] and after != [f"{prefix}{numbers.stop}"]
+
+
 def assign_roles(
     names: Sequence[str],
     source: str,
@@ -108,7 +145,8 @@ def assign_roles(
     Returns
     -------
     dict of str to int
-        Position of the column of each role.
+        Position of the column of each role; of pixels in a table with one column per pixel (see `pixel_columns`), the
+        position of the first of them.
 
     Raises
     ------
@@ -130,6 +168,13 @@ def assign_roles(
             )
         places[role] = found[0]
     taken = set(places.values())
+    run = pixel_columns(plain)
+    if run is not None:
+        named = any(COLUMNS.get(name.lower()) == "pixels" for name in plain)
+        if not named and "pixels" not in places:
+            places["pixels"] = run.start
+        if places.get("pixels") == run.start:
+            taken.update(run)
     left_out: list[str] = []
     for place, name in enumerate(plain):
         if place in taken:
@@ -145,7 +190,7 @@ def assign_roles(
         elif known not in chosen and (known in roles or known == "pixels"):
             places[known] = place
     if "pixels" not in places:
-        raise DataError(source, f"expected a column 'pixels' or 'feature', found {_listed(plain)}", row=row)
+        raise DataError(source, f"{PIXELS_EXPECTED}, found {_listed(plain)}", row=row)
     if left_out:
         warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
     return places
