@@ -125,12 +125,8 @@ def _entries(folder: Path, tables: list[Path]) -> list[Path]:
     entries = [entry for entry in sorted(folder.iterdir()) if not is_clutter(entry.name)]
     about = [entry for entry in entries if not entry.is_dir() and not _is_image(entry)]
     tables += [entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES]
-    left_out = {entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES or _is_text(entry.name)}
+    left_out = {entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES or is_text_about_data(entry.name)}
     return [entry for entry in entries if entry not in left_out]
-
-
-def _is_text(name: str) -> bool:
-    return is_text_about_data(name) or name.lower().endswith(".txt")
 
 
 def _is_image(entry: Path) -> bool:

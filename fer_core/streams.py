@@ -12,7 +12,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
@@ -38,7 +38,7 @@ from fer_core.file_types import (
 )
 
 DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-_READ_ONCE: Final = "expected a CSV on standard input or in a pipe, found {kind}, which is read from a file only"
+_READ_ONCE: Final = "expected a CSV, found {kind}, which is read from a plain file only"
 
 
 class Place(NamedTuple):
@@ -113,14 +113,14 @@ def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
     Errors are those of `open_stream`.
     """
     place = locate(path)
-    with open_stream(path) as stream:
-        if place.member is None and isinstance(stream.raw, io.FileIO):
-            yield str(path)
-            return
-        with tempfile.TemporaryFile(prefix="fer-") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-            copy.seek(0)
-            yield copy
+    with ExitStack() as stack:
+        with open_stream(path) as stream:
+            plain = place.member is None and isinstance(stream.raw, io.FileIO)
+            copy = None if plain else stack.enter_context(tempfile.TemporaryFile(prefix="fer-"))
+            if copy is not None:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+                copy.seek(0)
+        yield str(path) if copy is None else copy
 
 
 def table_type(path: str | Path) -> str | None:
