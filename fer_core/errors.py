@@ -67,6 +67,10 @@ class DataWarning(UserWarning):
     """What a reader left out of a file without an error, such as columns it has no use for."""
 
 
+class CacheWarning(UserWarning):
+    """Compiled code that could not be reused or loaded; results are the same without it."""
+
+
 class ConfigError(FerError, ValueError):
     """A setting outside its range."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from fer_core.errors import DataWarning, FerError, lacks_memory
+from fer_core.errors import CacheWarning, DataWarning, FerError, lacks_memory
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -54,16 +54,17 @@ class Program(click.Group):
 
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
-    """Print each `DataWarning` as one line, once, without the place in the code it comes from."""
+    """Print each `DataWarning` and `CacheWarning` as one line, once, without its place in the code."""
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, DataWarning):
+        if issubclass(category, DataWarning | CacheWarning):
             click.echo(f"{program}: {' '.join(str(message).splitlines())}", err=True)
         else:
             shown(message, category, *where, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("once", DataWarning)
+        warnings.simplefilter("once", CacheWarning)
         shown = warnings.showwarning
         warnings.showwarning = show
         yield

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import zlib
@@ -121,6 +122,14 @@ def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
                 shutil.copyfileobj(stream, copy, 1 << 20)
                 copy.seek(0)
         yield str(path) if copy is None else copy
+
+
+def plain_size(stream: io.BufferedReader) -> int | None:
+    """Return the size of the regular file that is read without unpacking, in bytes; None where there is none such."""
+    if not isinstance(stream.raw, io.FileIO):
+        return None
+    status = os.fstat(stream.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def table_type(path: str | Path) -> str | None:

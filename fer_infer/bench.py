@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fer_core import ConfigError, DataError, Faces, iter_faces
-from fer_core.csv_kernel import MAX_LINE_BYTES
+from fer_core.csv_lines import MAX_LINE_BYTES
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_core.reader import PARQUET_MAGIC, available_cores

@@ -20,6 +20,9 @@ from fer_core.output import staged
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """What a prediction file may hold; `id` and `label` come first in each."""
 
+FLOAT_FORMAT: Final = "%.9g"
+"""Nine significant digits identify every float32 number (IEEE 754-2019, section 5.12.2)."""
+
 
 class PredictionWriter(ABC):
     """Writes one row a face: `id,label`, and with `probabilities` or `logits` one column a class.
@@ -108,8 +111,6 @@ class CsvPredictionWriter(PredictionWriter):
         values = self._values(logits, probabilities)
         self._cells.writerows(zip(*columns, strict=True))
         if values is not None:
-            from fer_infer.decimal_kernel import decimal_rows  # compiled, and only where there are numbers to write
-
             rows = zip(self._lines, decimal_rows(values), strict=True)
             self._lines[:] = [f"{line[:-1]}{numbers}\n" for line, numbers in rows]
         self._flush()
@@ -126,6 +127,23 @@ class CsvPredictionWriter(PredictionWriter):
         """Let go of the file, which will never be complete."""
         with suppress(OSError):
             self._file.close()
+
+
+def decimal_rows(values: NDArray[np.float32]) -> list[str]:
+    """Write each row of a table as text.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (N, C)
+        Any values, including infinities and NaN.
+
+    Returns
+    -------
+    list of str
+        N rows of C values, each by `FLOAT_FORMAT` and with a comma before it.
+    """
+    row = f",{FLOAT_FORMAT}" * values.shape[1]
+    return [row % tuple(cells) for cells in values.tolist()]
 
 
 def prediction_writer(output: str | Path) -> type[PredictionWriter]:
@@ -151,7 +169,7 @@ def face_ids(faces: Faces) -> list[Any]:
     """
     if faces.ids is not None:
         return list(faces.ids.tolist())
-    return list((faces.rows - faces.first_row).tolist())
+    return list(faces.row_positions().tolist())
 
 
 class RejectWriter:

@@ -124,10 +124,10 @@ def test_columns_are_found_in_any_order_and_case_and_with_spaces_around_them():
 
 
 def test_columns_without_a_role_are_left_out_and_named_once(recwarn):
-    assert assign_roles(["", "Unnamed: 0", "pixels", "__index_level_0__"], "x.csv") == {"pixels": 2}
+    assert assign_roles(["index", "Unnamed: 0", "pixels", "__index_level_0__"], "x.csv") == {"pixels": 2}
     (warning,) = recwarn
     assert warning.category is DataWarning
-    assert str(warning.message) == "x.csv: columns left out: '', 'Unnamed: 0', '__index_level_0__'"
+    assert str(warning.message) == "x.csv: columns left out: 'index', 'Unnamed: 0', '__index_level_0__'"
 
 
 def test_columns_of_roles_that_are_not_read_are_left_out_without_a_word(recwarn):
