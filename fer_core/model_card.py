@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fer_core.errors import CardError
 from fer_core.expressions import IMAGE_SIZE
+from fer_core.file_types import refuse_lfs_pointer
 
 SCHEMA_VERSION: Final = 2
 PRECISIONS: Final = ("fp32", "fp16", "int8")
@@ -178,6 +179,7 @@ class ModelCard:
     @classmethod
     def load_json(cls, path: Path) -> ModelCard:
         """Read a `card.json`; errors as for `from_metadata`."""
+        refuse_lfs_pointer(path, CardError)
         try:
             table = _loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

@@ -101,6 +101,20 @@ def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]
     return partial(iter_csv, threads=threads)
 
 
+def splits_of_folder(path: str | Path) -> set[str]:
+    """Return the splits that the folders of an image tree, or the names of table files in a folder, state.
+
+    The set is empty for files, and for folders that state none.
+    """
+    if str(path) == "-" or not os.path.isdir(path):  # noqa: PTH112 - as above
+        return set()
+    from fer_core.image_folder import list_images
+    from fer_core.shards import find_shards
+
+    files = find_shards(Path(path)) or list_images(Path(path))
+    return {file.usage for file in files if file.usage is not None}
+
+
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many cores this process may use: those it may run on, or fewer where a container limits its time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -142,9 +156,10 @@ def no_such_usage(path: str | Path, usage: str, *, columns: Mapping[str, str] | 
 
     It names the splits that there are, except for a pipe, which cannot be read again.
     """
-    found: set[str] = set()
     if not can_be_reread(path):
         return no_row_of_usage(str(path), usage, None)
+    if found := splits_of_folder(path):
+        return no_row_of_usage(str(path), usage, found)
     for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("usage",), columns=columns):
         found.update(() if faces.usage is None else faces.usage.tolist())
     return no_row_of_usage(str(path), usage, found)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
+from fer_core.file_types import refuse_lfs_pointer
 from fer_infer.cuda import CudaOptions
 from fer_infer.devices import CPU_PROVIDER, first_line, open_session
 from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
@@ -228,6 +229,7 @@ class Scorer:
 
 def _whole_graph(path: Path) -> bytes:
     """Return the content of an ONNX file, and refuse one whose tensors stand in other files."""
+    refuse_lfs_pointer(path, ModelError)
     try:
         content = path.read_bytes()
     except OSError as error:

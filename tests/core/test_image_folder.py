@@ -90,7 +90,7 @@ def test_a_split_is_read_alone_and_other_images_stay_unopened(tree: Path) -> Non
     (tree / "test" / "fear" / "a.PNG").write_bytes(b"damaged")
     faces = read_faces(tree, "Training")
     assert faces.rows.tolist() == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training$"):
+    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training, test$"):
         read_faces(tree, "PublicTest")
 
 
