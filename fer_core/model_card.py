@@ -55,9 +55,10 @@ class ModelCard:
     weights_sha256 : str
         Over the float32 tensors of `weights.safetensors`; see `fer_train.checkpoint.weights_sha256`.
     training_data : dict
-        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the PublicTest faces. Where
-        it applies, `dropped`: how many Training faces were left out, by why. Also what the network owes to others, each
-        with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights that training
+        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
+        it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a
+        validation split that was drawn; `rows_left_out`: how many rows could not be read. Also what the network owes to
+        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights that training
         began with; `teachers`; the `members` of an ensemble.
     selection : str
         Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
@@ -90,6 +91,11 @@ class ModelCard:
     versions: dict[str, str]
     git_commit: str
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def validation_split(self) -> str:
+        """Name of the split that the network was validated on."""
+        return next((name for name in self.training_data["rows"] if name != "Training"), "PublicTest")
 
     def __post_init__(self) -> None:
         def require(ok: bool, key: str, expected: str) -> None:

@@ -10,10 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from fer_core import ConfigError, Faces, ModelCard, read_faces
+from fer_core.faces import no_row_of_usage
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
+from fer_train.data import validation_faces
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
@@ -21,7 +23,7 @@ from fer_train.provenance import accuracy_record, git_commit, library_versions, 
 from fer_train.run_folder import save_end, save_sample
 
 ALIKE: Final = ("labels", "standardization")
-ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped")
+ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
 """What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
 
 
@@ -31,7 +33,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     Parameters
     ----------
     data : str or Path
-        Faces whose labelled PublicTest rows it is evaluated on.
+        Faces with those that the runs were validated on, which it is evaluated on.
     runs : sequence of str or Path
         Two or more runs or exports folders, trained on the same faces.
     output : str or Path
@@ -51,7 +53,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     ModelError, CardError
         If one cannot be loaded.
     DataError
-        If there are no labelled PublicTest rows.
+        If the data do not contain the labeled validation faces of the runs.
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more runs, found {len(runs)}")
@@ -64,7 +66,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
 
 
 def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
-    """Return the network, its card and the PublicTest faces that it was evaluated on."""
+    """Return the network, its card and the validation faces that it was evaluated on."""
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
     for run, card in zip(runs, cards, strict=True):
@@ -77,7 +79,7 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
             raise ConfigError(f"{run}: expected other weights than those of {runs[first]}, found the same")
     temperatures = [float(card.temperature["value"]) for card in cards]
     model = Ensemble([model for model, _ in loaded], temperatures).eval()
-    faces = read_faces(data, "PublicTest")
+    faces = _validation(data, cards[0])
     accuracy = float(np.mean(predict_logits(model, faces.images).argmax(axis=1) == faces.require_labels()))
     members = [
         {"architecture": card.architecture, "arguments": card.architecture_arguments, "temperature": temperature}
@@ -93,11 +95,22 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
         training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
-        scores={"PublicTest": accuracy_record(accuracy, len(faces))},
+        scores={cards[0].validation_split: accuracy_record(accuracy, len(faces))},
         versions=library_versions(),
         git_commit=git_commit(),
     )
     return model, card, faces
+
+
+def _validation(data: str | Path, card: ModelCard) -> Faces:
+    """Return the faces that the members were validated on, or raise DataError."""
+    faces = read_faces(data)
+    found = validation_faces(faces, card)
+    if found is None:
+        faces.require_labels()
+        splits = None if faces.usage is None else set(faces.usage.tolist())
+        raise no_row_of_usage(faces.source, card.validation_split, splits)
+    return found
 
 
 def _alike(card: ModelCard) -> dict[str, Any]:

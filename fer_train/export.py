@@ -16,7 +16,7 @@ from fer_core.output import staged
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
-from fer_train.calibration import CalibrationData, labelled_public, load_calibration
+from fer_train.calibration import CalibrationData, labelled_validation, load_calibration, split_of
 from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.export_readme import export_readme
 from fer_train.graph import write_graph
@@ -99,14 +99,14 @@ def export(
         and the graphs asked for by `int8` and `fp16`. It may be an exports folder `run` itself, which then stays until
         all is proven.
     data : str or Path, optional
-        Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces of
+        Faces to check parity on; by default the sample of validation faces that the run kept, or else the faces of
         `calibration` by which the temperature is fitted and the int8 graph is chosen.
     atol : float
         Largest absolute difference of a logit that passes.
     int8 : bool
         Make `model.int8.onnx`, too; see `fer_train.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.calibration.load_calibration`; its labelled PublicTest rows also fit the
+        The data for it, see `fer_train.calibration.load_calibration`; its labeled validation faces also fit the
         temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
@@ -145,11 +145,11 @@ def export(
     # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
     inputs = (data, calibration, None if itself else run)
     with staged(output, force=force, folder=True, inputs=inputs) as stage:
-        calibrated = load_calibration(calibration) if int8 and calibration is not None else None
-        selection = _selection(calibration, calibrated)
+        calibrated = load_calibration(calibration, card) if int8 and calibration is not None else None
+        selection = _selection(calibration, calibrated, card)
         if selection is not None and selection.labels is not None:
             logits = predict_logits(model, selection.images)
-            card = replace(card, temperature=temperature_record(logits, selection.labels, "PublicTest"))
+            card = replace(card, temperature=temperature_record(logits, selection.labels, split_of(selection, card)))
         faces = _parity_faces(Path(run), data, selection)
         graph = stage / MODEL_FILE
         write_graph(model, card, graph)
@@ -174,14 +174,15 @@ def _require_graphs_kept(output: Path, wanted: dict[str, bool]) -> None:
             raise ConfigError(f"{output}: holds {GRAPH_FILES[precision]}, which would be lost; {expected}")
 
 
-def _selection(calibration: str | Path | None, calibrated: CalibrationData | None) -> Faces | None:
+def _selection(calibration: str | Path | None, calibrated: CalibrationData | None, card: ModelCard) -> Faces | None:
     """Return the faces that fit the temperature, where they have labels, and choose the int8 graph."""
     if calibration is None or calibrated is not None:
         return None if calibrated is None else calibrated.selection
-    public = labelled_public(read_faces(calibration))
-    if public is None:
-        raise DataError(str(calibration), "expected labelled PublicTest rows to fit the temperature on, found none")
-    return public
+    chosen = labelled_validation(read_faces(calibration), card)
+    if chosen is None:
+        expected = f"expected labelled {card.validation_split} rows to fit the temperature on, found none"
+        raise DataError(str(calibration), expected)
+    return chosen
 
 
 def _parity_faces(run: Path, data: str | Path | None, selection: Faces | None) -> Faces:

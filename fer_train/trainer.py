@@ -135,7 +135,7 @@ def fit(
                 train_s = time.perf_counter() - start
                 shadow.load_state_dict(run.average.state)
                 loss, accuracy = _validate(fabric, shadow, validation)
-                _require_finite("PublicTest ", loss, run.epoch)
+                _require_finite(f"{splits.validation_name} ", loss, run.epoch)
             except Exception:
                 if run.epoch == 0 and fabric.is_global_zero:  # nothing to go on from: the next try may take the folder
                     discard_run(folder)
@@ -146,7 +146,7 @@ def fit(
             values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
             metrics = dict(zip(METRICS, values, strict=True))
             first_only(fabric, write, metrics)
-            note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
+            note = f"epoch {run.epoch}: loss {train_loss:.3f}, {splits.validation_name} {accuracy:.1%}"
     known = TrainingFaces([splits.training.images])
     return first_only(fabric, save_end, folder, splits.validation, known, name=folder.name)
 
