@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fer_core import csv_vectors
 from fer_core.errors import CacheWarning
 
-KERNEL_BYTES: Final = 400_000_000
+KERNEL_BYTES: Final = 200_000_000
 """Text from which on loading the compiled decoder costs less than decoding without it."""
 
 DecodeLines = Callable[[NDArray[np.uint8], int, int, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]], Any]
@@ -75,7 +75,7 @@ def load_compiled_decoder() -> bool:
 
 
 def decode_lines(
-    text: NDArray[np.uint8],
+    text: bytes | bytearray,
     position: int,
     size: int,
     kinds: NDArray[np.int64],
@@ -93,6 +93,6 @@ def decode_lines(
     if separator == b" ":
         _choice.count(size - position)
         if _choice.compiled is not None:
-            lines, end = _choice.compiled(text, position, size, kinds, table, images)
+            lines, end = _choice.compiled(np.frombuffer(text, np.uint8), position, size, kinds, table, images)
             return int(lines), int(end)
     return csv_vectors.decode_lines(text, position, size, kinds, table, images, separator)

@@ -111,14 +111,13 @@ class _Decoded(NamedTuple):
 
 def _decode(block: _Block, dialect: Dialect) -> list[_Decoded]:
     """Decode a block."""
-    text = np.frombuffer(block.text, np.uint8)
     position, parts = block.begin, []
     while position < block.size:
         capacity = max((block.size - position) // SHORTEST + 1, LEAST_LINES)
         table = np.zeros((capacity, TABLE_COLUMNS), np.int64)
         images = np.empty((capacity, PIXELS), np.uint8)
         lines, position = csv_decoder.decode_lines(
-            text, position, block.size, dialect.kinds(), table, images, dialect.separator
+            block.text, position, block.size, dialect.kinds(), table, images, dialect.separator
         )
         parts.append(_with_cells(block.text, dialect, table[:lines], images[:lines]))
     return parts

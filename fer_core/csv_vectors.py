@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from threading import local
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +35,15 @@ GROUP: Final = 16
 _PLAIN: Final = re.compile(rb"[ !#-+\--~]*")
 """Printable ASCII without quotes and commas."""
 
-_NOTHING: Final = b"   "
-"""Written before the text, so that its first values have digits before them like all others."""
+_of_thread = local()
+"""Keeps memory from one block to the next: to get it from the system again would take a third of the time."""
+
+_NO_DIGITS: Final = b"::"
+"""Written before the text, so that every byte of it has two before it."""
 
 
 def decode_lines(
-    text: NDArray[np.uint8],
+    text: bytes | bytearray,
     position: int,
     size: int,
     kinds: NDArray[np.int64],
@@ -54,14 +58,13 @@ def decode_lines(
     separator : bytes
         The byte between two pixels: a space, or a comma in a file with one column per pixel.
     """
-    block = text[:size].tobytes()
     left, right = _sides(kinds)
     lines: list[tuple[int, int]] = []
     chosen: list[tuple[int, ...]] = []
     while position < size and len(lines) < len(table):
-        start, end = position, block.index(b"\n", position)
+        start, end = position, text.index(b"\n", position)
         position = end + 1
-        cells = _split(block, start, end, left, right, quoted=separator != b",")
+        cells = _split(text, start, end, left, right, quoted=separator != b",")
         if cells is not None:
             chosen.append((len(lines), *cells))
         lines.append((start, end))
@@ -78,19 +81,27 @@ def decode_lines(
     found = np.array(chosen, np.int64)
     rows = found[:, 0]
     table[rows[:, None], columns] = found[:, 1:]
+    if not hasattr(_of_thread, "scratch"):
+        _of_thread.scratch = _Scratch(len(_NO_DIGITS) + 1 + GROUP * (LONGEST + 1))
+    scratch = _of_thread.scratch
     for first in range(0, len(chosen), GROUP):
         group = rows[first : first + GROUP]
-        cells_of_group = [block[start:end] for _, start, end, *_ in chosen[first : first + GROUP]]
+        cells_of_group = [text[start:end] for _, start, end, *_ in chosen[first : first + GROUP]]
         if group[-1] - group[0] == len(group) - 1:
-            table[group, GOOD] = decode_faces(cells_of_group, images[group[0] : group[-1] + 1], separator)
+            table[group, GOOD] = decode_faces(cells_of_group, images[group[0] : group[-1] + 1], separator, scratch)
         else:
             decoded = np.empty((len(group), PIXELS), np.uint8)
-            table[group, GOOD] = decode_faces(cells_of_group, decoded, separator)
+            table[group, GOOD] = decode_faces(cells_of_group, decoded, separator, scratch)
             images[group] = decoded
     return n, position
 
 
-def decode_faces(cells: Sequence[bytes], images: NDArray[np.uint8], separator: bytes = b" ") -> NDArray[np.bool_]:
+def decode_faces(
+    cells: Sequence[bytes | bytearray],
+    images: NDArray[np.uint8],
+    separator: bytes = b" ",
+    scratch: _Scratch | None = None,
+) -> NDArray[np.bool_]:
     """Decode pixel cells in the plain form: 2,304 values of one to three digits, with one separator between two.
 
     Parameters
@@ -101,54 +112,80 @@ def decode_faces(cells: Sequence[bytes], images: NDArray[np.uint8], separator: b
         Filled where a cell is good; undefined elsewhere.
     separator : bytes
         The byte between two values.
+    scratch : _Scratch, optional
+        Memory to work in, large enough for the text of all cells.
 
     Returns
     -------
     ndarray of bool, shape (N,)
         Which cells are good.
     """
-    if _decode_all(cells, images, separator):
+    scratch = scratch or _Scratch(_text_length(cells))
+    if _decode_all(cells, images, separator, scratch):
         return np.ones(len(cells), np.bool_)
     if len(cells) == 1:
         return np.zeros(1, np.bool_)
     half = len(cells) // 2
-    return np.concatenate(
-        [decode_faces(cells[:half], images[:half], separator), decode_faces(cells[half:], images[half:], separator)]
-    )
+    first = decode_faces(cells[:half], images[:half], separator, scratch)
+    return np.concatenate([first, decode_faces(cells[half:], images[half:], separator, scratch)])
 
 
-def _decode_all(cells: Sequence[bytes], images: NDArray[np.uint8], separator: bytes) -> bool:
+class _Scratch:
+    """Arrays for a text of at most `size` bytes, used again for one group of lines after the other."""
+
+    def __init__(self, size: int) -> None:
+        self._numbers = np.empty((3, size), np.uint8)
+        self._truths = np.empty((3, size), np.bool_)
+
+    def cut(self, size: int) -> tuple[Any, ...]:
+        """Return three arrays of uint8 and three of bool."""
+        return *self._numbers[:, :size], *self._truths[:, :size]
+
+
+def _text_length(cells: Sequence[bytes | bytearray]) -> int:
+    return len(_NO_DIGITS) + 1 + sum(map(len, cells)) + len(cells)
+
+
+def _decode_all(
+    cells: Sequence[bytes | bytearray], images: NDArray[np.uint8], separator: bytes, scratch: _Scratch
+) -> bool:
     """Decode cells into `images`; return False if any of them is not good."""
-    text = np.frombuffer(b"".join((_NOTHING, separator.join(cells), separator)), np.uint8)
-    is_separator = text == separator[0]
-    is_separator[: len(_NOTHING)] = False
-    ends = np.flatnonzero(is_separator)
+    text = np.frombuffer(separator.join([_NO_DIGITS, *cells, b""]), np.uint8)
+    ones, tens, values, is_digit, is_separator, wrong = scratch.cut(len(text))
+    np.equal(text, separator[0], out=is_separator)
+    ends = np.flatnonzero(is_separator)[1:]
+    if len(ends) != PIXELS * len(cells):
+        return False
     lengths = np.fromiter(map(len, cells), np.int64, len(cells))
-    if len(ends) != PIXELS * len(cells) or not np.array_equal(
-        ends[PIXELS - 1 :: PIXELS], (lengths + 1).cumsum() + (len(_NOTHING) - 1)
-    ):
+    if not np.array_equal(ends[PIXELS - 1 :: PIXELS], (lengths + 1).cumsum() + len(_NO_DIGITS)):
         return False
-    digits = text - np.uint8(ord("0"))
-    is_digit = (digits <= 9).view(np.uint8)
-    if np.count_nonzero(is_digit) + len(ends) + len(_NOTHING) != len(text):
+    np.subtract(text, ord("0"), out=ones)
+    np.less_equal(ones, 9, out=is_digit)
+    if np.count_nonzero(is_digit) + len(ends) + len(_NO_DIGITS) + 1 != len(text):
         return False
-    two_digits = is_digit[1:] & is_digit[:-1]
-    empty = is_separator[1:] & is_separator[:-1]
-    if empty.any() or is_separator[len(_NOTHING)] or (two_digits[2:] & two_digits[:-2]).any():
+    np.logical_and(is_separator[1:], is_separator[:-1], out=wrong[1:])
+    if wrong[1:].any():  # an empty value
         return False
-    ones = digits * is_digit
-    tens = ones[:-1] * is_digit[1:]
-    hundreds = tens[:-1] * is_digit[2:]
-    if hundreds.max(initial=0) > 2:
+    np.logical_and(is_digit[1:], is_digit[:-1], out=wrong[1:])
+    np.logical_and(wrong[3:], wrong[1:-2], out=is_separator[3:])
+    if is_separator[3:].any():  # a value of four digits
         return False
-    rest = tens[1:] * np.uint8(10)
-    rest += ones[2:]
-    values = hundreds * np.uint8(100)
-    values += rest
-    if (values < rest).any():  # over 255, and wrapped around
+    digit = is_digit.view(np.uint8)
+    np.multiply(ones, digit, out=ones)
+    tens[0] = values[0] = 0
+    np.multiply(ones[:-1], digit[1:], out=tens[1:])  # the digit before, within the same value
+    np.multiply(tens[:-1], digit[1:], out=values[1:])  # and the one before that
+    if values.max() > 2:
         return False
-    # the value that ends before a separator at p is values[p - 1 - 2]
-    np.take(values, ends - 3, out=images.reshape(-1), mode="clip")
+    np.multiply(tens, 10, out=tens)
+    np.add(tens, ones, out=tens)
+    np.multiply(values, 100, out=values)
+    np.add(values, tens, out=values)
+    np.less(values, tens, out=wrong)
+    if wrong.any():  # over 255, and wrapped around
+        return False
+    ends -= 1
+    np.take(values, ends, out=images.reshape(-1), mode="clip")
     return True
 
 
@@ -164,7 +201,7 @@ def _bounds(kind: int) -> tuple[int, int]:
 
 
 def _split(
-    text: bytes, start: int, end: int, left: list[int], right: list[int], *, quoted: bool
+    text: bytes | bytearray, start: int, end: int, left: list[int], right: list[int], *, quoted: bool
 ) -> tuple[int, ...] | None:
     """Return the bounds of the pixel cell and of the other cells of a line, or None where it takes more than commas."""
     if end - start >= MAX_LINE_BYTES:
@@ -192,7 +229,7 @@ def _split(
     return (start, end, *bounds) if SHORTEST <= end - start <= LONGEST else None
 
 
-def _stripped(text: bytes, start: int, end: int) -> tuple[int, int]:
+def _stripped(text: bytes | bytearray, start: int, end: int) -> tuple[int, int]:
     while start < end and text[start] == 32:
         start += 1
     while end > start and text[end - 1] == 32:

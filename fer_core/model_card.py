@@ -58,8 +58,8 @@ class ModelCard:
         `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
         it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a
         validation split that was drawn; `rows_left_out`: how many rows could not be read. Also what the network owes to
-        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights that training
-        began with; `teachers`; the `members` of an ensemble.
+        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights
+        that training began with; `teachers`; the `members` of an ensemble.
     selection : str
         Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
     seeds : tuple of int

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
+from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
+from fer_core.columns import usage_of
 from fer_core.output import staged
 from fer_core.progress import progress
-from fer_core.reader import no_such_usage
+from fer_core.reader import OnError, no_such_usage
+from fer_core.rejects import rejects_text, save_rejects
 from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_infer.read_ahead import read_ahead
 from fer_infer.training_faces import TrainingFaces
@@ -43,6 +45,8 @@ class ModelEvaluation(Evaluation):
         Of the graph.
     provider, provider_note : str
         As of `Scorer`; `PyTorch` where the original ran.
+    rows_left_out : int
+        Number of rows that could not be read and were skipped.
     """
 
     data: str
@@ -52,6 +56,7 @@ class ModelEvaluation(Evaluation):
     precision: str
     provider: str
     provider_note: str
+    rows_left_out: int = 0
 
     def title(self) -> str:
         """Return what stands over a picture: accuracy, n, split and augmentation."""
@@ -64,7 +69,16 @@ class ModelEvaluation(Evaluation):
         augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
         beside = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
         head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
-        return "\n".join([head, *self.summary_lines(), *beside, *self.class_lines()])
+        left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []
+        return "\n".join([head, *left_out, *self.summary_lines(), *beside, *self.class_lines()])
+
+
+class FileEvaluation(NamedTuple):
+    """The evaluation of a file: with test-time augmentation, without it where that differs, and the rows left out."""
+
+    evaluation: Evaluation
+    plain: Evaluation | None
+    rejected: tuple[DataError, ...]
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> None:
@@ -117,7 +131,9 @@ def evaluate_file(
     training: str | Path | None = None,
     tta: str = "none",
     batch_rows: int = 256,
-) -> tuple[Evaluation, Evaluation | None]:
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
+) -> FileEvaluation:
     """Score the labelled faces of a file, whatever scores them.
 
     Parameters
@@ -134,25 +150,39 @@ def evaluate_file(
         See `fer_infer.views.TTA`.
     batch_rows : int
         Faces scored at once.
+    on_error : {"fail", "skip"}
+        As for `fer_core.iter_faces`, for `data` and `training`.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
-    evaluation, plain : Evaluation, Evaluation or None
-        With `tta`; and without it, where that is not the same.
+    FileEvaluation
 
     Raises
     ------
     DataError
         If the data has no labels, no face, or no face of `usage`.
     """
-    known = TrainingFaces.beside(data) if training is None else TrainingFaces.read(training)
+    if training is None:
+        known = TrainingFaces.beside(data, on_error=on_error, columns=input_columns)
+    else:
+        known = TrainingFaces.read(training, on_error=on_error)
+    roles = ("label",) if usage is None else ("label", "usage")
+
+    def read() -> Iterator[Faces]:
+        options: dict[str, Any] = {"on_error": on_error, "roles": roles, "columns": input_columns}
+        return iter_faces(data, batch_rows=batch_rows, usage=usage, **options)
+
+    rejected: list[DataError] = []
     labels, plain, averaged, seen = [], [], [], []
     with (
-        read_ahead(lambda: iter_faces(data, batch_rows=batch_rows, usage=usage)) as batches,
+        read_ahead(read) as batches,
         progress("evaluate", None) as advance,
     ):
         for faces in batches:
             labels.append(faces.require_labels())
+            rejected += faces.rejected
             one, mean = average_views(score, faces.images, tta)
             plain.append(one)
             averaged.append(mean)
@@ -160,14 +190,17 @@ def evaluate_file(
                 seen.append(known.hold(faces.images))
             advance(len(faces))
     if not any(map(len, labels)):
-        raise DataError(str(data), "has no row to evaluate") if usage is None else no_such_usage(data, usage)
+        if usage is None:
+            left_out = f"; {rejects_text(rejected, None)}" if rejected else ""
+            raise DataError(str(data), f"has no row to evaluate{left_out}")
+        raise no_such_usage(data, usage, columns=input_columns)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
         in_training = None if known is None else np.concatenate(seen)
         joined = np.concatenate(labels), np.concatenate(probabilities)
         return evaluate_predictions(*joined, EXPRESSIONS, in_training=in_training)
 
-    return figures(averaged), None if tta == "none" else figures(plain)
+    return FileEvaluation(figures(averaged), None if tta == "none" else figures(plain), tuple(rejected))
 
 
 def evaluate(
@@ -183,12 +216,14 @@ def evaluate(
     batch_size: int | None = None,
     threads: int | None = None,
     force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
     """Score labelled faces and write what the predictions are worth into a folder.
 
     Parameters
     ----------
-    data, usage, training, tta
+    data, usage, training, tta, on_error, input_columns
         As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
@@ -213,24 +248,28 @@ def evaluate(
     with staged(output, force=force, folder=True, inputs=(data, model, training)) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
-        figures, plain = evaluate_file(
+        figures, plain, rejected = evaluate_file(
             data,
             lambda images: scorer.score(images, batch_size=size),
             usage=usage,
             training=training,
             tta=tta,
             batch_rows=size,
+            on_error=on_error,
+            input_columns=input_columns,
         )
         result = ModelEvaluation(
             **vars(figures),
             data=Path(data).name,
-            split=usage or "",
+            split="" if usage is None else usage_of(usage) or usage,
             tta=tta,
             plain=plain,
             precision=scorer.card.precision,
             provider=scorer.provider,
             provider_note=scorer.provider_note,
+            rows_left_out=len(rejected),
         )
+        save_rejects(stage, rejected)
         save_evaluation(result, stage, f"{scorer.card.architecture}, {scorer.card.precision}: {result.title()}")
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,9 @@ Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
 """Batches that are scored in one go: a GPU overlaps copying and running them, and a CPU's cores share them."""
+
+ROLES_READ: Final = ("id",)
+"""What scoring reads besides pixels: a wrong label must not keep a face from being scored."""
 
 IN_FLIGHT: Final = 2
 """Goes that are scored at once: a core that is done with its part of one begins with the next."""
@@ -92,6 +95,7 @@ def score(
     tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> ScoreSummary:
     """Predict the expression of every face of a file.
 
@@ -119,6 +123,8 @@ def score(
         At a wrong row, stop and leave no output, or list it in `OUTPUT.rejects.csv` and go on.
     force : bool
         Replace an existing output.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`. Only pixels and ids are read.
 
     Returns
     -------
@@ -137,7 +143,7 @@ def score(
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (
-            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error)) as batches,
+            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error, columns=input_columns)) as batches,
             closing(scorer),  # before what runs ahead is waited for
             progress("score", None) as advance,
             prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
@@ -172,6 +178,7 @@ def scored(
     *,
     decoders: int | None = None,
     source: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Scored]:
     """Score what another thread decodes.
 
@@ -185,6 +192,8 @@ def scored(
         Threads that decode for a GPU, which takes as many faces as all cores decode; a CPU is busy with its own.
     source : str, optional
         What errors of the model call `data`, where that is a copy.
+    columns : mapping of str to str, optional
+        Role to column name, as for `fer_core.iter_faces`.
 
     Yields
     ------
@@ -212,7 +221,9 @@ def scored(
     with _pool() as pool:
 
         def started() -> Iterator[Future[Scored]]:
-            for faces in iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads):
+            for faces in iter_faces(
+                data, batch_rows=rows, on_error=on_error, threads=threads, roles=ROLES_READ, columns=columns
+            ):
                 yield pool.submit(run, faces)
 
         with read_ahead(started) as goes:

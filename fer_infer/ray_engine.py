@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,6 +89,7 @@ def score_files(
     tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> RaySummary:
@@ -107,7 +108,7 @@ def score_files(
         named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
         file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
         column `source`.
-    columns, batch_size, tta, on_error
+    columns, batch_size, tta, on_error, input_columns
         As for `fer_infer.score`.
     device : {"auto", "cpu", "cuda"}
         `auto` gives each worker a GPU where the cluster has any.
@@ -158,12 +159,26 @@ def score_files(
         "on_error": on_error,
         "form": suffix.removeprefix("."),
     }
+    if input_columns:
+        settings["input_columns"] = dict(input_columns)
     manifest = Manifest(settings, inputs)
     left = manifest.take_over(folder, force=force)
     reused = len(manifest.parts)
     rows_before = sum(part.rows for part in manifest.parts.values())
     if reused < len(inputs):
-        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
+        work = Work(
+            model=str(graph),
+            model_files=files,
+            output=folder,
+            suffix=suffix,
+            columns=columns,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            tta=tta,
+            on_error=on_error,
+            input_columns=dict(input_columns or {}),
+        )
         with open_cluster(ray_address):
             room = _room(work, workers)
             _clear(folder, left)  # not before there is something to score with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.output import staged
+from fer_core.reader import OnError
+from fer_core.rejects import save_rejects
 from fer_train.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.fer2013 import published_differences
@@ -18,7 +21,13 @@ from fer_train.near_duplicates import find_near_duplicates
 
 
 def audit(
-    data: str | Path, output: str | Path | None = None, *, near_duplicates: bool = True, force: bool = False
+    data: str | Path,
+    output: str | Path | None = None,
+    *,
+    near_duplicates: bool = True,
+    force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> Audit:
     """Examine a file of faces and write down what was found.
 
@@ -32,11 +41,18 @@ def audit(
         Look for these too, in time that grows with the square of the faces.
     force : bool
         Replace an existing output.
+    on_error : {"fail", "skip"}
+        As for `fer_core.iter_faces`; rows left out are in `faces.rejected` of the result, and listed in
+        `rejects.csv` in the folder.
+    input_columns : mapping of str to str, optional
+        As `columns` of `fer_core.iter_faces`.
     """
     with nullcontext() if output is None else staged(output, force=force, folder=True, inputs=(data,)) as stage:
-        result = audit_faces(read_faces(data), near_duplicates=near_duplicates)
+        faces = read_faces(data, on_error=on_error, columns=input_columns)
+        result = audit_faces(faces, near_duplicates=near_duplicates)
         if stage is not None:
             result.save(stage)
+            save_rejects(stage, faces.rejected)
     return result
 
 

@@ -94,7 +94,7 @@ def load_splits(
         Faces with splits, of which those of Training are trained on; or, with `validation` or `hold_out`, also faces
         without splits, which are all trained on.
     validation : str or Path, optional
-        The name of a split in `data`, such as `test`; or other faces: their PublicTest rows, else their validation
+        The name of a split in `data`, such as "test"; or other faces, where a Path is never a split: their PublicTest rows, else their validation
         rows, else those of their only split, or all of them where they have no splits. By default the PublicTest rows
         of `data`, else its validation rows.
     drop_conflicts : bool
@@ -216,10 +216,12 @@ def _own_validation(faces: Faces) -> str:
 
 def _split_named(faces: Faces, validation: str | Path) -> str | None:
     """Return the split of the data that `validation` names; None where it names other faces."""
-    name = usage_of(str(validation)) or str(validation)
+    if isinstance(validation, Path):
+        return None
+    name = usage_of(validation) or validation
     found = () if faces.usage is None else faces.usage
     if name not in found:
-        if usage_of(str(validation)) is not None and not can_be_reread(validation):
+        if usage_of(validation) is not None and not can_be_reread(validation):
             raise no_row_of_usage(faces.source, name, found)
         return None
     _require_validation(name)
