@@ -94,9 +94,9 @@ def load_splits(
         Faces with splits, of which those of Training are trained on; or, with `validation` or `hold_out`, also faces
         without splits, which are all trained on.
     validation : str or Path, optional
-        The name of a split in `data`, such as "test"; or other faces, where a Path is never a split: their PublicTest rows, else their validation
-        rows, else those of their only split, or all of them where they have no splits. By default the PublicTest rows
-        of `data`, else its validation rows.
+        The name of a split in `data`, such as "test"; or other faces, where a Path is never a split: their PublicTest
+        rows, else their validation rows, else those of their only split, or all of them where they have no splits. By
+        default the PublicTest rows of `data`, else its validation rows.
     drop_conflicts : bool
         Leave out the Training faces whose pixels are also in Training with another label.
     drop_leaks : bool
