@@ -83,8 +83,9 @@ def list_images(root: Path) -> list[Entry]:
     if not found:
         raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
     if tables:
-        more = f" and {len(tables) - 1} more tables" if len(tables) > 1 else ""
-        message = f"{tables[0]}{more}: left out, since the labels of images are the names of their folders"
+        first, count = tables[0], len(set(tables))
+        more = f" and {count - 1} more tables" if count > 1 else ""
+        message = f"{first}{more}: left out, since the labels of images are the names of their folders"
         warnings.warn(message, DataWarning, stacklevel=2)
     return found
 

@@ -66,7 +66,11 @@ def load_calibration(data: str | Path, card: ModelCard | None = None) -> Calibra
     DataError
         If the file cannot be read or has no two Training rows.
     """
-    faces = read_faces(data)
+    return split_calibration(read_faces(data), card)
+
+
+def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
+    """Choose the faces to calibrate on and those to choose by; errors as for `load_calibration`."""
     chosen = labelled_validation(faces, card)
     if chosen is not None and chosen.usage is not None and chosen.usage[0] == HELD_OUT:
         rest = faces if faces.usage is None else faces.with_usage("Training")

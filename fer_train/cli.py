@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from fer_core import ModelCard
     from fer_train.data import Splits
 
+SKIP = click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At a row that cannot be read, stop, or leave it out.",
+)
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -190,8 +197,10 @@ def _print_run(card: ModelCard) -> None:
 @DATA
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@column_option
+@SKIP
 @FORCE
-def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> None:
+def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) -> None:
     """Make of two or more RUNs one network that gives the mean of their probabilities.
 
     It is evaluated on the faces in DATA that the RUNs were validated on, and exported, scored, explained and taught
@@ -199,7 +208,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> N
     """
     from fer_train.ensemble import ensemble
 
-    _print_run(ensemble(data, runs, output, force=force))
+    _print_run(ensemble(data, runs, output, **settings))
     click.echo(f"{output}: ema.safetensors, confusion.png")
 
 
@@ -247,6 +256,8 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
 )
 @click.option("--int8-tolerance", default=0.3, show_default=True, help="Points of accuracy that int8 may lose.")
 @click.option("--fp16", is_flag=True, help="Make model.fp16.onnx too, for GPUs.")
+@column_option
+@SKIP
 @FORCE
 def export(run: Path, output: Path, **settings: Any) -> None:
     """Export RUN, a run or an exports folder, to ONNX, proven to compute the same.

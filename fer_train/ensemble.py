@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.faces import no_row_of_usage
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
+from fer_core.reader import OnError
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
 from fer_train.data import validation_faces
@@ -27,7 +28,15 @@ ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_le
 """What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
 
 
-def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *, force: bool = False) -> ModelCard:
+def ensemble(
+    data: str | Path,
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
+) -> ModelCard:
     """Make of several runs one network that gives the mean of their probabilities, each at its card's temperature.
 
     Parameters
@@ -40,6 +49,8 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
         The run folder to make, as `fer_train.trainer.fit` leaves one, without what belongs to training.
     force : bool
         Replace an existing folder.
+    on_error, input_columns
+        As `on_error` and `columns` of `fer_core.iter_faces`, for `data`.
 
     Returns
     -------
@@ -58,14 +69,16 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     if len(runs) < 2:
         raise ConfigError(f"expected two or more runs, found {len(runs)}")
     with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
-        model, card, faces = _put_together(data, runs)
+        model, card, faces = _put_together(read_faces(data, on_error=on_error, columns=input_columns), runs)
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
         save_sample(stage, faces)
-        save_end(stage, faces, TrainingFaces.beside(data), name=Path(output).name)
+        save_end(
+            stage, faces, TrainingFaces.beside(data, on_error=on_error, columns=input_columns), name=Path(output).name
+        )
     return card
 
 
-def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
+def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
     """Return the network, its card and the validation faces that it was evaluated on."""
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
@@ -102,9 +115,8 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
     return model, card, faces
 
 
-def _validation(data: str | Path, card: ModelCard) -> Faces:
+def _validation(faces: Faces, card: ModelCard) -> Faces:
     """Return the faces that the members were validated on, or raise DataError."""
-    faces = read_faces(data)
     found = validation_faces(faces, card)
     if found is None:
         faces.require_labels()
