@@ -32,9 +32,11 @@ _DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, l
 
 def is_clutter(name: str) -> bool:
     """Return whether a path leads through what an operating system left behind, or through a hidden file or folder."""
-    return any(
-        part.lower() in SYSTEM_NAMES or part.startswith(".") for part in PurePosixPath(name).parts if part != ".."
-    )
+    return any(_is_hidden(part) or part.lower() in SYSTEM_NAMES for part in PurePosixPath(name).parts)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and not name.startswith("..")
 
 
 def is_text_about_data(name: str) -> bool:
@@ -138,7 +140,7 @@ def open_zip_member(file: IO[bytes], wanted: str | None, source: str) -> Iterato
 def choose_tar_member(stream: IO[bytes], wanted: str | None, source: str) -> str:
     """Read a tar archive to its end and return the name of the member to open; parameters as of `open_zip_member`."""
     names: list[str] = []
-    with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|") as archive:
+    with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined] # or all headers would stay in memory
             names += [entry.name] * entry.isfile()
@@ -150,7 +152,7 @@ def choose_tar_member(stream: IO[bytes], wanted: str | None, source: str) -> str
 @contextmanager
 def open_tar_member(stream: IO[bytes], name: str, source: str) -> Iterator[io.BufferedReader]:
     """Open the member that `choose_tar_member` named."""
-    with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|") as archive:
+    with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (entry := archive.next()) is not None:
             if entry.name == name and entry.isfile():
                 yield io.BufferedReader(cast(Any, _Whole(archive.extractfile(entry), entry.size)))
@@ -164,6 +166,19 @@ def require_safe(name: str, source: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(source, f"expected members with paths inside the archive, found {shorten(name, 80)}")
+
+
+class _Header(tarfile.TarInfo):
+    """A header that must be whole: `tarfile` takes a damaged one, and the missing end of an archive, for its end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed lacks it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"bad header: {error}") from None
 
 
 class _Whole(io.RawIOBase):
