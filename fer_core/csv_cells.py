@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -14,48 +13,53 @@ from fer_core.expressions import EXPRESSIONS
 
 USAGE_DTYPE: Final = np.dtype(f"U{max(map(len, SPLITS.values()))}")
 
+LONGEST_USAGE: Final = max(map(len, SPLITS))
+
 Column = tuple[NDArray[Any], NDArray[np.bool_]]
 """The values of some lines, and which of them are good."""
 
 
 def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the labels of lines, int64."""
+    """Return the labels of lines, int64; `table` is as in `fer_core.csv_lines`."""
     starts, ends = table[:, LABEL_START], table[:, LABEL_END]
     labels = np.frombuffer(text, np.uint8)[starts].astype(np.int64) - ord("0")
     good = (ends - starts == 1) & (labels >= 0) & (labels < len(EXPRESSIONS))
     for i in np.flatnonzero(~good).tolist():
-        label = _label(bytes(text[starts[i] : ends[i]]))
+        label = label_of(text[starts[i] : ends[i]].decode("ascii"))
         if label is not None:
             labels[i], good[i] = label, True
     return labels, good
 
 
 def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the splits of lines, as text."""
-    cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END])
-    usages = [_usage(cell) or "" for cell in cells]
-    return np.array(usages, USAGE_DTYPE), np.array([usage != "" for usage in usages], np.bool_)
+    """Return the splits of lines, as text; `table` is as in `fer_core.csv_lines`."""
+    # a cell that is too long for any split is cut to one that is none
+    cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END], LONGEST_USAGE + 1)
+    different: list[str] = []  # of which there are few
+    which, left = np.zeros(len(cells), np.intp), np.ones(len(cells), np.bool_)
+    while left.any():
+        cell = cells[left.argmax()]
+        same = cells == cell
+        which[same] = len(different)
+        different.append(usage_of(cell.decode("ascii")) or "")
+        left &= ~same
+    usages = np.array(different or [""], USAGE_DTYPE)
+    return usages[which], (usages != "")[which]
 
 
 def read_ids(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the ids of lines, as text."""
+    """Return the ids of lines, as text; `table` is as in `fer_core.csv_lines`."""
     starts, ends = table[:, ID_START], table[:, ID_END]
     good = (ends > starts) & (ends - starts <= MAX_ID_LENGTH)
-    # an id over the limit must not widen the array for all others
-    return np.array(
-        [cell.decode("ascii") for cell in _cells(text, starts, np.where(good, ends, starts))], np.str_
-    ), good
+    ends = np.where(good, ends, starts)  # an id over the limit must not widen the array for all others
+    return _cells(text, starts, ends, int((ends - starts).max(initial=1))).astype(np.str_), good
 
 
-def _cells(text: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:
-    return [bytes(text[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-
-@lru_cache
-def _label(cell: bytes) -> int | None:
-    return label_of(cell.decode("ascii"))
-
-
-@lru_cache
-def _usage(cell: bytes) -> str | None:
-    return usage_of(cell.decode("ascii"))
+def _cells(
+    text: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64], width: int
+) -> NDArray[np.bytes_]:
+    """Return cells of ASCII text as an array of bytes, cut to `width`."""
+    places = starts[:, None] + np.arange(width)
+    characters = np.frombuffer(text, np.uint8).take(places, mode="clip")
+    characters[places >= ends[:, None]] = 0
+    return characters.view(f"S{width}").reshape(-1)

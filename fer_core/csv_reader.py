@@ -127,7 +127,7 @@ def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], ima
     """Read the cells other than the pixels, where the line was decoded."""
     good = table[:, GOOD].astype(np.bool_)
     columns: list[NDArray[Any] | None] = []
-    cells = np.where(good[:, None], table, 0)  # the bounds in other lines are undefined
+    cells = table if good.all() else np.where(good[:, None], table, 0)  # the bounds in other lines are undefined
     for place, read in (
         (dialect.label, csv_cells.read_labels),
         (dialect.usage, csv_cells.read_usages),
@@ -178,11 +178,11 @@ class _Assembler:
         """Return the faces of some lines, the first of which is `row`."""
         table, good, images, labels, usages, ids = part
         rejected = []
-        blank = np.zeros(len(table), np.bool_)
+        blank = []
         for i in np.flatnonzero(~good).tolist():
             line = bytes(block.text[table[i, START] : table[i, END]])
             if is_blank(line):
-                blank[i] = True
+                blank.append(i)
                 continue
             try:
                 cells = parse_row(line, row + i, self.dialect, self.source, images[i])
@@ -216,11 +216,13 @@ class _Assembler:
             good &= usages == self.usage
         return faces if good.all() else faces.take(good)  # or images would be copied for nothing
 
-    def _positions(self, rows: NDArray[np.int64], blank: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-        """Return positions that do not count blank lines, once there was one."""
-        before = self.blank_lines + np.cumsum(blank)
-        self.blank_lines += int(blank.sum())
-        return rows - self.first_row - before if self.blank_lines else None
+    def _positions(self, rows: NDArray[np.int64], blank: list[int]) -> NDArray[np.int64] | None:
+        """Return positions that do not count blank lines, once there was one; `blank` are the lines without a row."""
+        if not blank and not self.blank_lines:
+            return None
+        before = self.blank_lines + np.searchsorted(blank, np.arange(len(rows)), "right")
+        self.blank_lines += len(blank)
+        return rows - self.first_row - before
 
 
 def _regroup(parts: Iterator[Faces], batch_rows: int) -> Iterator[Faces]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_core.columns import USAGE_EXPECTED, usage_of
 from fer_core.errors import DataError
-from fer_core.expressions import USAGES
 from fer_core.faces import Faces
 from fer_core.output import staged
 
@@ -27,16 +27,16 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     Raises
     ------
     DataError
-        If the faces have no labels or no usage, or a usage that FER2013 does not have.
+        If the faces have no labels or no usage, or a usage that no file can be read with.
     OutputError
         If `path` exists and `force` is false, or cannot be written.
     """
     labels = faces.require_labels()
     if faces.usage is None:
         raise DataError(faces.source, "has no Usage, which the layout of fer2013.csv needs")
-    unknown = sorted(set(faces.usage.tolist()) - set(USAGES))
+    unknown = sorted(usage for usage in set(faces.usage.tolist()) if usage_of(usage) != usage)
     if unknown:
-        raise DataError(faces.source, f"has usage {', '.join(unknown)}; fer2013.csv knows {', '.join(USAGES)}")
+        raise DataError(faces.source, f"has usage {', '.join(unknown)}; {USAGE_EXPECTED}")
     gray_levels = np.array([str(level) for level in range(256)], dtype=object)
     with staged(path, force=force) as stage, stage.open("w", encoding="ascii", newline="\n") as file:
         file.write("emotion,pixels,Usage\n")

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.errors import NumbaError
 
 from fer_core.errors import CacheWarning
 
@@ -39,6 +40,8 @@ def jit(signature: Any, *, constants: tuple[ModuleType, ...] = ()) -> Callable[[
             return _compiled(function, signature)
         try:
             return _compiled(function, signature, dispatcher)
+        except NumbaError:  # a mistake in the function
+            raise
         except Exception as error:  # damaged files fail in many ways
             text = (
                 f"{dispatcher._cache.cache_path}: compiled code cannot be reused ({_named(error)}); compiling it again"

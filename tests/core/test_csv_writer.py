@@ -26,6 +26,12 @@ def test_faces_come_back_as_they_were_written(tmp_path: Path, faces: Faces) -> N
     assert_faces_equal(read_faces(tmp_path / "faces.csv"), faces)
 
 
+def test_splits_other_than_those_of_fer2013_come_back_as_well(tmp_path: Path, faces: Faces) -> None:
+    others = replace(faces, usage=np.array(["Training", "validation", "test", "test", "validation", "test", "test"]))
+    write_csv(others, tmp_path / "faces.csv")
+    assert_faces_equal(read_faces(tmp_path / "faces.csv"), others)
+
+
 def test_the_file_is_what_a_slow_writer_writes(tmp_path: Path, faces: Faces) -> None:
     write_csv(faces, tmp_path / "faces.csv")
     lines = ["emotion,pixels,Usage"]
@@ -50,7 +56,8 @@ def test_faces_that_the_layout_cannot_hold_are_refused(tmp_path: Path, faces: Fa
     for wrong, message in (
         (replace(faces, labels=None), "^drawn: has no labels"),
         (replace(faces, usage=None), "^drawn: has no Usage, which the layout of fer2013.csv needs$"),
-        (replace(faces, usage=np.array(["test"] * 7)), "^drawn: has usage test; fer2013.csv knows Training, "),
+        (replace(faces, usage=np.array(["dev"] * 7)), "^drawn: has usage dev; expected one of Training, PublicTest, "),
+        (replace(faces, usage=np.array(["train"] * 7)), "^drawn: has usage train; expected one of Training, "),
     ):
         with pytest.raises(DataError, match=message):
             write_csv(wrong, tmp_path / "faces.csv")

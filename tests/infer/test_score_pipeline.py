@@ -100,6 +100,29 @@ def test_ids_are_kept_as_they_were_written(
     assert (work / "out.csv").read_text(encoding="utf-8") == expected
 
 
+def test_labels_and_splits_need_not_be_right_to_score(
+    images: Images, csv_of: CsvOf, exports: Path, work: Path, labels: list[int]
+) -> None:
+    cells = {"emotion": ["contempt", "", "7", "-1"], "Usage": ["dev", "", "x", "Training"]}
+    (work / "faces.csv").write_text(csv_of(images[:4], **cells))
+    score(work / "faces.csv", exports, work / "out.csv", device="cpu")
+    assert (work / "out.csv").read_text() == "id,label\n" + "".join(f"{n},{labels[n]}\n" for n in range(4))
+
+
+def test_blank_lines_are_not_counted_in_ids(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    data.write_text(data.read_text().replace("\n", "\n\n"))
+    score(data, exports, work / "out.csv", device="cpu", batch_size=4)
+    expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+    assert (work / "out.csv").read_text() == expected
+
+
+def test_columns_can_be_chosen(images: Images, csv_of: CsvOf, exports: Path, work: Path, labels: list[int]) -> None:
+    (work / "faces.csv").write_text(csv_of(images[:2], "gray", name=["x", "y"], id=["a", "b"]))
+    chosen = {"pixels": "gray", "id": "name"}
+    score(work / "faces.csv", exports, work / "out.csv", device="cpu", input_columns=chosen)
+    assert (work / "out.csv").read_text() == f"id,label\nx,{labels[0]}\ny,{labels[1]}\n"
+
+
 def test_images_of_a_tree_go_by_their_path(images: Images, exports: Path, work: Path, labels: list[int]) -> None:
     folder = work / "tree" / "test" / "sad"
     folder.mkdir(parents=True)

@@ -388,7 +388,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
     score_in_a_process(data, exports, tmp_path / "expected.csv")
     expected = (tmp_path / "expected.csv").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.csv_kernel", "onnxruntime"])
+    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.csv_reader", "onnxruntime"])
     output = work / "out.csv"
     arguments = (data, exports, output)
 
