@@ -58,6 +58,10 @@ PIXELS_EXPECTED: Final = (
 )
 """How the error of a table without pixels begins, in every file format."""
 
+LEAST_PIXEL_COLUMNS: Final = 100
+"""Numbered columns that are taken for pixels, also where they are not 2,304."""
+
+_NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 _WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,3})(?:\.0*)?")
 
 
@@ -88,36 +92,48 @@ def usage_of(text: str) -> str | None:
     return SPLITS.get(text.strip(" ").lower())
 
 
-def pixel_columns(names: Sequence[str]) -> range | None:
-    """Find the columns of a table with one column per pixel.
+def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
+    """Return the positions of the columns of pixels in a table with one column per pixel; None in any other table.
+
+    These are 2,304 adjacent columns whose names are the same text, which may be empty, and then consecutive numbers,
+    such as pixel0 to pixel2303.
 
     Parameters
     ----------
-    names : sequence of str
-        The names of all columns, in order.
+    names, source, row
+        As for `assign_roles`.
 
-    Returns
-    -------
-    range or None
-        The positions of 2,304 adjacent columns whose names are one prefix, which may be empty, and the numbers 0 to
-        2303 or 1 to 2304, in order: pixel0 to pixel2303, `pixel_1` to `pixel_2304`, `0` to `2303`. None if the table
-        has no such columns, or more than one set of them.
+    Raises
+    ------
+    DataError
+        If there are too many or too few such columns, or a column of pixels besides them.
     """
     plain = [name.strip(" ") for name in names]
-    found = [start for start in range(len(plain) - PIXELS + 1) if _numbered_from(plain, start)]
-    return range(found[0], found[0] + PIXELS) if len(found) == 1 else None
+    run = max(_numbered_runs(plain), key=len, default=range(0))
+    if len(run) < LEAST_PIXEL_COLUMNS:
+        return None
+    shown = f"{plain[run.start]!r} to {plain[run.stop - 1]!r}"
+    if len(run) != PIXELS:
+        raise DataError(source, f"expected {PIXELS} columns of pixels, found {len(run)}: {shown}", row=row)
+    for name in plain:
+        if COLUMNS.get(name.lower()) == "pixels":
+            message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
+            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
+    return run
 
 
-def _numbered_from(names: Sequence[str], start: int) -> bool:
-    """Return whether the name at `start` ends in 0 or 1 and exactly 2,303 names after it count on from there."""
-    prefix, first = names[start][:-1], names[start][-1:]
-    if first not in ("0", "1"):
-        return False
-    numbers = range(int(first), int(first) + PIXELS)
-    if any(names[start + place] != f"{prefix}{number}" for place, number in enumerate(numbers)):
-        return False
-    before, after = names[start - 1 : start], names[start + PIXELS : start + PIXELS + 1]
-    return before != [f"{prefix}{numbers.start - 1}"] and after != [f"{prefix}{numbers.stop}"]
+def _numbered_runs(names: Sequence[str]) -> list[range]:
+    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
+    runs: list[range] = []
+    start, before = 0, ("", -2)
+    for place, name in enumerate([*names, ""]):
+        match = _NUMBERED.fullmatch(name)
+        here = (match[1], int(match[2][:9])) if match else ("", -2)
+        if here != (before[0], before[1] + 1) or here[1] < 0:
+            runs.append(range(start, place))
+            start = place
+        before = here
+    return runs
 
 
 def assign_roles(
@@ -171,13 +187,10 @@ def assign_roles(
             )
         places[role] = found[0]
     taken = set(places.values())
-    run = pixel_columns(plain)
+    run = None if "pixels" in places else pixel_columns(plain, source, row=row)
     if run is not None:
-        named = any(COLUMNS.get(name.lower()) == "pixels" for name in plain)
-        if not named and "pixels" not in places:
-            places["pixels"] = run.start
-        if places.get("pixels") == run.start:
-            taken.update(run)
+        places["pixels"] = run.start
+        taken.update(run)
     left_out: list[str] = []
     for place, name in enumerate(plain):
         if place in taken:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from fer_core.errors import OutputError
-from fer_core.streams import locate
+from fer_core.places import locate
 
 READ_IN_FOLDERS: Final = frozenset({".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg"})
 """What is read where a folder is named: models, cards, weights, images. Other files in it are no part of the input."""

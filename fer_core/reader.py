@@ -15,7 +15,8 @@ from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
 from fer_core.file_types import PARQUET_MAGIC as PARQUET_MAGIC
 from fer_core.file_types import TABLES
-from fer_core.streams import can_be_reread, table_type
+from fer_core.places import can_be_reread
+from fer_core.streams import table_type
 
 OnError = Literal["fail", "skip"]
 

@@ -226,7 +226,7 @@ def _decode_lines(cells: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.uint8]
     """Decode cells as lines of a CSV of one column; return which are faces in the plain form, and the images."""
     n = len(cells)
     lines = pc.binary_join(pa.ListArray.from_arrays([0, n], cells), pa.scalar(b"\n", cells.type))[0].as_buffer()
-    text = b"".join((lines, b"\n" * (1 + csv_lines.PADDING)))
+    text = bytearray().join((lines, b"\n" * (1 + csv_lines.PADDING)))  # the compiled decoder takes no bytes
     table = np.zeros((n, csv_lines.TABLE_COLUMNS), np.int64)
     images = np.empty((n, PIXELS), np.uint8)
     csv_decoder.decode_lines(text, 0, len(lines) + 1, np.array([csv_lines.PIXEL_CELL]), table, images)

@@ -53,9 +53,7 @@ class Layout:
         if "pixels" not in chosen and (image := _image_column(schema)) is not None:
             chosen["pixels"] = image
         places = assign_roles(names, source, roles=roles, columns=chosen)
-        wide = pixel_columns(names)
-        if wide is not None and places["pixels"] != wide.start:
-            wide = None
+        wide = None if "pixels" in chosen else pixel_columns(names, source)
         layout = cls(
             names=names,
             places={role: places[role] for role in _TYPES if role in places},

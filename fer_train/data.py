@@ -15,8 +15,8 @@ from torch import Tensor
 from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
 from fer_core.columns import usage_of
 from fer_core.faces import no_row_of_usage
+from fer_core.places import can_be_reread
 from fer_core.reader import OnError
-from fer_core.streams import can_be_reread
 from fer_core.synthetic import draw_faces
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.hold_out import HELD_OUT

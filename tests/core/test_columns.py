@@ -16,41 +16,33 @@ WIDE = [f"pixel{n}" for n in range(PIXELS)]
 
 
 @pytest.mark.parametrize("prefix", ["pixel", "pixel_", "", "px ", "p0x"])
-@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("first", [0, 1, 7])
 def test_one_column_per_pixel_is_found_by_its_numbers(prefix, first):
     names = ["emotion", *(f"{prefix}{n}" for n in range(first, first + PIXELS)), "Usage"]
-    assert pixel_columns(names) == range(1, 1 + PIXELS)
+    assert pixel_columns(names, "x.csv") == range(1, 1 + PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (WIDE[:-1], "2303: 'pixel0' to 'pixel2302'"),
+        ([*WIDE, "pixel2304"], "2305: 'pixel0' to 'pixel2304'"),
+        ([*WIDE[:100], "emotion", *WIDE[100:]], "2204: 'pixel100' to 'pixel2303'"),
+    ],
+    ids=["one short", "one long", "interrupted"],
+)
+def test_numbered_columns_that_are_not_2304_in_order_are_refused(names, found):
+    with pytest.raises(DataError, match=rf"^x.csv row 1: expected 2304 columns of pixels, found {found}$"):
+        pixel_columns(names, "x.csv", row=1)
 
 
 @pytest.mark.parametrize(
     "names",
-    [
-        WIDE[:-1],
-        [*WIDE, f"pixel{PIXELS}"],
-        [f"pixel{n}" for n in range(2, PIXELS + 2)],
-        [*WIDE[:100], "emotion", *WIDE[100:]],
-        WIDE[::-1],
-        sorted(WIDE),
-        [*WIDE, *(f"other{n}" for n in range(PIXELS))],
-        [*WIDE[:-1], "pixel"],
-        [],
-        [""] * PIXELS,
-    ],
-    ids=[
-        "one short",
-        "one long",
-        "from 2",
-        "interrupted",
-        "reversed",
-        "sorted as text",
-        "two sets",
-        "no number",
-        "none",
-        "empty",
-    ],
+    [["a"], sorted(WIDE), WIDE[::-1], [], [""] * PIXELS, [f"f{n}" for n in range(99)]],
+    ids=["a", "sorted as text", "reversed", "no", "empty", "99"],
 )
-def test_columns_that_do_not_count_2304_pixels_in_order_are_not_taken_for_pixels(names):
-    assert pixel_columns(names) is None
+def test_other_columns_are_not_taken_for_pixels(names):
+    assert pixel_columns(names, "x.csv") is None
 
 
 def test_a_table_with_one_column_per_pixel_has_its_pixels_at_the_first_of_them():
@@ -59,9 +51,13 @@ def test_a_table_with_one_column_per_pixel_has_its_pixels_at_the_first_of_them()
         assert assign_roles(["emotion", *WIDE, "Usage"], "wide.csv") == {"label": 0, "pixels": 1, "usage": 1 + PIXELS}
 
 
-def test_a_named_column_of_pixels_comes_before_one_column_per_pixel():
+def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
+    names = [*WIDE, "pixels"]
+    expected = "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; choose"
+    with pytest.raises(DataError, match=expected):
+        assign_roles(names, "both.csv")
     with pytest.warns(DataWarning, match="columns left out: 'pixel0', 'pixel1', .* and 2296 more"):
-        assert assign_roles([*WIDE, "pixels"], "both.csv")["pixels"] == PIXELS
+        assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS
 
 
 @pytest.mark.parametrize(
