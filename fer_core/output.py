@@ -14,7 +14,9 @@ from typing import Final
 from fer_core.errors import OutputError
 from fer_core.places import locate
 
-READ_IN_FOLDERS: Final = frozenset({".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg"})
+READ_IN_FOLDERS: Final = frozenset(
+    {".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg", ".parquet", ".arrow", ".feather"}
+)
 """What is read where a folder is named: models, cards, weights, images. Other files in it are no part of the input."""
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
