@@ -148,6 +148,8 @@ def _open_table(path: str | Path) -> Iterator[_Table]:
                     yield _arrow_stream(opened, file, source) if kind == ARROW_STREAM else _arrow_file(opened)
     except OSError as error:
         raise DataError(source, f"cannot be read: {error.strerror or _first_line(error)}") from None
+    except UnicodeDecodeError as error:  # in the name of a column, or in text that Arrow does not check
+        raise DataError(source, f"cannot be read as {name}: text is not UTF-8 ({error.reason})") from None
     except pa.ArrowException as error:
         raise DataError(source, f"cannot be read as {name}: {_first_line(error)}") from None
 

@@ -123,6 +123,14 @@ def test_offsets_of_a_damaged_arrow_file_are_not_trusted(path: Path) -> None:
         read_faces(path)
 
 
+@pytest.mark.parametrize("write", [write_file, write_stream])
+def test_a_name_of_a_column_that_is_not_utf8_is_one_line(path: Path, write: Callable[..., None]) -> None:
+    write(pa.table({"pixels": raw(), "other": LABELS}), path)
+    path.write_bytes(path.read_bytes().replace(b"other", b"\xff\xfeher"))
+    with pytest.raises(DataError, match=r"faces: cannot be read as Arrow: text is not UTF-8 \(invalid start byte\)$"):
+        read_faces(path)
+
+
 def test_a_long_arrow_file_is_read_batch_by_batch(path: Path) -> None:
     batch = pa.record_batch({"pixels": [bytes(PIXELS)] * 1000})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
