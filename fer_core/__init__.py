@@ -11,8 +11,10 @@ from fer_core.errors import (
     DataWarning,
     DeviceError,
     FerError,
+    FerWarning,
     ModelError,
     OutputError,
+    TrainingWarning,
 )
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 
@@ -33,9 +35,11 @@ __all__ = [
     "DeviceError",
     "Faces",
     "FerError",
+    "FerWarning",
     "ModelCard",
     "ModelError",
     "OutputError",
+    "TrainingWarning",
     "iter_faces",
     "read_faces",
 ]

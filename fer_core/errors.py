@@ -63,12 +63,20 @@ class OutputError(FerError):
     """An output that exists already, or that cannot be written."""
 
 
-class DataWarning(UserWarning):
+class FerWarning(UserWarning):
+    """What a user should know though it is not an error; a command prints it as one line."""
+
+
+class DataWarning(FerWarning):
     """What a reader left out of a file without an error, such as columns it has no use for."""
 
 
-class CacheWarning(UserWarning):
+class CacheWarning(FerWarning):
     """Compiled code that could not be reused or loaded; results are the same without it."""
+
+
+class TrainingWarning(FerWarning):
+    """A network that does not learn."""
 
 
 class ConfigError(FerError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,11 +12,20 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 
 from fer_core.errors import CacheWarning
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+if hasattr(os, "register_at_fork"):
+    # A child forked while another thread compiles would wait forever for the lock that this thread holds.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def jit(signature: Any, *, constants: tuple[ModuleType, ...] = ()) -> Callable[[F], F]:

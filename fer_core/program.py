@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from fer_core.errors import CacheWarning, DataWarning, FerError, lacks_memory
+from fer_core.errors import FerError, FerWarning, lacks_memory
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -54,17 +54,16 @@ class Program(click.Group):
 
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
-    """Print each `DataWarning` and `CacheWarning` as one line, once, without its place in the code."""
+    """Print each `FerWarning` as one line, once, without the place in the code it comes from."""
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, DataWarning | CacheWarning):
+        if issubclass(category, FerWarning):
             click.echo(f"{program}: {' '.join(str(message).splitlines())}", err=True)
         else:
             shown(message, category, *where, **more)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("once", DataWarning)
-        warnings.simplefilter("once", CacheWarning)
+        warnings.simplefilter("once", FerWarning)
         shown = warnings.showwarning
         warnings.showwarning = show
         yield

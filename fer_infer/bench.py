@@ -21,7 +21,7 @@ from fer_core.output import staged
 from fer_core.progress import progress
 from fer_core.reader import PARQUET_MAGIC, available_cores
 from fer_core.streams import open_stream
-from fer_infer.devices import load_runtime
+from fer_infer.onnx_runtime import load_runtime
 from fer_infer.pipeline import score
 from fer_infer.predictions import prediction_writer
 from fer_infer.runner import LaneRunner, Scores

@@ -23,7 +23,8 @@ from fer_infer.cuda import (
     find_libraries,
     find_obstacle,
 )
-from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, first_line, load_runtime, open_session
+from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, open_session
+from fer_infer.onnx_runtime import first_line, load_runtime, telemetry
 from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
@@ -112,6 +113,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
         obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
     session = _session(model, cuda_expected=obstacle is None)
     findings += [*_cuda(runtime), *_libraries(libraries), session]
+    findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     if model is not None:
         findings += _precisions(Path(model))
     if session.state == "missing":

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
 from fer_infer.reliability import Bin, expected_calibration_error, reliability
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
@@ -126,6 +127,8 @@ class Evaluation:
         Faces among them whose pixels also stand in Training; None where Training was not to be had.
     unseen : Unseen or None
         The accuracy without them; None where nobody can tell, or no face is left.
+    chance : Chance or None
+        Whether the model is better than guessing from the class frequencies; None where only one class occurs.
     classes : tuple of ClassScore
         In the order of the labels.
     confusion : ndarray of int64, shape (C, C)
@@ -146,6 +149,7 @@ class Evaluation:
     ece: float
     in_training: int | None
     unseen: Unseen | None
+    chance: Chance | None
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
     most_confused: tuple[Confusion, ...]
@@ -159,6 +163,8 @@ class Evaluation:
     def summary_lines(self) -> list[str]:
         """Return the figures of all faces together, each accuracy with its n and interval."""
         lines = [_accuracy_line(self.accuracy, f"{self.n:,} faces", self.wilson_95)]
+        if self.chance is not None and not self.chance.beaten:
+            lines.append(self.chance.to_text())
         if self.unseen is not None:
             unseen = f"the {self.unseen.n:,} whose pixels do not stand in Training"
             lines.append(_accuracy_line(self.unseen.accuracy, unseen, self.unseen.wilson_95))
@@ -216,15 +222,18 @@ def evaluate_predictions(
     correct = int(np.trace(confusion))
     seen = None if in_training is None else np.asarray(in_training, bool)
     bins = reliability(true, given)
+    losses = -np.log(np.maximum(given[np.arange(len(true)), true], LEAST_PROBABILITY))
+    excess = losses - class_frequencies_nll(true, len(class_names))[true]
     return Evaluation(
         n=len(true),
         accuracy=correct / len(true),
         wilson_95=wilson_interval(correct, len(true)),
         macro_f1=float(by_class[2].mean()),
-        nll=float(-np.log(np.maximum(given[np.arange(len(true)), true], LEAST_PROBABILITY)).mean()),
+        nll=float(losses.mean()),
         ece=expected_calibration_error(bins),
         in_training=None if seen is None else int(seen.sum()),
         unseen=None if seen is None else _unseen(predicted == true, seen),
+        chance=compare_with_chance(confusion.sum(axis=1), correct, excess.mean(), excess.std(), class_names),
         classes=tuple(
             ClassScore(name, float(precision), float(recall), float(f1), int(support), _interval(right, support))
             for name, precision, recall, f1, support, right in zip(

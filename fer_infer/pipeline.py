@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -234,8 +235,9 @@ def scored(
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """Yield threads for what is in flight; what has not begun when they are no longer needed never does."""
-    pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score")
+    pool, process = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score"), os.getpid()
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        if os.getpid() == process:  # a forked child has neither the threads nor, perhaps, the lock
+            pool.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.file_types import refuse_lfs_pointer
 from fer_core.output import staged
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.session import CARD_FILE
 from fer_train.models import as_json, build_model
 

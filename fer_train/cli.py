@@ -187,10 +187,14 @@ def _report_rejects(splits: Splits, output: Path) -> None:
 
 
 def _print_run(card: ModelCard) -> None:
+    from fer_infer.chance import chance_note
+
     score = card.scores[card.validation_split]
     low, high = score["wilson_95"]
     of = f"{score['accuracy']:.2%} of {score['n']:,} faces"
     click.echo(f"{card.validation_split} accuracy {of}, 95% interval {low:.2%} to {high:.2%}")
+    if note := chance_note(card.scores):
+        click.echo(note)
 
 
 @main.command()

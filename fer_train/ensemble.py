@@ -7,19 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.faces import no_row_of_usage
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
 from fer_core.reader import OnError
+from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
 from fer_train.data import validation_faces
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, softmax
 from fer_train.provenance import accuracy_record, git_commit, library_versions, network_record
 from fer_train.run_folder import save_end, save_sample
 
@@ -93,7 +92,8 @@ def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, Mo
     temperatures = [float(card.temperature["value"]) for card in cards]
     model = Ensemble([model for model, _ in loaded], temperatures).eval()
     faces = _validation(data, cards[0])
-    accuracy = float(np.mean(predict_logits(model, faces.images).argmax(axis=1) == faces.require_labels()))
+    probabilities = softmax(predict_logits(model, faces.images), 1.0)
+    figures = evaluate_predictions(faces.require_labels(), probabilities, cards[0].labels)
     members = [
         {"architecture": card.architecture, "arguments": card.architecture_arguments, "temperature": temperature}
         for card, temperature in zip(cards, temperatures, strict=True)
@@ -108,7 +108,7 @@ def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, Mo
         training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
-        scores={cards[0].validation_split: accuracy_record(accuracy, len(faces))},
+        scores={cards[0].validation_split: accuracy_record(figures.accuracy, figures.n, figures.chance)},
         versions=library_versions(),
         git_commit=git_commit(),
     )

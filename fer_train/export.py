@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,9 +14,10 @@ from typing import Final
 import numpy as np
 from torch import Tensor, nn
 
-from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, read_faces
+from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.output import staged
 from fer_core.reader import OnError
+from fer_infer.chance import chance_note
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
@@ -149,6 +151,8 @@ def export(
         _require_graphs_kept(Path(output), {"int8": int8, "fp16": fp16})
     read = partial(read_faces, on_error=on_error, columns=input_columns)
     model, card = load_model_and_card(run)
+    if note := chance_note(card.scores):
+        warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
     inputs = (data, calibration, None if itself else run)

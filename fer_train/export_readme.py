@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fer_core import ModelCard
+from fer_infer.chance import chance_note
 from fer_infer.precision import GRAPH_FILES
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
     data = card.training_data
     scores = "\n".join(f"| {split} | {_score(score)} |" for split, score in card.scores.items())
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(card.labels))
+    note = chance_note(card.scores)
+    warning = f"**{note[0].upper()}{note[1:]}.**\n\n" if note else ""
     return f"""# {name}
 
-`{card.architecture}`, {card.precision}: {card.selection}.
+{warning}`{card.architecture}`, {card.precision}: {card.selection}.
 Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, seed {", ".join(map(str, card.seeds))}.
 {_provenance(data)}
 | split | accuracy |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
 from fer_core.model_card import unfitted_temperature
+from fer_infer.chance import Chance
 from fer_infer.metrics import wilson_interval
 from fer_train.checkpoint import load_weights, weights_path, weights_sha256
 from fer_train.config import FitConfig
@@ -40,10 +42,11 @@ def git_commit() -> str:
         return "unknown"
 
 
-def accuracy_record(accuracy: float, n: int) -> dict[str, Any]:
-    """Return a card's record of an accuracy, a share of `n` faces, with its 95 % interval."""
+def accuracy_record(accuracy: float, n: int, chance: Chance | None = None) -> dict[str, Any]:
+    """Return a card's record of an accuracy: the share of `n` faces, its 95% interval, and chance where it is known."""
     interval = list(wilson_interval(round(accuracy * n), n))
-    return {"n": n, "accuracy": accuracy, "wilson_95": interval, "tta": "none"}
+    record = {"n": n, "accuracy": accuracy, "wilson_95": interval, "tta": "none"}
+    return record if chance is None else {**record, "chance": asdict(chance)}
 
 
 def network_record(card: ModelCard) -> dict[str, Any]:
@@ -106,6 +109,7 @@ def make_card(
     state: Mapping[str, Tensor],
     epoch: int,
     accuracy: float,
+    chance: Chance | None,
 ) -> ModelCard:
     """Write the card of a run's averaged weights as they stand after `epoch`."""
     kept = "moving average of the weights" if config.ema_decay else "weights"
@@ -121,7 +125,7 @@ def make_card(
         training_data=training_data,
         selection=f"{kept} after epoch {epoch} of {config.epochs}; {splits.validation_name} chose no epoch",
         seeds=(config.seed,),
-        scores={splits.validation_name: accuracy_record(accuracy, len(splits.validation))},
+        scores={splits.validation_name: accuracy_record(accuracy, len(splits.validation), chance)},
         versions=library_versions(),
         git_commit=git_commit(),
     )

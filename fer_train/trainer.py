@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError
+from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError, TrainingWarning
 from fer_core.progress import progress
-from fer_infer.devices import first_line
+from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
+from fer_infer.onnx_runtime import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
@@ -27,6 +29,7 @@ from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
 from fer_train.data import Splits, to_device
 from fer_train.devices import lack_of_memory_named, pick_device, pick_precision, require_compiler
+from fer_train.diagnosis import diagnose
 from fer_train.distill import Teachers
 from fer_train.initialization import initialize
 from fer_train.models import build_model
@@ -36,6 +39,9 @@ from fer_train.processes import first_only, join_processes, share, share_batch_n
 from fer_train.provenance import make_card, training_record
 from fer_train.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
 from fer_train.run_state import RunState
+
+CHECKED_EPOCH: Final = 3
+"""The epoch after which a network that has learned nothing is reported."""
 
 
 @lack_of_memory_named()
@@ -116,8 +122,9 @@ def fit(
 
     faces, note = len(training[0]), ""
 
-    def write(metrics: dict[str, Any]) -> None:
-        card = make_card(config, splits, data_record, run.average.state, run.epoch, metrics["validation_accuracy"])
+    def write(metrics: dict[str, Any], chance: Chance | None) -> None:
+        accuracy = metrics["validation_accuracy"]
+        card = make_card(config, splits, data_record, run.average.state, run.epoch, accuracy, chance)
         save_epoch(folder, card, run.average.state, model.state_dict(), metrics)
         run.save(folder / RESUME_FILE)  # last, so that whatever interrupts, the run goes on from a whole epoch
         report(metrics)
@@ -134,7 +141,7 @@ def fit(
                 )
                 train_s = time.perf_counter() - start
                 shadow.load_state_dict(run.average.state)
-                loss, accuracy = _validate(fabric, shadow, validation)
+                loss, accuracy, chance = _validate(fabric, shadow, validation)
                 _require_finite(f"{splits.validation_name} ", loss, run.epoch)
             except Exception:
                 if run.epoch == 0 and fabric.is_global_zero:  # nothing to go on from: the next try may take the folder
@@ -145,7 +152,9 @@ def fit(
             lr = optimizer.param_groups[0]["lr"]
             values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
             metrics = dict(zip(METRICS, values, strict=True))
-            first_only(fabric, write, metrics)
+            first_only(fabric, write, metrics, chance)
+            if run.epoch == CHECKED_EPOCH and fabric.is_global_zero:
+                _warn_unless_learning(model, training, chance, run.epoch, accuracy, len(validation[0]))
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, {splits.validation_name} {accuracy:.1%}"
     known = TrainingFaces([splits.training.images])
     return first_only(fabric, save_end, folder, splits.validation, known, name=folder.name)
@@ -251,19 +260,36 @@ def _require_finite(split: str, loss: float, epoch: int) -> None:
 @torch.no_grad()
 def _validate(
     fabric: Fabric, network: nn.Module, data: tuple[Tensor, Tensor], batch_size: int = 512
-) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy on a split, of which each process takes its share."""
+) -> tuple[float, float, Chance | None]:
+    """Return mean cross-entropy, accuracy and chance on a split, of which each process takes its share."""
     network.eval()
-    n = len(data[0])
+    n, classes = len(data[0]), len(EXPRESSIONS)
+    counts = torch.bincount(data[1], minlength=classes).cpu().numpy()
+    guessed = torch.from_numpy(class_frequencies_nll(data[1].cpu(), classes)).to(data[0].device)
     mine = share(n, fabric)
-    totals = torch.zeros(2, device=data[0].device)
+    totals = torch.zeros(4, dtype=torch.float64, device=data[0].device)
     for images, labels in _batches((data[0][mine], data[1][mine]), batch_size):
         logits = network(images.float().contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
-        totals += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+        losses = functional.cross_entropy(logits, labels, reduction="none").double()
+        excess = losses - guessed[labels]
+        correct = (logits.argmax(1) == labels).sum()
+        totals += torch.stack([losses.sum(), correct, excess.sum(), excess.square().sum()])
     fabric.all_reduce(totals, reduce_op="sum")  # in place
-    loss_sum, correct = totals.tolist()
-    return loss_sum / n, correct / n
+    loss, accuracy, mean, square = (totals / n).tolist()
+    chance = compare_with_chance(counts, round(accuracy * n), mean, max(square - mean**2, 0) ** 0.5, EXPRESSIONS)
+    return loss, accuracy, chance
+
+
+def _warn_unless_learning(
+    model: nn.Module, training: tuple[Tensor, Tensor], chance: Chance | None, epoch: int, accuracy: float, n: int
+) -> None:
+    """Warn once, in one line, of a network that is no better than chance or has layers that cannot learn."""
+    findings = diagnose(model, *training)
+    if chance is not None and not chance.beaten:
+        findings.insert(0, f"{accuracy:.2%} of {n:,} validation faces, {chance.to_text()}")
+    if findings:
+        remedy = "try a lower --lr, --model-argument batch_norm=true, or `fer-train audit` on the labels"
+        warnings.warn(f"epoch {epoch}: {'; '.join(findings)}; {remedy}", TrainingWarning, stacklevel=3)
 
 
 def _batches(data: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:

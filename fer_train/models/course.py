@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_core import EXPRESSIONS, IMAGE_SIZE, PIXELS, ConfigError
-from fer_train.models.layers import require_flags, require_sizes, standardization
+from fer_core import IMAGE_SIZE, PIXELS, ConfigError
+from fer_train.models.layers import (
+    convolution,
+    he_normal,
+    output_layer,
+    require_flags,
+    require_sizes,
+    standardization,
+)
 
 
 def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.ReLU(inplace=False), nn.Dropout(dropout)]
+    return [he_normal(nn.Linear(inputs, outputs)), nn.ReLU(inplace=False), nn.Dropout(dropout)]
 
 
 class CourseCNN(nn.Module):
@@ -53,9 +60,10 @@ class CourseCNN(nn.Module):
         channels = 1
         for width, convolutions in zip(widths, (2, 2, 3), strict=True):
             for _ in range(convolutions):
-                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
                 if batch_norm:
-                    layers.append(nn.BatchNorm2d(width))
+                    layers += convolution(channels, width, 3)
+                else:
+                    layers.append(he_normal(nn.Conv2d(channels, width, 3, padding=1)))
                 layers.append(nn.ReLU(inplace=False))
                 channels = width
             layers.append(nn.MaxPool2d(2))
@@ -65,7 +73,7 @@ class CourseCNN(nn.Module):
             nn.Flatten(),
             *_dense(channels * side * side, hidden, dropout),
             *_dense(hidden, hidden, dropout),
-            nn.Linear(hidden, len(EXPRESSIONS)),
+            output_layer(hidden),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -106,7 +114,7 @@ class CourseDNN(nn.Module):
         for width in widths:
             layers += _dense(units, width, dropout)
             units = width
-        self.classifier = nn.Sequential(*layers, nn.Linear(units, len(EXPRESSIONS)))
+        self.classifier = nn.Sequential(*layers, output_layer(units))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""

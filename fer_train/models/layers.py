@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_core import ConfigError
+from fer_core import EXPRESSIONS, ConfigError
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 class Standardize(nn.Module):
@@ -79,6 +81,27 @@ def require_flags(**flags: bool) -> None:
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise ConfigError(f"{name}: expected true or false, found {flag!r}")
+
+
+def he_normal(layer: Layer) -> Layer:
+    """Draw the weights of a layer that a ReLU follows so that the variance of its inputs passes on; biases are zero.
+
+    Weights are normal with variance 2 / fan-in (He et al. 2015, "Delving deep into rectifiers", eq. 10). PyTorch's
+    own, uniform with variance 1 / (3 fan-in), lose a factor of 6 of the variance per layer: over ten layers without
+    normalization the signal vanishes, and the network can stay at chance.
+    """
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def output_layer(inputs: int) -> nn.Linear:
+    """Return the layer that computes logits; it starts near zero, so that all classes start equally probable."""
+    layer = nn.Linear(inputs, len(EXPRESSIONS))
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:

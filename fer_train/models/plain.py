@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_core import EXPRESSIONS, ConfigError
-from fer_train.models.layers import Standardize, convolution, require_flags
+from fer_core import ConfigError
+from fer_train.models.layers import Standardize, convolution, output_layer, require_flags
 
 
 class PlainNet(nn.Module):
@@ -54,7 +54,7 @@ class PlainNet(nn.Module):
                 channels = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, len(EXPRESSIONS))
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), output_layer(channels)
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_core import EXPRESSIONS, ConfigError
-from fer_train.models.layers import SqueezeExcitation, Standardize, StochasticDepth, convolution, require_sizes
+from fer_core import ConfigError
+from fer_train.models.layers import (
+    SqueezeExcitation,
+    Standardize,
+    StochasticDepth,
+    convolution,
+    output_layer,
+    require_sizes,
+)
 
 
 class _Block(nn.Module):
@@ -87,7 +94,7 @@ class ResidualNet(nn.Module):
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
         self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, len(EXPRESSIONS))
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), output_layer(channels)
         )
 
     def forward(self, images: Tensor) -> Tensor:

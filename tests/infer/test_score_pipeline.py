@@ -282,7 +282,7 @@ def test_what_onnx_runtime_says_while_running_is_one_line(
     def failing(*_: Any) -> None:
         raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Conv node failed\n  at line 3")
 
-    monkeypatch.setattr(scorer._session, "run", failing)
+    monkeypatch.setattr(scorer.runner._session, "run", failing)
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: Conv node failed$"):
         scorer.score(images)
 

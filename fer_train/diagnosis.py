@@ -1,0 +1,89 @@
+"""Why a network does not learn: dead layers, vanishing gradients and values that are not finite, named by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FACES: Final = 256
+"""Training faces that are looked at."""
+VANISHED: Final = 1e-8
+"""Root mean square of a layer's gradient below which its weights no longer move: Adam's epsilon."""
+
+
+def diagnose(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
+    """Pass some faces forward and backward once, and name the layers that cannot learn.
+
+    Neither the weights, their gradients, the running statistics nor the random numbers are touched.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From float32 (N, 1, 48, 48) in 0..255 to logits.
+    images : Tensor
+        uint8 (N, 1, 48, 48); the first `FACES` are used.
+    labels : Tensor
+        int64 (N,).
+
+    Returns
+    -------
+    list of str
+        One finding each, the first layer of each kind with the number of others; empty where nothing is wrong.
+    """
+    batch = images[:FACES].float().contiguous(memory_format=torch.channels_last)
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim >= 2}
+    with _evaluating(model), _activations_watched(model) as dead, torch.enable_grad():
+        loss = functional.cross_entropy(model(batch), labels[:FACES])
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    size = {
+        name.removesuffix(".weight"): float(gradient.square().mean().sqrt())
+        for name, gradient in zip(parameters, gradients, strict=True)
+        if gradient is not None
+    }
+    infinite = [name.removesuffix(".weight") for name, weight in parameters.items() if not weight.isfinite().all()]
+    infinite = infinite or [name for name, value in size.items() if not value < float("inf")]
+    vanished = [name for name, value in size.items() if value < VANISHED]
+    kinds = (
+        ("weights or gradients that are not finite", infinite),
+        ("layers with no active unit", dead),
+        ("vanishing gradients", vanished),
+    )
+    return [f"{what} ({_listed(names)})" for what, names in kinds if names]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _activations_watched(model: nn.Module) -> Iterator[list[str]]:
+    """Yield a list to which a forward pass adds the ReLU layers whose outputs are all zero."""
+    dead: list[str] = []
+
+    def look(name: str, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        if not (output > 0).any():
+            dead.append(name)
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
+    hooks = [module.register_forward_hook(partial(look, name)) for name, module in layers]
+    try:
+        yield dead
+    finally:
+        for hook in hooks:
+            hook.remove()
