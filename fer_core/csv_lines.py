@@ -6,7 +6,7 @@ A decoder has one function::
 
 Parameters
 ----------
-text : bytes or bytearray, at least size + PADDING long; for the kernel, an ndarray of uint8
+text : bytearray, at least size + PADDING long; for the kernel as ndarray of uint8
     Lines that end in LF; the last byte before `size` is one.
 position, size : int
     Start of the first line, and end of the text.

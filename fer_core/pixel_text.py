@@ -17,7 +17,6 @@ EXPECTED_VALUE: Final = "expected an integer in 0..255"
 _BLANKS: Final = b" \t"
 _OTHER_BLANKS: Final = (b"\n", b"\r", b"\v", b"\f")
 """What `bytes.split` takes for blanks and the grammar does not."""
-_EMPTY_VALUE: Final = re.compile(rb"(?:^|,)[ \t]*(?:,|$)")
 _ZERO_FRACTION: Final = re.compile(rb"(?<=[0-9])\.0*(?= )")
 _VALUE: Final = re.compile(rb"(?:[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])(?:\.0*)?")
 
@@ -68,13 +67,14 @@ def _plain_form(text: bytes) -> bytes | None:
     text = _without_brackets(text)
     commas = text.count(b",")
     if commas:
-        if _EMPTY_VALUE.search(text):
+        squeezed = text.translate(None, _BLANKS)
+        if b",," in squeezed or squeezed.startswith(b",") or squeezed.endswith(b","):  # an empty value
             return None
         text = text.replace(b",", b" ")
     if any(blank in text for blank in _OTHER_BLANKS):
         return None
     values = text.split()
-    if commas and commas != len(values) - 1:
+    if commas and commas != len(values) - 1:  # where two values have no comma between them
         return None
     plain = b" ".join(values)
     if b"." in plain:

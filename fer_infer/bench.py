@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fer_core import ConfigError, DataError, Faces, iter_faces
+from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
 from fer_core.csv_lines import MAX_LINE_BYTES
 from fer_core.output import staged
 from fer_core.progress import progress
 from fer_core.reader import PARQUET_MAGIC, available_cores
 from fer_core.streams import open_stream
 from fer_infer.onnx_runtime import load_runtime
-from fer_infer.pipeline import score
+from fer_infer.pipeline import ROLES_READ, score
 from fer_infer.predictions import prediction_writer
 from fer_infer.runner import LaneRunner, Scores
 from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
@@ -152,6 +153,8 @@ def bench(
             raise ConfigError(f"{name}: expected at least 1, found {value}")
     settings: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DataWarning)  # it would name the temporary file
         stage = None if output is None else stack.enter_context(staged(output, force=force, inputs=(data, model)))
         sample = Path(folder) / "faces.csv"
         n = _copy_rows(data, sample, rows)
@@ -225,7 +228,7 @@ def _first_lines(data: str | Path, n: int) -> Generator[bytes, None, None]:
 
 def _decode(data: str | Path, sample: Path, batch_size: int) -> list[Faces]:
     try:
-        return list(iter_faces(sample, batch_rows=batch_size))
+        return list(iter_faces(sample, batch_rows=batch_size, roles=ROLES_READ))
     except DataError as error:  # of the same row, but in a file that the user does not know
         raise DataError(str(data), error.message, row=error.row, column=error.column) from None
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from csv_samples import PACKINGS, assert_same, make_csv, read_slowly, written
+from pyarrow import parquet
 
 from fer_core import csv_decoder, csv_kernel, csv_reader, iter_faces, read_faces
 from fer_core.errors import CacheWarning
@@ -95,6 +97,18 @@ def test_one_column_per_pixel_stays_with_numpy(tmp_path: Path, compiled_calls: l
     faces = read_faces(written(tmp_path, f"{header}\n{','.join(map(str, values))}\n".encode()))
     assert np.array_equal(faces.images.reshape(-1), values)
     assert not compiled_calls
+
+
+def test_text_in_parquet_is_decoded_by_either(tmp_path: Path, compiled_calls: list[int]) -> None:
+    expected = read_slowly(DATA)
+    texts = [" ".join(map(str, image.reshape(-1))) for image in expected["images"]]
+    texts[3] = texts[3].replace(" ", ",")
+    parquet.write_table(pyarrow.table({"pixels": texts}), tmp_path / "faces.parquet")
+    assert np.array_equal(read_faces(tmp_path / "faces.parquet").images, expected["images"])
+    assert not compiled_calls
+    csv_decoder.load_compiled_decoder()
+    assert np.array_equal(read_faces(tmp_path / "faces.parquet").images, expected["images"])
+    assert compiled_calls
 
 
 def test_where_numba_does_not_run_numpy_decodes_and_says_so_once(

@@ -188,6 +188,23 @@ def test_a_full_table_stops_at_a_line_that_the_next_call_goes_on_with(run: Run) 
     assert position == len(lines[0]) + len(lines[1]) + 2
 
 
+@pytest.mark.parametrize("value", ["0", "255", "256", "299", "0012", "", "x", "-1", "1.0", " 1", "1 2"])
+@pytest.mark.parametrize("place", [0, 1, 1000, PIXELS - 1])
+def test_commas_between_pixels_are_judged_as_spaces_are(value: str, place: int) -> None:
+    values = FACE.split()
+    values[place] = value
+    text = f"3,{','.join(values)},a\n7,{FACE.replace(' ', ',')},b\n".encode()
+    kinds = np.array([KINDS[name] for name in ("label", "pixels", "id")])
+    table, images = np.zeros((4, contract.TABLE_COLUMNS), np.int64), np.zeros((4, PIXELS), np.uint8)
+    n, _ = csv_vectors.decode_lines(text + bytes(contract.PADDING), 0, len(text), kinds, table, images, b",")
+    expected = slowly(" ".join(values).encode()) if value.isdigit() else None
+    if value == " 1" and place == 0:  # a space before the run
+        expected = slowly(" ".join(values).encode())
+    assert table[:n, contract.GOOD].tolist() == [expected is not None, 1]
+    assert expected is None or images[0].tolist() == expected
+    assert images[1].tolist() == [int(one) for one in FACE.split()]
+
+
 PIECES = [b" ", b"0", b"1", b"9", b"", b"00", b"x", b"\0", b"  ", b",", b'"', b"\r", b"\xc3", b"-", b".", b":", b"/"]
 LAYOUTS = [
     ["pixels"],
