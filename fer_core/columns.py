@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.expressions import EXPRESSIONS, USAGES
+from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
 
 ROLES: Final = ("pixels", "label", "usage", "id")
 """What a column can hold, in the order in which the cells of a row are checked."""
@@ -53,6 +53,15 @@ USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}, train, validation
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
 """How the error of a cell begins, in every file format."""
 
+PIXELS_EXPECTED: Final = (
+    f"expected a column 'pixels' or 'feature', or {PIXELS} columns such as pixel0 to pixel{PIXELS - 1}"
+)
+"""How the error of a table without pixels begins, in every file format."""
+
+LEAST_PIXEL_COLUMNS: Final = 100
+"""Numbered columns that are taken for pixels, also where they are not 2,304."""
+
+_NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 _WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,3})(?:\.0*)?")
 
 
@@ -83,6 +92,50 @@ def usage_of(text: str) -> str | None:
     return SPLITS.get(text.strip(" ").lower())
 
 
+def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
+    """Return the positions of the columns of pixels in a table with one column per pixel; None in any other table.
+
+    These are 2,304 adjacent columns whose names are the same text, which may be empty, and then consecutive numbers,
+    such as pixel0 to pixel2303.
+
+    Parameters
+    ----------
+    names, source, row
+        As for `assign_roles`.
+
+    Raises
+    ------
+    DataError
+        If there are too many or too few such columns, or a column of pixels besides them.
+    """
+    plain = [name.strip(" ") for name in names]
+    run = max(_numbered_runs(plain), key=len, default=range(0))
+    if len(run) < LEAST_PIXEL_COLUMNS:
+        return None
+    shown = f"{plain[run.start]!r} to {plain[run.stop - 1]!r}"
+    if len(run) != PIXELS:
+        raise DataError(source, f"expected {PIXELS} columns of pixels, found {len(run)}: {shown}", row=row)
+    for name in plain:
+        if COLUMNS.get(name.lower()) == "pixels":
+            message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
+            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
+    return run
+
+
+def _numbered_runs(names: Sequence[str]) -> list[range]:
+    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
+    runs: list[range] = []
+    start, before = 0, ("", -2)
+    for place, name in enumerate([*names, ""]):
+        match = _NUMBERED.fullmatch(name)
+        here = (match[1], int(match[2][:9])) if match else ("", -2)
+        if here != (before[0], before[1] + 1) or here[1] < 0:
+            runs.append(range(start, place))
+            start = place
+        before = here
+    return runs
+
+
 def assign_roles(
     names: Sequence[str],
     source: str,
@@ -111,7 +164,8 @@ def assign_roles(
     Returns
     -------
     dict of str to int
-        Position of the column of each role.
+        Position of the column of each role; of pixels in a table with one column per pixel (see `pixel_columns`), the
+        position of the first of them.
 
     Raises
     ------
@@ -133,6 +187,10 @@ def assign_roles(
             )
         places[role] = found[0]
     taken = set(places.values())
+    run = None if "pixels" in places else pixel_columns(plain, source, row=row)
+    if run is not None:
+        places["pixels"] = run.start
+        taken.update(run)
     left_out: list[str] = []
     for place, name in enumerate(plain):
         if place in taken:
@@ -149,7 +207,7 @@ def assign_roles(
         elif known not in chosen and (known in roles or known == "pixels"):
             places[known] = place
     if "pixels" not in places:
-        raise DataError(source, f"expected a column 'pixels' or 'feature', found {_listed(plain)}", row=row)
+        raise DataError(source, f"{PIXELS_EXPECTED}, found {_listed(plain)}", row=row)
     if left_out:
         warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
     return places

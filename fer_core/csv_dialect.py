@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from fer_core import csv_lines
 from fer_core.columns import (
-    COLUMNS,
     ID_EXPECTED,
     LABEL_EXPECTED,
     MAX_ID_LENGTH,
@@ -21,6 +19,7 @@ from fer_core.columns import (
     USAGE_EXPECTED,
     assign_roles,
     label_of,
+    pixel_columns,
     shorten,
     usage_of,
 )
@@ -30,11 +29,6 @@ from fer_core.expressions import PIXELS
 from fer_core.pixel_text import decode_face, explain, explain_value
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
-
-LEAST_PIXEL_COLUMNS: Final = 100
-"""Numbered columns that are taken for pixels, also where they are not 2,304."""
-
-_NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class Dialect:
         except ValueError as error:
             raise DataError(source, f"{expected}; found {error}", row=row) from None
         pixel_names: tuple[str, ...] = ()
-        if "pixels" not in (columns or {}) and (run := _pixel_columns(names, source, row)):
+        if "pixels" not in (columns or {}) and (run := pixel_columns(names, source, row=row)):
             pixel_names = tuple(names[run.start : run.stop])
             joined = f"{pixel_names[0]}..{pixel_names[-1]}"
             names[run.start : run.stop] = [joined]
@@ -117,38 +111,6 @@ class Dialect:
             if place is not None:
                 kinds[place] = kind
         return kinds
-
-
-def _pixel_columns(names: Sequence[str], source: str, row: int) -> range | None:
-    """Return the places of the columns, if there is one per pixel; raise DataError where there are too many or few.
-
-    These are neighbors whose names are the same text and then consecutive numbers, such as pixel0 to pixel2303.
-    """
-    run = max(_numbered_runs(names), key=len, default=range(0))
-    if len(run) < LEAST_PIXEL_COLUMNS:
-        return None
-    shown = f"{names[run.start]!r} to {names[run.stop - 1]!r}"
-    if len(run) != PIXELS:
-        raise DataError(source, f"expected {PIXELS} columns of pixels, found {len(run)}: {shown}", row=row)
-    for name in names:
-        if COLUMNS.get(name.lower()) == "pixels":
-            message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
-            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
-    return run
-
-
-def _numbered_runs(names: Sequence[str]) -> list[range]:
-    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
-    runs: list[range] = []
-    start, before = 0, ("", -2)
-    for place, name in enumerate([*names, ""]):
-        match = _NUMBERED.fullmatch(name)
-        here = (match[1], int(match[2][:9])) if match else ("", -2)
-        if here != (before[0], before[1] + 1) or here[1] < 0:
-            runs.append(range(start, place))
-            start = place
-        before = here
-    return runs
 
 
 def split_cells(line: bytes) -> list[str]:

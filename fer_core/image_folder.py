@@ -2,82 +2,154 @@
 
 from __future__ import annotations
 
+import io
+import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.columns import ROLES
-from fer_core.errors import DataError
-from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, USAGES
+from fer_core.archives import IMAGE_SUFFIXES as SUFFIXES
+from fer_core.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
+from fer_core.columns import CLASS_NAMES, ROLES, usage_of
+from fer_core.errors import ConfigError, DataError, DataWarning
+from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE
 from fer_core.faces import Faces
+from fer_core.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
 
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
 ORIENTATION: Final = 0x0112
 """The EXIF tag that says how to turn an image that is not stored upright."""
 
 MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 """Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
 
-SPLITS: Final = {usage.lower(): usage for usage in USAGES} | {"train": "Training"}
-"""Split folders that go by a name of FER2013; any other keeps its own name, since `test` could be either test."""
+LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
+_NUMBERED: Final = re.compile(r"([0-9]+)(?:[ _.-]+(.+))?")
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+class Entry(NamedTuple):
+    """An image of a tree: its file, and the label and the split that its folders state."""
+
+    file: Path
+    label: int | None
+    usage: str | None
+
+
+def label_of_folder(name: str) -> int | None:
+    """Return the label that the name of a folder states, or None where it states none.
+
+    Parameters
+    ----------
+    name : str
+        The name of a class as in `fer_core.columns.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
+        `0_angry`, which must agree.
+    """
+    name = name.strip(" ").lower()
+    match = _NUMBERED.fullmatch(name)
+    if match is None:
+        return CLASS_NAMES.get(name)
+    number = int(match[1]) if len(match[1]) == 1 else len(EXPRESSIONS)
+    if number >= len(EXPRESSIONS) or (match[2] is not None and CLASS_NAMES.get(match[2]) != number):
+        return None
+    return number
+
+
+def list_images(root: Path) -> list[Entry]:
+    """List the images in the label folders below `root`, sorted by folder and name.
+
+    Images that are in `root` itself, without any folder next to them, have no label. Any other file next to images
+    counts as an image, so that `read_image` refuses it and nothing is left out unnoticed, except for hidden files,
+    files of operating systems such as `Thumbs.db`, readmes and licenses, and tables, which a `DataWarning` names.
+
+    Raises
+    ------
+    DataError
+        If a folder is neither a label nor a split that contains labels, if an image is outside the label folders,
+        or if there is no image.
+    """
+    tables: list[Path] = []
+    try:
+        entries = _entries(root, tables)
+        if any(_is_image(entry) for entry in entries) and not any(entry.is_dir() for entry in entries):
+            found = [Entry(entry, None, None) for entry in entries]
+        else:
+            found = _labelled(root, tables)
+    except OSError as error:
+        raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
+    if not found:
+        raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
+    if tables:
+        first, count = tables[0], len(set(tables))
+        more = f" and {count - 1} more tables" if count > 1 else ""
+        message = f"{first}{more}: left out, since the labels of images are the names of their folders"
+        warnings.warn(message, DataWarning, stacklevel=2)
+    return found
+
+
+def _labelled(root: Path, tables: list[Path]) -> list[Entry]:
+    top = _folders(root, tables)
+    flat = any(label_of_folder(folder.name) is not None or _is_number(folder.name) for folder in top)
+    splits = [(root, None)] if flat else [(folder, usage_of(folder.name) or folder.name) for folder in top]
+    labels = [(folder, usage) for split, usage in splits for folder in _folders(split, tables)]
+    _require_counted_from_zero([folder for folder, _ in labels])
+    return [Entry(entry, _label(folder), usage) for folder, usage in labels for entry in _entries(folder, tables)]
+
+
+def _label(folder: Path) -> int:
+    label = label_of_folder(folder.name)
+    if label is None:
+        match = _NUMBERED.fullmatch(folder.name.strip(" ").lower())
+        agree = ", where number and name agree" if match is not None and match[2] in CLASS_NAMES else ""
+        raise DataError(str(folder), LABELS_EXPECTED + agree)
+    return label
+
+
+def _require_counted_from_zero(folders: list[Path]) -> None:
+    """Raise DataError for folders named 1 to 7: data sets that count classes from 1 have them in other orders."""
+    numbers = {int(folder.name): folder for folder in folders if _is_number(folder.name)}
+    if numbers and 0 not in numbers:
+        shown = ", ".join(map(str, sorted(numbers)))
+        message = f"expected numbers from 0, found {shown}: data sets that count from 1 differ in which number is which"
+        raise DataError(str(numbers[max(numbers)].parent), f"{message} class; rename the folders to names of classes")
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) == 1
+
+
+def _entries(folder: Path, tables: list[Path]) -> list[Path]:
+    """List what is in a folder, without what says nothing of faces; add tables, which might, to `tables`."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not is_clutter(entry.name)]
+    about = [entry for entry in entries if not entry.is_dir() and not _is_image(entry)]
+    tables += [entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES]
+    left_out = {entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES or is_text_about_data(entry.name)}
+    return [entry for entry in entries if entry not in left_out]
 
 
 def _is_image(entry: Path) -> bool:
     return entry.suffix.lower() in SUFFIXES and not entry.is_dir()
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, beside which no image may lie: no label would say what it shows."""
-    entries = _entries(folder)
+def _folders(folder: Path, tables: list[Path]) -> list[Path]:
+    """Return the folders in `folder`, next to which no image may be: no label would say what it shows."""
+    entries = _entries(folder, tables)
     for entry in entries:
         if _is_image(entry):
             raise DataError(str(entry), f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside")
     return [entry for entry in entries if entry.is_dir()]
 
 
-def list_images(root: Path) -> list[tuple[Path, int | None, str | None]]:
-    """List what the label folders below `root` hold as (path, label, usage or None), sorted by folder and name.
+def read_image(image: Path | bytes) -> NDArray[np.uint8]:
+    """Read one gray 48x48 PNG or JPEG image; a color image passes where its channels are equal.
 
-    Images that lie in `root` itself, without any folder beside them, have no label. Whatever lies with them or in a
-    label folder counts as an image, so that `read_image` refuses what is none and nothing is
-    passed over; names that begin with a dot are left out.
-
-    Raises
-    ------
-    DataError
-        If a folder is neither a label nor a split that holds labels, if an image lies outside the label folders,
-        or if there is no image at all.
-    """
-    try:
-        entries = _entries(root)
-        if any(_is_image(entry) for entry in entries) and not any(entry.is_dir() for entry in entries):
-            return [(entry, None, None) for entry in entries]
-        top = _folders(root)
-        flat = any(folder.name.lower() in EXPRESSIONS for folder in top)
-        splits = [(root, None)] if flat else [(f, SPLITS.get(f.name.lower(), f.name)) for f in top]
-        found: list[tuple[Path, int | None, str | None]] = []
-        for split, usage in splits:
-            for folder in _folders(split):
-                if folder.name.lower() not in EXPRESSIONS:
-                    raise DataError(str(folder), f"expected a folder named one of {', '.join(EXPRESSIONS)}")
-                label = EXPRESSIONS.index(folder.name.lower())
-                found += [(entry, label, usage) for entry in _entries(folder)]
-    except OSError as error:
-        raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
-    if not found:
-        raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
-    return found
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read one gray 48x48 PNG or JPEG file; a colour file passes where its channels are equal.
+    Parameters
+    ----------
+    image : Path or bytes
+        A file, or its content; errors call the latter `image`.
 
     Returns
     -------
@@ -90,27 +162,40 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
+    source = "image" if isinstance(image, bytes) else str(image)
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-                raise DataError(str(path), f"expected a 48x48 image, found {image.width}x{image.height}")
-            if image.mode not in MODES:
-                raise DataError(str(path), f"expected a gray image of 8 bits, found mode {image.mode}")
-            if image.getexif().get(ORIENTATION, 1) != 1:
-                raise DataError(str(path), "expected an image stored upright, found an EXIF orientation that turns it")
-            if (frames := getattr(image, "n_frames", 1)) != 1:
-                raise DataError(str(path), f"expected one image, found {frames} frames")
-            channels = np.asarray(image.convert("RGBA"))
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "JPEG")) as opened:
+            if opened.size != (IMAGE_SIZE, IMAGE_SIZE):
+                raise DataError(source, f"expected a 48x48 image, found {opened.width}x{opened.height}")
+            if opened.mode not in MODES:
+                raise DataError(source, f"expected a gray image of 8 bits, found mode {opened.mode}")
+            if opened.getexif().get(ORIENTATION, 1) != 1:
+                raise DataError(source, "expected an image stored upright, found an EXIF orientation that turns it")
+            if (frames := getattr(opened, "n_frames", 1)) != 1:
+                raise DataError(source, f"expected one image, found {frames} frames")
+            channels = np.asarray(opened.convert("RGBA"))
     except DataError:
         raise
     except Exception as error:  # what Pillow raises at damaged chunks has no base in common
-        reason = getattr(error, "strerror", None) or "damaged or of another format"
-        raise DataError(str(path), f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
+        reason = getattr(error, "strerror", None) or _other_type(image)
+        raise DataError(source, f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
     if (channels[..., 3] != 255).any():
-        raise DataError(str(path), "expected an opaque image, found transparency")
+        raise DataError(source, "expected an opaque image, found transparency")
     if (channels[..., :3] != channels[..., :1]).any():
-        raise DataError(str(path), "expected a gray image, found colour")
+        raise DataError(source, "expected a gray image, found colour")
     return channels[..., 0].copy()
+
+
+def _other_type(image: Path | bytes) -> str:
+    """Say what an image that cannot be read is instead."""
+    head = image[:HEAD_BYTES] if isinstance(image, bytes) else b""
+    if isinstance(image, Path):
+        with suppress(OSError), image.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    kind = file_type(head)
+    if kind == LFS_POINTER:
+        return LFS_REMEDY
+    return "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
 
 
 def iter_image_folder(
@@ -124,29 +209,32 @@ def iter_image_folder(
 ) -> Iterator[Faces]:
     """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
     root, source = Path(path), str(path)
+    if columns:
+        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
     listing = list(enumerate(list_images(root), start=1))
     if usage is not None:
-        if all(split is None for _, (_, _, split) in listing):
+        if all(entry.usage is None for _, entry in listing):
             raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
-        listing = [entry for entry in listing if entry[1][2] == usage]
-    labelled = not listing or listing[0][1][1] is not None
+        listing = [(row, entry) for row, entry in listing if entry.usage == usage]
+    labelled = "label" in roles and (not listing or listing[0][1].label is not None)
+    split = "usage" in roles and (not listing or listing[0][1].usage is not None)
     for start in range(0, max(len(listing), 1), batch_rows):
         images, kept, rejected = [], [], []
-        for entry in listing[start : start + batch_rows]:
+        for row, entry in listing[start : start + batch_rows]:
             try:
-                images.append(read_image(entry[1][0]))
-                kept.append(entry)
+                images.append(read_image(entry.file))
+                kept.append((row, entry))
             except DataError as error:
                 if on_error == "fail":
                     raise
-                rejected.append(DataError(error.source, error.message, row=entry[0]))
-        splits = [split for _, (_, _, split) in kept]
+                rejected.append(DataError(error.source, error.message, row=row))
+        names = [entry.file.relative_to(root).as_posix() for _, entry in kept]
         yield Faces(
             images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
             rows=np.array([row for row, _ in kept], np.int64),
-            labels=np.array([label for _, (_, label, _) in kept], np.int64) if labelled else None,
-            ids=np.array([file.relative_to(root).as_posix() for _, (file, _, _) in kept], np.str_),
-            usage=None if listing and listing[0][1][2] is None else np.array(splits, np.str_),
+            labels=np.array([entry.label for _, entry in kept], np.int64) if labelled else None,
+            ids=np.array(names, np.str_) if "id" in roles else None,
+            usage=np.array([entry.usage for _, entry in kept], np.str_) if split else None,
             source=source,
             first_row=1,
             rejected=tuple(rejected),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fer_core.errors import CardError
 from fer_core.expressions import IMAGE_SIZE
+from fer_core.file_types import refuse_lfs_pointer
 
 SCHEMA_VERSION: Final = 2
 PRECISIONS: Final = ("fp32", "fp16", "int8")
@@ -54,10 +55,11 @@ class ModelCard:
     weights_sha256 : str
         Over the float32 tensors of `weights.safetensors`; see `fer_train.checkpoint.weights_sha256`.
     training_data : dict
-        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the PublicTest faces. Where
-        it applies, `dropped`: how many Training faces were left out, by why. Also what the network owes to others, each
-        with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights that training
-        began with; `teachers`; the `members` of an ensemble.
+        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
+        it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a
+        validation split that was drawn; `rows_left_out`: how many rows could not be read. Also what the network owes to
+        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights
+        that training began with; `teachers`; the `members` of an ensemble.
     selection : str
         Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
     seeds : tuple of int
@@ -89,6 +91,11 @@ class ModelCard:
     versions: dict[str, str]
     git_commit: str
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def validation_split(self) -> str:
+        """Name of the split that the network was validated on."""
+        return next((name for name in self.training_data["rows"] if name != "Training"), "PublicTest")
 
     def __post_init__(self) -> None:
         def require(ok: bool, key: str, expected: str) -> None:
@@ -178,6 +185,7 @@ class ModelCard:
     @classmethod
     def load_json(cls, path: Path) -> ModelCard:
         """Read a `card.json`; errors as for `from_metadata`."""
+        refuse_lfs_pointer(path, CardError)
         try:
             table = _loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

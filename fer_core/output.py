@@ -14,8 +14,11 @@ from typing import Final
 from fer_core.claims import claimed
 from fer_core.errors import FerError, OutputError
 from fer_core.output_folder import OutputFolder
+from fer_core.places import locate
 
-READ_IN_FOLDERS: Final = frozenset({".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg"})
+READ_IN_FOLDERS: Final = frozenset(
+    {".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg", ".parquet", ".arrow", ".feather"}
+)
 """What is read where a folder is named: models, cards, weights, images. Other files in it are no part of the input."""
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -84,8 +87,9 @@ def require_apart(target: str | Path, inputs: Iterable[str | Path | None]) -> No
     """Raise OutputError where `target` is, holds, or is a part of a file or folder that is still to be read."""
     try:
         place = Path(target).resolve()
-        for one in inputs:
-            if one is None or not (place.exists() and Path(one).exists()):
+        for named in inputs:
+            one = None if named is None else locate(named).file
+            if one is None or not (place.exists() and one.exists()):
                 continue
             read = Path(one).resolve()
             if read.is_relative_to(place) or place.samefile(one):

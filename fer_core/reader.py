@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,15 @@ from fer_core.columns import ROLES, usage_of
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
+from fer_core.file_types import PARQUET_MAGIC as PARQUET_MAGIC
+from fer_core.file_types import TABLES
+from fer_core.places import can_be_reread
+from fer_core.streams import table_type
 
 OnError = Literal["fail", "skip"]
 
 WHOLE_ROWS: Final = 1 << 16
 """Faces a batch where all are wanted: so many that most files are one batch, and nothing is copied twice."""
-
-PARQUET_MAGIC: Final = b"PAR1"
-IMAGE_MAGIC: Final = (b"\x89PNG", b"\xff\xd8\xff")
-"""Of PNG and JPEG."""
 
 
 def iter_faces(
@@ -39,8 +39,9 @@ def iter_faces(
     Parameters
     ----------
     path : str or Path
-        A CSV (plain, gzip or zstandard), `-` for a CSV on standard input, a Parquet file (extra `parquet`), or the
-        root of an image tree. The content tells one from the other, not the name.
+        A CSV, plain, compressed (gzip, zstandard, xz, bzip2) or in a zip or tar archive, where `ARCHIVE/MEMBER` names
+        one of several files; `-` for a CSV on standard input; a Parquet or Arrow file, or a folder of them (extra
+        `parquet`); or the root of an image tree. The content decides, not the name.
     batch_rows : int
         Faces a batch at most.
     usage : str, optional
@@ -65,7 +66,7 @@ def iter_faces(
     DataError
         If `path` cannot be read as faces; it names file, row, column, what was expected and what was found.
     FerError
-        If `path` is a Parquet file and `pyarrow` is not installed.
+        If `path` is a Parquet or Arrow file and `pyarrow` is not installed.
     """
     if batch_rows < 1:
         raise ConfigError(f"batch_rows: expected at least 1, found {batch_rows}")
@@ -76,27 +77,43 @@ def iter_faces(
     if unknown := set(roles) - set(ROLES):
         raise ConfigError(f"roles: expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
     usage = usage if usage is None else usage_of(usage) or usage
-    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
-        from fer_core.image_folder import iter_image_folder as source
-    elif _begins_with(path, *IMAGE_MAGIC):
-        raise DataError(str(path), "is an image; expected the folder of images it lies in, a CSV or a Parquet file")
-    elif _begins_with(path, PARQUET_MAGIC):
-        with needed_from("parquet"):
-            from fer_core.parquet_reader import iter_parquet as source
-    else:
-        from fer_core.csv_reader import iter_csv
-
-        source = partial(iter_csv, threads=threads)
+    source = _reader_of(path, threads)
     return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error, roles=roles, columns=columns)
 
 
-def _begins_with(path: str | Path, *magic: bytes) -> bool:
-    """Whether a file begins with one of these. What is no regular file is not asked: a pipe gives its bytes once."""
-    if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - as above
-        return False
-    with suppress(OSError), open(path, "rb") as file:
-        return file.read(max(map(len, magic))).startswith(magic)
-    return False  # the CSV reader says why it cannot be opened
+def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
+    """Return what reads a folder or a file; what is no regular file is a CSV, since a pipe gives its bytes once."""
+    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
+        from fer_core.shards import find_shards
+
+        if not find_shards(Path(path)):
+            from fer_core.image_folder import iter_image_folder
+
+            return iter_image_folder
+        with needed_from("parquet"):
+            from fer_core.table_reader import iter_shards
+        return iter_shards
+    if can_be_reread(path) and table_type(path) in TABLES:
+        with needed_from("parquet"):
+            from fer_core.table_reader import iter_table
+        return iter_table
+    from fer_core.csv_reader import iter_csv
+
+    return partial(iter_csv, threads=threads)
+
+
+def splits_of_folder(path: str | Path) -> set[str]:
+    """Return the splits that the folders of an image tree, or the names of table files in a folder, state.
+
+    The set is empty for files, and for folders that state none.
+    """
+    if str(path) == "-" or not os.path.isdir(path):  # noqa: PTH112 - as above
+        return set()
+    from fer_core.image_folder import list_images
+    from fer_core.shards import find_shards
+
+    files = find_shards(Path(path)) or list_images(Path(path))
+    return {file.usage for file in files if file.usage is not None}
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -140,9 +157,10 @@ def no_such_usage(path: str | Path, usage: str, *, columns: Mapping[str, str] | 
 
     It names the splits that there are, except for a pipe, which cannot be read again.
     """
-    found: set[str] = set()
-    if str(path) == "-" or not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113 - as above
+    if not can_be_reread(path):
         return no_row_of_usage(str(path), usage, None)
+    if found := splits_of_folder(path):
+        return no_row_of_usage(str(path), usage, found)
     for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("usage",), columns=columns):
         found.update(() if faces.usage is None else faces.usage.tolist())
     return no_row_of_usage(str(path), usage, found)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from fer_core.program import Program
+from fer_infer.cli import column_option, on_error_option
 
 SEED = click.IntRange(0, 2**32 - 1)
 
@@ -73,6 +74,8 @@ def main() -> None:
     help="Share of the pixels that the masked faces keep.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance.")
+@column_option
+@on_error_option
 @force_option
 def report(data: str, model: Path, output: Path, rows: str | None, methods: str | None, **settings: Any) -> None:
     """Write one self-contained page on how a model sees the faces in DATA.
@@ -81,6 +84,7 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     mistakes; with labels also faces of the two most confused pairs of classes. Every map is tested beside a random one.
     It refuses a weights file that is not the one its ONNX graph was made from.
     """
+    from fer_core.rejects import REJECTS_FILE
     from fer_explain.measures.maps import parse_methods
     from fer_explain.report import report as run
     from fer_explain.rows import parse_numbers
@@ -90,6 +94,9 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     page = run(data, model, output, rows=chosen, methods=named, **settings)
     click.echo(f"{page}: open it in a browser")
     click.echo(f"{output}: figures/, attributions.npz")
+    rejects = output / REJECTS_FILE
+    if rejects.is_file():
+        click.echo(f"{rejects}: rows left out, and why")
 
 
 @main.command()

@@ -66,6 +66,14 @@ column_option = click.option(
     callback=_by_role,
     help="Read the column NAME of DATA as ROLE: pixels, label, usage or id. Repeatable.  [default: recognized by name]",
 )
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At a row that cannot be read, stop, or leave it out; rows left out are counted and listed in "
+    "OUTPUT/rejects.csv.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -187,6 +195,7 @@ def _provider(provider: str, note: str, precision: str, tta: str = "none") -> st
     help="The Training faces, of which the evaluated ones may be repeats.  [default: Training rows of DATA, if any]",
 )
 @column_option
+@on_error_option
 @tta_option
 @device_option
 @precision_option
@@ -201,13 +210,15 @@ def evaluate(**settings: Any) -> None:
     reliability.png into the folder OUTPUT. DATA is as for `score`, with labels: a column `emotion` or `label`, or label
     folders.
     """
+    from fer_core.rejects import REJECTS_FILE
     from fer_infer.evaluation import FILES
     from fer_infer.evaluation import evaluate as run
 
     done = run(**settings)
     click.echo(done.to_text())
     click.echo(_provider(done.provider, done.provider_note, done.precision))
-    click.echo(f"{settings['output']}: {', '.join(FILES)}")
+    files = (*FILES, REJECTS_FILE) if done.rows_left_out else FILES
+    click.echo(f"{settings['output']}: {', '.join(files)}")
 
 
 @main.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import IMAGE_SIZE, ModelError
+from fer_core.file_types import refuse_lfs_pointer
 
 EXTERNAL_DATA: Final = b"\n\x08location"
 """The key that every tensor kept in another file has, as protobuf writes it (field 1, eight bytes)."""
@@ -16,6 +17,7 @@ Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
 
 def read_graph(path: Path) -> bytes:
     """Return the content of an ONNX file, and refuse one whose tensors stand in other files."""
+    refuse_lfs_pointer(path, ModelError)
     try:
         content = path.read_bytes()
     except OSError as error:

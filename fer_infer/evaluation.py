@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from fer_core.columns import usage_of
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
-from fer_core.reader import no_such_usage
+from fer_core.reader import OnError, no_such_usage
+from fer_core.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_infer.read_ahead import read_ahead
 from fer_infer.training_faces import TrainingFaces
@@ -26,7 +27,7 @@ from fer_infer.views import average_views, views_of
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
 """What `save_evaluation` writes."""
 
-FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes=FILES)
+FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes=(*FILES, REJECTS_FILE))
 """Names of all that is written."""
 
 
@@ -48,6 +49,8 @@ class ModelEvaluation(Evaluation):
         Of the graph.
     provider, provider_note : str
         As of `Scorer`; `PyTorch` where the original ran.
+    rows_left_out : int
+        Number of rows that could not be read and were skipped.
     """
 
     data: str
@@ -57,6 +60,7 @@ class ModelEvaluation(Evaluation):
     precision: str
     provider: str
     provider_note: str
+    rows_left_out: int = 0
 
     def title(self) -> str:
         """Return what stands over a picture: accuracy, n, split and augmentation."""
@@ -69,7 +73,16 @@ class ModelEvaluation(Evaluation):
         augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
         beside = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
         head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
-        return "\n".join([head, *self.summary_lines(), *beside, *self.class_lines()])
+        left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []
+        return "\n".join([head, *left_out, *self.summary_lines(), *beside, *self.class_lines()])
+
+
+class FileEvaluation(NamedTuple):
+    """The evaluation of a file: with test-time augmentation, without it where that differs, and the rows left out."""
+
+    evaluation: Evaluation
+    plain: Evaluation | None
+    rejected: tuple[DataError, ...]
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> None:
@@ -124,8 +137,9 @@ def evaluate_file(
     training: str | Path | None = None,
     tta: str = "none",
     batch_rows: int = 256,
+    on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
-) -> tuple[Evaluation, Evaluation | None]:
+) -> FileEvaluation:
     """Score the labelled faces of a file, whatever scores them.
 
     Parameters
@@ -142,25 +156,31 @@ def evaluate_file(
         See `fer_infer.views.TTA`.
     batch_rows : int
         Faces scored at once.
+    on_error : {"fail", "skip"}
+        As for `fer_core.iter_faces`, for `data` and `training`.
     input_columns : mapping of str to str, optional
         Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
-    evaluation, plain : Evaluation, Evaluation or None
-        With `tta`; and without it, where that is not the same.
+    FileEvaluation
 
     Raises
     ------
     DataError
         If the data has no labels, no face, or no face of `usage`.
     """
-    known = TrainingFaces.beside(data, input_columns) if training is None else TrainingFaces.read(training)
+    if training is None:
+        known = TrainingFaces.beside(data, on_error=on_error, columns=input_columns)
+    else:
+        known = TrainingFaces.read(training, on_error=on_error)
     roles = ("label",) if usage is None else ("label", "usage")
 
     def read() -> Iterator[Faces]:
-        return iter_faces(data, batch_rows=batch_rows, usage=usage, roles=roles, columns=input_columns)
+        options: dict[str, Any] = {"on_error": on_error, "roles": roles, "columns": input_columns}
+        return iter_faces(data, batch_rows=batch_rows, usage=usage, **options)
 
+    rejected: list[DataError] = []
     labels, plain, averaged, seen = [], [], [], []
     with (
         read_ahead(read) as batches,
@@ -168,6 +188,7 @@ def evaluate_file(
     ):
         for faces in batches:
             labels.append(faces.require_labels())
+            rejected += faces.rejected
             one, mean = average_views(score, faces.images, tta)
             plain.append(one)
             averaged.append(mean)
@@ -176,7 +197,8 @@ def evaluate_file(
             advance(len(faces))
     if not any(map(len, labels)):
         if usage is None:
-            raise DataError(str(data), "has no row to evaluate")
+            left_out = f"; {rejects_text(rejected, None)}" if rejected else ""
+            raise DataError(str(data), f"has no row to evaluate{left_out}")
         raise no_such_usage(data, usage, columns=input_columns)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
@@ -184,7 +206,7 @@ def evaluate_file(
         joined = np.concatenate(labels), np.concatenate(probabilities)
         return evaluate_predictions(*joined, EXPRESSIONS, in_training=in_training)
 
-    return figures(averaged), None if tta == "none" else figures(plain)
+    return FileEvaluation(figures(averaged), None if tta == "none" else figures(plain), tuple(rejected))
 
 
 def evaluate(
@@ -200,13 +222,14 @@ def evaluate(
     batch_size: int | None = None,
     threads: int | None = None,
     force: bool = False,
+    on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
     """Score labelled faces and write what the predictions are worth into a folder.
 
     Parameters
     ----------
-    data, usage, training, tta, input_columns
+    data, usage, training, tta, on_error, input_columns
         As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
@@ -231,13 +254,14 @@ def evaluate(
     with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
-        figures, plain = evaluate_file(
+        figures, plain, rejected = evaluate_file(
             data,
             lambda images: scorer.score(images, batch_size=size),
             usage=usage,
             training=training,
             tta=tta,
             batch_rows=size,
+            on_error=on_error,
             input_columns=input_columns,
         )
         result = ModelEvaluation(
@@ -249,7 +273,9 @@ def evaluate(
             precision=scorer.card.precision,
             provider=scorer.provider,
             provider_note=scorer.provider_note,
+            rows_left_out=len(rejected),
         )
+        save_rejects(stage, rejected)
         save_evaluation(result, stage, f"{scorer.card.architecture}, {scorer.card.precision}: {result.title()}")
     return result
 

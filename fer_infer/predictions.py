@@ -18,6 +18,7 @@ from fer_core import ConfigError, DataError, Faces, OutputError
 from fer_core.extras import needed_from
 from fer_core.output import staged
 from fer_core.packing import CSV_ENDINGS, open_csv
+from fer_core.rejects import HEADER, reject_cells
 
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """What a prediction file may hold; `id` and `label` come first in each."""
@@ -254,9 +255,9 @@ class RejectWriter:
             stage = self._stack.enter_context(staged(self.path, force=self._force))
             file = self._stack.enter_context(stage.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
             self._lines = csv.writer(file, lineterminator="\n")
-            self._lines.writerow(["file", "row", "column", "message"])
+            self._lines.writerow(HEADER)
         for error in rejected:
-            self._lines.writerow([error.source, error.row, error.column, error.message])
+            self._lines.writerow(reject_cells(error))
             self.n += 1
 
     def __exit__(self, *error: Any) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces
-from fer_core.image_folder import list_images
+from fer_core.places import can_be_reread
+from fer_core.reader import OnError, splits_of_folder
 
 Images = NDArray[np.uint8]
 
@@ -35,8 +36,15 @@ class TrainingFaces:
         return np.fromiter((digest in self._digests for digest in _digests(images)), bool, len(images))
 
     @classmethod
-    def read(cls, path: str | Path) -> TrainingFaces:
+    def read(
+        cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
+    ) -> TrainingFaces:
         """Read the Training rows of a file, or all rows of one that has no Usage column.
+
+        Parameters
+        ----------
+        path, on_error, columns
+            As for `fer_core.iter_faces`.
 
         Raises
         ------
@@ -44,32 +52,32 @@ class TrainingFaces:
             If it cannot be read or has no such row.
         """
         found = cls(
-            faces.images if faces.usage is None else faces.images[faces.usage == "Training"] for faces in _batches(path)
+            faces.images if faces.usage is None else faces.images[faces.usage == "Training"]
+            for faces in _batches(path, on_error, columns)
         )
         if not len(found):
             raise DataError(str(path), "has no row of usage 'Training' to compare with")
         return found
 
     @classmethod
-    def beside(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> TrainingFaces | None:
-        """Read the Training rows of a file that is evaluated, or return None where it tells of none.
+    def beside(
+        cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
+    ) -> TrainingFaces | None:
+        """Read the Training rows of a file that is evaluated, None where it has none; parameters as for `read`.
 
-        `columns` are its columns by role, as `fer_core.iter_faces` takes them.
-
-        Standard input and pipes give their rows once, to be scored, so nothing is known of them.
+        Standard input and pipes give their rows once, to be scored, so their Training rows are not known.
         """
-        if str(path) == "-" or not (Path(path).is_file() or Path(path).is_dir()):
+        if not can_be_reread(path):
             return None
-        batches = _batches(path, columns)
+        batches = _batches(path, on_error, columns)
         found = cls(faces.images[faces.usage == "Training"] for faces in batches if faces.usage is not None)
         return found if len(found) else None
 
 
-def _batches(path: str | Path, columns: Mapping[str, str] | None = None) -> Iterator[Faces]:
-    """Read a file, or of an image tree of several splits the Training images: the others stay unopened."""
-    folder = str(path) != "-" and Path(path).is_dir()
-    split = folder and any(usage is not None for *_, usage in list_images(Path(path)))
-    return iter_faces(path, usage="Training" if split else None, roles=("usage",), columns=columns)
+def _batches(path: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Iterator[Faces]:
+    """Read pixels and splits; of a folder that states the splits of its files only the Training ones are opened."""
+    usage = "Training" if splits_of_folder(path) else None
+    return iter_faces(path, usage=usage, on_error=on_error, roles=("usage",), columns=columns)
 
 
 def _digests(images: Images) -> Iterable[bytes]:

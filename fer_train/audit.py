@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_core.reader import OnError
+from fer_core.rejects import REJECTS_FILE, save_rejects
 from fer_train.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.fer2013 import published_differences
@@ -20,13 +23,19 @@ from fer_train.near_duplicates import find_near_duplicates
 
 FOLDER: Final = OutputFolder(
     always=("findings.csv", "audit.json"),
-    sometimes=("duplicate.png", "near_duplicate.png", "blank.png", "faceless.png"),
+    sometimes=("duplicate.png", "near_duplicate.png", "blank.png", "faceless.png", REJECTS_FILE),
 )
 """Names of all that is written."""
 
 
 def audit(
-    data: str | Path, output: str | Path | None = None, *, near_duplicates: bool = True, force: bool = False
+    data: str | Path,
+    output: str | Path | None = None,
+    *,
+    near_duplicates: bool = True,
+    force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> Audit:
     """Examine a file of faces and write down what was found.
 
@@ -40,11 +49,18 @@ def audit(
         Look for these too, in time that grows with the square of the faces.
     force : bool
         Replace an existing output.
+    on_error : {"fail", "skip"}
+        As for `fer_core.iter_faces`; rows left out are in `faces.rejected` of the result, and listed in
+        `rejects.csv` in the folder.
+    input_columns : mapping of str to str, optional
+        As `columns` of `fer_core.iter_faces`.
     """
     with nullcontext() if output is None else staged(output, force=force, folder=FOLDER, inputs=(data,)) as stage:
-        result = audit_faces(read_faces(data), near_duplicates=near_duplicates)
+        faces = read_faces(data, on_error=on_error, columns=input_columns)
+        result = audit_faces(faces, near_duplicates=near_duplicates)
         if stage is not None:
             result.save(stage)
+            save_rejects(stage, faces.rejected)
     return result
 
 

@@ -12,9 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError, Faces, read_faces
+from fer_core import DataError, Faces, ModelCard, read_faces
 from fer_infer.onnx_runtime import load_runtime_module
+from fer_train.data import VALIDATION_SPLITS, validation_faces
+from fer_train.hold_out import HELD_OUT
 
+DEFAULT_SPLIT: Final = VALIDATION_SPLITS[0]
 CALIBRATION_FACES: Final = 512
 """At most so many Training faces, evenly spaced over the file, give the ranges of the activations."""
 CALIBRATION_BATCH: Final = 32
@@ -38,37 +41,67 @@ class CalibrationData:
     training : Faces
         Give the ranges of the activations.
     selection : Faces
-        Choose among the candidates: the labelled PublicTest rows; or, where there are none, Training rows that are
-        not in `training`, without their labels, which the network has learned.
+        Choose among the candidates: the labeled validation faces, with their split as `usage`; or, where there are
+        none, Training rows that are not in `training`, without their labels, which the network has learned.
+    split : str
+        Name of the validation split.
     """
 
     training: Faces
     selection: Faces
+    split: str = DEFAULT_SPLIT
 
 
-def load_calibration(data: str | Path) -> CalibrationData:
+def load_calibration(data: str | Path, card: ModelCard | None = None) -> CalibrationData:
     """Read a file's Training rows to calibrate on, and the rows to choose by.
+
+    Parameters
+    ----------
+    data : str or Path
+        Faces with splits; or, for a network whose validation split was drawn, the faces that it was drawn from.
+    card : ModelCard, optional
+        Of the network; its validation split is used, PublicTest where there is none in `data`, or no card.
 
     Raises
     ------
     DataError
         If the file cannot be read or has no two Training rows.
     """
-    faces = read_faces(data)
-    training = faces.with_usage("Training")
+    return split_calibration(read_faces(data), card)
+
+
+def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
+    """Choose the faces to calibrate on and those to choose by; errors as for `load_calibration`."""
+    chosen = labelled_validation(faces, card)
+    if chosen is not None and chosen.usage is not None and chosen.usage[0] == HELD_OUT:
+        rest = faces if faces.usage is None else faces.with_usage("Training")
+        training = rest.take(~np.isin(rest.rows, chosen.rows))
+    else:
+        training = faces.with_usage("Training")
     if len(training) < 2:
         raise DataError(training.source, "expected at least two Training faces to calibrate on, found one")
     count = min(len(training), 2 * CALIBRATION_FACES)
     spaced = training.take(np.linspace(0, len(training) - 1, count).astype(np.intp))
-    selection = labelled_public(faces) or replace(spaced.take(slice(1, None, 2)), labels=None)
-    return CalibrationData(spaced.take(slice(0, None, 2)), selection)
+    selection = chosen or replace(spaced.take(slice(1, None, 2)), labels=None)
+    return CalibrationData(spaced.take(slice(0, None, 2)), selection, split_of(chosen, card))
 
 
-def labelled_public(faces: Faces) -> Faces | None:
-    """Return the labelled PublicTest rows, by which everything is chosen; None where there are none."""
-    if faces.labels is None or faces.usage is None or not np.any(faces.usage == "PublicTest"):
-        return None
-    return faces.with_usage("PublicTest")
+def labelled_validation(faces: Faces, card: ModelCard | None) -> Faces | None:
+    """Return the labeled faces by which everything is chosen, with their split as `usage`.
+
+    They are those of the network's validation split, else those of PublicTest; None where there are neither.
+    """
+    found = None if card is None else validation_faces(faces, card)
+    if found is not None or faces.labels is None or faces.usage is None or DEFAULT_SPLIT not in faces.usage:
+        return found
+    return faces.with_usage(DEFAULT_SPLIT)
+
+
+def split_of(validation: Faces | None, card: ModelCard | None) -> str:
+    """Return the name of the split of validation faces, or of the split that was looked for where there are none."""
+    if validation is not None and validation.usage is not None:
+        return str(validation.usage[0])
+    return DEFAULT_SPLIT if card is None else card.validation_split
 
 
 class _Batches:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
+from fer_core.file_types import refuse_lfs_pointer
 from fer_core.output import staged
 from fer_infer.onnx_runtime import first_line
 from fer_infer.session import CARD_FILE
@@ -59,6 +60,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
     """
     from safetensors import SafetensorError, safe_open
 
+    refuse_lfs_pointer(path, ModelError)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fer_core.program import Program
-from fer_infer.cli import tta_option
+from fer_infer.cli import column_option, on_error_option, tta_option
 from fer_train.recipe_options import DATA, config_of, recipe_options
 
 if TYPE_CHECKING:
     from fer_core import ModelCard
+    from fer_train.data import Splits
 
+SKIP = click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At a row that cannot be read, stop, or leave it out.",
+)
 FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -49,16 +58,22 @@ def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
     show_default=True,
     help="Compare all pairs of faces, in time that grows with their square.",
 )
+@column_option
+@on_error_option
 @FORCE
-def audit(data: Path, output: Path | None, near_duplicates: bool, force: bool) -> None:
+def audit(data: Path, output: Path | None, **settings: Any) -> None:
     """Look for duplicates, conflicting labels, leaks across splits and blank faces in DATA.
 
     A near duplicate is the same picture in other pixels: shifted, lit, compressed or mirrored. The pictures in OUTPUT
     are contact sheets that show what was found.
     """
+    from fer_core.rejects import rejects_text
     from fer_train.audit import audit
 
-    click.echo(audit(data, output, near_duplicates=near_duplicates, force=force).to_text())
+    found = audit(data, output, **settings)
+    click.echo(found.to_text())
+    if found.faces.rejected:
+        click.echo(rejects_text(found.faces.rejected, output))
     if output is not None:
         click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
@@ -88,8 +103,9 @@ def models() -> None:
 def fit(**options: Any) -> None:
     """Train a network on the Training rows of DATA.
 
-    The run folder OUTPUT is written after each epoch; the weights kept are the last moving average. PublicTest rows are
-    scored after each epoch, PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with. Each
+    The run folder OUTPUT is written after each epoch; the weights kept are the last moving average. After each epoch
+    the validation split is scored: the PublicTest rows of DATA, else its validation rows, else those that --validation
+    or --hold-out choose. PrivateTest rows are never used. Ctrl-C leaves a run that --resume goes on with. Each
     architecture has a recipe of its own; the defaults shown are those of the course networks.
     """
     _train(options, taught=False)
@@ -126,6 +142,7 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
     from fer_train.trainer import fit
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
+    reading = {"on_error": options.pop("on_error"), "columns": options.pop("input_columns")}
     seeds = options.pop("seeds")
     given = {key: value for key, value in options.items() if value not in (None, {})}
     if seeds and "seed" in given:
@@ -136,26 +153,46 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
         raise ConfigError(f"{output}: is no run of `{other}`; `fer-train {program} --resume` goes on with it")
     if note := precision_note(config.device, config.precision):
         click.echo(f"fer-train: {note}", err=True)
-    splits = load_splits(data, validation, drop_conflicts=config.drop_conflicts, drop_leaks=config.drop_leaks)
+    splits = load_splits(
+        data,
+        validation,
+        drop_conflicts=config.drop_conflicts,
+        drop_leaks=config.drop_leaks,
+        hold_out=config.hold_out,
+        hold_out_seed=config.hold_out_seed,
+        **reading,
+    )
+    report = partial(_print_epoch, splits.validation_name)
     for note in trained_on_other_faces(training_record(splits, config)):
         click.echo(f"fer-train: {note}", err=True)
     if seeds:
-        summary = fit_seeds(splits, config, output, seeds, resume=resume, report=_print_epoch)
+        summary = fit_seeds(splits, config, output, seeds, resume=resume, report=report)
         click.echo(summary.to_text())
         click.echo(f"{output}: summary.json, a run a seed")
+        _report_rejects(splits, output)
         return
-    card = fit(splits, config, output, resume=resume, report=_print_epoch)
-    _print_run(output, card)
+    card = fit(splits, config, output, resume=resume, report=report)
+    _print_run(card)
     click.echo(f"{output}: ema.safetensors, metrics.csv, curves.png, confusion.png")
+    _report_rejects(splits, output)
 
 
-def _print_run(output: Path, card: ModelCard) -> None:
+def _report_rejects(splits: Splits, output: Path) -> None:
+    from fer_core.rejects import rejects_text, save_rejects
+    from fer_train.processes import is_first
+
+    if splits.rejected and is_first():
+        save_rejects(output, splits.rejected)
+        click.echo(rejects_text(splits.rejected, output))
+
+
+def _print_run(card: ModelCard) -> None:
     from fer_infer.chance import chance_note
 
-    score = card.scores["PublicTest"]
+    score = card.scores[card.validation_split]
     low, high = score["wilson_95"]
     of = f"{score['accuracy']:.2%} of {score['n']:,} faces"
-    click.echo(f"PublicTest accuracy {of}, 95% interval {low:.2%} to {high:.2%}")
+    click.echo(f"{card.validation_split} accuracy {of}, 95% interval {low:.2%} to {high:.2%}")
     if note := chance_note(card.scores):
         click.echo(note)
 
@@ -164,22 +201,25 @@ def _print_run(output: Path, card: ModelCard) -> None:
 @DATA
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@column_option
+@SKIP
 @FORCE
-def ensemble(data: Path, runs: tuple[Path, ...], output: Path, force: bool) -> None:
+def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) -> None:
     """Make of two or more RUNs one network that gives the mean of their probabilities.
 
-    It is evaluated on the PublicTest rows of DATA, and exported, scored, explained and taught from like any other.
+    It is evaluated on the faces in DATA that the RUNs were validated on, and exported, scored, explained and taught
+    from like any other.
     """
     from fer_train.ensemble import ensemble
 
-    _print_run(output, ensemble(data, runs, output, force=force))
+    _print_run(ensemble(data, runs, output, **settings))
     click.echo(f"{output}: ema.safetensors, confusion.png")
 
 
-def _print_epoch(metrics: dict[str, Any]) -> None:
+def _print_epoch(validation: str, metrics: dict[str, Any]) -> None:
     click.echo(
         f"epoch {metrics['epoch']:.0f}: training loss {metrics['train_loss']:.4f}, accuracy "
-        f"{metrics['train_accuracy']:.2%}; PublicTest loss {metrics['validation_loss']:.4f}, accuracy "
+        f"{metrics['train_accuracy']:.2%}; {validation} loss {metrics['validation_loss']:.4f}, accuracy "
         f"{metrics['validation_accuracy']:.2%}; {metrics['faces_per_s']:,.0f} faces/s"
     )
 
@@ -190,6 +230,8 @@ def _print_epoch(metrics: dict[str, Any]) -> None:
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--usage", help="Evaluate this split of DATA only, such as PublicTest.")
 @click.option("--training", metavar="DATA", help="The Training faces.  [default: Training rows of DATA, if any]")
+@column_option
+@on_error_option
 @tta_option
 @FORCE
 def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
@@ -197,11 +239,14 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
 
     Figures and files are those of `fer-infer evaluate`.
     """
+    from fer_core.rejects import REJECTS_FILE
     from fer_infer.evaluation import FILES
     from fer_train.evaluation import evaluate
 
-    click.echo(evaluate(run, data, output, **settings).to_text())
-    click.echo(f"{output}: {', '.join(FILES)}")
+    done = evaluate(run, data, output, **settings)
+    click.echo(done.to_text())
+    files = (*FILES, REJECTS_FILE) if done.rows_left_out else FILES
+    click.echo(f"{output}: {', '.join(files)}")
 
 
 @main.command()
@@ -215,14 +260,16 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
 )
 @click.option("--int8-tolerance", default=0.3, show_default=True, help="Points of accuracy that int8 may lose.")
 @click.option("--fp16", is_flag=True, help="Make model.fp16.onnx too, for GPUs.")
+@column_option
+@SKIP
 @FORCE
 def export(run: Path, output: Path, **settings: Any) -> None:
     """Export RUN, a run or an exports folder, to ONNX, proven to compute the same.
 
     The graph is compared with the PyTorch original on real faces by the production scorer; only then is OUTPUT written.
-    The labelled PublicTest rows of --calibration fit the temperature by which the graph divides its logits before the
+    The labelled validation rows of --calibration fit the temperature by which the graph divides its logits before the
     softmax, so that it is as sure as it is right. An int8 graph is calibrated on its Training rows and chosen by its
-    PublicTest rows. To add to an exports folder, export the folder onto itself with --force.
+    validation rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
     from fer_train.export import export

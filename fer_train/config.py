@@ -120,6 +120,11 @@ class FitConfig:
     """Leave out the Training faces whose pixels also stand in Training with another label."""
     drop_leaks: bool = False
     """Leave out the Training faces whose pixels also stand in the validation split."""
+    hold_out: float | None = None
+    """Fraction of the faces to train on that is drawn as the validation split; None validates on a split of the data
+    or on other faces."""
+    hold_out_seed: int = 0
+    """Random seed of that draw."""
     epochs: int = 100
     """Passes over the Training rows."""
     batch_size: int = 128
@@ -161,6 +166,9 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _require_types(self)
+        fraction = self.hold_out is None or 0 < self.hold_out < 1
+        _require(fraction, "hold_out", "above 0 and below 1", self.hold_out)
+        _require(0 <= self.hold_out_seed < 2**32, "hold_out_seed", "0 to 4,294,967,295", self.hold_out_seed)
         _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
         _require(0 <= self.seed < 2**32, "seed", "0 to 4,294,967,295", self.seed)

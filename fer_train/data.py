@@ -5,30 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_core import USAGES, ConfigError, DataError, Faces, read_faces
+from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core.columns import usage_of
+from fer_core.faces import no_row_of_usage
+from fer_core.places import can_be_reread
+from fer_core.reader import OnError
 from fer_core.synthetic import draw_faces
 from fer_train.duplicates import disagreeing, first_equal
+from fer_train.hold_out import HELD_OUT
+from fer_train.hold_out import hold_out as draw
+
+VALIDATION_SPLITS: Final = ("PublicTest", "validation")
+"""The splits that validate without being named, the first that there is."""
+NEVER_VALIDATE: Final = ("Training", "PrivateTest")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on and what it chooses by.
+    """The faces that a run trains on and those that it is validated on.
 
     Attributes
     ----------
     training, validation : Faces
-        Labelled, not empty.
+        Labeled, not empty.
     mean, std : float
-        Of all Training pixels, in pixel units.
+        Mean and standard deviation of all Training pixels, in pixel units.
     dropped : mapping of str to int
-        Training faces left out, by why: "conflicts", "leaks", each only where it was asked for; see `load_splits`.
+        Number of Training faces left out for each reason, "conflicts" and "leaks", if asked for; see `load_splits`.
+    validation_name : str
+        Name of the validation split, as in its data: PublicTest, validation, test, ...; `held-out` if it was drawn.
+    held_out : mapping
+        `fraction` and `seed` of a validation split that was drawn; empty otherwise.
+    rejected : tuple of DataError
+        The rows left out because they could not be read.
     """
 
     training: Faces
@@ -36,60 +52,203 @@ class Splits:
     mean: float
     std: float
     dropped: Mapping[str, int] = field(default_factory=dict)
+    validation_name: str = VALIDATION_SPLITS[0]
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    rejected: tuple[DataError, ...] = ()
 
     def training_data(self) -> dict[str, Any]:
         """Return the model card's record of the data."""
-        record = {
+        record: dict[str, Any] = {
             "source": Path(self.training.source).name,
             "sha256": self.training.sha256(),
-            "rows": {"Training": len(self.training), "PublicTest": len(self.validation)},
+            "rows": {"Training": len(self.training), self.validation_name: len(self.validation)},
             "validation_sha256": self.validation.sha256(),
         }
-        return {**record, "dropped": dict(self.dropped)} if self.dropped else record
+        if self.dropped:
+            record["dropped"] = dict(self.dropped)
+        if self.held_out:
+            record["held_out"] = dict(self.held_out)
+        if self.rejected:
+            record["rows_left_out"] = len(self.rejected)
+        return record
 
 
 def load_splits(
-    data: str | Path, validation: str | Path | None = None, *, drop_conflicts: bool = False, drop_leaks: bool = False
+    data: str | Path,
+    validation: str | Path | None = None,
+    *,
+    drop_conflicts: bool = False,
+    drop_leaks: bool = False,
+    hold_out: float | None = None,
+    hold_out_seed: int = 0,
+    on_error: OnError = "fail",
+    columns: Mapping[str, str] | None = None,
 ) -> Splits:
-    """Read the Training rows and the PublicTest rows by which anything is chosen.
+    """Read the Training rows, and the rows of the split that a run is validated on.
 
-    PrivateTest is never read into a run: the test split of FER2013 chooses nothing.
+    PrivateTest, the test split of FER2013, is never used.
 
     Parameters
     ----------
     data : str or Path
-        Faces with a Usage column; or, where `validation` is given, a file of training faces, of which only
-        the Training rows are used if it has a Usage column.
+        Faces with splits, of which those of Training are trained on; or, with `validation` or `hold_out`, also faces
+        without splits, which are all trained on.
     validation : str or Path, optional
-        Another file whose PublicTest rows, or all rows where it has no Usage column, are the validation split.
+        The name of a split in `data`, such as "test"; or other faces, where a Path is never a split: their PublicTest
+        rows, else their validation rows, else those of their only split, or all of them where they have no splits. By
+        default the PublicTest rows of `data`, else its validation rows.
     drop_conflicts : bool
-        Leave out the Training faces whose pixels also stand in Training with another label.
+        Leave out the Training faces whose pixels are also in Training with another label.
     drop_leaks : bool
-        Leave out the Training faces whose pixels also stand in the validation split.
+        Leave out the Training faces whose pixels are also in the validation split.
+    hold_out : float, optional
+        Draw this fraction of the faces to train on as the validation split; see `fer_train.hold_out.hold_out`.
+    hold_out_seed : int
+        Random seed of that draw.
+    on_error, columns
+        As for `fer_core.iter_faces`.
 
     Raises
     ------
     DataError
         If a split is missing, empty or without labels.
+    ConfigError
+        If `validation` and `hold_out` are both given, or `validation` names Training or PrivateTest.
     """
-    faces = read_faces(data)
-    if validation is None:
-        if faces.usage is None:
-            raise DataError(str(data), "has no Usage column; name the faces to validate on with --validation")
-        training, held_out = faces.with_usage("Training"), faces.with_usage("PublicTest")
+    if hold_out is not None and validation is not None:
+        raise ConfigError("hold_out: expected none with validation, which names the faces to validate on")
+    faces = _read(data, on_error, columns)
+    training = faces if faces.usage is None else faces.with_usage("Training")
+    held_out: dict[str, Any] = {}
+    rejected = faces.rejected
+    if hold_out is not None:
+        training, chosen, held_out = _held_out(training, hold_out, hold_out_seed)
+        name = HELD_OUT
+    elif validation is None:
+        name = _own_validation(faces)
+        chosen = faces.with_usage(name)
+    elif (named := _split_named(faces, validation)) is not None:
+        name = named
+        chosen = faces.with_usage(name)
     else:
-        other = read_faces(validation)
-        training = faces if faces.usage is None else faces.with_usage("Training")
-        held_out = other if other.usage is None else other.with_usage("PublicTest")
-    for split in (training, held_out):
-        split.require_labels()
-        if not len(split):
-            raise DataError(split.source, "expected at least one face, found none")
-    training, dropped = _drop(training, held_out, drop_conflicts, drop_leaks)
+        other = _read(validation, on_error, columns)
+        name = _validation_of(other)
+        chosen = other if other.usage is None else other.with_usage(name)
+        rejected += other.rejected
+    training.require_labels()
+    chosen.require_labels()
+    training, dropped = _drop(training, chosen, drop_conflicts, drop_leaks)
     mean, std = pixel_statistics(training.images)
     if std == 0:
         raise DataError(training.source, "expected faces that differ, found one gray level in all Training pixels")
-    return Splits(replace(training, rejected=()), replace(held_out, rejected=()), mean, std, dropped)
+    return Splits(
+        replace(training, rejected=()),
+        replace(chosen, usage=np.full(len(chosen), name), rejected=()),
+        mean,
+        std,
+        dropped,
+        name,
+        held_out,
+        rejected,
+    )
+
+
+def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
+    """Find in a data set the faces that a network was validated on, with the name of their split as `usage`.
+
+    Parameters
+    ----------
+    faces : Faces
+        A whole data set.
+    card : ModelCard
+        Of the network.
+
+    Returns
+    -------
+    Faces or None
+        The labeled faces of the split that the card names. A split that was drawn is drawn again, and one from data
+        without splits is recognized by its checksum. None where there is no such split.
+    """
+    record, name = card.training_data, card.validation_split
+    if faces.labels is None:
+        return None
+    if faces.usage is not None and name in faces.usage:
+        return faces.with_usage(name)
+    if "held_out" in record:
+        training = faces if faces.usage is None else faces.with_usage("Training")
+        _, faces, _ = _held_out(training, **record["held_out"])
+    if faces.sha256() != record.get("validation_sha256"):
+        return None
+    return replace(faces, usage=np.full(len(faces), name))
+
+
+def _read(data: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
+    faces = read_faces(data, on_error=on_error, columns=columns)
+    if not len(faces):
+        left_out = f", {len(faces.rejected):,} rows could not be read" if faces.rejected else ""
+        raise DataError(faces.source, f"expected at least one face, found none{left_out}")
+    return faces
+
+
+def _held_out(faces: Faces, fraction: float, seed: int) -> tuple[Faces, Faces, dict[str, Any]]:
+    """Return the faces to train on, those to validate on, and the card's record of the draw."""
+    chosen = draw(faces, fraction, seed)
+    drawn = faces.take(chosen)
+    record = {"fraction": fraction, "seed": seed}
+    return faces.take(~chosen), replace(drawn, usage=np.full(len(drawn), HELD_OUT)), record
+
+
+def _own_validation(faces: Faces) -> str:
+    """Return the split of the data that validates where none is named."""
+    hold_out = "draw them with --hold-out 0.1"
+    if faces.usage is None:
+        message = f"has no Usage column; name the faces to validate on with --validation, or {hold_out}"
+        raise DataError(faces.source, message)
+    found = np.unique(faces.usage).tolist()
+    for name in VALIDATION_SPLITS:
+        if name in found:
+            return name
+    others = [name for name in found if name not in NEVER_VALIDATE]
+    choice = f"name the split with --validation {others[0]}" if others else "name the faces with --validation"
+    expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
+    raise DataError(faces.source, f"{expected}, found {', '.join(found)}; {choice}, or {hold_out}")
+
+
+def _split_named(faces: Faces, validation: str | Path) -> str | None:
+    """Return the split of the data that `validation` names; None where it names other faces."""
+    if isinstance(validation, Path):
+        return None
+    name = usage_of(validation) or validation
+    found = () if faces.usage is None else faces.usage
+    if name not in found:
+        if usage_of(validation) is not None and not can_be_reread(validation):
+            raise no_row_of_usage(faces.source, name, found)
+        return None
+    _require_validation(name)
+    return name
+
+
+def _validation_of(faces: Faces) -> str:
+    """Return the split of other faces that validates; of those without splits, the one that their name states."""
+    if faces.usage is None:
+        name = usage_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
+        name = VALIDATION_SPLITS[1] if name == "Training" else name
+    else:
+        found = np.unique(faces.usage).tolist()
+        others = [name for name in found if name not in NEVER_VALIDATE]
+        name = next((one for one in VALIDATION_SPLITS if one in found), others[0] if len(others) == 1 else "")
+        if not name:
+            expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
+            raise DataError(faces.source, f"{expected}, found {', '.join(found)}")
+    _require_validation(name)
+    return name
+
+
+def _require_validation(name: str) -> None:
+    if name == "PrivateTest":
+        raise ConfigError("validation: PrivateTest is the test split, which is never used to choose anything")
+    if name in NEVER_VALIDATE:
+        raise ConfigError(f"validation: expected another split than {name}, which is trained on")
 
 
 def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tuple[Faces, dict[str, int]]:

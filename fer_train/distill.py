@@ -26,7 +26,7 @@ class Teachers:
     config : DistillConfig
         Names the teachers.
     validation : Faces
-        PublicTest rows, labelled.
+        Validation faces, labeled.
     labels : sequence of str
         The student's classes, which the teachers must have in the same order.
     device : torch.device

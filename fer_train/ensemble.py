@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, Faces, ModelCard, read_faces
+from fer_core.faces import no_row_of_usage
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_core.reader import OnError
 from fer_infer.evaluation import FILES
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
+from fer_train.data import validation_faces
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits, softmax
@@ -22,26 +25,36 @@ from fer_train.provenance import accuracy_record, git_commit, library_versions, 
 from fer_train.run_folder import SAMPLE_FILE, save_end, save_sample
 
 ALIKE: Final = ("labels", "standardization")
-ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped")
+ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
 """What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
 
 FOLDER: Final = OutputFolder(always=(AVERAGE_FILE,), sometimes=(SAMPLE_FILE, *FILES))
 """Names of all that is written."""
 
 
-def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *, force: bool = False) -> ModelCard:
+def ensemble(
+    data: str | Path,
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
+) -> ModelCard:
     """Make of several runs one network that gives the mean of their probabilities, each at its card's temperature.
 
     Parameters
     ----------
     data : str or Path
-        Faces whose labelled PublicTest rows it is evaluated on.
+        Faces with those that the runs were validated on, which it is evaluated on.
     runs : sequence of str or Path
         Two or more runs or exports folders, trained on the same faces.
     output : str or Path
         The run folder to make, as `fer_train.trainer.fit` leaves one, without what belongs to training.
     force : bool
         Replace an existing folder.
+    on_error, input_columns
+        As `on_error` and `columns` of `fer_core.iter_faces`, for `data`.
 
     Returns
     -------
@@ -55,20 +68,22 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     ModelError, CardError
         If one cannot be loaded.
     DataError
-        If there are no labelled PublicTest rows.
+        If the data do not contain the labeled validation faces of the runs.
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more runs, found {len(runs)}")
     with staged(output, force=force, folder=FOLDER, inputs=(data, *runs)) as stage:
-        model, card, faces = _put_together(data, runs)
+        model, card, faces = _put_together(read_faces(data, on_error=on_error, columns=input_columns), runs)
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
         save_sample(stage, faces)
-        save_end(stage, faces, TrainingFaces.beside(data), name=Path(output).name)
+        save_end(
+            stage, faces, TrainingFaces.beside(data, on_error=on_error, columns=input_columns), name=Path(output).name
+        )
     return card
 
 
-def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
-    """Return the network, its card and the PublicTest faces that it was evaluated on."""
+def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
+    """Return the network, its card and the validation faces that it was evaluated on."""
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
     for run, card in zip(runs, cards, strict=True):
@@ -81,7 +96,7 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
             raise ConfigError(f"{run}: expected other weights than those of {runs[first]}, found the same")
     temperatures = [float(card.temperature["value"]) for card in cards]
     model = Ensemble([model for model, _ in loaded], temperatures).eval()
-    faces = read_faces(data, "PublicTest")
+    faces = _validation(data, cards[0])
     probabilities = softmax(predict_logits(model, faces.images), 1.0)
     figures = evaluate_predictions(faces.require_labels(), probabilities, cards[0].labels)
     members = [
@@ -98,11 +113,21 @@ def _put_together(data: str | Path, runs: Sequence[str | Path]) -> tuple[Ensembl
         training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
-        scores={"PublicTest": accuracy_record(figures.accuracy, figures.n, figures.chance)},
+        scores={cards[0].validation_split: accuracy_record(figures.accuracy, figures.n, figures.chance)},
         versions=library_versions(),
         git_commit=git_commit(),
     )
     return model, card, faces
+
+
+def _validation(faces: Faces, card: ModelCard) -> Faces:
+    """Return the faces that the members were validated on, or raise DataError."""
+    found = validation_faces(faces, card)
+    if found is None:
+        faces.require_labels()
+        splits = None if faces.usage is None else set(faces.usage.tolist())
+        raise no_row_of_usage(faces.source, card.validation_split, splits)
+    return found
 
 
 def _alike(card: ModelCard) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fer_core import ModelCard
+from fer_core.columns import usage_of
 from fer_core.output import staged
+from fer_core.reader import OnError
+from fer_core.rejects import save_rejects
 from fer_infer.evaluation import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
 from fer_infer.metrics import Evaluation
 from fer_infer.views import views_of
@@ -21,6 +25,7 @@ def of_original(
     split: str,
     tta: str = "none",
     plain: Evaluation | None = None,
+    rows_left_out: int = 0,
 ) -> ModelEvaluation:
     """Say of an evaluation that it is of the PyTorch original on a split of `data`."""
     return ModelEvaluation(
@@ -32,6 +37,7 @@ def of_original(
         precision=card.precision,
         provider="PyTorch",
         provider_note="",
+        rows_left_out=rows_left_out,
     )
 
 
@@ -44,6 +50,8 @@ def evaluate(
     training: str | Path | None = None,
     tta: str = "none",
     force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
     """Evaluate a run or an exports folder in float32 PyTorch and write figures and tables.
 
@@ -51,7 +59,7 @@ def evaluate(
     ----------
     run : str or Path
         A run or an exports folder.
-    data, usage, training, tta
+    data, usage, training, tta, on_error, input_columns
         As for `fer_infer.evaluation.evaluate_file`.
     output : str or Path
         The folder to make; see `fer_infer.evaluation.save_evaluation`.
@@ -67,13 +75,17 @@ def evaluate(
     with staged(output, force=force, folder=FOLDER, inputs=(run, data, training)) as stage:
         model, card = load_model_and_card(run)
         require_expressions(card.labels, Path(run))
-        figures, plain = evaluate_file(
+        figures, plain, rejected = evaluate_file(
             data,
             lambda images: softmax(predict_logits(model, images), card.temperature["value"]),
             usage=usage,
             training=training,
             tta=tta,
+            on_error=on_error,
+            input_columns=input_columns,
         )
-        result = of_original(figures, card, data, split=usage or "", tta=tta, plain=plain)
+        split = "" if usage is None else usage_of(usage) or usage
+        result = of_original(figures, card, data, split=split, tta=tta, plain=plain, rows_left_out=len(rejected))
+        save_rejects(stage, rejected)
         save_evaluation(result, stage, f"{card.architecture}, PyTorch: {result.title()}")
     return result

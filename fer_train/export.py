@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +17,12 @@ from torch import Tensor, nn
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_core.reader import OnError
 from fer_infer.chance import chance_note
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
 from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
-from fer_train.calibration import CalibrationData, labelled_public, load_calibration
+from fer_train.calibration import CalibrationData, labelled_validation, split_calibration, split_of
 from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.export_readme import export_readme
 from fer_train.graph import write_graph
@@ -96,6 +99,8 @@ def export(
     int8_tolerance: float = TOLERANCE,
     fp16: bool = False,
     force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> Parity:
     """Export a run and prove it before it appears.
 
@@ -108,14 +113,14 @@ def export(
         and the graphs asked for by `int8` and `fp16`. It may be an exports folder `run` itself, which then stays until
         all is proven.
     data : str or Path, optional
-        Faces to check parity on; by default the PublicTest sample that the run kept, or else the faces of
+        Faces to check parity on; by default the sample of validation faces that the run kept, or else the faces of
         `calibration` by which the temperature is fitted and the int8 graph is chosen.
     atol : float
         Largest absolute difference of a logit that passes.
     int8 : bool
         Make `model.int8.onnx`, too; see `fer_train.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.calibration.load_calibration`; its labelled PublicTest rows also fit the
+        The data for it, see `fer_train.calibration.load_calibration`; its labeled validation faces also fit the
         temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
@@ -123,6 +128,8 @@ def export(
         Make `model.fp16.onnx`, too.
     force : bool
         Replace an existing folder.
+    on_error, input_columns
+        As `on_error` and `columns` of `fer_core.iter_faces`, for `data` and `calibration`.
 
     Returns
     -------
@@ -149,6 +156,7 @@ def export(
     itself = (Path(run) / WEIGHTS_FILE).is_file() and Path(output).is_dir() and Path(run).samefile(output)
     if itself:
         _require_graphs_kept(Path(output), {"int8": int8, "fp16": fp16})
+    read = partial(read_faces, on_error=on_error, columns=input_columns)
     model, card = load_model_and_card(run)
     if note := chance_note(card.scores):
         warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
@@ -156,12 +164,13 @@ def export(
     # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
     inputs = (data, calibration, None if itself else run)
     with staged(output, force=force, folder=FOLDER, inputs=inputs) as stage:
-        calibrated = load_calibration(calibration) if int8 and calibration is not None else None
-        selection = _selection(calibration, calibrated)
+        chosen_from = None if calibration is None else read(calibration)
+        calibrated = split_calibration(chosen_from, card) if int8 and chosen_from is not None else None
+        selection = _selection(chosen_from, calibrated, card)
         if selection is not None and selection.labels is not None:
             logits = predict_logits(model, selection.images)
-            card = replace(card, temperature=temperature_record(logits, selection.labels, "PublicTest"))
-        faces = _parity_faces(Path(run), data, selection)
+            card = replace(card, temperature=temperature_record(logits, selection.labels, split_of(selection, card)))
+        faces = _parity_faces(Path(run), None if data is None else read(data), selection)
         graph = stage / MODEL_FILE
         write_graph(model, card, graph)
         save_weights(stage / WEIGHTS_FILE, model.state_dict(), card)
@@ -185,22 +194,22 @@ def _require_graphs_kept(output: Path, wanted: dict[str, bool]) -> None:
             raise ConfigError(f"{output}: holds {GRAPH_FILES[precision]}, which would be lost; {expected}")
 
 
-def _selection(calibration: str | Path | None, calibrated: CalibrationData | None) -> Faces | None:
+def _selection(calibration: Faces | None, calibrated: CalibrationData | None, card: ModelCard) -> Faces | None:
     """Return the faces that fit the temperature, where they have labels, and choose the int8 graph."""
     if calibration is None or calibrated is not None:
         return None if calibrated is None else calibrated.selection
-    public = labelled_public(read_faces(calibration))
-    if public is None:
-        raise DataError(str(calibration), "expected labelled PublicTest rows to fit the temperature on, found none")
-    return public
+    chosen = labelled_validation(calibration, card)
+    if chosen is None:
+        expected = f"expected labelled {card.validation_split} rows to fit the temperature on, found none"
+        raise DataError(calibration.source, expected)
+    return chosen
 
 
-def _parity_faces(run: Path, data: str | Path | None, selection: Faces | None) -> Faces:
+def _parity_faces(run: Path, data: Faces | None, selection: Faces | None) -> Faces:
     if data is not None:
-        faces = read_faces(data)
-        if not len(faces):
-            raise DataError(faces.source, "expected at least one face to check parity on, found none")
-        return faces
+        if not len(data):
+            raise DataError(data.source, "expected at least one face to check parity on, found none")
+        return data
     sample = run / SAMPLE_FILE
     if sample.is_file():
         try:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from fer_train.precision import Agreement
 
 
+SHARED = ("dropped", "held_out", "rows_left_out")
+"""Records of the training data that all members of an ensemble have in common."""
+
+
 def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
     """Return the text, in Markdown.
 
@@ -71,10 +75,15 @@ def _provenance(data: Mapping[str, Any]) -> str:
         text += f"It was also taught by {' and '.join(map(network, data['teachers']))}.\n"
     for member in data.get("members", ()):
         text += f"Member: {network(member)}.\n"
-        owed = {key: value for key, value in member["training_data"].items() if key != "dropped"}  # which all share
+        owed = {key: value for key, value in member["training_data"].items() if key not in SHARED}
         text += "".join(f"- {line}\n" for line in _provenance(owed).splitlines())
     if "dropped" in data:
         text += f"Left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
+    if "held_out" in data:
+        drawn = data["held_out"]
+        text += f"Validated on {drawn['fraction']:.2%} of the faces, held out by seed {drawn['seed']}.\n"
+    if "rows_left_out" in data:
+        text += f"Rows left out because they could not be read: {data['rows_left_out']:,}.\n"
     return text
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from fer_core.figures import default_style, save_figure
 from fer_core.output import staged
 
-LABELS: Final = {"loss": "Loss (of PublicTest: cross-entropy)", "accuracy": "Accuracy"}
-"""What is trained for is cross-entropy, too, unless labels are smoothed, faces mixed or teachers asked."""
-
 
 @default_style()
-def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str, validation: str) -> None:
     """Draw loss and accuracy of both splits over the epochs.
 
     Parameters
@@ -25,14 +21,18 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
         The PNG to write.
     title : str
         Of the figure.
+    validation : str
+        Name of the validation split.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    series = {"train": "Training, while it learns", "validation": "PublicTest, the weights that are kept"}
+    # The training loss is cross-entropy, too, unless labels are smoothed, faces mixed or teachers asked.
+    labels = {"loss": f"Loss (of {validation}: cross-entropy)", "accuracy": "Accuracy"}
+    series = {"train": "Training, while it learns", "validation": f"{validation}, the weights that are kept"}
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axes, (name, label) in zip(figure.subplots(1, 2), LABELS.items(), strict=True):
+    for axes, (name, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
         for split, legend in series.items():
             marker = "o" if len(rows) == 1 else None  # one point makes no line
             axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], label=legend, marker=marker)

@@ -62,7 +62,7 @@ def network_record(card: ModelCard) -> dict[str, Any]:
 def trained_on_other_faces(record: Mapping[str, Any]) -> list[str]:
     """Name the networks that a training record owes to and that had seen other Training faces, one line each.
 
-    They may have learned what is left out here, or faces that are PublicTest here: the accuracy does not tell.
+    They may have learned what is left out here, or faces that validate here: the accuracy does not tell.
     """
 
     def faces(data: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
@@ -123,9 +123,9 @@ def make_card(
         precision="fp32",
         weights_sha256=weights_sha256(state),
         training_data=training_data,
-        selection=f"{kept} after epoch {epoch} of {config.epochs}; PublicTest chose no epoch",
+        selection=f"{kept} after epoch {epoch} of {config.epochs}; {splits.validation_name} chose no epoch",
         seeds=(config.seed,),
-        scores={"PublicTest": accuracy_record(accuracy, len(splits.validation), chance)},
+        scores={splits.validation_name: accuracy_record(accuracy, len(splits.validation), chance)},
         versions=library_versions(),
         git_commit=git_commit(),
     )

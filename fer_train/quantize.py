@@ -109,7 +109,7 @@ def quantize(
     card : ModelCard
         Of the float32 graph; the int8 graph's own follows from it.
     tolerance : float
-        Points of accuracy on PublicTest that it may lose; nothing is asked where PublicTest has no labels.
+        Points of accuracy that it may lose on the validation split; not checked where that has no labels.
 
     Returns
     -------
@@ -207,8 +207,8 @@ def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
 def _chosen_by(data: CalibrationData, candidates: int) -> str:
     what = f"of {candidates} candidates by predictions equal to float32 on {len(data.selection):,}"
     if data.selection.labels is not None:
-        return f"{what} PublicTest faces"
-    return f"{what} held-out Training faces, PublicTest has no labels"
+        return f"{what} {data.split} faces"
+    return f"{what} held-out Training faces, {data.split} has no labels"
 
 
 def _require_accuracy(name: str, agreement: Agreement, tolerance: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fer_infer.cli import column_option, on_error_option
 from fer_train.config import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -54,8 +55,20 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         DATA,
         click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make."),
         click.option(
-            "--validation", type=click.Path(path_type=Path), help="Faces to validate on, if not DATA's PublicTest."
+            "--validation",
+            metavar="SPLIT|DATA",
+            help="Split of DATA to validate on, such as test, or other faces; ./test is the file or folder `test`.  "
+            "[default: PublicTest, else validation]",
         ),
+        click.option(
+            "--hold-out",
+            type=float,
+            metavar="FRACTION",
+            help="Validate on this fraction of the Training rows (of all rows if DATA has no splits), stratified by "
+            "label and drawn by --seed; with --seeds, by seed 0.",
+        ),
+        column_option,
+        on_error_option,
         click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]"),
         click.option(
             "--model-argument",
@@ -74,7 +87,10 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             "--drop-conflicts", is_flag=True, default=None, help="Leave out equal Training faces whose labels differ."
         ),
         click.option(
-            "--drop-leaks", is_flag=True, default=None, help="Leave out Training faces that also stand in PublicTest."
+            "--drop-leaks",
+            is_flag=True,
+            default=None,
+            help="Leave out Training faces that are also in the validation split.",
         ),
         click.option("--epochs", type=int, help="Passes over the Training rows.  [default: 100]"),
         click.option("--batch-size", type=int, help="Faces a step.  [default: 128]"),
@@ -133,6 +149,8 @@ def config_of(output: Path, resume: bool, options: dict[str, Any], seeds: tuple[
             names = ", ".join(map(_flag, given))
             raise click.UsageError(f"--resume goes on by the run's own settings; leave out {names}")
         return load_seeds_config(output, seeds) if seeds else FitConfig.load(output / "config.json")
+    if "hold_out" in options:
+        options["hold_out_seed"] = options.get("seed", 0)
     limits = {name: options.pop(name) for name in AUGMENT_OPTIONS if name in options}
     if not options.pop("augment", True):
         if limits:

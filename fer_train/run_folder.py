@@ -42,7 +42,7 @@ CURVES_FILE: Final = "curves.png"
 LAST_FILE: Final = "last.safetensors"
 RESUME_FILE: Final = "resume.pt"
 SAMPLE_FILE: Final = "sample.npz"
-"""PublicTest faces that a run keeps, so that its export can be compared with it on real rows."""
+"""Validation faces that a run keeps, so that its export can be compared with it on real rows."""
 SAMPLE_ROWS: Final = 512
 
 
@@ -62,6 +62,9 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
         If the run was started with other settings or other faces, or of the faces loaded others are left out
         than the settings say.
     """
+    held_out = {} if config.hold_out is None else {"fraction": config.hold_out, "seed": config.hold_out_seed}
+    if held_out != (found := training_data.get("held_out", {})):
+        raise ConfigError(f"hold_out: is {held_out or None}, the faces were loaded with {found or None}")
     for name in ("conflicts", "leaks"):
         if (wanted := getattr(config, f"drop_{name}")) != (name in training_data.get("dropped", {})):
             raise ConfigError(f"drop_{name}: is {wanted}, the faces were loaded with {not wanted}")
@@ -138,7 +141,7 @@ def save_epoch(
         writer = csv.DictWriter(file, METRICS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
-    save_curves(rows, folder / CURVES_FILE, folder.name)
+    save_curves(rows, folder / CURVES_FILE, folder.name, card.validation_split)
     save_weights(folder / AVERAGE_FILE, average, card)
     last_card = replace(card, weights_sha256=weights_sha256(last), selection="last epoch's weights", scores={})
     save_weights(folder / LAST_FILE, last, last_card)
@@ -157,7 +160,7 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: s
         card.labels,
         in_training=None if known is None else known.hold(faces.images),
     )
-    evaluation = of_original(figures, card, faces.source, split="PublicTest")
+    evaluation = of_original(figures, card, faces.source, split=card.validation_split)
     save_evaluation(evaluation, folder, f"{name}: {evaluation.title()}")
     return card
 

@@ -55,12 +55,13 @@ class Summary:
 
     @classmethod
     def of(cls, cards: Sequence[ModelCard]) -> Summary:
-        """Summarize the PublicTest accuracies of runs, one card each."""
+        """Summarize the validation accuracies of runs, one card each."""
         cards = sorted(cards, key=lambda card: card.seeds)
-        values = [card.scores["PublicTest"]["accuracy"] for card in cards]
+        split = cards[0].validation_split
+        values = [card.scores[split]["accuracy"] for card in cards]
         return cls(
-            split="PublicTest",
-            faces=cards[0].scores["PublicTest"]["n"],
+            split=split,
+            faces=cards[0].scores[split]["n"],
             accuracies={str(card.seeds[0]): value for card, value in zip(cards, values, strict=True)},
             n=len(values),
             mean=statistics.fmean(values),

@@ -157,7 +157,7 @@ def _fit(
                 train_s = time.perf_counter() - start
                 shadow.load_state_dict(run.average.state)
                 loss, accuracy, chance = _validate(fabric, shadow, validation)
-                _require_finite("PublicTest ", loss, run.epoch)
+                _require_finite(f"{splits.validation_name} ", loss, run.epoch)
                 run.epoch += 1
                 run.elapsed_s += time.perf_counter() - start
                 lr = optimizer.param_groups[0]["lr"]
@@ -169,7 +169,7 @@ def _fit(
                 raise
             if run.epoch == CHECKED_EPOCH and fabric.is_global_zero:
                 _warn_unless_learning(model, training, chance, run.epoch, accuracy, len(validation[0]))
-            note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
+            note = f"epoch {run.epoch}: loss {train_loss:.3f}, {splits.validation_name} {accuracy:.1%}"
     known = TrainingFaces([splits.training.images])
     return first_only(fabric, save_end, folder, splits.validation, known, name=folder.name)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.output import staged
+from fer_core.reader import OnError
+from fer_core.rejects import save_rejects
 from fer_explain.figures import file_uri
 from fer_explain.layers import find_layer
 from fer_explain.proof import Proven, compare_logits, compare_precisions, load_proven
@@ -37,6 +39,8 @@ def report(
     share: float = 0.2,
     seed: int = 0,
     force: bool = False,
+    on_error: OnError = "fail",
+    input_columns: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a report on how a model sees the faces of a file.
 
@@ -71,6 +75,10 @@ def report(
         Of all chance: in the maps, their tests and the gradient ascents' starts.
     force : bool
         Replace an existing folder.
+    on_error : {"fail", "skip"}
+        As for `fer_core.iter_faces`; rows left out are listed in `rejects.csv` in the folder.
+    input_columns : mapping of str to str, optional
+        As `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -91,7 +99,7 @@ def report(
         network = proven.network
         chosen_layer = default_layer(network) if layer is None else find_layer(network, layer)
         chosen = choose_methods(network, methods)
-        faces = _read(data, usage, proven)
+        faces = _read(data, usage, proven, on_error, input_columns)
         probabilities = score_faces(proven, faces.images)
         evaluation = None
         if faces.labels is not None:
@@ -124,12 +132,15 @@ def report(
             inside=inside,
             layer_figure=file_uri(stage / "figures" / LAYER_FIGURE) if inside.outputs.ndim == 1 else None,
         )
+        save_rejects(stage, faces.rejected)
         (stage / "index.html").write_text(render(contents), encoding="utf-8", errors="backslashreplace")
     return Path(output) / "index.html"
 
 
-def _read(data: str | Path, usage: str | None, proven: Proven) -> Faces:
-    faces = read_faces(data, usage)
+def _read(
+    data: str | Path, usage: str | None, proven: Proven, on_error: OnError, columns: Mapping[str, str] | None
+) -> Faces:
+    faces = read_faces(data, usage, on_error=on_error, columns=columns)
     if not len(faces):
         raise DataError(str(data), "has no face")
     classes = len(proven.card.labels)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
 from fer_core.output_folder import OutputFolder
+from fer_core.rejects import REJECTS_FILE
 from fer_explain.attribution import Method
 from fer_explain.feature_maps import feature_map_sheet, names_of_units
 from fer_explain.figures import overlay, save_figure, scale_strip, sheet
@@ -25,7 +26,7 @@ PICTURES: Final = ("confusion", "maximization", "classes", "class_means", "face_
 
 FOLDER: Final = OutputFolder(
     always=("index.html", "attributions.npz"),
-    sometimes=(f"figures/{LAYER_FIGURE}", *(f"figures/{name}.png" for name in PICTURES)),
+    sometimes=(f"figures/{LAYER_FIGURE}", *(f"figures/{name}.png" for name in PICTURES), REJECTS_FILE),
 )
 """Names of all that is written."""
 

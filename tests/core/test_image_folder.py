@@ -12,9 +12,9 @@ from csv_samples import assert_faces_equal
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer_core import EXPRESSIONS, DataError, iter_faces, read_faces
+from fer_core import EXPRESSIONS, ConfigError, DataError, DataWarning, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.image_folder import read_image
+from fer_core.image_folder import LABELS_EXPECTED, label_of_folder, read_image
 
 
 def gray(seed: int = 0) -> NDArray[np.uint8]:
@@ -69,6 +69,8 @@ def test_a_tree_without_split_folders_has_no_usage(tree: Path) -> None:
         ("PrivateTest", "PrivateTest"),
         ("test", "test"),
         ("validation", "validation"),
+        ("val", "validation"),
+        ("Fold 1", "Fold 1"),
     ],
 )
 def test_split_folders_go_by_the_names_of_fer2013_or_by_their_own(tmp_path: Path, folder: str, usage: str) -> None:
@@ -90,7 +92,7 @@ def test_a_split_is_read_alone_and_other_images_stay_unopened(tree: Path) -> Non
     (tree / "test" / "fear" / "a.PNG").write_bytes(b"damaged")
     faces = read_faces(tree, "Training")
     assert faces.rows.tolist() == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training$"):
+    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training, test$"):
         read_faces(tree, "PublicTest")
 
 
@@ -273,7 +275,8 @@ def test_what_lies_with_them_is_no_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_one_image_is_no_file_of_faces(tmp_path: Path, name: str) -> None:
     save(tmp_path / name, gray(0))
-    expected = "is an image; expected the folder of images it lies in, a CSV or a Parquet file"
+    kind = "PNG" if name.endswith("png") else "JPEG"
+    expected = f"is a {kind} image; expected the folder of images it lies in, or a CSV, Parquet or Arrow file"
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path / name)
     assert str(failure.value) == f"{tmp_path / name}: {expected}"
@@ -288,8 +291,8 @@ OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found it 
     [
         ("a.png", "a.png", OUTSIDE),
         ("train/a.jpg", "train/a.jpg", OUTSIDE),
-        ("train/joy/a.png", "train/joy", f"expected a folder named one of {', '.join(EXPRESSIONS)}"),
-        ("happy/a.png", "test", f"expected a folder named one of {', '.join(EXPRESSIONS)}"),
+        ("train/joy/a.png", "train/joy", LABELS_EXPECTED),
+        ("happy/a.png", "test", LABELS_EXPECTED),
     ],
 )
 def test_an_image_whose_label_cannot_be_told_is_refused(
@@ -299,3 +302,85 @@ def test_an_image_whose_label_cannot_be_told_is_refused(
     with pytest.raises(DataError) as failure:
         list(iter_faces(tree, on_error=on_error))  # type: ignore[arg-type]
     assert str(failure.value) == f"{tree / named}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        *((name, number) for number, name in enumerate(EXPRESSIONS)),
+        ("anger", 0),
+        ("Disgusted", 1),
+        ("fearful", 2),
+        ("Happiness", 3),
+        ("SADNESS", 4),
+        ("surprised", 5),
+        *((str(number), number) for number in range(7)),
+        ("0_angry", 0),
+        ("3-Happiness", 3),
+        ("4. sad", 4),
+        ("6 neutral", 6),
+    ],
+)
+def test_a_folder_is_named_by_a_class_its_number_or_both(name: str, label: int) -> None:
+    assert label_of_folder(name) == label
+
+
+@pytest.mark.parametrize("name", ["7", "-1", "00", "07", "1_angry", "0_", "0_joy", "joy", "contempt", "", "3x", "٣"])
+def test_any_other_name_of_a_folder_is_no_label(name: str) -> None:
+    assert label_of_folder(name) is None
+
+
+def test_folders_that_count_classes_from_0_are_read(tmp_path: Path) -> None:
+    for number in range(7):
+        save(tmp_path / "train" / str(number) / "a.png", gray(number))
+    assert read_faces(tmp_path).require_labels().tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("folder", ["", "train"])
+def test_folders_that_count_classes_from_1_are_refused_since_data_sets_differ(tmp_path: Path, folder: str) -> None:
+    for number in range(1, 8):
+        save(tmp_path / folder / str(number) / "a.png", gray(number))
+    with pytest.raises(DataError) as failure:
+        read_faces(tmp_path)
+    why = "data sets that count from 1 differ in which number is which class; rename the folders to names of classes"
+    assert str(failure.value) == f"{tmp_path / folder}: expected numbers from 0, found 1, 2, 3, 4, 5, 6, 7: {why}"
+
+
+def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "train" / "1_angry" / "a.png", gray())
+    with pytest.raises(DataError) as failure:
+        read_faces(tmp_path)
+    assert str(failure.value) == f"{tmp_path / 'train' / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_systems_and_authors_leave_beside_images_is_passed_over(tree: Path) -> None:
+    expected = read_faces(tree)
+    for folder in (tree, tree / "train", tree / "train" / "happy"):
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "README.txt", "LICENSE", "info.json"):
+            (folder / name).write_bytes(b"x")
+    save(tree / "__MACOSX" / "train" / "happy" / "._a.png", gray())
+    assert_faces_equal(read_faces(tree), expected)
+
+
+def test_tables_beside_images_are_left_out_and_named_once(tree: Path) -> None:
+    expected = read_faces(tree)
+    (tree / "labels.csv").write_text("a.png,3\n")
+    why = "left out, since the labels of images are the names of their folders"
+    with pytest.warns(DataWarning) as caught:
+        assert_faces_equal(read_faces(tree), expected)
+    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'}: {why}"]
+    (tree / "train" / "happy" / "labels.csv").write_text("a.png,3\n")
+    with pytest.warns(DataWarning) as caught:
+        read_faces(tree)
+    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'} and 1 more tables: {why}"]
+
+
+def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
+    (faces,) = iter_faces(tree, roles=())
+    assert (faces.labels, faces.ids, faces.usage) == (None, None, None)
+
+
+def test_columns_of_an_image_tree_cannot_be_chosen(tree: Path) -> None:
+    with pytest.raises(ConfigError, match=r": columns are for tables; an image tree has none$"):
+        read_faces(tree, columns={"label": "x"})

@@ -365,3 +365,17 @@ def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, t
     page = read_page(report(data, run, tmp_path / "out", worst=2, methods=("saliency",)))
     assert "100.0%" in page.text
     assert "nothing: every face is right" in page.text
+
+
+def test_rows_that_cannot_be_read_are_left_out_where_asked_for_and_listed(
+    exports: Path, data: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.csv"
+    text = data.read_text()
+    wrong.write_text(text + ",".join(["0"] * len(text.splitlines()[0].split(","))) + "\n")
+    settings: dict[str, object] = {"rows": (2,), "methods": ("saliency",)}
+    with pytest.raises(DataError, match=r"wrong\.csv row \d+, column "):
+        report(wrong, exports, tmp_path / "out", **settings)  # type: ignore[arg-type]
+    report(wrong, exports, tmp_path / "out", on_error="skip", **settings)  # type: ignore[arg-type]
+    lines = (tmp_path / "out" / "rejects.csv").read_text().splitlines()
+    assert (lines[0], len(lines)) == ("file,row,column,message", 2)

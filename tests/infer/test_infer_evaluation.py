@@ -311,3 +311,43 @@ def test_what_a_user_keeps_in_an_earlier_output_survives_force(labelled: Path, e
     with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which is not part of such an output"):
         evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
     assert (tmp_path / "scores" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("usage", [None, "PublicTest"])
+def test_wrong_rows_are_left_out_where_asked_for_and_counted_and_listed(
+    labelled: Path, exports: Path, tmp_path: Path, usage: str | None
+) -> None:
+    expected = evaluate(labelled, exports, tmp_path / "expected", usage=usage, device="cpu")
+    with labelled.open("a") as file:
+        file.write("1 2 3,4,PublicTest\n" if labelled.read_text().startswith("pixels") else "4,1 2 3,PublicTest\n")
+    with pytest.raises(DataError, match=r"faces\.csv row 32, column "):
+        evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu")
+    assert not (tmp_path / "scores").exists()
+    found = evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu", on_error="skip")
+    np.testing.assert_array_equal(found.confusion, expected.confusion)
+    assert (found.rows_left_out, expected.rows_left_out) == (1, 0)
+    assert "\nrows left out: 1\naccuracy " in found.to_text()
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["rows_left_out"] == 1
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == sorted([*FILES, "rejects.csv"])
+    lines = (tmp_path / "scores" / "rejects.csv").read_text().splitlines()
+    assert lines[0] == "file,row,column,message"
+    assert lines[1].startswith(f"{labelled},32,")
+
+
+def test_data_of_which_every_row_is_left_out_are_refused(exports: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("emotion,pixels\n3,1 2 3\n")
+    with pytest.raises(DataError, match=r"bad\.csv: has no row to evaluate; rows left out: 1$"):
+        evaluate(tmp_path / "bad.csv", exports, tmp_path / "scores", device="cpu", on_error="skip")
+
+
+def test_a_member_of_an_archive_is_evaluated_with_its_training_rows(
+    labelled: Path, exports: Path, tmp_path: Path
+) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.write(labelled, "data/faces.csv")
+        archive.writestr("data/other.csv", "x")
+    expected = evaluate(labelled, exports, tmp_path / "a", device="cpu")
+    found = evaluate(tmp_path / "data.zip" / "faces.csv", exports, tmp_path / "b", device="cpu")
+    assert (found.in_training, found.accuracy) == (expected.in_training, expected.accuracy)

@@ -1,0 +1,130 @@
+"""File formats, recognized by their first bytes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from fer_core.errors import FerError
+
+HEAD_BYTES: Final = 512
+"""Number of bytes by which a format is recognized; the checksum of a tar header needs all of them."""
+
+GZIP: Final = "gzip"
+ZSTD: Final = "zstandard"
+XZ: Final = "xz"
+BZIP2: Final = "bzip2"
+ZIP: Final = "a zip archive"
+TAR: Final = "a tar archive"
+PARQUET: Final = "Parquet"
+ARROW_FILE: Final = "an Arrow IPC file"
+ARROW_STREAM: Final = "an Arrow IPC stream"
+PNG: Final = "a PNG image"
+JPEG: Final = "a JPEG image"
+LFS_POINTER: Final = "a Git LFS pointer"
+
+COMPRESSIONS: Final = frozenset({GZIP, ZSTD, XZ, BZIP2})
+ARCHIVES: Final = frozenset({ZIP, TAR})
+TABLES: Final = frozenset({PARQUET, ARROW_FILE, ARROW_STREAM})
+IMAGES: Final = frozenset({PNG, JPEG})
+
+PARQUET_MAGIC: Final = b"PAR1"
+_LFS_MAGIC: Final = b"version https://git-lfs.github.com/spec/v1"
+_ZSTD_SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
+"""Bytes 2 to 4 of a frame without data (RFC 8878, section 3.1.2); pzstd writes one first."""
+
+_MAGICS: Final = (
+    (b"\x1f\x8b", GZIP),
+    (b"\x28\xb5\x2f\xfd", ZSTD),
+    (b"\xfd7zXZ\x00", XZ),
+    *((b"BZh%d" % level, BZIP2) for level in range(1, 10)),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),  # without members
+    (PARQUET_MAGIC, PARQUET),
+    (b"ARROW1\x00\x00", ARROW_FILE),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"\xff\xd8\xff", JPEG),
+    (_LFS_MAGIC, LFS_POINTER),
+    # Formats that contain no faces in a form that is read here.
+    (b"FEA1", "a Feather file of version 1"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"%PDF-", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook or another old Office document"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+)
+
+
+def file_type(head: bytes) -> str | None:
+    """Recognize a format.
+
+    Parameters
+    ----------
+    head : bytes
+        The first `HEAD_BYTES` bytes of a file, or the whole file if it is shorter.
+
+    Returns
+    -------
+    str or None
+        One of the formats above, as an error message names it, such as "an HDF5 file"; None for an unknown format
+        and for plain text.
+    """
+    for magic, name in _MAGICS:
+        if head.startswith(magic):
+            return name
+    if head[1:4] == _ZSTD_SKIPPABLE_MAGIC and head[:1] in b"PQRSTUVWXYZ[\\]^_":
+        return ZSTD
+    if head.startswith(b"\xff\xff\xff\xff") and 0 < int.from_bytes(head[4:8], "little", signed=True) < 1 << 28:
+        return ARROW_STREAM  # a continuation marker and the length of the schema message
+    if _is_tar_header(head):
+        return TAR
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None
+
+
+def is_lfs_pointer(path: str | Path) -> bool:
+    """Return whether a file is the pointer that Git LFS leaves in place of a file that was not downloaded."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(len(_LFS_MAGIC)) == _LFS_MAGIC
+    return False
+
+
+LFS_REMEDY: Final = "is a Git LFS pointer, not the file itself; `git lfs pull` downloads it"
+
+
+def refuse_lfs_pointer(path: str | Path, error: type[FerError]) -> None:
+    """Raise `error`, naming the file, if it is a Git LFS pointer.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it may be missing.
+    error : type
+        A class that takes one message.
+    """
+    if is_lfs_pointer(path):
+        raise error(f"{path}: {LFS_REMEDY}")
+
+
+def _is_tar_header(head: bytes) -> bool:
+    """Return whether a block begins a tar archive: its checksum is right (POSIX.1-1988, also before `ustar`)."""
+    if len(head) < HEAD_BYTES or not head[0]:
+        return False
+    written = head[148:156].strip(b" \x00")
+    if not written or any(byte not in b"01234567" for byte in written):
+        return False
+    return int(written, 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:HEAD_BYTES])

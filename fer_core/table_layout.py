@@ -1,0 +1,151 @@
+"""The columns of a Parquet or Arrow table: which plays which role, and whether its type can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import types
+
+from fer_core.columns import COLUMNS, assign_roles, pixel_columns
+from fer_core.errors import DataError
+from fer_core.expressions import PIXELS
+
+IMAGE_NAMES: Final = ("image", "img")
+"""Names, in lower case, of columns of encoded images, as in the data sets of Hugging Face."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a table has what.
+
+    Attributes
+    ----------
+    names : tuple of str
+        All columns, in order.
+    places : dict of str to int
+        Position of the column of each role, in the order in which the cells of a row are checked.
+    wide : range or None
+        Positions of the columns of a table with one column per pixel.
+    class_names : tuple of str or None
+        The names that the labels number, where the file states them (`ClassLabel` of Hugging Face).
+    """
+
+    names: tuple[str, ...]
+    places: dict[str, int]
+    wide: range | None
+    class_names: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, schema: pa.Schema, source: str, roles: Collection[str], columns: Mapping[str, str] | None) -> Layout:
+        """Recognize the columns of a table.
+
+        Raises
+        ------
+        DataError
+            As `assign_roles`, or if the type of a column cannot hold its role.
+        """
+        names = tuple(schema.names)
+        chosen = dict(columns or {})
+        if "pixels" not in chosen and (image := _image_column(schema)) is not None:
+            chosen["pixels"] = image
+        places = assign_roles(names, source, roles=roles, columns=chosen)
+        wide = None if "pixels" in chosen else pixel_columns(names, source)
+        layout = cls(
+            names=names,
+            places={role: places[role] for role in _TYPES if role in places},
+            wide=wide,
+            class_names=_class_names(schema, names[places["label"]]) if "label" in places else None,
+        )
+        for role, place in layout.places.items():
+            for one in wide if wide is not None and role == "pixels" else (place,):
+                holds, wanted = _WIDE if wide is not None and role == "pixels" else _TYPES[role]
+                if not holds(plain_type(schema.field(one).type)):
+                    raise DataError(source, f"expected {wanted}, found {schema.field(one).type}", column=names[one])
+        return layout
+
+    def to_read(self) -> list[str] | None:
+        """Return the names of the columns to read; None, for all of them, where two have one name."""
+        if len(set(self.names)) < len(self.names):
+            return None
+        return [self.names[place] for place in sorted({*self.places.values(), *(self.wide or ())})]
+
+    def column(self, batch: pa.RecordBatch, place: int) -> pa.Array:
+        """Return the column of `batch`, which contains all columns or those `to_read`, at a position in the table."""
+        return batch.column(place if batch.num_columns == len(self.names) else self.names[place])
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values themselves, without an extension or a dictionary."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a type is one of the types of text."""
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Return whether a type is one of the types of bytes."""
+    plain = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return bool(plain or types.is_fixed_size_binary(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether a type is one of the types of lists."""
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def is_encoded_image(kind: pa.DataType) -> bool:
+    """Return whether a type is a struct with the bytes of an image, as Hugging Face stores them."""
+    return bool(types.is_struct(kind) and any(field.name == "bytes" and is_bytes(field.type) for field in kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(types.is_integer(kind) or types.is_floating(kind))
+
+
+def _holds_pixels(kind: pa.DataType) -> bool:
+    return _is_number(kind.value_type) if is_list(kind) else is_text(kind) or is_bytes(kind) or is_encoded_image(kind)
+
+
+def _image_column(schema: pa.Schema) -> str | None:
+    """Return the name of a column of encoded images, where no column has a name of `COLUMNS` for pixels."""
+    if any(COLUMNS.get(name.strip(" ").lower()) == "pixels" for name in schema.names):
+        return None
+    images = [
+        field.name
+        for field in schema
+        if field.name.strip(" ").lower() in IMAGE_NAMES
+        and (is_encoded_image(plain_type(field.type)) or is_bytes(plain_type(field.type)))
+    ]
+    return images[0] if len(images) == 1 else None
+
+
+def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
+    """Return the names of a `ClassLabel` column from the metadata that Hugging Face's `datasets` writes."""
+    try:
+        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+        return tuple(map(str, names)) if isinstance(names, list) else None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+_TYPES: Final[dict[str, tuple[Callable[[pa.DataType], bool], str]]] = {
+    "pixels": (
+        _holds_pixels,
+        f"{PIXELS} bytes, a list of {PIXELS} integers or whole floats, text as in CSV, or encoded images",
+    ),
+    "label": (lambda kind: is_text(kind) or _is_number(kind), "integers, whole floats or text"),
+    "id": (lambda kind: is_text(kind) or bool(types.is_integer(kind)), "text or integers"),
+    "usage": (is_text, "text"),
+}
+"""For each role, in the order in which the cells of a row are checked, the types that can hold it and their names."""
+
+_WIDE: Final = (_is_number, "integers or whole floats")

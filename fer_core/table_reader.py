@@ -1,0 +1,230 @@
+"""Faces from Parquet and Arrow files, streamed, each wrong row named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fer_core.columns import ROLES
+from fer_core.errors import DataError
+from fer_core.expressions import IMAGE_SIZE
+from fer_core.faces import Faces, no_usage_column
+from fer_core.file_types import ARROW_STREAM, PARQUET
+from fer_core.shards import Shard, find_shards
+from fer_core.streams import open_seekable, table_type
+from fer_core.table_cells import (
+    Cells,
+    decode_ids,
+    decode_labels,
+    decode_pixel_columns,
+    decode_pixels,
+    decode_usages,
+    plain,
+)
+from fer_core.table_layout import Layout
+
+READ_BUFFER_BYTES: Final = 1 << 20
+"""How much of a column is in memory packed; without a bound it is the whole row group, and that may be the file."""
+
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""How an Arrow IPC stream ends; one that was cut between two batches does not."""
+
+
+class _Table(NamedTuple):
+    """An open file: its columns, its number of rows where that costs nothing, and what yields its batches."""
+
+    schema: pa.Schema
+    rows: int | None
+    batches: Callable[[int, list[str] | None], Iterator[pa.RecordBatch]]
+
+
+def iter_table(
+    path: str | Path,
+    *,
+    batch_rows: int,
+    usage: str | None,
+    on_error: str,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Faces]:
+    """Stream a Parquet or Arrow file as batches; see `fer_core.iter_faces`, which this serves. The first row is row 1.
+
+    An Arrow file is read one record batch at a time, so that the largest of them must fit into memory.
+    """
+    source = str(path)
+    with _open_table(path) as table:
+        needed = roles if usage is None else {*roles, "usage"}
+        layout = Layout.of(table.schema, source, needed, columns)
+        if usage is not None and "usage" not in layout.places:
+            raise no_usage_column(source, usage)
+        row, sent = 1, False
+        for batch in table.batches(batch_rows, layout.to_read()):
+            faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)
+            row += batch.num_rows
+            if len(faces) or faces.rejected:
+                yield faces
+                sent = True
+        if not sent:
+            nothing = pa.RecordBatch.from_pylist([], schema=table.schema)
+            yield _faces(nothing, layout, row, source, usage=usage, on_error=on_error)
+
+
+def iter_shards(
+    path: str | Path,
+    *,
+    batch_rows: int,
+    usage: str | None,
+    on_error: str,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Faces]:
+    """Stream a folder of Parquet or Arrow files as batches; see `fer_core.iter_faces`, which this serves.
+
+    Rows are numbered through all files, in the order of their names; an error names a file and a row in it. Files of
+    other splits than `usage` are not read.
+    """
+    source, offset = str(path), 0
+    shards = find_shards(Path(path))
+    first: Faces | None = None
+    for shard in shards:
+        if None not in (usage, shard.usage) and shard.usage != usage:
+            offset += _count_rows(shard.file)
+            continue
+        within = None if shard.usage is not None else usage
+        options: dict[str, Any] = {"usage": within, "on_error": on_error, "roles": roles, "columns": columns}
+        for faces in iter_table(shard.file, batch_rows=batch_rows, **options):
+            faces = _of_shard(faces, shard, source, offset)
+            first = first or faces
+            _require_alike(faces, first, shard)
+            yield faces
+        offset += _count_rows(shard.file)
+    if first is None:  # every file is of another split
+        for faces in iter_table(
+            shards[0].file, batch_rows=1, usage=None, on_error="skip", roles=roles, columns=columns
+        ):
+            yield replace(_of_shard(faces, shards[0], source, 0).take(slice(0)), rejected=())
+            return
+
+
+def _of_shard(faces: Faces, shard: Shard, source: str, offset: int) -> Faces:
+    """Give the faces of one file the place that they have in the folder, and its split where they state none."""
+    usage = faces.usage
+    if usage is None and shard.usage is not None:
+        usage = np.full(len(faces), shard.usage)
+    return replace(faces, rows=faces.rows + offset, usage=usage, source=source)
+
+
+def _require_alike(faces: Faces, first: Faces, shard: Shard) -> None:
+    for name in ("labels", "ids", "usage"):
+        if (getattr(faces, name) is None) != (getattr(first, name) is None):
+            missing = "no" if getattr(faces, name) is None else "a"
+            message = f"has {missing} column of {name}, unlike the files before it in the folder"
+            raise DataError(str(shard.file), message)
+
+
+def _count_rows(path: Path) -> int:
+    with _open_table(path) as table:
+        return table.rows if table.rows is not None else sum(len(batch) for batch in table.batches(1 << 30, None))
+
+
+@contextmanager
+def _open_table(path: str | Path) -> Iterator[_Table]:
+    source, kind = str(path), table_type(path)
+    name = "Parquet" if kind == PARQUET else "Arrow"
+    try:
+        with open_seekable(path) as file:
+            if kind == PARQUET:
+                with pq.ParquetFile(file, buffer_size=READ_BUFFER_BYTES, page_checksum_verification=True) as parquet:
+                    yield _parquet(parquet)
+            else:
+                with pa.memory_map(file) if isinstance(file, str) else pa.PythonFile(file, "r") as opened:
+                    yield _arrow_stream(opened, file, source) if kind == ARROW_STREAM else _arrow_file(opened)
+    except OSError as error:
+        raise DataError(source, f"cannot be read: {error.strerror or _first_line(error)}") from None
+    except UnicodeDecodeError as error:  # in the name of a column, or in text that Arrow does not check
+        raise DataError(source, f"cannot be read as {name}: text is not UTF-8 ({error.reason})") from None
+    except pa.ArrowException as error:
+        raise DataError(source, f"cannot be read as {name}: {_first_line(error)}") from None
+
+
+def _parquet(file: Any) -> _Table:
+    def batches(batch_rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        yield from file.iter_batches(min(batch_rows, max(file.metadata.num_rows, 1)), columns=columns)
+
+    return _Table(file.schema_arrow, file.metadata.num_rows, batches)
+
+
+def _arrow_file(opened: Any) -> _Table:
+    reader = pa.ipc.open_file(opened)
+    whole = (reader.get_batch(number) for number in range(reader.num_record_batches))
+    return _Table(reader.schema, None, lambda rows, columns: _sliced(whole, rows, columns))
+
+
+def _arrow_stream(opened: Any, file: str | IO[bytes], source: str) -> _Table:
+    opened.seek(max(opened.size() - len(END_OF_STREAM), 0))
+    if opened.read(len(END_OF_STREAM)) != END_OF_STREAM:
+        raise DataError(source, "the Arrow IPC stream is cut short: it has no end-of-stream marker")
+    opened.seek(0)
+    reader = pa.ipc.open_stream(opened)
+    return _Table(reader.schema, None, lambda rows, columns: _sliced(reader, rows, columns))
+
+
+def _sliced(batches: Any, batch_rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """Cut record batches to `batch_rows`, and check their offsets: Arrow itself trusts those of a damaged file."""
+    for batch in batches:
+        batch = batch if columns is None else batch.select(columns)
+        batch.validate(full=True)
+        for start in range(0, batch.num_rows, batch_rows):
+            yield batch.slice(start, batch_rows)
+
+
+def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, usage: str | None, on_error: str) -> Faces:
+    """Validate one batch, whose first row is `row`, and return its good faces, only those of `usage` if given."""
+    cells = {role: _decode(batch, layout, role) for role in layout.places}
+    keep = np.logical_and.reduce([column.good for column in cells.values()])
+    rejected = []
+    for i in np.flatnonzero(~keep).tolist():
+        role = next(role for role, column in cells.items() if not column.good[i])
+        name = layout.names[layout.places[role] + cells[role].place(i)]
+        rejected.append(DataError(source, cells[role].wrong(i), row=row + i, column=name))
+        if on_error == "fail":
+            raise rejected[0]
+    if usage is not None:
+        keep &= cells["usage"].values == usage
+
+    def kept(role: str) -> Any:
+        return cells[role].values[keep] if role in cells else None
+
+    return Faces(
+        images=kept("pixels").reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
+        rows=row + np.flatnonzero(keep),
+        labels=kept("label"),
+        ids=kept("id"),
+        usage=kept("usage"),
+        source=source,
+        first_row=1,
+        rejected=tuple(rejected),
+    )
+
+
+def _decode(batch: pa.RecordBatch, layout: Layout, role: str) -> Cells:
+    if role == "pixels" and layout.wide is not None:
+        return decode_pixel_columns([plain(layout.column(batch, place)) for place in layout.wide], batch.num_rows)
+    column = plain(layout.column(batch, layout.places[role]))
+    if role == "label":
+        return decode_labels(column, layout.class_names)
+    return _DECODERS[role](column)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+_DECODERS: Final = {"pixels": decode_pixels, "usage": decode_usages, "id": decode_ids}
