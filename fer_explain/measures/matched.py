@@ -164,7 +164,8 @@ def hold_to_controls(
             standings[name].append(standing)
         if advance is not None:
             advance(len(maps))
-    return HeldMaps(tuple(maps), *found, {name: tuple(each) for name, each in standings.items()})
+    areas = dict(zip(("deletion", "insertion", "control_deletion", "control_insertion"), found, strict=True))
+    return HeldMaps(tuple(maps), **areas, standings={name: tuple(each) for name, each in standings.items()})
 
 
 def _stand(own: Curves, controls: list[Curves]) -> Standing:
