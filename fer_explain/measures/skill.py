@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import Faces, ModelCard
+from fer_core import Faces, ModelCard, TrainingWarning
 from fer_infer.chance import LEVEL
 from fer_infer.metrics import evaluate_predictions
 
@@ -41,6 +42,12 @@ class Skill:
     shown: bool
     title: str
     evidence: str
+
+    def warn(self, model: str) -> None:
+        """Issue a `TrainingWarning` about a model that has not been shown to be better than chance."""
+        if not self.shown:
+            remark = "Maps of such a model mean nothing for the faces."
+            warnings.warn(f"{model}: {self.title}. {self.evidence} {remark}", TrainingWarning, stacklevel=3)
 
 
 def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float32]) -> Skill:

@@ -104,6 +104,7 @@ def report(
         shown_as = probabilities[list(selection.shown)]
         explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share, seed=seed)
         skill = assess_skill(proven.card, faces, probabilities)
+        skill.warn(str(model))
         checked = check_maps(proven, explained, faces, skill, seed=seed)
         predicted = probabilities.argmax(axis=1).astype(np.int64)
         means = mean_maps(proven, faces, predicted, chosen.methods[0], seed=seed)
