@@ -57,10 +57,10 @@ class MethodScore:
     value : Estimate
         Mean over faces.
     controls : Estimate or None
-        Mean over faces of the mean over each map's matched controls; None for a score that is neither good nor bad.
+        Mean over faces of the mean over each map's matched controls; None where there is no gain over them.
     gains : mapping of str to Gain
         Over the matched ``controls``, and, for a method that is not a control itself, over ``centre``; empty for a
-        score that is neither good nor bad.
+        score that is neither good nor bad, and for ``centre``, of which matched controls are copies.
     rank : tuple of int or None
         By the score that ranks, 1 the best, with its 95% interval; None for other scores.
     """
@@ -78,7 +78,9 @@ class MethodScore:
         gain = self.gains.get(MATCHED_CONTROLS)
         if gain is not None:
             line += f", controls {self._said_of(gain)}"
-        return line + (" (control, expected to be no different)" if self.method in CONTROLS else "")
+        if self.method in CONTROLS:
+            line += " (control)" if gain is None else " (control, expected to be no different)"
+        return line
 
     def _said_of(self, gain: Gain) -> str:
         mean = "" if self.controls is None else f"{self.controls.mean:.3f}: "
@@ -145,7 +147,8 @@ def compare_methods(
     for place, method in sorted(enumerate(methods), key=lambda entry: ranks[entry[1]][0]):
         for score, values in scores.items():
             own, matched, gains = values[place], None, {}
-            if better[score] is not None:
+            # The centre is its own radial profile, so its controls are copies of it.
+            if better[score] is not None and method != CENTRE:
                 sign = 1 if better[score] == "higher" else -1
                 matched = _finite(controls[score][place], seed)
                 gains[MATCHED_CONTROLS] = Gain.of(sign * (own - controls[score][place]), seed=seed)
