@@ -151,8 +151,8 @@ def hold_to_controls(
 
         for m, (name, attributions) in enumerate(maps.items()):
             generator = np.random.default_rng([seed, row, STREAM])
-            controls = control_maps(attributions[i], MATCHED, generator)
-            own, *others = trace(np.concatenate([attributions[i : i + 1], controls[:FIRST]]))
+            controls = control_maps(attributions[i], FIRST, generator)
+            own, *others = trace(np.concatenate([attributions[i : i + 1], controls]))
             found[:2, m, i] = own.deletion_auc[0], own.insertion_auc[0]
             found[2:, m, i] = (
                 np.mean([curve.deletion_auc for curve in others]),
@@ -160,7 +160,8 @@ def hold_to_controls(
             )
             standing = _stand(own, others)
             if name not in briefly and not standing.is_decided:
-                standing = _stand(own, [*others, *trace(controls[FIRST:])])
+                controls = control_maps(attributions[i], MATCHED - FIRST, generator)
+                standing = _stand(own, [*others, *trace(controls)])
             standings[name].append(standing)
         if advance is not None:
             advance(len(maps))
