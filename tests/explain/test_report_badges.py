@@ -16,6 +16,7 @@ from fer_train.checkpoint import save_weights
 from fer_train.graph import write_graph
 
 DENSE = {"widths": [32], "dropout": 0.0}
+SMALL = {"widths": [[6], [6, 8], [10]]}
 METHODS = ("integrated-gradients", "occlusion", "random")
 
 
@@ -93,7 +94,9 @@ def test_the_page_says_how_many_badges_chance_alone_would_give(page: Page) -> No
     assert [int(each) for each in found.groups()] == [counts[0], counts[2]]
 
 
-@pytest.mark.parametrize(("architecture", "arguments", "labelled"), [("course-cnn", CNN, True), ("compact", {}, False)])
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "labelled"), [("course-cnn", CNN, True), ("compact", SMALL, False)]
+)
 def test_with_fresh_weights_no_badge_is_green_and_the_page_says_why_first(
     architecture: str, arguments: dict[str, object], labelled: bool, held_out: Path, tmp_path: Path
 ) -> None:
