@@ -1,9 +1,10 @@
-"""Maps held to matched controls: a rank test for one map, and paired differences for a method."""
+"""Maps compared with matched controls: a rank test for one map, and paired differences for a method."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ MapState = Literal["better", "no different", "worse"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class ControlRank:
     """The rank of a map's score among those of its controls.
 
     Attributes
@@ -60,7 +61,7 @@ class Standing:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldMaps:
+class ControlComparison:
     """Deletion and insertion of M methods' maps of N faces, and of matched controls.
 
     Attributes
@@ -71,7 +72,7 @@ class HeldMaps:
         Areas under the curves of the maps, 0..1.
     control_deletion, control_insertion : ndarray of float64, shape (M, N)
         Means over each map's first `FIRST` controls.
-    standings : mapping of str to tuple of Standing
+    ranks : mapping of str to tuple of ControlRank
         By method, N each: the rank of insertion minus deletion.
     """
 
@@ -80,10 +81,15 @@ class HeldMaps:
     insertion: NDArray[np.float64]
     control_deletion: NDArray[np.float64]
     control_insertion: NDArray[np.float64]
-    standings: Mapping[str, tuple[Standing, ...]]
+    ranks: Mapping[str, tuple[ControlRank, ...]]
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """Insertion minus deletion, less that of the controls: float64 (M, N), above 0 where the map is better."""
+        return self.insertion - self.deletion - (self.control_insertion - self.control_deletion)
 
 
-def hold_to_controls(
+def compare_with_controls(
     model: nn.Module,
     maps: Mapping[str, NDArray[np.float32]],
     images: NDArray[np.uint8],
@@ -97,7 +103,7 @@ def hold_to_controls(
     briefly: Collection[str] = (),
     seed: int = 0,
     advance: Advance | None = None,
-) -> HeldMaps:
+) -> ControlComparison:
     """Rank each map among its controls by insertion minus deletion.
 
     Parameters
@@ -115,7 +121,7 @@ def hold_to_controls(
     shares, blur_sigma, batch_size, temperature
         As for `fer_explain.measures.perturbation.trace_curves`; map and controls use the same.
     briefly : collection of str
-        Methods whose maps are held to the first controls only, which is enough for means over faces.
+        Methods whose maps are compared with the first controls only, which is enough for means over faces.
     seed : int
         Random seed.
     advance : callable, optional
@@ -123,7 +129,7 @@ def hold_to_controls(
 
     Returns
     -------
-    HeldMaps
+    ControlComparison
 
     Raises
     ------
@@ -132,43 +138,40 @@ def hold_to_controls(
     ModelError
         If a probability is not finite.
     """
-    found = np.empty((4, len(maps), len(images)))
-    standings: dict[str, list[Standing]] = {name: [] for name in maps}
+    trace = partial(
+        trace_curves, model, shares=shares, blur_sigma=blur_sigma, batch_size=batch_size, temperature=temperature
+    )
+    areas = np.empty((4, len(maps), len(images)))
+    ranks: dict[str, list[ControlRank]] = {name: [] for name in maps}
     for i, row in enumerate(rows.tolist()):
-
-        def trace(drawn: NDArray[np.float32], i: int = i, row: int = row) -> tuple[Curves, ...]:
-            ranks = pixel_ranks(drawn, np.full(len(drawn), row), seed=seed)
-            return trace_curves(
-                model,
-                images[i : i + 1],
-                targets[i : i + 1],
-                list(ranks[:, None]),
-                shares=shares,
-                blur_sigma=blur_sigma,
-                batch_size=batch_size,
-                temperature=temperature,
-            )
-
         for m, (name, attributions) in enumerate(maps.items()):
             generator = np.random.default_rng([seed, row, STREAM])
+
+            def trace_maps(drawn: NDArray[np.float32], i: int = i, row: int = row) -> tuple[Curves, ...]:
+                order = pixel_ranks(drawn, np.full(len(drawn), row), seed=seed)
+                return trace(images[i : i + 1], targets[i : i + 1], list(order[:, None]))
+
             controls = control_maps(attributions[i], FIRST, generator)
-            own, *others = trace(np.concatenate([attributions[i : i + 1], controls]))
-            found[:2, m, i] = own.deletion_auc[0], own.insertion_auc[0]
-            found[2:, m, i] = (
-                np.mean([curve.deletion_auc for curve in others]),
-                np.mean([curve.insertion_auc for curve in others]),
-            )
-            standing = _stand(own, others)
-            if name not in briefly and not standing.is_decided:
+            own, *others = trace_maps(np.concatenate([attributions[i : i + 1], controls]))
+            areas[:, m, i] = [*_areas([own]), *_areas(others)]
+            rank = _rank(own, others)
+            if name not in briefly and not rank.is_decided:
                 controls = control_maps(attributions[i], MATCHED - FIRST, generator)
-                standing = _stand(own, [*others, *trace(controls)])
-            standings[name].append(standing)
+                rank = _rank(own, [*others, *trace_maps(controls)])
+            ranks[name].append(rank)
         if advance is not None:
             advance(len(maps))
-    areas = dict(zip(("deletion", "insertion", "control_deletion", "control_insertion"), found, strict=True))
-    return HeldMaps(tuple(maps), **areas, standings={name: tuple(each) for name, each in standings.items()})
+    names = ("deletion", "insertion", "control_deletion", "control_insertion")
+    ranked = {name: tuple(each) for name, each in ranks.items()}
+    return ControlComparison(tuple(maps), **dict(zip(names, areas, strict=True)), ranks=ranked)
 
 
-def _stand(own: Curves, controls: list[Curves]) -> Standing:
+def _areas(curves: list[Curves]) -> tuple[float, float]:
+    """Return mean deletion and insertion AUC of maps of one face."""
+    deletion, insertion = ([getattr(curve, name)[0] for curve in curves] for name in ("deletion_auc", "insertion_auc"))
+    return float(np.mean(deletion)), float(np.mean(insertion))
+
+
+def _rank(own: Curves, controls: list[Curves]) -> ControlRank:
     gains = np.array([own.gap[0] - control.gap[0] for control in controls])
-    return Standing(int((gains > MARGIN).sum()), int((gains < -MARGIN).sum()), len(gains))
+    return ControlRank(int((gains > MARGIN).sum()), int((gains < -MARGIN).sum()), len(gains))

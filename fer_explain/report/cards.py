@@ -13,7 +13,7 @@ from fer_explain.attribution import Method, missed_shares
 from fer_explain.figures import data_uri, overlay
 from fer_explain.measures.comparison import Gain
 from fer_explain.measures.maps import CONTROLS
-from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, HeldMaps, Standing
+from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, ControlComparison, ControlRank
 from fer_explain.report.explained import ChosenMethods, ExplainedFaces, settings_of
 from fer_explain.report.picture import Picture, overlay_scale, strongest
 from fer_explain.report.trust import SHARES, CheckedMaps
@@ -147,12 +147,14 @@ def _tested(picture: Picture, checked: CheckedMaps, method: Method, i: int) -> M
     if not checked.skill.shown:
         return MapView(picture, (Badge("plain", f"not tested: {checked.skill.title}"),))
     badges, scores = list[Badge](), tuple[Score, ...]()
-    if checked.held is not None:
-        m = checked.held.methods.index(method.name)
-        badges.append(standing_badge(checked.held.standings[method.name][i]))
+    if checked.compared is not None:
+        m = checked.compared.methods.index(method.name)
+        badges.append(rank_badge(checked.compared.ranks[method.name][i]))
         scores = (
-            Score("deletion", float(checked.held.deletion[m, i]), float(checked.held.control_deletion[m, i])),
-            Score("insertion", float(checked.held.insertion[m, i]), float(checked.held.control_insertion[m, i])),
+            Score("deletion", float(checked.compared.deletion[m, i]), float(checked.compared.control_deletion[m, i])),
+            Score(
+                "insertion", float(checked.compared.insertion[m, i]), float(checked.compared.control_insertion[m, i])
+            ),
         )
     verdict = checked.verdicts.get(method.name)
     if verdict is not None:
@@ -160,13 +162,13 @@ def _tested(picture: Picture, checked: CheckedMaps, method: Method, i: int) -> M
     return MapView(picture, tuple(badges), scores)
 
 
-def standing_badge(standing: Standing) -> Badge:
+def rank_badge(rank: ControlRank) -> Badge:
     """Describe the rank of a map among its controls."""
-    if standing.state == "better":
-        return Badge("good", f"✓ better than all {standing.n} controls")
-    if standing.state == "worse":
-        return Badge("bad", f"✗ worse than all {standing.n} controls")
-    return Badge("plain", f"{DASH} no different: better than {standing.beaten} of {standing.n} controls")
+    if rank.state == "better":
+        return Badge("good", f"✓ better than all {rank.n} controls")
+    if rank.state == "worse":
+        return Badge("bad", f"✗ worse than all {rank.n} controls")
+    return Badge("plain", f"{DASH} no different: better than {rank.beaten} of {rank.n} controls")
 
 
 def _sanity_badge(verdict: Verdict, prefix: str = "") -> Badge:
@@ -214,18 +216,18 @@ def _settings(method: Method, seed: int) -> str:
 
 def trust_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any]:
     """Describe how the methods fared, the largest gain over their controls first, and the control after them."""
-    held = checked.held
+    compared = checked.compared
     named = [method.name for method in explained.methods]
-    if held is not None:
-        gaps = held.insertion - held.deletion - (held.control_insertion - held.control_deletion)
-        order = sorted(range(len(held.methods)), key=lambda m: (held.methods[m] in CONTROLS, -gaps[m].mean()))
-        named = [held.methods[m] for m in order]
+    if compared is not None:
+        means = compared.gains.mean(axis=1)
+        order = sorted(range(len(means)), key=lambda m: (compared.methods[m] in CONTROLS, -means[m]))
+        named = [compared.methods[m] for m in order]
     methods = {method.name for method in explained.methods}
-    tested = [standing for name in methods for standing in (held.standings[name] if held else ())]
+    tested = [rank for name in methods for rank in (compared.ranks[name] if compared else ())]
     return {
         "skill": checked.skill,
         "lines": [_trust_line(name, checked, listed=name in methods) for name in named],
-        "tested": held is not None,
+        "tested": compared is not None,
         "averaged": bool(checked.gains),
         "faces": len(explained.faces),
         "maps": len(tested),
@@ -241,33 +243,33 @@ def trust_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any
     }
 
 
-def _count(standings: Sequence[Standing]) -> dict[str, int]:
-    states = [standing.state for standing in standings]
+def _count(ranks: Sequence[ControlRank]) -> dict[str, int]:
+    states = [rank.state for rank in ranks]
     return {"better": states.count("better"), "same": states.count("no different"), "worse": states.count("worse")}
 
 
 def _trust_line(name: str, checked: CheckedMaps, *, listed: bool) -> dict[str, Any]:
     """Describe one method: scores, gain over its controls, and the sanity verdict; None where there is none.
 
-    A control that is not `listed` among the report's methods was held to too few controls for states of single maps.
+    A control that is not `listed` among the methods was compared with too few controls for states of single maps.
     """
-    gain, verdict, held = checked.gains.get(name), checked.verdicts.get(name), checked.held
+    gain, verdict, compared = checked.gains.get(name), checked.verdicts.get(name), checked.compared
     return {
         "name": name,
         "is_control": name in CONTROLS,
-        "scores": None if held is None else _mean_scores(held, held.methods.index(name)),
+        "scores": None if compared is None else _mean_scores(compared, compared.methods.index(name)),
         "gain": None if gain is None else gain.value,
         "badge": None if gain is None else _gain_badge(gain, is_control=name in CONTROLS),
-        "states": _count(held.standings[name]) if held and listed else None,
+        "states": _count(compared.ranks[name]) if compared and listed else None,
         "sanity": None if verdict is None else _sanity_badge(verdict),
         "similarity": None if verdict is None else max(verdict.similarity[each].mean for each in RANK_CORRELATIONS),
     }
 
 
-def _mean_scores(held: HeldMaps, m: int) -> tuple[Score, ...]:
+def _mean_scores(compared: ControlComparison, m: int) -> tuple[Score, ...]:
     return (
-        Score("deletion", float(held.deletion[m].mean()), float(held.control_deletion[m].mean())),
-        Score("insertion", float(held.insertion[m].mean()), float(held.control_insertion[m].mean())),
+        Score("deletion", float(compared.deletion[m].mean()), float(compared.control_deletion[m].mean())),
+        Score("insertion", float(compared.insertion[m].mean()), float(compared.control_insertion[m].mean())),
     )
 
 

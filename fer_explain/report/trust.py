@@ -16,7 +16,7 @@ from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.measures.comparison import Gain
 from fer_explain.measures.estimates import LEAST_FACES
 from fer_explain.measures.maps import Explain, maps_of
-from fer_explain.measures.matched import HeldMaps, hold_to_controls
+from fer_explain.measures.matched import ControlComparison, compare_with_controls
 from fer_explain.measures.randomization import randomize, weight_stages
 from fer_explain.measures.skill import Skill
 from fer_explain.proof import Proven
@@ -42,8 +42,8 @@ class CheckedMaps:
     ----------
     skill : Skill
         Whether the model is better than chance. If it is not, nothing else is tested.
-    held : HeldMaps or None
-        The maps of the predicted classes and those of ``random``, held to matched controls; None where no face is
+    compared : ControlComparison or None
+        The maps of the predicted classes and those of ``random``, compared with matched controls; None where no face is
         shown or the model is not better than chance.
     gains : mapping of str to Gain
         By method, the mean over faces of insertion minus deletion, less that of the controls; empty where there are
@@ -55,7 +55,7 @@ class CheckedMaps:
     """
 
     skill: Skill
-    held: HeldMaps | None
+    compared: ControlComparison | None
     gains: Mapping[str, Gain]
     verdicts: Mapping[str, Verdict]
     sanity_faces: int
@@ -83,28 +83,28 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: S
     """
     if not skill.shown:
         return CheckedMaps(skill, None, {}, {}, 0)
-    held, gains = None, dict[str, Gain]()
+    compared, gains = None, dict[str, Gain]()
     if len(explained.faces):
-        held = _hold(proven, explained, seed)
-    if held is not None and len(explained.faces) > 1:
-        differences = held.insertion - held.deletion - (held.control_insertion - held.control_deletion)
-        gains = {name: Gain.of(values, seed=seed) for name, values in zip(held.methods, differences, strict=True)}
+        compared = _compare(proven, explained, seed)
+    if compared is not None and len(explained.faces) > 1:
+        pairs = zip(compared.methods, compared.gains, strict=True)
+        gains = {name: Gain.of(values, seed=seed) for name, values in pairs}
     places = np.unique(np.linspace(0, len(faces) - 1, SANITY_FACES).round().astype(np.intp))
     verdicts: dict[str, Verdict] = {}
     if len(places) > 1:
         verdicts = _judge(proven, explained.methods, faces.take(places), seed)
-    return CheckedMaps(skill, held, gains, verdicts, len(places) if verdicts else 0)
+    return CheckedMaps(skill, compared, gains, verdicts, len(places) if verdicts else 0)
 
 
-def _hold(proven: Proven, explained: ExplainedFaces, seed: int) -> HeldMaps:
-    """Hold the maps of the predicted classes, and those of ``random``, to matched controls."""
+def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlComparison:
+    """Compare the maps of the predicted classes, and those of ``random``, with matched controls."""
     network, faces, targets = proven.network, explained.faces, explained.targets
     maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
     briefly = () if RANDOM in maps else (RANDOM,)
     if briefly:
         maps[RANDOM] = maps_of(RANDOM, network, faces.images, targets, faces.rows, seed=seed)
     with progress("deletion, insertion", len(maps) * len(faces), "maps") as advance:
-        return hold_to_controls(
+        return compare_with_controls(
             network,
             maps,
             faces.images,

@@ -12,7 +12,7 @@ from fer_core import ConfigError
 from fer_core.synthetic import draw_faces
 from fer_explain.measures.controls import control_maps
 from fer_explain.measures.maps import centre_map
-from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, Standing, hold_to_controls
+from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls
 from fer_explain.measures.perturbation import pixel_ranks, trace_curves
 from fer_explain.measures.similarity import spearman
 
@@ -110,14 +110,14 @@ def test_a_map_that_is_not_finite_has_no_controls() -> None:
 def test_only_a_map_that_beats_all_of_enough_controls_is_better(
     beaten: int, beaten_by: int, n: int, state: str
 ) -> None:
-    assert Standing(beaten, beaten_by, n).state == state
+    assert ControlRank(beaten, beaten_by, n).state == state
 
 
 def test_the_first_controls_decide_only_what_the_others_could_not_change() -> None:
     rng = np.random.default_rng(0)
     for _ in range(2000):
         signs = rng.choice([-1, 0, 1], MATCHED, p=rng.dirichlet([1, 0.1, 1]))
-        first, full = (Standing(int((s > 0).sum()), int((s < 0).sum()), len(s)) for s in (signs[:FIRST], signs))
+        first, full = (ControlRank(int((s > 0).sum()), int((s < 0).sum()), len(s)) for s in (signs[:FIRST], signs))
         if first.is_decided:
             assert full.state == "no different"
 
@@ -131,13 +131,13 @@ def test_a_map_like_its_controls_is_better_or_worse_about_as_often_as_stated() -
         seen = smooth_map(2.0, 1000 + i, centred=True)
         maps["null"][i] = control_maps(seen, 1, np.random.default_rng(5000 + i))[0]
     targets = np.zeros(n, np.int64)
-    held = hold_to_controls(model, maps, drawn.images, targets, np.arange(n), **SETTINGS)
-    states = [standing.state for standing in held.standings["null"]]
+    compared = compare_with_controls(model, maps, drawn.images, targets, np.arange(n), **SETTINGS)
+    states = [rank.state for rank in compared.ranks["null"]]
     # 7.5 of 300 expected each way, with a standard deviation of 2.7.
     assert LEVEL == 1 / 40
     assert 1 <= states.count("better") <= 16
     assert 1 <= states.count("worse") <= 16
-    gains = held.insertion - held.deletion - (held.control_insertion - held.control_deletion)
+    gains = compared.gains
     assert abs(gains.mean()) < 3 * gains.std() / np.sqrt(n)
 
 
@@ -146,23 +146,23 @@ def test_the_true_contributions_are_better_and_their_opposite_is_worse() -> None
     weights = model.weights.detach().numpy().reshape(48, 48)
     contributions = weights * (drawn.images - drawn.images.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
     maps = {"true": contributions.astype(np.float32), "false": -contributions.astype(np.float32)}
-    held = hold_to_controls(model, maps, drawn.images, np.zeros(12, np.int64), np.arange(12), **SETTINGS)
-    assert {standing.state for standing in held.standings["true"]} == {"better"}
-    assert {standing.state for standing in held.standings["false"]} == {"worse"}
+    compared = compare_with_controls(model, maps, drawn.images, np.zeros(12, np.int64), np.arange(12), **SETTINGS)
+    assert {rank.state for rank in compared.ranks["true"]} == {"better"}
+    assert {rank.state for rank in compared.ranks["false"]} == {"worse"}
 
 
 def test_a_map_of_one_value_is_no_different() -> None:
     model, drawn = Projection(), draw_faces(3, seed=2)
     maps = {"flat": np.zeros(drawn.images.shape, np.float32)}
-    held = hold_to_controls(model, maps, drawn.images, np.zeros(3, np.int64), np.arange(3), **SETTINGS)
-    assert held.standings["flat"] == (Standing(0, 0, FIRST),) * 3
+    compared = compare_with_controls(model, maps, drawn.images, np.zeros(3, np.int64), np.arange(3), **SETTINGS)
+    assert compared.ranks["flat"] == (ControlRank(0, 0, FIRST),) * 3
 
 
 def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
     model, drawn = Projection(), draw_faces(4, seed=7)
     maps = {"mine": np.stack([smooth_map(1.0, seed) for seed in range(4)])}
     rows, targets = np.array([5, 9, 2, 30]), np.array([0, 1, 0, 1])
-    held = hold_to_controls(model, maps, drawn.images, targets, rows, temperature=0.7, seed=3, **SETTINGS)
+    compared = compare_with_controls(model, maps, drawn.images, targets, rows, temperature=0.7, seed=3, **SETTINGS)
 
     def score(face: int, values: np.ndarray) -> float:
         some = slice(face, face + 1)
@@ -175,12 +175,12 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
         controls = control_maps(maps["mine"][face], MATCHED, np.random.default_rng([3, row, 4]))
         scores = np.array([score(face, control) for control in controls])
         own = score(face, maps["mine"][face])
-        assert held.insertion[0, face] - held.deletion[0, face] == pytest.approx(own, abs=1e-5)
-        matched = held.control_insertion[0, face] - held.control_deletion[0, face]
+        assert compared.insertion[0, face] - compared.deletion[0, face] == pytest.approx(own, abs=1e-5)
+        matched = compared.control_insertion[0, face] - compared.control_deletion[0, face]
         assert matched == pytest.approx(scores[:FIRST].mean(), abs=1e-5)
-        found = held.standings["mine"][face]
+        found = compared.ranks["mine"][face]
         assert (found.beaten, found.n - found.beaten_by) == ((scores[: found.n] < own).sum(),) * 2
-    assert {standing.n for standing in held.standings["mine"]} <= {FIRST, MATCHED}
+    assert {rank.n for rank in compared.ranks["mine"]} <= {FIRST, MATCHED}
 
 
 def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_maps() -> None:
@@ -189,13 +189,13 @@ def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_
         name: np.stack([smooth_map(1.0, seed + shift) for seed in range(4)]) for shift, name in ((0, "a"), (9, "b"))
     }
     rows, targets, counted = np.arange(4), np.zeros(4, np.int64), list[int]()
-    every = hold_to_controls(
+    every = compare_with_controls(
         model, maps, drawn.images, targets, rows, advance=lambda n, note="": counted.append(n), **SETTINGS
     )
     some = {name: values[2:3] for name, values in maps.items()}
-    one = hold_to_controls(model, some, drawn.images[2:3], targets[2:3], rows[2:3], **SETTINGS)
+    one = compare_with_controls(model, some, drawn.images[2:3], targets[2:3], rows[2:3], **SETTINGS)
     assert sum(counted) == 8
-    assert one.standings == {name: standings[2:3] for name, standings in every.standings.items()}
+    assert one.ranks == {name: ranks[2:3] for name, ranks in every.ranks.items()}
     np.testing.assert_allclose(one.control_insertion, every.control_insertion[:, 2:3], atol=1e-6)
 
 
@@ -203,7 +203,7 @@ def test_briefly_means_by_the_first_controls_only() -> None:
     model, drawn = Projection(seed=3), draw_faces(2, seed=2)
     weights = model.weights.detach().numpy().reshape(48, 48)
     maps = {"true": (weights * (drawn.images - drawn.images.mean(axis=(1, 2), keepdims=True))).astype(np.float32)}
-    held = hold_to_controls(
+    compared = compare_with_controls(
         model, maps, drawn.images, np.zeros(2, np.int64), np.arange(2), briefly=("true",), **SETTINGS
     )
-    assert held.standings["true"] == (replace(held.standings["true"][0], beaten=FIRST, n=FIRST),) * 2
+    assert compared.ranks["true"] == (replace(compared.ranks["true"][0], beaten=FIRST, n=FIRST),) * 2
