@@ -86,7 +86,7 @@ def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -
             axes.plot(value.mean, place, color=look["color"], marker=look["marker"], markersize=6)
             if line.controls is not None:
                 matched = [line.controls.low, line.controls.high]
-                axes.plot(matched, [place, place], color="#999999", alpha=0.4, linewidth=9, solid_capstyle="butt")
+                axes.plot(matched, [place, place], color="#d6d6d6", linewidth=9, solid_capstyle="butt", zorder=1)
         axes.set_title(title, fontsize=10)
     panels[0].set_yticks(range(len(methods)), [_named(method) for method in methods])
     panels[0].invert_yaxis()
