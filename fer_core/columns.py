@@ -23,6 +23,9 @@ COLUMNS: Final = {
 }
 """Column names in lower case, and their roles."""
 
+PANDAS_INDEX: Final = ("", "Unnamed: 0")
+"""Names of a first column that `DataFrame.to_csv` writes, and that is left out without a word."""
+
 MAX_ID_LENGTH: Final = 256
 """A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
 
@@ -90,7 +93,7 @@ def assign_roles(
 ) -> dict[str, int]:
     """Decide which column of a table plays which role.
 
-    Columns without a role are left out, and a `DataWarning` names them.
+    Columns without a role are left out, and a `DataWarning` names them, except for the index that pandas writes.
 
     Parameters
     ----------
@@ -135,7 +138,8 @@ def assign_roles(
         if place in taken:
             continue
         if (known := COLUMNS.get(name.lower())) is None:
-            left_out.append(name)
+            if place or name not in PANDAS_INDEX:
+                left_out.append(name)
         elif known in places and known not in chosen:
             message = (
                 f"expected one column of {known}, found {plain[places[known]]!r} and {name!r}; "

@@ -1,34 +1,54 @@
-"""A CSV's header, and its rows by the letter: what stands in which column, and what is wrong with a row that is."""
+"""Column layout of a CSV, and the slow reading of single rows, which explains malformed ones."""
 
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import csv_kernel as kernel
-from fer_core.columns import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED
-from fer_core.csv_kernel import MAX_LINE_BYTES
+from fer_core import csv_lines
+from fer_core.columns import (
+    COLUMNS,
+    ID_EXPECTED,
+    LABEL_EXPECTED,
+    MAX_ID_LENGTH,
+    ROLES,
+    USAGE_EXPECTED,
+    assign_roles,
+    label_of,
+    shorten,
+    usage_of,
+)
+from fer_core.csv_lines import MAX_LINE_BYTES
 from fer_core.errors import DataError
-from fer_core.expressions import EXPRESSIONS, USAGES
-from fer_core.pixel_text import decode_face, explain
+from fer_core.expressions import PIXELS
+from fer_core.pixel_text import decode_face, explain, explain_value
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
+
+LEAST_PIXEL_COLUMNS: Final = 100
+"""Numbered columns that are taken for pixels, also where they are not 2,304."""
+
+_NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where a file's header puts what.
+    """The layout of a file.
 
     Attributes
     ----------
     names : tuple of str
-        The header's cells without the spaces around them.
+        Names of the columns. Where there is one column per pixel, these together are one of them.
     pixels, label, usage, id : int or None
-        Position of each column; None where the file has none.
+        Position of each column in `names`; None where the file has none or it is not read.
+    pixel_names : tuple of str
+        Names of the 2,304 columns, where there is one per pixel; else empty.
     """
 
     names: tuple[str, ...]
@@ -36,53 +56,103 @@ class Dialect:
     label: int | None = None
     usage: int | None = None
     id: int | None = None
+    pixel_names: tuple[str, ...] = ()
 
     @classmethod
-    def from_header(cls, line: bytes, source: str) -> Dialect:
-        """Recognize a header line (without its line end); raise DataError where it is none of ours."""
-        expected = "expected a header with a column 'pixels' or 'feature', else only 'emotion', 'label', 'usage', 'id'"
+    def from_header(
+        cls,
+        line: bytes,
+        source: str,
+        *,
+        row: int = 1,
+        roles: Collection[str] = ROLES,
+        columns: Mapping[str, str] | None = None,
+    ) -> Dialect:
+        """Recognize a header line (without its line end); raise DataError where it has no column of pixels.
+
+        Parameters
+        ----------
+        line : bytes
+            The header.
+        source : str
+            The file, for errors.
+        row : int
+            Row number of the header, for errors.
+        roles, columns
+            As for `fer_core.iter_faces`.
+        """
+        expected = "expected a header with a column 'pixels' or 'feature'"
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(source, f"{expected}, in UTF-8; found UTF-16", row=1)
+            raise DataError(source, f"{expected}, in UTF-8; found UTF-16", row=row)
         if b"\r" in line:
-            raise DataError(source, "expected lines that end in LF or CRLF, found CR alone", row=1)
+            raise DataError(source, "expected lines that end in LF or CRLF, found CR alone", row=row)
         try:
-            names = tuple(name.strip(" ") for name in split_cells(line.removeprefix(UTF8_BOM)))
+            names = [name.strip(" ") for name in split_cells(line.removeprefix(UTF8_BOM))]
         except ValueError as error:
-            raise DataError(source, f"{expected}; found {error}", row=1) from None
-        places: dict[str, int] = {}
-        for place, name in enumerate(names):
-            role = COLUMNS.get(name.lower())
-            if role is None:
-                raise DataError(source, f"{expected}; found {_shown(name)}", row=1)
-            if role in places:
-                raise DataError(
-                    source, f"expected one column of {role}, found {names[places[role]]!r} and {name!r}", row=1
-                )
-            places[role] = place
-        if "pixels" not in places:
-            raise DataError(source, f"{expected}; found {', '.join(map(_shown, names))}", row=1)
-        return cls(names, **places)
+            raise DataError(source, f"{expected}; found {error}", row=row) from None
+        pixel_names: tuple[str, ...] = ()
+        if "pixels" not in (columns or {}) and (run := _pixel_columns(names, source, row)):
+            pixel_names = tuple(names[run.start : run.stop])
+            joined = f"{pixel_names[0]}..{pixel_names[-1]}"
+            names[run.start : run.stop] = [joined]
+            columns = {**(columns or {}), "pixels": joined}
+        places = assign_roles(names, source, row=row, roles=roles, columns=columns)
+        read = {role: place for role, place in places.items() if role == "pixels" or role in roles}
+        return cls(tuple(names), pixel_names=pixel_names, **read)
+
+    @property
+    def separator(self) -> bytes:
+        """The byte between two pixels."""
+        return b"," if self.pixel_names else b" "
 
     def kinds(self) -> NDArray[np.int64]:
-        """Return what each column holds, as `fer_core.csv_kernel.decode_lines` takes it."""
-        kinds = np.empty(len(self.names), np.int64)
+        """Return the kind of each column, as `fer_core.csv_lines` defines it."""
+        kinds = np.full(len(self.names), csv_lines.OTHER_CELL, np.int64)
         for kind, place in (
-            (kernel.PIXEL_CELL, self.pixels),
-            (kernel.LABEL_CELL, self.label),
-            (kernel.USAGE_CELL, self.usage),
-            (kernel.ID_CELL, self.id),
+            (csv_lines.PIXEL_CELL, self.pixels),
+            (csv_lines.LABEL_CELL, self.label),
+            (csv_lines.USAGE_CELL, self.usage),
+            (csv_lines.ID_CELL, self.id),
         ):
             if place is not None:
                 kinds[place] = kind
         return kinds
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "...")
+def _pixel_columns(names: Sequence[str], source: str, row: int) -> range | None:
+    """Return the places of the columns, if there is one per pixel; raise DataError where there are too many or few.
+
+    These are neighbors whose names are the same text and then consecutive numbers, such as pixel0 to pixel2303.
+    """
+    run = max(_numbered_runs(names), key=len, default=range(0))
+    if len(run) < LEAST_PIXEL_COLUMNS:
+        return None
+    shown = f"{names[run.start]!r} to {names[run.stop - 1]!r}"
+    if len(run) != PIXELS:
+        raise DataError(source, f"expected {PIXELS} columns of pixels, found {len(run)}: {shown}", row=row)
+    for name in names:
+        if COLUMNS.get(name.lower()) == "pixels":
+            message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
+            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
+    return run
+
+
+def _numbered_runs(names: Sequence[str]) -> list[range]:
+    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
+    runs: list[range] = []
+    start, before = 0, ("", -2)
+    for place, name in enumerate([*names, ""]):
+        match = _NUMBERED.fullmatch(name)
+        here = (match[1], int(match[2][:9])) if match else ("", -2)
+        if here != (before[0], before[1] + 1) or here[1] < 0:
+            runs.append(range(start, place))
+            start = place
+        before = here
+    return runs
 
 
 def split_cells(line: bytes) -> list[str]:
-    """Split one line at its commas, honouring quotes; raise ValueError with what was found where it cannot be."""
+    """Split one line at its commas, honoring quotes; raise ValueError with what was found where it cannot be."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -97,8 +167,13 @@ def split_cells(line: bytes) -> list[str]:
         raise ValueError(f"bad quotes ({error})") from None
 
 
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing but spaces, tabs and its line end; such lines are skipped."""
+    return not line.strip(b" \t\r")
+
+
 class Cells(NamedTuple):
-    """What a row holds beside its pixels; empty where its file has no such column."""
+    """The cells of a row other than its pixels; empty where its file has no such column."""
 
     label: int
     usage: str
@@ -106,38 +181,43 @@ class Cells(NamedTuple):
 
 
 def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
-    """Read one line slowly and by the letter; raise DataError with the row, what was expected and what was found."""
-    names = dialect.names
-    expected = f"expected {len(names)} cell{'s' * (len(names) > 1)}"
+    """Read one line slowly; raise DataError with the row, what was expected and what was found."""
+    n = len(dialect.names) + max(len(dialect.pixel_names) - 1, 0)
+    expected = f"expected {n} cell{'s' * (n > 1)}"
     if len(line) >= MAX_LINE_BYTES:
         raise DataError(source, f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
-    line = line.removesuffix(b"\r")
     try:
-        cells = split_cells(line)
+        cells = split_cells(line.rstrip(b"\r"))
     except ValueError as error:
         raise DataError(source, f"{expected}, found {error}", row=row) from None
-    if len(cells) != len(names) or not line:
-        found = len(cells) if line else "an empty line"
-        raise DataError(source, f"{expected}, found {found}", row=row)
+    if len(cells) != n:
+        raise DataError(source, f"{expected}, found {len(cells)}", row=row)
+    values = cells[dialect.pixels : dialect.pixels + len(dialect.pixel_names)]
+    if dialect.pixel_names:
+        cells[dialect.pixels : dialect.pixels + PIXELS] = [",".join(values)]
 
     def wrong(place: int, message: str) -> DataError:
-        return DataError(source, message, row=row, column=names[place])
+        return DataError(source, message, row=row, column=dialect.names[place])
 
     text = cells[dialect.pixels].encode()
     if not decode_face(text, pixels):
+        for name, value in zip(dialect.pixel_names, values, strict=True):
+            if (message := explain_value(value.encode())) is not None:
+                raise DataError(source, message, row=row, column=name)
         raise wrong(dialect.pixels, explain(text))
     label, usage, identity = -1, "", ""
     if dialect.label is not None:
-        cell = cells[dialect.label].strip(" ")
-        if len(cell) != 1 or cell not in "0123456789"[: len(EXPRESSIONS)]:
-            raise wrong(dialect.label, f"{LABEL_EXPECTED}, found {_shown(cell)}")
-        label = int(cell)
+        found = label_of(cells[dialect.label])
+        if found is None:
+            raise wrong(dialect.label, f"{LABEL_EXPECTED}, found {shorten(cells[dialect.label].strip(' '))}")
+        label = found
     if dialect.id is not None:
         identity = cells[dialect.id].strip(" ")
         if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
-            raise wrong(dialect.id, f"{ID_EXPECTED}, found {_shown(identity)}")
+            raise wrong(dialect.id, f"{ID_EXPECTED}, found {shorten(identity)}")
     if dialect.usage is not None:
-        usage = cells[dialect.usage].strip(" ")
-        if usage not in USAGES:
-            raise wrong(dialect.usage, f"{USAGE_EXPECTED}, found {_shown(usage)}")
+        split = usage_of(cells[dialect.usage])
+        if split is None:
+            raise wrong(dialect.usage, f"{USAGE_EXPECTED}, found {shorten(cells[dialect.usage].strip(' '))}")
+        usage = split
     return Cells(label, usage, identity)

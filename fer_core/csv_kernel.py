@@ -1,4 +1,4 @@
-"""From lines of text to gray levels, in machine code: the one place where the digits of good rows become numbers.
+"""CSV lines to gray levels in machine code: the decoder of long files.
 
 A pixel's text has one to three digits, at random, so a loop that branches on them mispredicts about every other value.
 Here nothing branches on a value: sixteen bytes are loaded and compared with "0" at once, and which of them are
@@ -13,7 +13,7 @@ Importing this module compiles it, or loads it from Numba's cache on disk.
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -21,31 +21,23 @@ from numba import int64, njit, types, uint8, uint32, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
+from fer_core import csv_lines, expressions
+from fer_core.csv_lines import (
+    CELL_END,
+    CELL_START,
+    END,
+    GOOD,
+    LONGEST,
+    MAX_LINE_BYTES,
+    OTHER_CELL,
+    PIXEL_CELL,
+    SHORTEST,
+    START,
+)
+from fer_core.expressions import PIXELS
 from fer_core.jit import jit
 
-PADDING: Final = 4 * PIXELS + 16
-"""Bytes that must be readable behind the last line, for a row of too few values runs on into what follows."""
-
-MAX_LINE_BYTES: Final = 1 << 17
-"""A longer line, with its line end, is refused before it fills the memory."""
-
-SHORTEST: Final = 2 * PIXELS - 1
-LONGEST: Final = 4 * PIXELS - 1
-"""Bytes of the shortest and the longest face."""
-
-PIXEL_CELL, LABEL_CELL, USAGE_CELL, ID_CELL = range(4)
-"""What a column holds."""
-
-START, END, GOOD, LABEL, USAGE, ID_START, ID_END, CELL_START, CELL_END = range(9)
-"""Columns of a table of lines: positions in the text, and what was read."""
-TABLE_COLUMNS: Final = 9
-
-MAX_ID_BYTES: Final = 256
-
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
-_CLASSES: Final = len(EXPRESSIONS)
-_USAGES: Final = tuple(np.frombuffer(usage.encode(), np.uint8) for usage in USAGES)
 
 
 def _ways_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -166,25 +158,15 @@ def _find_line_end(text: Any, position: Any) -> Any:
 
 
 @njit
-def _read_cell(text: Any, start: Any, end: Any, kind: Any, row: Any) -> Any:
-    """Read a cell that holds no pixels; return False where it is none of the plainest form."""
+def _note_cell(text: Any, start: Any, end: Any, kind: Any, row: Any) -> None:
+    """Write down the bounds of a cell that holds no pixels, without the spaces around it."""
+    if kind == OTHER_CELL:
+        return
     while start < end and text[start] == _SPACE:
         start += 1
     while end > start and text[end - 1] == _SPACE:
         end -= 1
-    if kind == LABEL_CELL:
-        row[LABEL] = int64(text[start]) - _ZERO
-        return end - start == 1 and 0 <= row[LABEL] < _CLASSES
-    if kind == ID_CELL:
-        if not 0 < end - start <= MAX_ID_BYTES:
-            return False  # without its place, since the ids of a block are as wide as the longest one there is
-        row[ID_START], row[ID_END] = start, end
-        return True
-    for number, usage in enumerate(_USAGES):
-        if end - start == usage.size and np.all(text[start:end] == usage):
-            row[USAGE] = number
-            return True
-    return False
+    row[CELL_START + 2 * kind], row[CELL_END + 2 * kind] = start, end
 
 
 @njit
@@ -198,7 +180,7 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
     left, right = row[START], row[END]
     if right - left >= MAX_LINE_BYTES:
         return False
-    if right > left and text[right - 1] == _CR:
+    while right > left and text[right - 1] == _CR:
         right -= 1
     first, last = 0, kinds.size - 1
     while kinds[first] != PIXEL_CELL:
@@ -207,8 +189,9 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
             if not _is_plain(text[end]):
                 return False
             end += 1
-        if end == right or not _read_cell(text, left, end, kinds[first], row):
+        if end == right:
             return False
+        _note_cell(text, left, end, kinds[first], row)
         left, first = end + 1, first + 1
     while kinds[last] != PIXEL_CELL:
         start = right
@@ -216,8 +199,9 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
             if not _is_plain(text[start - 1]):
                 return False
             start -= 1
-        if start == left or not _read_cell(text, start, right, kinds[last], row):
+        if start == left:
             return False
+        _note_cell(text, start, right, kinds[last], row)
         right, last = start - 1, last - 1
     if right - left >= 2 and text[left] == _QUOTE and text[right - 1] == _QUOTE:
         left, right = left + 1, right - 1
@@ -229,30 +213,12 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
     return SHORTEST <= right - left <= LONGEST
 
 
-@jit(types.UniTuple(int64, 2)(uint8[::1], int64, int64, int64[::1], int64[:, ::1], uint8[:, ::1]))  # type: ignore[no-untyped-call]
+@jit(
+    types.UniTuple(int64, 2)(uint8[::1], int64, int64, int64[::1], int64[:, ::1], uint8[:, ::1]),  # type: ignore[no-untyped-call]
+    constants=(csv_lines, expressions),
+)
 def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, images: Any) -> Any:
-    """Decode lines until the text or the table ends.
-
-    Parameters
-    ----------
-    text : ndarray of uint8, shape (at least size + PADDING,)
-        Lines that end in LF; the last byte before `size` is one.
-    position, size : int
-        Where the first line starts, and where the text ends.
-    kinds : ndarray of int64, shape (columns,)
-        What each column holds: one PIXEL_CELL and at most one each of LABEL_CELL, USAGE_CELL, ID_CELL.
-    table : ndarray of int64, shape (N, TABLE_COLUMNS)
-        Filled: start and end of each line without its LF; GOOD is 1 where the row was decoded, and 0 where it is wrong
-        or of a form that is left to the slow path (quoted or non-ASCII cells other than the pixels'); label; position
-        of the usage in USAGES; start and end of the id.
-    images : ndarray of uint8, shape (N, PIXELS)
-        Filled with gray levels where GOOD is 1; undefined elsewhere.
-
-    Returns
-    -------
-    lines, position : int
-        Lines found, and where the next one starts.
-    """
+    """Decode lines until the text or the table ends; see `fer_core.csv_lines`."""
     lines, good = 0, 0
     chosen = np.empty(len(table) + 3, np.int64)
     while position < size and lines < len(table):
@@ -287,11 +253,3 @@ def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, im
             ends = at[k] == uint64(table[rows[k], CELL_END] + 1)
             table[rows[k], GOOD] = ends and _add_up(words[k], images[rows[k]])
     return lines, position
-
-
-@jit(types.void(uint8[::1], int64[:, ::1], uint32[:, ::1]))
-def copy_ids(text: Any, table: Any, ids: Any) -> Any:
-    """Copy the ASCII ids of the lines of a table into rows of zeros, one character a number."""
-    for i in range(len(table)):
-        for j in range(table[i, ID_END] - table[i, ID_START]):
-            ids[i, j] = text[table[i, ID_START] + j]

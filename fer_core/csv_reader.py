@@ -1,7 +1,7 @@
-"""Faces from CSV: every layout that FER2013 has been handed around in, streamed, each wrong row named.
+"""Faces from CSV: every layout in which FER2013 is distributed, streamed, with an error for each wrong row.
 
-The stream is cut into blocks of whole lines. A block is decoded by `fer_core.csv_kernel`, several at a time in threads;
-rows that the kernel does not take, because they are wrong or quoted in an unusual way, go through `parse_row`,
+The stream is cut into blocks of whole lines. A block is decoded by `fer_core.csv_decoder`, several at a time in
+threads; rows that the decoder does not accept, because they are wrong or of an unusual form, go through `parse_row`,
 which accepts or explains.
 """
 
@@ -11,151 +11,113 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import csv_kernel as kernel
+from fer_core import csv_cells, csv_decoder
 from fer_core.columns import ROLES
-from fer_core.csv_dialect import UTF8_BOM, Dialect, parse_row
-from fer_core.csv_kernel import MAX_LINE_BYTES
+from fer_core.csv_blocks import Block, BlockReader
+from fer_core.csv_dialect import UTF8_BOM, Dialect, is_blank, parse_row
+from fer_core.csv_lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
 from fer_core.errors import DataError
-from fer_core.expressions import IMAGE_SIZE, PIXELS, USAGES
+from fer_core.expressions import IMAGE_SIZE, PIXELS
 from fer_core.faces import Faces, concatenate, no_usage_column
 from fer_core.reader import PARQUET_MAGIC
-from fer_core.streams import open_stream
-
-_USAGES: Final = np.array(USAGES)
+from fer_core.streams import open_stream, plain_size
 
 LEAST_LINES: Final = 256
 """Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""
 
-BLOCK_BYTES: Final = 1 << 20
-"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
-
-
-class _Block(NamedTuple):
-    """Whole lines, in `text[begin:size]`; the last byte is LF, and behind it is room for the kernel."""
-
-    text: bytearray
-    begin: int
-    size: int
-
-
-class _BlockReader:
-    """Cuts a stream into blocks; a block that was read is given back, and its memory filled again."""
-
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
-        self._rest = b""
-        self._free: list[bytearray] = []
-        self._ended = False
-
-    def give_back(self, block: _Block) -> None:
-        self._free.append(block.text)
-
-    def read(self) -> _Block | None:
-        """Return the next lines, as many as are at hand and at least one; None at the end of the stream.
-
-        A line that is longer than a block is read past, and its first MAX_LINE_BYTES stand for it.
-        """
-        text = self._free.pop() if self._free else bytearray(BLOCK_BYTES + kernel.PADDING)
-        size, searched = len(self._rest), 0
-        text[:size] = self._rest
-        while (end := text.rfind(b"\n", searched, size) + 1) == 0:
-            searched = size
-            if self._ended and size == 0:
-                return None
-            if self._ended:
-                # a CR that ends the file is no line end: doubled, it will not be taken for one
-                ending = b"\r\n" if text[size - 1 : size] == b"\r" else b"\n"
-                end = size + len(ending)
-                text[size:end] = ending
-                size = end
-                break
-            if size == BLOCK_BYTES:
-                self._rest = self._rest_after_line()
-                text[MAX_LINE_BYTES] = ord("\n")
-                return _Block(text, 0, MAX_LINE_BYTES + 1)
-            got = self._stream.readinto1(memoryview(text)[size:BLOCK_BYTES])
-            self._ended = got == 0
-            size += got
-        self._rest = bytes(text[end:size])
-        return _Block(text, 0, end)
-
-    def _rest_after_line(self) -> bytes:
-        while piece := self._stream.read1(BLOCK_BYTES // 2):
-            _before, newline, after = piece.partition(b"\n")
-            if newline:
-                return after
-        self._ended = True
-        return b""
-
 
 class _Decoded(NamedTuple):
-    """What the kernel made of some lines."""
+    """Decoded lines: their bounds, which of them are good, and their columns, None for those that are not read."""
 
     table: NDArray[np.int64]
+    good: NDArray[np.bool_]
     images: NDArray[np.uint8]
-    ids: NDArray[np.str_]
+    labels: NDArray[np.int64] | None
+    usages: NDArray[np.str_] | None
+    ids: NDArray[np.str_] | None
 
 
-def _decode(block: _Block, kinds: NDArray[np.int64]) -> list[_Decoded]:
-    """Decode a block; the interpreter is free meanwhile."""
-    text = np.frombuffer(block.text, np.uint8)
+def _decode(block: Block, dialect: Dialect) -> list[_Decoded]:
+    """Decode a block."""
     position, parts = block.begin, []
     while position < block.size:
-        capacity = max((block.size - position) // kernel.SHORTEST + 1, LEAST_LINES)
-        table = np.zeros((capacity, kernel.TABLE_COLUMNS), np.int64)
+        capacity = max((block.size - position) // SHORTEST + 1, LEAST_LINES)
+        table = np.zeros((capacity, TABLE_COLUMNS), np.int64)
         images = np.empty((capacity, PIXELS), np.uint8)
-        lines, position = kernel.decode_lines(text, position, block.size, kinds, table, images)
-        table = table[:lines]
-        width = int((table[:, kernel.ID_END] - table[:, kernel.ID_START]).max())
-        ids = np.zeros((lines, max(width, 1)), np.uint32)
-        kernel.copy_ids(text, table, ids)
-        parts.append(_Decoded(table, images[:lines], ids.view(f"U{ids.shape[1]}").reshape(-1)))
+        lines, position = csv_decoder.decode_lines(
+            block.text, position, block.size, dialect.kinds(), table, images, dialect.separator
+        )
+        parts.append(_with_cells(block.text, dialect, table[:lines], images[:lines]))
     return parts
 
 
-def _in_order(blocks: _BlockReader, first: _Block, kinds: NDArray[np.int64], threads: int) -> Iterator[tuple[Any, Any]]:
+def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], images: NDArray[np.uint8]) -> _Decoded:
+    """Read the cells other than the pixels, where the line was decoded."""
+    good = table[:, GOOD].astype(np.bool_)
+    columns: list[NDArray[Any] | None] = []
+    cells = table if good.all() else np.where(good[:, None], table, 0)  # the bounds in other lines are undefined
+    for place, read in (
+        (dialect.label, csv_cells.read_labels),
+        (dialect.usage, csv_cells.read_usages),
+        (dialect.id, csv_cells.read_ids),
+    ):
+        if place is None:
+            columns.append(None)
+            continue
+        values, fits = read(text, cells)
+        columns.append(values)
+        good &= fits
+    return _Decoded(table, good, images, *columns)
+
+
+def _in_order(
+    blocks: BlockReader, first: Block, dialect: Dialect, threads: int
+) -> Iterator[tuple[Block, list[_Decoded]]]:
     """Yield each block and what was decoded of it; with several threads, so many blocks are read ahead."""
-    block: _Block | None = first
+    block: Block | None = first
     if threads == 1:
         while block is not None:
-            yield block, _decode(block, kinds)
+            yield block, _decode(block, dialect)
             blocks.give_back(block)
             block = blocks.read()
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        waiting = deque([(first, pool.submit(_decode, first, kinds))])
+        waiting = deque([(first, pool.submit(_decode, first, dialect))])
         while waiting:
             while len(waiting) <= threads and (block := blocks.read()) is not None:
-                waiting.append((block, pool.submit(_decode, block, kinds)))
+                waiting.append((block, pool.submit(_decode, block, dialect)))
             block, future = waiting.popleft()
             yield block, future.result()
             blocks.give_back(block)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Assembler:
-    """Makes faces of what was decoded, and sends what was not through the slow path."""
+    """Makes faces of what was decoded, and sends the other lines through the slow path."""
 
     source: str
     dialect: Dialect
     usage: str | None
     on_error: str
+    first_row: int
+    blank_lines: int = 0
 
-    def faces(self, block: _Block, part: _Decoded, row: int) -> Faces:
+    def faces(self, block: Block, part: _Decoded, row: int) -> Faces:
         """Return the faces of some lines, the first of which is `row`."""
-        table, images, ids = part
-        good = table[:, kernel.GOOD].astype(bool)
-        labels, usages = table[:, kernel.LABEL], _USAGES[table[:, kernel.USAGE]]
+        table, good, images, labels, usages, ids = part
         rejected = []
+        blank = []
         for i in np.flatnonzero(~good).tolist():
-            line = bytes(block.text[table[i, kernel.START] : table[i, kernel.END]])
+            line = bytes(block.text[table[i, START] : table[i, END]])
+            if is_blank(line):
+                blank.append(i)
+                continue
             try:
                 cells = parse_row(line, row + i, self.dialect, self.source, images[i])
             except DataError as error:
@@ -163,25 +125,38 @@ class _Assembler:
                     raise
                 rejected.append(error)
                 continue
-            good[i], labels[i], usages[i] = True, cells.label, cells.usage
-            if len(cells.id) > ids.itemsize // 4:
-                ids = ids.astype(f"U{len(cells.id)}")
-            ids[i] = cells.id
-        if self.usage is not None:
-            good &= usages == self.usage
-        dialect = self.dialect
+            good[i] = True
+            if labels is not None:
+                labels[i] = cells.label
+            if usages is not None:
+                usages[i] = cells.usage
+            if ids is not None:
+                if len(cells.id) > ids.itemsize // 4:
+                    ids = ids.astype(f"U{len(cells.id)}")
+                ids[i] = cells.id
         rows = np.arange(row, row + len(table), dtype=np.int64)
-        if not good.all():  # or images would be copied for nothing
-            images, rows, labels, ids, usages = (column[good] for column in (images, rows, labels, ids, usages))
-        return Faces(
+        faces = Faces(
             images=images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
             rows=rows,
-            labels=None if dialect.label is None else labels,
-            ids=None if dialect.id is None else ids,
-            usage=None if dialect.usage is None else usages,
+            labels=labels,
+            ids=ids,
+            usage=usages,
             source=self.source,
+            first_row=self.first_row,
+            positions=self._positions(rows, blank),
             rejected=tuple(rejected),
         )
+        if self.usage is not None and usages is not None:
+            good &= usages == self.usage
+        return faces if good.all() else faces.take(good)  # or images would be copied for nothing
+
+    def _positions(self, rows: NDArray[np.int64], blank: list[int]) -> NDArray[np.int64] | None:
+        """Return positions that do not count blank lines, once there was one; `blank` are the lines without a row."""
+        if not blank and not self.blank_lines:
+            return None
+        before = self.blank_lines + np.searchsorted(blank, np.arange(len(rows)), "right")
+        self.blank_lines += len(blank)
+        return rows - self.first_row - before
 
 
 def _regroup(parts: Iterator[Faces], batch_rows: int) -> Iterator[Faces]:
@@ -228,25 +203,22 @@ def iter_csv(
     """Stream a CSV as batches; see `fer_core.iter_faces`, which this serves."""
     source = str(path)
     with open_stream(path) as stream:
-        blocks = _BlockReader(stream)
+        blocks = BlockReader(stream, plain_size(stream))
         first = blocks.read()
         if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
             raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
-        header = b"" if first is None else bytes(first.text[: first.text.index(b"\n")])
-        if len(header) >= MAX_LINE_BYTES:
-            message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"
-            raise DataError(source, message, row=1)
-        begin, header = len(header) + 1, header.removesuffix(b"\r")
-        if first is None or not header.removeprefix(UTF8_BOM).strip():
-            raise DataError(source, "expected a header, found an empty file or line", row=1)
-        dialect = Dialect.from_header(header, source)
+        if first is None:
+            raise DataError(source, "expected a header, found an empty file", row=1)
+        header, row, begin = _header(first, source)
+        wanted = roles if usage is None else {*roles, "usage"}
+        dialect = Dialect.from_header(header, source, row=row, roles=wanted, columns=columns)
         if usage is not None and dialect.usage is None:
             raise no_usage_column(source, usage)
-        assembler = _Assembler(source, dialect, usage, on_error)
+        assembler = _Assembler(source, dialect, usage, on_error, row + 1)
 
         def parts() -> Iterator[Faces]:
-            row = 2
-            for block, decoded in _in_order(blocks, first._replace(begin=begin), dialect.kinds(), threads):
+            row = assembler.first_row
+            for block, decoded in _in_order(blocks, first._replace(begin=begin), dialect, threads):
                 for part in decoded:
                     yield assembler.faces(block, part, row)
                     row += len(part.table)
@@ -256,7 +228,22 @@ def iter_csv(
             yield batch
             sent = True
         if not sent:
-            none = _Decoded(
-                np.zeros((0, kernel.TABLE_COLUMNS), np.int64), np.empty((0, PIXELS), np.uint8), np.array([], "U1")
-            )
-            yield assembler.faces(first, none, 2)
+            nothing = np.zeros((0, TABLE_COLUMNS), np.int64), np.empty((0, PIXELS), np.uint8)
+            yield assembler.faces(first, _with_cells(first.text, dialect, *nothing), assembler.first_row)
+
+
+def _header(first: Block, source: str) -> tuple[bytes, int, int]:
+    """Return the first line that is not blank, without its line end, its row number, and where the next line starts."""
+    row = begin = 0
+    header = b""
+    while begin < first.size and not header:
+        end = first.text.index(b"\n", begin)
+        header = bytes(first.text[begin:end])
+        if len(header) >= MAX_LINE_BYTES:
+            message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"
+            raise DataError(source, message, row=row + 1)
+        header = b"" if is_blank(header.removeprefix(UTF8_BOM)) else header.rstrip(b"\r")
+        row, begin = row + 1, end + 1
+    if not header:
+        raise DataError(source, "expected a header, found an empty file", row=1)
+    return header, row, begin

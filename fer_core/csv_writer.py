@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_core.columns import USAGE_EXPECTED, usage_of
 from fer_core.errors import DataError
-from fer_core.expressions import USAGES
 from fer_core.faces import Faces
 from fer_core.output import staged
+from fer_core.packing import CSV_ENDINGS, open_csv
 
 
 def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
@@ -20,25 +21,25 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     faces : Faces
         With labels and usage.
     path : str or Path
-        The file to make.
+        The file to make, whose name ends in `.csv`, `.csv.gz` or `.csv.zst`.
     force : bool
         Replace an existing file.
 
     Raises
     ------
     DataError
-        If the faces have no labels or no usage, or a usage that FER2013 does not have.
+        If the faces have no labels or no usage, or a usage that no file can be read with.
     OutputError
-        If `path` exists and `force` is false, or cannot be written.
+        If `path` exists and `force` is false, has another ending, or cannot be written.
     """
     labels = faces.require_labels()
     if faces.usage is None:
         raise DataError(faces.source, "has no Usage, which the layout of fer2013.csv needs")
-    unknown = sorted(set(faces.usage.tolist()) - set(USAGES))
+    unknown = sorted(usage for usage in set(faces.usage.tolist()) if usage_of(usage) != usage)
     if unknown:
-        raise DataError(faces.source, f"has usage {', '.join(unknown)}; fer2013.csv knows {', '.join(USAGES)}")
+        raise DataError(faces.source, f"has usage {', '.join(unknown)}; {USAGE_EXPECTED}")
     gray_levels = np.array([str(level) for level in range(256)], dtype=object)
-    with staged(path, force=force) as stage, stage.open("w", encoding="ascii", newline="\n") as file:
+    with staged(path, force=force, endings=CSV_ENDINGS) as stage, open_csv(stage, path, encoding="ascii") as file:
         file.write("emotion,pixels,Usage\n")
         for image, label, usage in zip(faces.images, labels, faces.usage, strict=True):
             file.write(f"{label},{' '.join(gray_levels[image.reshape(-1)])},{usage}\n")

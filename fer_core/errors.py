@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from functools import partial
+from typing import Final
+
+THREADLESS: Final = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")
+"""What errors say where a process may have no more threads."""
 
 
 class FerError(Exception):
@@ -75,8 +80,22 @@ class TrainingWarning(FerWarning):
     """A network that does not learn."""
 
 
+class CacheWarning(FerWarning):
+    """Compiled code that could not be reused or loaded; results are the same without it."""
+
+
 class ConfigError(FerError, ValueError):
     """A setting outside its range."""
+
+
+NO_THREADS: Final = "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"
+
+
+def lacks_threads(error: BaseException) -> bool:
+    """Whether an error is a lack of threads or processes, as Python, ONNX Runtime or the system reports it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.EAGAIN and error.filename is None
+    return isinstance(error, Exception) and any(words in str(error) for words in THREADLESS)
 
 
 def lacks_memory(error: MemoryError | RuntimeError) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.columns import usage_of
 from fer_core.errors import DataError
 from fer_core.expressions import IMAGE_SIZE
 
@@ -35,6 +36,9 @@ class Faces:
     first_row : int
         Row number of the first row that could be a face: 2 below the header of a CSV; 1 in a Parquet file and in
         an image tree.
+    positions : ndarray of int64, shape (N,), or None
+        Positions among all rows of the source, from 0, which serve as ids where it has none; None where they are
+        ``rows - first_row``. A CSV with blank lines counts them as rows, but not as positions.
     rejected : tuple of DataError
         The rows left out by ``on_error="skip"``, in order.
     """
@@ -46,13 +50,14 @@ class Faces:
     usage: NDArray[np.str_] | None = None
     source: str = ""
     first_row: int = 2
+    positions: NDArray[np.int64] | None = None
     rejected: tuple[DataError, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.images)
         if self.images.dtype != np.uint8 or self.images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"images: expected uint8 (N, 48, 48), found {self.images.dtype} {self.images.shape}")
-        for name in ("rows", "labels", "ids", "usage"):
+        for name in ("rows", "labels", "ids", "usage", "positions"):
             column = getattr(self, name)
             if column is not None and column.shape != (n,):
                 raise ValueError(f"{name}: expected shape ({n},) to go with {n} images, found {column.shape}")
@@ -77,10 +82,15 @@ class Faces:
             labels=of(self.labels),
             ids=of(self.ids),
             usage=of(self.usage),
+            positions=of(self.positions),
         )
 
+    def row_positions(self) -> NDArray[np.int64]:
+        """Return the positions of the faces among all rows of the source, from 0; see `positions`."""
+        return self.rows - self.first_row if self.positions is None else self.positions
+
     def with_usage(self, usage: str) -> Faces:
-        """Return the faces of one split.
+        """Return the faces of one split, which may be spelled in any way that `fer_core.columns.SPLITS` knows.
 
         Raises
         ------
@@ -89,6 +99,7 @@ class Faces:
         """
         if self.usage is None:
             raise no_usage_column(self.source, usage)
+        usage = usage_of(usage) or usage
         faces = self.take(self.usage == usage)
         if not len(faces):
             raise no_row_of_usage(self.source, usage, self.usage.tolist())
@@ -140,6 +151,7 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
             raise ValueError(f"{name}: expected in all batches or in none")
         return None if any(missing) else np.concatenate(columns)
 
+    counted = any(part.positions is not None for part in parts)
     return Faces(
         images=joined("images"),
         rows=joined("rows"),
@@ -148,5 +160,6 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
         usage=joined("usage"),
         source=parts[0].source,
         first_row=parts[0].first_row,
+        positions=np.concatenate([part.row_positions() for part in parts]) if counted else None,
         rejected=tuple(error for part in parts for error in part.rejected),
     )

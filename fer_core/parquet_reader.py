@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import types
 
-from fer_core import csv_kernel as kernel
+from fer_core import csv_decoder, csv_lines
 from fer_core.columns import COLUMNS, ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, ROLES, USAGE_EXPECTED
 from fer_core.errors import DataError
 from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
@@ -180,7 +180,7 @@ def _pixels_of_lists(column: pa.Array) -> _Cells:
 
 def _pixels_of_text(column: pa.Array) -> _Cells:
     column = column.cast(pa.large_binary())
-    # The kernel decodes lines of CSV, so what it would take for the end of one, or for quotes, is kept from it.
+    # The decoder takes lines of CSV, so what it would take for the end of one, or for quotes, is kept from it.
     plain = _mask(pc.invert(pc.match_substring_regex(column, '["\\r\\n]')))
     good, images = np.zeros_like(plain), np.empty((len(column), PIXELS), np.uint8)
     if plain.any():
@@ -196,15 +196,14 @@ def _pixels_of_text(column: pa.Array) -> _Cells:
 
 
 def _decode_lines(cells: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Decode cells as lines of a CSV of one column; return which the kernel took for faces, and the images."""
+    """Decode cells as lines of a CSV of one column; return which are faces in the plain form, and the images."""
     n = len(cells)
     lines = pc.binary_join(pa.ListArray.from_arrays([0, n], cells), pa.scalar(b"\n", cells.type))[0].as_buffer()
-    text = np.full(len(lines) + 1 + kernel.PADDING, ord("\n"), np.uint8)
-    text[: len(lines)] = np.frombuffer(lines, np.uint8)
-    table = np.zeros((n, kernel.TABLE_COLUMNS), np.int64)
+    text = bytearray().join((lines, b"\n" * (1 + csv_lines.PADDING)))
+    table = np.zeros((n, csv_lines.TABLE_COLUMNS), np.int64)
     images = np.empty((n, PIXELS), np.uint8)
-    kernel.decode_lines(text, 0, len(lines) + 1, np.array([kernel.PIXEL_CELL]), table, images)
-    return table[:, kernel.GOOD] == 1, images
+    csv_decoder.decode_lines(text, 0, len(lines) + 1, np.array([csv_lines.PIXEL_CELL]), table, images)
+    return table[:, csv_lines.GOOD] == 1, images
 
 
 def _labels(column: pa.Array) -> _Cells:

@@ -1,4 +1,4 @@
-"""What the text of a face is, by its grammar: slow, plain, and the judge of what the compiled decoder passes on."""
+"""Grammar of the text of a face: reduces every accepted form to the plain one, and explains what is refused."""
 
 from __future__ import annotations
 
@@ -8,50 +8,86 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.csv_vectors import decode_faces
 from fer_core.expressions import PIXELS
 
 EXPECTED: Final = f"expected {PIXELS} integers in 0..255"
-_GRAMMAR: Final = re.compile(rb" *[0-9]{1,3}(?: [0-9]{1,3}){%d} *" % (PIXELS - 1))
-_VALUE: Final = re.compile(rb"[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
+EXPECTED_VALUE: Final = "expected an integer in 0..255"
+
+_BLANKS: Final = b" \t"
+_OTHER_BLANKS: Final = (b"\n", b"\r", b"\v", b"\f")
+"""What `bytes.split` takes for blanks and the grammar does not."""
+_ZERO_FRACTION: Final = re.compile(rb"(?<=[0-9])\.0*(?= )")
+_VALUE: Final = re.compile(rb"(?:[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])(?:\.0*)?")
 
 
 def decode_face(text: bytes, pixels: NDArray[np.uint8]) -> bool:
     """Decode one pixel cell.
 
-    A face is exactly 2,304 decimal integers in 0..255 of one to three digits, separated by single spaces;
-    spaces before the first and after the last are tolerated, nothing else is.
+    A face is exactly 2,304 whole numbers in 0..255 of one to three digits, separated by spaces or tabs, or by one comma
+    with or without these around it. A number may end in a point or in a point and zeros (`121.0`), the whole may stand
+    in square brackets, and blanks around it are ignored.
 
     Parameters
     ----------
     text : bytes
         The cell without its quotes.
     pixels : ndarray of uint8, shape (2304,)
-        Where the gray levels go, row by row; unchanged after a refusal.
+        Where the gray levels go, row by row; undefined after a refusal.
 
     Returns
     -------
     bool
-        Whether `text` was a face; `explain` says why it was not.
+        Whether `text` is a face; `explain` says why it is not.
     """
-    if not _GRAMMAR.fullmatch(text):
-        return False
-    values = list(map(int, text.split()))
-    if max(values) > 255:
-        return False
-    pixels[:] = values
-    return True
+    plain = _plain_form(text)
+    return plain is not None and bool(decode_faces([plain], pixels[None])[0])
 
 
 def explain(text: bytes) -> str:
     """Say in one line what was expected of a pixel cell that `decode_face` refused, and what was found."""
-    tokens = text.strip(b" ").split(b" ")
-    if tokens == [b""]:
+    text = _without_brackets(text)
+    if not text:
         return f"{EXPECTED}, found an empty cell"
+    tokens = [token.strip(_BLANKS) for token in text.split(b",")] if b"," in text else re.split(rb"[ \t]+", text)
     for position, token in enumerate(tokens, start=1):
-        if not token:
-            return f"{EXPECTED} separated by single spaces, found two spaces after value {position - 1}"
         if not _VALUE.fullmatch(token):
-            shown = token.decode("utf-8", "replace")
-            shown = shown if len(shown) <= 12 else shown[:12] + "..."
-            return f"{EXPECTED}, found {shown!r} as value {position}"
+            return f"{EXPECTED}, found {_shown(token)} as value {position}"
     return f"{EXPECTED}, found {len(tokens)}"
+
+
+def explain_value(text: bytes) -> str | None:
+    """Say in one line why a cell is not a gray level, in a file with one column per pixel; None where it is one."""
+    text = text.strip(_BLANKS)
+    return None if _VALUE.fullmatch(text) else f"{EXPECTED_VALUE}, found {_shown(text)}"
+
+
+def _plain_form(text: bytes) -> bytes | None:
+    """Return the values of a cell separated by single spaces, or None where the separators are wrong."""
+    text = _without_brackets(text)
+    commas = text.count(b",")
+    if commas:
+        squeezed = text.translate(None, _BLANKS)
+        if b",," in squeezed or squeezed.startswith(b",") or squeezed.endswith(b","):  # an empty value
+            return None
+        text = text.replace(b",", b" ")
+    if any(blank in text for blank in _OTHER_BLANKS):
+        return None
+    values = text.split()
+    if commas and commas != len(values) - 1:  # where two values have no comma between them
+        return None
+    plain = b" ".join(values)
+    if b"." in plain:
+        short = (plain + b" ").replace(b".0 ", b" ")
+        plain = (_ZERO_FRACTION.sub(b"", plain + b" ") if b"." in short else short)[:-1]
+    return plain
+
+
+def _without_brackets(text: bytes) -> bytes:
+    text = text.strip(_BLANKS)
+    return text[1:-1].strip(_BLANKS) if text[:1] == b"[" and text[-1:] == b"]" and len(text) > 1 else text
+
+
+def _shown(token: bytes) -> str:
+    shown = token.decode("utf-8", "replace")
+    return repr(shown if len(shown) <= 12 else shown[:12] + "...")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
-from fer_core.errors import FerError, FerWarning, lacks_memory
+from fer_core.console import standard_streams
+from fer_core.errors import NO_THREADS, FerError, FerWarning, lacks_memory, lacks_threads
 from fer_core.extras import remedy
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
@@ -20,8 +22,24 @@ EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
 OUT_OF_MEMORY: Final = "out of memory; fewer faces at once need less, by --batch-size or --memory-mb where there is one"
 
 
+SIGNALS: Final = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
+"""Signals that end a program as Ctrl-C does, and what it says then; not all systems have both."""
+
+
 class Program(click.Group):
-    """A click group that turns what a user can mend, Ctrl-C and SIGTERM into one line on standard error."""
+    """A click group that turns what a user can fix, Ctrl-C and the `SIGNALS` into one line on standard error.
+
+    A leading ~ in an argument, or in the value of --option=VALUE where shells leave it alone, is a home folder.
+    """
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program, with standard streams that never stop its work."""
+        with standard_streams():
+            return super().main(*arguments, **options)
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
+        """Parse the command line, home folders expanded."""
+        return super().make_context(info_name, list(map(_expand_home, args)), *more, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named on the command line."""
@@ -31,6 +49,8 @@ class Program(click.Group):
         except FerError as error:
             self._stop(str(error))
         except (MemoryError, RuntimeError) as error:
+            if lacks_threads(error):
+                self._stop(NO_THREADS)
             if not lacks_memory(error):
                 raise
             self._stop(OUT_OF_MEMORY)
@@ -45,11 +65,16 @@ class Program(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click ends without a word where the reader of our output has gone
-            self._stop(str(error))
+            self._stop(NO_THREADS if lacks_threads(error) else str(error))
 
-    def _stop(self, line: str) -> None:
+    def _stop(self, line: str) -> NoReturn:
         click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
         raise SystemExit(1)
+
+
+def _expand_home(argument: str) -> str:
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{os.path.expanduser(value)}" if value.startswith("~") else argument  # noqa: PTH111 - no Path
 
 
 @contextmanager
@@ -71,17 +96,25 @@ def _warnings_as_lines(program: str) -> Iterator[None]:
 
 @contextmanager
 def _termination_cleans_up() -> Iterator[None]:
-    """Let SIGTERM unwind the program as Ctrl-C does: by itself it would leave temporary files behind."""
+    """Let the `SIGNALS` unwind the program as Ctrl-C does: by themselves they would leave temporary files behind.
 
-    def unwind(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the cleaning up short
-        raise KeyboardInterrupt("terminated")
+    One that is ignored stays so: `nohup` means a program to outlive its terminal.
+    """
+    words = {getattr(signal, name): word for name, word in SIGNALS.items() if hasattr(signal, name)}
+
+    def unwind(number: int, _: Any) -> None:
+        for caught in before:
+            signal.signal(caught, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+        raise KeyboardInterrupt(words[number])
 
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set a handler
         yield
         return
-    before = signal.signal(signal.SIGTERM, unwind)
+    before = {number: signal.getsignal(number) for number in words if signal.getsignal(number) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, unwind)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

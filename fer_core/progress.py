@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-import click
+from fer_core.console import is_terminal, say
 
 PLAIN_INTERVAL_S: Final = 10.0
 
@@ -40,7 +40,7 @@ def progress(task: str, total: int | None, unit: str = "faces", *, done: int = 0
     Advance
         Call it with the units just done.
     """
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         yield from _bar(task, total, unit, done)
     else:
         yield from _lines(task, total, unit, done)
@@ -88,6 +88,6 @@ def _lines(task: str, total: int | None, unit: str, before: int) -> Iterator[Adv
         parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
         if total is not None and rate:
             parts.append(f"{max(total - done, 0) / rate:.0f} s left")
-        click.echo(f"{task}: {', '.join([*parts, note] if note else parts)}", err=True)
+        say(f"{task}: {', '.join([*parts, note] if note else parts)}")
 
     yield advance

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from fer_core.columns import ROLES
+from fer_core.columns import ROLES, usage_of
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
@@ -44,7 +44,8 @@ def iter_faces(
     batch_rows : int
         Faces a batch at most.
     usage : str, optional
-        Yield this split only. The other rows of a file are validated all the same; other images stay unopened.
+        Yield this split only; it may be spelled in any way in `fer_core.columns.SPLITS`. The other rows of a file are
+        validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
     threads : int
@@ -72,6 +73,9 @@ def iter_faces(
         raise ConfigError(f"threads: expected at least 1, found {threads}")
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error: expected 'fail' or 'skip', found {on_error!r}")
+    if unknown := set(roles) - set(ROLES):
+        raise ConfigError(f"roles: expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
+    usage = usage if usage is None else usage_of(usage) or usage
     if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
         from fer_core.image_folder import iter_image_folder as source
     elif _begins_with(path, *IMAGE_MAGIC):
@@ -106,21 +110,39 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return cores
 
 
-def read_faces(path: str | Path, usage: str | None = None, *, on_error: OnError = "fail") -> Faces:
+def read_faces(
+    path: str | Path,
+    usage: str | None = None,
+    *,
+    on_error: OnError = "fail",
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> Faces:
     """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `usage`."""
-    batches = iter_faces(path, batch_rows=WHOLE_ROWS, usage=usage, on_error=on_error, threads=available_cores())
+    batches = iter_faces(
+        path,
+        batch_rows=WHOLE_ROWS,
+        usage=usage,
+        on_error=on_error,
+        threads=available_cores(),
+        roles=roles,
+        columns=columns,
+    )
     parts = list(batches)
     faces = concatenate(parts) if len(parts) > 1 else parts[0]
     if usage is not None and not len(faces):
-        raise no_such_usage(path, usage)
+        raise no_such_usage(path, usage, columns=columns)
     return faces
 
 
-def no_such_usage(path: str | Path, usage: str) -> DataError:
-    """Return the error for faces none of which is of `usage`; it names those there are, but of a pipe, read once."""
+def no_such_usage(path: str | Path, usage: str, *, columns: Mapping[str, str] | None = None) -> DataError:
+    """Return the error for faces none of which is of `usage`.
+
+    It names the splits that there are, except for a pipe, which cannot be read again.
+    """
     found: set[str] = set()
     if str(path) == "-" or not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113 - as above
         return no_row_of_usage(str(path), usage, None)
-    for faces in iter_faces(path, on_error="skip", threads=available_cores()):
+    for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("usage",), columns=columns):
         found.update(() if faces.usage is None else faces.usage.tolist())
     return no_row_of_usage(str(path), usage, found)

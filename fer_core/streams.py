@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -40,6 +42,14 @@ def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
         raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
     except OSError as error:
         raise DataError(source, f"cannot be read: {error.strerror or error}") from None
+
+
+def plain_size(stream: io.BufferedReader) -> int | None:
+    """Return the size of the regular file that is read without unpacking, in bytes; None where there is none such."""
+    if not isinstance(stream.raw, io.FileIO):
+        return None
+    status = os.fstat(stream.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:

@@ -15,6 +15,7 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, PIXELS, ConfigError
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import Advance, progress
 from fer_explain.figures import save_figure
 from fer_explain.measures.comparison import Better, MethodScore, compare_methods
@@ -49,6 +50,12 @@ TITLES: Final = {
 """The scores that are drawn."""
 CONTROL_MAPS: Final = 300
 """Control maps per method that are enough to average over, shared out among the faces."""
+
+FOLDER: Final = OutputFolder(
+    always=("faithfulness.json", "faithfulness.csv"),
+    sometimes=("scores.npz", "curves.png", "ranking.png"),
+)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +282,7 @@ def faithfulness(
 
     config = config or FaithfulnessConfig()
     named = with_controls(methods)
-    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=config.seed)
         network, temperature = subject.proven.network, subject.proven.temperature
         chosen = subject.faces.images, subject.targets, subject.faces.rows

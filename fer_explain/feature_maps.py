@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError, read_faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_explain.figures import save_figure, sheet, unit_sheet, value_limits
 from fer_explain.layers import Layer, device_of, evaluation_mode, find_layer, run_to
 from fer_explain.proof import load_proven
@@ -19,6 +20,9 @@ from fer_explain.rows import take_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FOLDER: Final = OutputFolder(always=("feature_maps.npz",), sometimes=("sheet.png",))
+"""Names of all that is written."""
 
 
 def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -> NDArray[np.float32]:
@@ -119,7 +123,7 @@ def feature_maps(
     FerError
         If the data, the row, the model, the layer or the output is not what it must be.
     """
-    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         proven = load_proven(model)
         found = find_layer(proven.network, layer)
         face = take_rows(read_faces(data), [row])

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core import figures
+from fer_core.figures import default_style
 from fer_explain.saliency_mask import normalize
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def value_limits(values: NDArray[np.float32], percentile: float = 99.5) -> tuple
     return (-limit if (values < 0).any() else 0.0), limit
 
 
+@default_style()
 def sheet(
     tiles: NDArray[np.float32] | NDArray[np.uint8],
     captions: Sequence[str],
@@ -137,9 +140,7 @@ def sheet(
     bar = 110 if limits is not None else 0
     full_width, full_height = max(canvas_width + bar, 9 * len(title)) + 32, max(canvas_height, 96) + 64
     figure = Figure(figsize=(full_width / DPI, full_height / DPI), dpi=DPI, facecolor="white")
-    figure.text(
-        16 / full_width, 1 - 18 / full_height, title, va="center", fontsize=11, fontweight="bold", parse_math=False
-    )
+    figure.text(16 / full_width, 1 - 18 / full_height, title, va="center", fontsize=11, fontweight="bold")
     box = (16 / full_width, 16 / full_height, canvas_width / full_width, canvas_height / full_height)
     axes = figure.add_axes(box, xlim=(0, canvas_width), ylim=(canvas_height, 0))
     axes.axis("off")
@@ -152,7 +153,7 @@ def sheet(
         frame = Rectangle((left - 0.5, top - 0.5), width * zoom + 1, height * zoom + 1)  # or white ones would be lost
         axes.add_patch(frame).set(facecolor="none", edgecolor="#bbbbbb", linewidth=0.6, clip_on=False)
         image = axes.imshow(tile, extent=extent, interpolation="nearest", **scale)
-        axes.text(left, top - 3, caption, fontsize=7.5, va="bottom", color="#333333", parse_math=False)
+        axes.text(left, top - 3, caption, fontsize=7.5, va="bottom", color="#333333")
     axes.set(xlim=(0, canvas_width), ylim=(canvas_height, 0))
     if limits is not None:
         bar_height = min(canvas_height, 260)
@@ -164,6 +165,7 @@ def sheet(
     return figure
 
 
+@default_style()
 def unit_sheet(values: NDArray[np.float32], title: str, *, names: Sequence[str] | None = None) -> Figure:
     """Draw the values of a dense layer.
 
@@ -208,8 +210,8 @@ def unit_sheet(values: NDArray[np.float32], title: str, *, names: Sequence[str] 
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the date and version that would make equal pictures differ."""
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    """Write a figure as `fer_core.figures.save_figure` does."""
+    figures.save_figure(figure, path, dpi=DPI)
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
@@ -232,6 +234,4 @@ def _png_uri(content: bytes) -> str:
 
 def _colours(name: str, position: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Look up colours, float32 (..., 3) in 0..1, at positions 0..1 of a colour map."""
-    from matplotlib import colormaps
-
-    return np.asarray(colormaps[name](position), np.float32)[..., :3]
+    return np.asarray(figures.load_matplotlib().colormaps[name](position), np.float32)[..., :3]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from torch import nn
 
 from fer_core import ConfigError, Faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import Advance, progress
 from fer_explain.activity import MOST_FACES, Activity, activity_on_faces, first_faces
 from fer_explain.feature_maps import names_of_units
@@ -27,6 +28,12 @@ from fer_explain.weights import weight_cosines, weight_sheet, weights_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FOLDER: Final = OutputFolder(
+    always=("filters.csv", "filters.npz"),
+    sometimes=("duplicates.csv", "patches.png", "weights.png"),
+)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,7 @@ def filters(
         If the data, the model, the layer, an input channel or the output is not what it must be.
     """
     config = config or FilterConfig()
-    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         proven = load_proven(model)
         network = proven.network
         found = find_layer(network, layer)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, ModelError
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_core.synthetic import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.figures import save_figure
@@ -30,6 +31,12 @@ SCORES: Final[Mapping[str, Better]] = {RANKED_BY: "higher", "positive_share": "h
 """Score -> which values are the better ones."""
 CONTROL_MAPS: Final = 20
 """Matched controls of each map."""
+
+FOLDER: Final = OutputFolder(
+    always=("ground_truth.json", "ground_truth.csv"),
+    sometimes=("scores.npz", "ranking.png"),
+)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +146,7 @@ def ground_truth(
     if faces < 2:
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {faces}")
     named = with_controls(methods)
-    with staged(output, force=force, folder=True, inputs=(model,)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(model,)) as stage:
         proven = load_proven(model)
         cautions = cautions_about(proven.network, named)
         right = _recognized(proven, draw_expressive_faces(faces, seed=seed))

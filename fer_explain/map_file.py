@@ -115,7 +115,7 @@ def attribute(
         network; nothing is then written.
     """
     chosen = find_method(method)
-    with staged(output, force=force, inputs=(data, model)) as stage, ExitStack() as stack:
+    with staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage, ExitStack() as stack:
         proven = load_proven(model)
         asked = settings or Settings()
         settings = _resolved(proven, chosen, asked)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces, read_faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_explain.activity import MOST_FACES, Highest, first_faces, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_objectives
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 CAPTION_LETTERS: Final = 18
 """So many stand over an image drawn at twice its size."""
+
+FOLDER: Final = OutputFolder(always=("maximization.npz",), sometimes=("sheet.png",))
+"""Names of all that is written."""
 
 
 def maximization_sheet(
@@ -152,7 +156,7 @@ def maximize(
         raise ConfigError(f"usage: {usage} is a split of faces, but there is no data")
     if data is None and most_faces is not None:
         raise ConfigError(f"most_faces: expected no limit of {most_faces:,}, as there is no data")
-    with staged(output, force=force, folder=True, inputs=(model, data, direction)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(model, data, direction)) as stage:
         proven = load_proven(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
         faces = None if data is None else first_faces(data, usage, MOST_FACES if most_faces is None else most_faces)

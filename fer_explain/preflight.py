@@ -12,12 +12,12 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import nn
 
 from fer_core import ConfigError, ModelError
 from fer_core.synthetic import draw_faces
 from fer_explain.attribution import METHODS, Method, Settings, attributions_of, baseline_of, cam_layer, explainable
+from fer_explain.captum_methods import SUPPORTED_NON_LINEAR
 from fer_explain.gradient_graph import OWN_STATISTICS, GradientGraph, Operation, gradient_graph
 from fer_explain.layers import Layer, device_of, evaluation_mode
 from fer_train.prediction import predict_logits

@@ -18,6 +18,7 @@ from torch import nn
 
 from fer_core import ModelCard
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_explain.figures import save_figure
 from fer_explain.measures.estimates import RESAMPLES, Answer, Estimate, estimate
@@ -33,6 +34,12 @@ of the ranks survives the loss of all that was learned; below it, the face alone
 what is left: input times gradient is 0 where the face is black, whatever the weights."""
 RANK_CORRELATIONS: Final = ("spearman_absolute", "spearman_signed")
 """The measures of which either may fail a method."""
+
+FOLDER: Final = OutputFolder(
+    always=("sanity.json", "sanity.csv"),
+    sometimes=("similarity.npz", "cascading.png", "independent.png"),
+)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ def sanity(
         If the data, the model, a setting or the output is not what it must be; nothing is then written.
     """
     named = with_controls(methods)
-    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=seed)
         network, n = subject.proven.network, len(subject.faces)
         explainers = {method: partial(maps_of, method, seed=seed) for method in named}

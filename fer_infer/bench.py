@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fer_core import ConfigError, DataError, Faces, iter_faces
-from fer_core.csv_kernel import MAX_LINE_BYTES
-from fer_core.output import staged
+from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
+from fer_core.csv_lines import MAX_LINE_BYTES
+from fer_core.output import scratch_folder, staged
 from fer_core.progress import progress
 from fer_core.reader import PARQUET_MAGIC, available_cores
 from fer_core.streams import open_stream
-from fer_infer.devices import load_runtime
-from fer_infer.pipeline import score
+from fer_infer.onnx_runtime import load_runtime
+from fer_infer.pipeline import ROLES_READ, score
 from fer_infer.predictions import prediction_writer
 from fer_infer.runner import LaneRunner, Scores
 from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
@@ -151,16 +151,20 @@ def bench(
         if value < 1:
             raise ConfigError(f"{name}: expected at least 1, found {value}")
     settings: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        stage = None if output is None else stack.enter_context(staged(output, force=force, inputs=(data, model)))
-        sample = Path(folder) / "faces.csv"
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DataWarning)  # it would name the temporary file
+        target = None if output is None else staged(output, force=force, endings=(".json",), inputs=(data, model))
+        stage = None if target is None else stack.enter_context(target)
+        folder = stack.enter_context(scratch_folder())
+        sample = folder / "faces.csv"
         n = _copy_rows(data, sample, rows)
         advance = stack.enter_context(progress("bench", None, "calls"))
         watch = Stopwatch(n, batch_size, repeats, advance)
         batches = watch.time("decode", lambda: _decode(data, sample, batch_size), lambda _: _size(sample))
         scorer = watch.time("load", lambda: Scorer(model, **settings), lambda scorer: _size(scorer.path), rows=0)
-        _time_scoring(watch, scorer, batches, Path(folder) / "predictions.csv", batch_size)
-        whole = partial(score, sample, model, Path(folder) / "together.csv", batch_size=batch_size, force=True)
+        _time_scoring(watch, scorer, batches, folder / "predictions.csv", batch_size)
+        whole = partial(score, sample, model, folder / "together.csv", batch_size=batch_size, force=True)
         watch.time("together", lambda: whole(**settings), lambda _: _size(sample))
         done = Benchmark(
             data=str(data),
@@ -225,7 +229,7 @@ def _first_lines(data: str | Path, n: int) -> Generator[bytes, None, None]:
 
 def _decode(data: str | Path, sample: Path, batch_size: int) -> list[Faces]:
     try:
-        return list(iter_faces(sample, batch_rows=batch_size))
+        return list(iter_faces(sample, batch_rows=batch_size, roles=ROLES_READ))
     except DataError as error:  # of the same row, but in a file that the user does not know
         raise DataError(str(data), error.message, row=error.row, column=error.column) from None
 

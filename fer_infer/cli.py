@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fer_core import FerError
+from fer_core.columns import ROLES
 from fer_core.extras import needed_from
 from fer_core.program import Program
 
@@ -16,6 +17,20 @@ from fer_core.program import Program
 MODEL_HELP = "An exports folder, or an ONNX file of one."
 DEVICE_HELP = "auto takes CUDA where the session gets it and says why not; cuda fails where it does not."
 THREADS_HELP = "CPU threads, each of which runs faces of its own.  [default: one a physical core]"
+
+
+def _by_role(ctx: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """Turn ROLE=NAME pairs into a dictionary; raise click.BadParameter where one is malformed."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals or role not in ROLES:
+            raise click.BadParameter(f"expected ROLE=NAME with one of {', '.join(ROLES)}, found {pair!r}")
+        if role in columns:
+            raise click.BadParameter(f"expected one column of {role}, found {columns[role]!r} and {name!r}")
+        columns[role] = name
+    return columns
+
 
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help=DEVICE_HELP
@@ -43,6 +58,14 @@ tta_option = click.option(
     "2 times as much; flip-shift these moved to 4 corners as well, 10 times.",
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), metavar="N", help=THREADS_HELP)
+column_option = click.option(
+    "--column",
+    "input_columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    callback=_by_role,
+    help="Read the column NAME of DATA as ROLE: pixels, label, usage or id. Repeatable.  [default: recognized by name]",
+)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 
@@ -63,7 +86,7 @@ def main() -> None:
     "--output",
     type=click.Path(),
     required=True,
-    help="The file to write, whole or not at all; Parquet if it ends in .parquet, else CSV. Of --engine ray a folder.",
+    help="The file to write, whole or not at all: .csv, .csv.gz, .csv.zst or .parquet. With --engine ray, a folder.",
 )
 @click.option(
     "--columns",
@@ -72,6 +95,7 @@ def main() -> None:
     show_default=True,
     help="id-label writes `id,label` alone; the others add one column a class.",
 )
+@column_option
 @tta_option
 @device_option
 @precision_option
@@ -162,6 +186,7 @@ def _provider(provider: str, note: str, precision: str, tta: str = "none") -> st
     metavar="DATA",
     help="The Training faces, of which the evaluated ones may be repeats.  [default: Training rows of DATA, if any]",
 )
+@column_option
 @tta_option
 @device_option
 @precision_option

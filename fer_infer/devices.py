@@ -17,15 +17,13 @@ from fer_infer.cuda import (
     find_obstacle,
     preload_libraries,
 )
+from fer_infer.onnx_runtime import LOG_NOTHING, first_line, load_runtime
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 
 SESSION_REMEDY: Final = "nvidia-smi, which says whether the GPU is free and which driver it has"
 """Where driver and libraries are there, and no session of CUDA can be had all the same."""
-
-LOG_NOTHING: Final = 4
-"""Log severity "fatal": everything else that goes wrong arrives as an exception and is told in one line."""
 
 PROBE_MODEL: Final = (
     # ModelProto, written by hand for the base install has no `onnx`; a field is its tag, length and content.
@@ -38,23 +36,6 @@ PROBE_MODEL: Final = (
     b"\x42\x02\x10\x0d"  # opset_import: version 13 of the default domain
 )
 """The smallest model with a real kernel, y = max(x, 0): a session of it tells what this machine can run."""
-
-
-def load_runtime() -> Any:
-    """Import ONNX Runtime with its native log silenced.
-
-    Raises
-    ------
-    DeviceError
-        If it is not installed, or its installation is broken.
-    """
-    try:
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(LOG_NOTHING)
-    except (ImportError, AttributeError) as error:  # an AttributeError: what is left after one wheel overwrote another
-        raise DeviceError(f"onnxruntime cannot be imported ({error}); `fer-infer doctor` says more") from None
-    return onnxruntime
 
 
 def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
@@ -137,17 +118,12 @@ def _try_cuda(model: str | Path | bytes, options: CudaOptions) -> Any | Obstacle
 def _create(model: str | Path | bytes, cuda: CudaOptions | None) -> Any:
     runtime = load_runtime()
     options = runtime.SessionOptions()
+    options.log_severity_level = LOG_NOTHING
     options.intra_op_num_threads = 1  # `fer_infer.runner` makes several calls at once
     providers = [CPU_PROVIDER] if cuda is None else [(CUDA_PROVIDER, cuda.provider_options()), CPU_PROVIDER]
     source = model if isinstance(model, bytes) else str(model)
     # Without this, a failing provider is replaced by another one and a line is printed on standard output.
     return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
-
-
-def first_line(error: Exception) -> str:
-    """Return what ONNX Runtime said, in one line and without its code."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return line.split(" : ", 3)[-1]  # [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : what happened
 
 
 def available_devices() -> list[str]:

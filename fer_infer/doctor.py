@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core import FerError
+from fer_core.csv_decoder import load_compiled_decoder
+from fer_core.errors import CacheWarning
 from fer_core.reader import available_cores
 from fer_infer.cuda import (
     CUDA_PROVIDER,
@@ -20,7 +23,8 @@ from fer_infer.cuda import (
     find_libraries,
     find_obstacle,
 )
-from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, first_line, load_runtime, open_session
+from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, open_session
+from fer_infer.onnx_runtime import first_line, load_runtime, telemetry
 from fer_infer.precision import GRAPH_FILES
 
 State = Literal["ok", "missing", "problem"]
@@ -94,6 +98,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         Finding("processors", "ok", f"{available_cores()} to this process, {platform.machine()}"),
+        _decoder(),
     ]
     wheels, remedy = _wheels()
     findings.append(wheels)
@@ -108,11 +113,21 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
         obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
     session = _session(model, cuda_expected=obstacle is None)
     findings += [*_cuda(runtime), *_libraries(libraries), session]
+    findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     if model is not None:
         findings += _precisions(Path(model))
     if session.state == "missing":
         obstacle = Obstacle(session.text, SESSION_REMEDY)
     return Diagnosis(tuple(findings), remedy or (f"For CUDA: {obstacle.remedy}" if obstacle else ""))
+
+
+def _decoder() -> Finding:
+    """Load the compiled decoder of long CSVs, which replaces damaged files of its cache."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CacheWarning)
+        loaded = load_compiled_decoder()
+    notes = "; ".join(str(warning.message) for warning in caught if issubclass(warning.category, CacheWarning))
+    return Finding("compiled decoder", "ok", notes or ("loaded" if loaded else "not available; NumPy decodes instead"))
 
 
 def _wheels() -> tuple[Finding, str]:

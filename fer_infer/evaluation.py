@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, DataError, ModelError, iter_faces
+from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
+from fer_core.columns import usage_of
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_core.reader import no_such_usage
 from fer_infer.metrics import Evaluation, evaluate_predictions
@@ -23,6 +25,9 @@ from fer_infer.views import average_views, views_of
 
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
 """What `save_evaluation` writes."""
+
+FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes=FILES)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,10 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     ]
     header = ["class", "precision", "recall", "recall_low", "recall_high", "f1", "support"]
     _write_csv(folder / "per_class.csv", header, rows)
-    save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
-    save_reliability(evaluation.reliability, evaluation.ece, folder / "reliability.png", title)
+    with staged(folder / "confusion.png", force=True) as stage:
+        save_confusion(evaluation.confusion, names, stage, title)
+    with staged(folder / "reliability.png", force=True) as stage:
+        save_reliability(evaluation.reliability, evaluation.ece, stage, title)
     with staged(folder / "metrics.json", force=True) as stage:  # the last, by which a run counts as finished
         stage.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
@@ -105,7 +112,7 @@ def _without_confusion(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with staged(path, force=True) as stage, stage.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
@@ -117,6 +124,7 @@ def evaluate_file(
     training: str | Path | None = None,
     tta: str = "none",
     batch_rows: int = 256,
+    input_columns: Mapping[str, str] | None = None,
 ) -> tuple[Evaluation, Evaluation | None]:
     """Score the labelled faces of a file, whatever scores them.
 
@@ -134,6 +142,8 @@ def evaluate_file(
         See `fer_infer.views.TTA`.
     batch_rows : int
         Faces scored at once.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -145,10 +155,15 @@ def evaluate_file(
     DataError
         If the data has no labels, no face, or no face of `usage`.
     """
-    known = TrainingFaces.beside(data) if training is None else TrainingFaces.read(training)
+    known = TrainingFaces.beside(data, input_columns) if training is None else TrainingFaces.read(training)
+    roles = ("label",) if usage is None else ("label", "usage")
+
+    def read() -> Iterator[Faces]:
+        return iter_faces(data, batch_rows=batch_rows, usage=usage, roles=roles, columns=input_columns)
+
     labels, plain, averaged, seen = [], [], [], []
     with (
-        read_ahead(lambda: iter_faces(data, batch_rows=batch_rows, usage=usage)) as batches,
+        read_ahead(read) as batches,
         progress("evaluate", None) as advance,
     ):
         for faces in batches:
@@ -160,7 +175,9 @@ def evaluate_file(
                 seen.append(known.hold(faces.images))
             advance(len(faces))
     if not any(map(len, labels)):
-        raise DataError(str(data), "has no row to evaluate") if usage is None else no_such_usage(data, usage)
+        if usage is None:
+            raise DataError(str(data), "has no row to evaluate")
+        raise no_such_usage(data, usage, columns=input_columns)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
         in_training = None if known is None else np.concatenate(seen)
@@ -183,12 +200,13 @@ def evaluate(
     batch_size: int | None = None,
     threads: int | None = None,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
     """Score labelled faces and write what the predictions are worth into a folder.
 
     Parameters
     ----------
-    data, usage, training, tta
+    data, usage, training, tta, input_columns
         As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
@@ -210,7 +228,7 @@ def evaluate(
 
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    with staged(output, force=force, folder=True, inputs=(data, model, training)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
         figures, plain = evaluate_file(
@@ -220,11 +238,12 @@ def evaluate(
             training=training,
             tta=tta,
             batch_rows=size,
+            input_columns=input_columns,
         )
         result = ModelEvaluation(
             **vars(figures),
             data=Path(data).name,
-            split=usage or "",
+            split="" if usage is None else usage_of(usage) or usage,
             tta=tta,
             plain=plain,
             precision=scorer.card.precision,

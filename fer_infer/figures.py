@@ -5,13 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.figures import default_style, save_figure
 from fer_infer.reliability import Bin
 
+DPI: Final = 120
 
+
+@default_style()
 def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str) -> None:
     """Draw a confusion matrix.
 
@@ -29,7 +34,6 @@ def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
     title : str
         Of the figure.
     """
-    # pyplot keeps global state and wants a display; the figure class alone needs neither.
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -56,9 +60,10 @@ def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
             text = f"{shares[i, j]:.0%}\n{confusion[i, j]:,}"
             axes.text(j, i, text, ha="center", va="center", color=color, fontsize=9, fontweight=weight)
     figure.colorbar(image, format=PercentFormatter(1), label="Share of the true class", shrink=0.8)
-    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+    save_figure(figure, path, dpi=DPI)
 
 
+@default_style()
 def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) -> None:
     """Draw a reliability diagram: accuracy by confidence, and how many faces are so sure.
 
@@ -95,4 +100,4 @@ def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) ->
     lower.set(xlabel="Confidence: the largest probability", ylabel="Share of faces")
     for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+    save_figure(figure, path, dpi=DPI)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Work:
         Absolute path or URI of the folder for the parts.
     suffix : {".csv", ".parquet"}
         The form of the parts.
-    columns, device, threads, batch_size, tta, on_error
+    columns, device, threads, batch_size, tta, on_error, input_columns
         As for `fer_infer.score`.
     cpu_reason : str
         Why it is not CUDA, where the worker was not to try.
@@ -51,6 +51,7 @@ class Work:
     batch_size: int
     tta: str
     on_error: OnError
+    input_columns: Mapping[str, str] = field(default_factory=dict)
     cpu_reason: str = ""
 
     def open_scorer(self) -> Scorer:
@@ -102,7 +103,8 @@ class FileScorer:
 
             def read() -> Iterator[Scored]:
                 settings = (work.batch_size, work.tta, work.on_error)
-                return scored(data, scorer, *settings, decoders=work.threads, source=file.source)
+                columns = work.input_columns
+                return scored(data, scorer, *settings, decoders=work.threads, source=file.source, columns=columns)
 
             with (
                 RejectWriter(part, force=False) as rejects,

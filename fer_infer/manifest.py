@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from fer_core import OutputError
+from fer_core.claims import HIDDEN
 from fer_infer import storage
 from fer_infer.storage import InputFile, join
 
@@ -154,7 +155,7 @@ class Manifest:
         OutputError
             If `folder` holds files that no such run makes, or, without `force`, a run that this does not continue.
         """
-        names = storage.names_in(folder)
+        names = [name for name in storage.names_in(folder) if not HIDDEN.fullmatch(name)]
         for name in names:
             if not OURS.fullmatch(name):
                 raise OutputError(f"{folder}: expected a folder of predictions alone, found {name!r} in it")

@@ -25,7 +25,15 @@ TYPES: Final = {"source": pa.string(), "id": pa.string(), "label": pa.int64()}
 class ParquetPredictionWriter(PredictionWriter):
     """Writes predictions as Parquet; parameters as for `PredictionWriter`."""
 
-    def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: str,
+        class_names: Sequence[str],
+        *,
+        with_source: bool = False,
+        name: str | Path = "",
+    ) -> None:
         super().__init__(path, columns, class_names, with_source=with_source)
         self._schema = pa.schema([(name, TYPES.get(name, pa.float32())) for name in self.header])
         self._file = open(path, "wb")  # noqa: SIM115 - closed where the context ends

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from fer_core import Faces, ModelError, iter_faces
 from fer_core.output import require_apart, require_free, staged
 from fer_core.progress import progress
 from fer_core.reader import OnError, available_cores
-from fer_infer.predictions import RejectWriter, prediction_writer
+from fer_infer.predictions import ENDINGS, RejectWriter, prediction_writer
 from fer_infer.read_ahead import read_ahead
 from fer_infer.runner import SMALLEST_CALL, CallRunner
 from fer_infer.session import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
@@ -29,6 +30,9 @@ Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
 """Batches that are scored in one go: a GPU overlaps copying and running them, and a CPU's cores share them."""
+
+ROLES_READ: Final = ("id",)
+"""What scoring reads besides pixels: a wrong label must not keep a face from being scored."""
 
 IN_FLIGHT: Final = 2
 """Goes that are scored at once: a core that is done with its part of one begins with the next."""
@@ -92,6 +96,7 @@ def score(
     tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> ScoreSummary:
     """Predict the expression of every face of a file.
 
@@ -102,7 +107,8 @@ def score(
     model : str or Path
         An exports folder or an ONNX file.
     output : str or Path
-        The file to write, whole or not at all: Parquet if its name ends in `.parquet`, CSV otherwise.
+        The file to write, whole or not at all: Parquet if its name ends in `.parquet`; CSV if it ends in `.csv`,
+        `.csv.gz` or `.csv.zst`, packed so.
     columns : {"id-label", "probabilities", "logits"}
         What it holds beside `id` and `label`, the number of the class with the largest logit.
     device : {"auto", "cpu", "cuda"}
@@ -119,6 +125,8 @@ def score(
         At a wrong row, stop and leave no output, or list it in `OUTPUT.rejects.csv` and go on.
     force : bool
         Replace an existing output.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`. Only pixels and ids are read.
 
     Returns
     -------
@@ -132,15 +140,18 @@ def score(
     start_s = time.perf_counter()
     views_of(tta)
     output = Path(output)
-    with staged(output, force=force, inputs=(data, model)) as stage, RejectWriter(output, force=force) as rejects:
+    with (
+        staged(output, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
+        RejectWriter(output, force=force, needed=on_error == "skip") as rejects,
+    ):
         require_apart(rejects.path, (data, model))
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (
-            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error)) as batches,
+            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error, columns=input_columns)) as batches,
             closing(scorer),  # before what runs ahead is waited for
             progress("score", None) as advance,
-            prediction_writer(output)(stage, columns, scorer.card.labels) as predictions,
+            prediction_writer(output)(stage, columns, scorer.card.labels, name=output) as predictions,
         ):
             for faces, logits, probabilities in batches:
                 labels = logits.argmax(axis=1)
@@ -172,6 +183,7 @@ def scored(
     *,
     decoders: int | None = None,
     source: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Scored]:
     """Score what another thread decodes.
 
@@ -185,6 +197,8 @@ def scored(
         Threads that decode for a GPU, which takes as many faces as all cores decode; a CPU is busy with its own.
     source : str, optional
         What errors of the model call `data`, where that is a copy.
+    columns : mapping of str to str, optional
+        Role to column name, as for `fer_core.iter_faces`.
 
     Yields
     ------
@@ -212,7 +226,9 @@ def scored(
     with _pool() as pool:
 
         def started() -> Iterator[Future[Scored]]:
-            for faces in iter_faces(data, batch_rows=rows, on_error=on_error, threads=threads):
+            for faces in iter_faces(
+                data, batch_rows=rows, on_error=on_error, threads=threads, roles=ROLES_READ, columns=columns
+            ):
                 yield pool.submit(run, faces)
 
         with read_ahead(started) as goes:
@@ -223,8 +239,9 @@ def scored(
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """Yield threads for what is in flight; what has not begun when they are no longer needed never does."""
-    pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score")
+    pool, process = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score"), os.getpid()
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        if os.getpid() == process:  # a forked child has neither the threads nor, perhaps, the lock
+            pool.shutdown(cancel_futures=True)

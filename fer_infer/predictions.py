@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -16,9 +17,19 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, DataError, Faces, OutputError
 from fer_core.extras import needed_from
 from fer_core.output import staged
+from fer_core.packing import CSV_ENDINGS, open_csv
 
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """What a prediction file may hold; `id` and `label` come first in each."""
+ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
+"""Endings of the names of prediction files."""
+NAME_BYTES: Final = 255
+"""Longest name of a file on nearly all file systems."""
+REJECTS: Final = ".rejects.csv"
+"""Follows the name of a prediction file in that of the list of the rows left out."""
+
+FLOAT_FORMAT: Final = "%.9g"
+"""Nine significant digits identify every float32 number (IEEE 754-2019, section 5.12.2)."""
 
 
 class PredictionWriter(ABC):
@@ -36,6 +47,8 @@ class PredictionWriter(ABC):
         Names of the classes, in the order of the model's columns; the names of their columns.
     with_source : bool
         Begin each row with `source`, where predictions of several files are to be told apart.
+    name : str or Path
+        Name of the finished file, where `path` is not: `.gz` or `.zst` at its end says how a CSV is packed.
 
     Attributes
     ----------
@@ -43,7 +56,15 @@ class PredictionWriter(ABC):
         The names of all columns.
     """
 
-    def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: str,
+        class_names: Sequence[str],
+        *,
+        with_source: bool = False,
+        name: str | Path = "",
+    ) -> None:
         if columns not in COLUMNS:
             raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
         self._columns = columns
@@ -85,9 +106,17 @@ class PredictionWriter(ABC):
 class CsvPredictionWriter(PredictionWriter):
     """Writes predictions as CSV; parameters as for `PredictionWriter`."""
 
-    def __init__(self, path: Path, columns: str, class_names: Sequence[str], *, with_source: bool = False) -> None:
-        super().__init__(path, columns, class_names, with_source=with_source)
-        self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115 - closed at the end
+    def __init__(
+        self,
+        path: Path,
+        columns: str,
+        class_names: Sequence[str],
+        *,
+        with_source: bool = False,
+        name: str | Path = "",
+    ) -> None:
+        super().__init__(path, columns, class_names, with_source=with_source, name=name)
+        self._file = open_csv(path, name, errors="backslashreplace")
         # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else. It writes into a
         # list, for the numbers that follow an id need no quotes and are many.
         self._lines: list[str] = []
@@ -108,8 +137,6 @@ class CsvPredictionWriter(PredictionWriter):
         values = self._values(logits, probabilities)
         self._cells.writerows(zip(*columns, strict=True))
         if values is not None:
-            from fer_infer.decimal_kernel import decimal_rows  # compiled, and only where there are numbers to write
-
             rows = zip(self._lines, decimal_rows(values), strict=True)
             self._lines[:] = [f"{line[:-1]}{numbers}\n" for line, numbers in rows]
         self._flush()
@@ -126,6 +153,23 @@ class CsvPredictionWriter(PredictionWriter):
         """Let go of the file, which will never be complete."""
         with suppress(OSError):
             self._file.close()
+
+
+def decimal_rows(values: NDArray[np.float32]) -> list[str]:
+    """Write each row of a table as text.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (N, C)
+        Any values, including infinities and NaN.
+
+    Returns
+    -------
+    list of str
+        N rows of C values, each by `FLOAT_FORMAT` and with a comma before it.
+    """
+    row = f",{FLOAT_FORMAT}" * values.shape[1]
+    return [row % tuple(cells) for cells in values.tolist()]
 
 
 def prediction_writer(output: str | Path) -> type[PredictionWriter]:
@@ -151,7 +195,7 @@ def face_ids(faces: Faces) -> list[Any]:
     """
     if faces.ids is not None:
         return list(faces.ids.tolist())
-    return list((faces.rows - faces.first_row).tolist())
+    return list(faces.row_positions().tolist())
 
 
 class RejectWriter:
@@ -166,6 +210,8 @@ class RejectWriter:
         The prediction file.
     force : bool
         Replace or remove what is there; otherwise it is an error.
+    needed : bool
+        Whether rows may be left out; without it, no list is ever made.
 
     Attributes
     ----------
@@ -175,16 +221,29 @@ class RejectWriter:
         Rows listed so far.
     """
 
-    def __init__(self, output: Path, *, force: bool) -> None:
-        self.path = output.with_name(f"{output.name}.rejects.csv")
+    def __init__(self, output: Path, *, force: bool, needed: bool = True) -> None:
+        self.path = output.with_name(f"{output.name}{REJECTS}")
         self.n = 0
+        self._output = output
         self._force = force
+        self._needed = needed
         self._stack = ExitStack()
         self._lines: Any = None
         self._stale = False
 
     def __enter__(self) -> RejectWriter:
-        self._stale = self.path.exists()
+        try:
+            self.path.lstat()
+            self._stale = True
+        except FileNotFoundError:
+            self._stale = False
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            if self._needed:
+                expected = f"expected a name of at most {NAME_BYTES - len(REJECTS)} bytes"
+                why = f"so that the list of rejected rows can be named OUTPUT{REJECTS}"
+                raise OutputError(f"{self._output}: {expected}, {why}") from error
         if self._stale and not self._force:
             raise OutputError(f"{self.path}: exists already; --force replaces it")
         return self

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, Final
 
 import ray
@@ -79,8 +79,13 @@ def native_messages_dropped() -> Iterator[None]:
         python_writes_there = sys.stderr.fileno() == STDERR
     except (AttributeError, OSError, ValueError):  # a stream of the caller's
         python_writes_there = False
-    sys.stderr.flush()
-    kept = os.dup(STDERR)
+    with suppress(AttributeError, OSError, ValueError):  # there may be no stream, or a closed one
+        sys.stderr.flush()
+    try:
+        kept = os.dup(STDERR)
+    except OSError:  # closed: nothing can be written there
+        yield
+        return
     with (
         open(os.devnull, "wb") as nowhere,
         open(os.dup(kept), "w", buffering=1) as stderr,

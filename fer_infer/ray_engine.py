@@ -6,8 +6,8 @@ import hashlib
 import pickle
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import ray.data
 from ray.exceptions import RayError, RayTaskError
 
 from fer_core import ConfigError, DataError, FerError, OutputError
+from fer_core.claims import claimed
 from fer_core.progress import progress
 from fer_core.reader import OnError
 from fer_infer import storage
@@ -89,6 +90,7 @@ def score_files(
     tta: str = "none",
     on_error: OnError = "fail",
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> RaySummary:
@@ -107,7 +109,7 @@ def score_files(
         named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
         file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
         column `source`.
-    columns, batch_size, tta, on_error
+    columns, batch_size, tta, on_error, input_columns
         As for `fer_infer.score`.
     device : {"auto", "cpu", "cuda"}
         `auto` gives each worker a GPU where the cluster has any.
@@ -158,19 +160,35 @@ def score_files(
         "on_error": on_error,
         "form": suffix.removeprefix("."),
     }
+    if input_columns:
+        settings["input_columns"] = dict(input_columns)
     manifest = Manifest(settings, inputs)
-    left = manifest.take_over(folder, force=force)
-    reused = len(manifest.parts)
-    rows_before = sum(part.rows for part in manifest.parts.values())
-    if reused < len(inputs):
-        work = Work(str(graph), files, folder, suffix, columns, device, threads, batch_size, tta, on_error)
-        with open_cluster(ray_address):
-            room = _room(work, workers)
-            _clear(folder, left)  # not before there is something to score with
-            manifest.save(folder)
-            _score(manifest, work, *room)
-    else:
-        _clear(folder, left)
+    place = storage.local_path(folder)
+    with nullcontext() if place is None else claimed(place):
+        left = manifest.take_over(folder, force=force)
+        reused = len(manifest.parts)
+        rows_before = sum(part.rows for part in manifest.parts.values())
+        if reused < len(inputs):
+            work = Work(
+                model=str(graph),
+                model_files=files,
+                output=folder,
+                suffix=suffix,
+                columns=columns,
+                device=device,
+                threads=threads,
+                batch_size=batch_size,
+                tta=tta,
+                on_error=on_error,
+                input_columns=dict(input_columns or {}),
+            )
+            with open_cluster(ray_address):
+                room = _room(work, workers)
+                _clear(folder, left)  # not before there is something to score with
+                manifest.save(folder)
+                _score(manifest, work, *room)
+        else:
+            _clear(folder, left)
     parts = manifest.parts.values()
     counts = sum((Counter(part.label_counts) for part in parts), Counter())
     return RaySummary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
     Yields
     ------
     iterator
-        The items in order. What the iterator raises is raised here, after the items before it.
+        The items in order. What the iterator raises is raised here, after the items before it. A process forked
+        meanwhile lacks the thread; taking an item there raises RuntimeError.
     """
     ready: Queue[T | _End] = Queue(maxsize=depth)
     stop = Event()
@@ -68,7 +70,10 @@ class _End:
 
 
 def _taken(ready: Queue[T | _End]) -> Iterator[T]:
+    process = os.getpid()
     while True:
+        if os.getpid() != process:
+            raise RuntimeError("items that one process reads ahead cannot be taken in a process forked from it")
         item = ready.get()
         if isinstance(item, _End):
             if item.error is not None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
 from fer_infer.cuda import CUDA_PROVIDER, CudaOptions, page_lock
-from fer_infer.devices import load_runtime, physical_cores
+from fer_infer.devices import physical_cores
+from fer_infer.onnx_runtime import LOG_NOTHING, load_runtime
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -89,7 +90,7 @@ class CallRunner:
         self.note = ""
         self.threads = threads
         self._session = session
-        self._run_options = load_runtime().RunOptions()
+        self._run_options = _silent_options()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
@@ -224,7 +225,7 @@ class _Lane:
         self._binding.bind_ortvalue_input(INPUT, self._faces)
         for name in OUTPUTS:
             self._binding.bind_ortvalue_output(name, buffer((size, _classes(session)), np.float32, device))
-        self._run_options = runtime.RunOptions()
+        self._run_options = _silent_options()
         if graph is not None:
             self._run_options.add_run_config_entry("gpu_graph_id", str(graph))
 
@@ -243,6 +244,12 @@ class _Lane:
         self._session.run_with_iobinding(self._binding, self._run_options)
         logits, probabilities = self._binding.copy_outputs_to_cpu()
         return logits[: self._n], probabilities[: self._n]
+
+
+def _silent_options() -> Any:
+    options = load_runtime().RunOptions()
+    options.log_severity_level = LOG_NOTHING
+    return options
 
 
 def _classes(session: Any) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, CardError, ConfigError, FerError, ModelCard, ModelError
-from fer_infer.cuda import CudaOptions
-from fer_infer.devices import CPU_PROVIDER, first_line, open_session
+from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
+from fer_core.errors import NO_THREADS, lacks_threads
+from fer_core.per_process import PerProcess
+from fer_infer.contract import read_graph, require_contract
+from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
+from fer_infer.devices import CPU_PROVIDER, open_session
+from fer_infer.onnx_runtime import first_line
 from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
-from fer_infer.runner import runner_of
+from fer_infer.runner import Runner, runner_of
 from fer_infer.views import average_views, log_probabilities
 
 DEFAULT_BATCH_SIZE: Final = 128
@@ -20,12 +26,6 @@ DEFAULT_BATCH_SIZE: Final = 128
 
 MODEL_FILE: Final = GRAPH_FILES["fp32"]
 CARD_FILE: Final = "card.json"
-
-EXTERNAL_DATA: Final = b"\n\x08location"
-"""The key that every tensor kept in another file has, as protobuf writes it (field 1, eight bytes)."""
-
-Signatures = dict[str, tuple[str, tuple[int | None, ...]]]
-"""By name, the type and shape of a graph's inputs or outputs; None stands for a free dimension."""
 
 
 class NotFiniteError(ModelError):
@@ -44,6 +44,10 @@ class NotFiniteError(ModelError):
 
 class Scorer:
     """An exported model on one device.
+
+    Threads may share a scorer. It can be pickled and used in a forked process: each process then creates a session of
+    its own, on first use, from the same file and on the same provider, and refuses a file that has changed meanwhile.
+    `with` closes it.
 
     Parameters
     ----------
@@ -66,8 +70,6 @@ class Scorer:
         From the ONNX `metadata_props`; its `precision` is the one that runs.
     provider : str
         The first provider of the session, as the session names it.
-    runner : Runner
-        How the session is run.
     provider_note : str
         Why it is not CUDA; on CUDA, what happened on the way, such as a batch that had to be halved.
 
@@ -84,8 +86,8 @@ class Scorer:
 
     Examples
     --------
-    >>> scorer = Scorer("exports/course-cnn")  # doctest: +SKIP
-    >>> scorer.score(images).argmax(axis=1)  # doctest: +SKIP
+    >>> with Scorer("exports/course-cnn") as scorer:  # doctest: +SKIP
+    ...     labels = scorer.score(images).argmax(axis=1)
     """
 
     def __init__(
@@ -100,35 +102,79 @@ class Scorer:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {threads}")
         self.path = find_graph(Path(model), precision, device)
-        self._session, self._device_note = self._open(device, cuda)
-        if self._session.get_providers()[0] == CPU_PROVIDER:
+        content = read_graph(self.path)
+        session, self._device_note = self._create(content, device, cuda)
+        if session.get_providers()[0] == CPU_PROVIDER:
             on_cpu = find_graph(Path(model), precision, "cpu")
             if on_cpu != self.path:  # there is a GPU, but it could not take this graph
                 self.path = on_cpu
-                self._session, _ = self._open("cpu", cuda)
-        self.provider: str = self._session.get_providers()[0]
-        self.card = self._read_card(in_folder=Path(model).is_dir())
+                content = read_graph(self.path)
+                session, _ = self._create(content, "cpu", cuda)
+        self.provider: str = session.get_providers()[0]
+        self.card = self._read_card(session, in_folder=Path(model).is_dir())
         self._require_precision(precision)
-        self._require_contract()
-        self.runner = runner_of(self._session, cuda or CudaOptions(), threads)
+        require_contract(session, len(self.card.labels), self.path)
+        self._cuda, self._threads, self._closed = cuda or CudaOptions(), threads, False
+        self._file, self._sha256 = self.path.absolute(), hashlib.sha256(content).hexdigest()
+        self._runner: PerProcess[Runner] = PerProcess()
+        self._runner.set(runner_of(session, self._cuda, threads))
 
-    def _open(self, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
-        content = _whole_graph(self.path)
+    def _create(self, content: bytes, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
         try:
             return open_session(content, device, cuda)
         except FerError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
+
+    def _open_again(self) -> Runner:
+        """Create a session in another process than the one that made the scorer."""
+        on_gpu = self.provider == CUDA_PROVIDER
+        if on_gpu and self._runner.is_inherited:
+            why = "CUDA cannot be used in a process forked from one that uses it"
+            raise DeviceError(f"{self.path}: {why}; start processes with the method spawn or forkserver")
+        content = read_graph(self._file)
+        found = hashlib.sha256(content).hexdigest()
+        if found != self._sha256:
+            expected = f"expected SHA-256 {self._sha256[:12]}..., found {found[:12]}..."
+            raise ModelError(f"{self._file}: changed after this scorer was made: {expected}")
+        session, _ = self._create(content, "cuda" if on_gpu else "cpu", self._cuda)
+        return runner_of(session, self._cuda, self._threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_runner"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._runner = PerProcess()
+
+    def __repr__(self) -> str:
+        shown = f"{str(self.path)!r}, precision={self.card.precision!r}, provider={self.provider!r}"
+        return f"Scorer({shown}{', closed' if self._closed else ''})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def runner(self) -> Runner:
+        """How this process's session is run."""
+        return self._runner.get(self._open_again)
 
     @property
     def provider_note(self) -> str:
         """See the attributes of the class; it may change while faces are scored."""
         return self._device_note or self.runner.note
 
-    def _read_card(self, *, in_folder: bool) -> ModelCard:
+    def _read_card(self, session: Any, *, in_folder: bool) -> ModelCard:
         try:
-            metadata = self._session.get_modelmeta().custom_metadata_map
+            metadata = session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError:
             raise CardError(f"{self.path}: carries a model card that is not UTF-8") from None
         if not metadata:
@@ -147,18 +193,6 @@ class Scorer:
         if expected == "int8" and INT8_WEIGHTS not in self.card.selection:
             why = f"expected an int8 graph of {INT8_WEIGHTS}, which all processors add alike, found none stated"
             raise ModelError(f"{self.path}: {why}; `fer-train export` makes it anew")
-
-    def _require_contract(self) -> None:
-        classes = len(self.card.labels)
-        faces: Signatures = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
-        scores: Signatures = {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
-        for kind, expected, nodes in (
-            ("input", faces, self._session.get_inputs()),
-            ("output", scores, self._session.get_outputs()),
-        ):
-            found = {node.name: _signature(node) for node in nodes}
-            if found != expected:
-                raise ModelError(f"{self.path}: expected {kind} {_shown(expected)}, found {_shown(found)}")
 
     def score(
         self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
@@ -216,37 +250,22 @@ class Scorer:
         return logits, probabilities
 
     def close(self) -> None:
-        """Stop what other threads still run, so that a program need not wait for it; nothing can be run any longer."""
-        self.runner.close()
+        """Stop what other threads of this process still run, so that a program need not wait for it.
+
+        A closed scorer cannot run again.
+        """
+        self._closed = True
+        runner = self._runner.here()
+        if runner is not None:
+            runner.close()
 
     def _run(self, images: NDArray[np.uint8], batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self._closed:
+            raise ModelError(f"{self.path}: this scorer is closed")
+        runner = self.runner
         try:
-            return self.runner.run(images, batch_size)
+            return runner.run(images, batch_size)
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if lacks_threads(error):
+                raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None
-
-
-def _whole_graph(path: Path) -> bytes:
-    """Return the content of an ONNX file, and refuse one whose tensors stand in other files."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if EXTERNAL_DATA in content:
-        raise ModelError(f"{path}: keeps tensors in other files; expected a model in one file")
-    return content
-
-
-def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:
-    """Return the type and shape of one input or output of a graph."""
-    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return types.get(node.type, node.type), shape
-
-
-def _shown(signatures: Signatures) -> str:
-    """Write signatures as the contract does: `faces` uint8 (batch, 48, 48)."""
-    return ", ".join(
-        f"`{name}` {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
-        for name, (kind, shape) in signatures.items()
-    )

@@ -92,6 +92,13 @@ def _in_one_line(kind: type[DataError] | type[OutputError], address: str, what: 
         raise (DataError(address, message) if kind is DataError else OutputError(f"{address}: {message}")) from error
 
 
+def local_path(address: str) -> Path | None:
+    """Return the path that an address names on this machine's file systems; None where it is elsewhere."""
+    if URI.match(address) and not address.startswith("file://"):
+        return None
+    return Path(absolute(address.removeprefix("file://")))
+
+
 def list_inputs(addresses: Sequence[str]) -> tuple[InputFile, ...]:
     """Return the files that addresses stand for, in the order of the addresses and of the names within each.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,22 +51,25 @@ class TrainingFaces:
         return found
 
     @classmethod
-    def beside(cls, path: str | Path) -> TrainingFaces | None:
+    def beside(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> TrainingFaces | None:
         """Read the Training rows of a file that is evaluated, or return None where it tells of none.
+
+        `columns` are its columns by role, as `fer_core.iter_faces` takes them.
 
         Standard input and pipes give their rows once, to be scored, so nothing is known of them.
         """
         if str(path) == "-" or not (Path(path).is_file() or Path(path).is_dir()):
             return None
-        found = cls(faces.images[faces.usage == "Training"] for faces in _batches(path) if faces.usage is not None)
+        batches = _batches(path, columns)
+        found = cls(faces.images[faces.usage == "Training"] for faces in batches if faces.usage is not None)
         return found if len(found) else None
 
 
-def _batches(path: str | Path) -> Iterator[Faces]:
+def _batches(path: str | Path, columns: Mapping[str, str] | None = None) -> Iterator[Faces]:
     """Read a file, or of an image tree of several splits the Training images: the others stay unopened."""
     folder = str(path) != "-" and Path(path).is_dir()
     split = folder and any(usage is not None for *_, usage in list_images(Path(path)))
-    return iter_faces(path, usage="Training" if split else None)
+    return iter_faces(path, usage="Training" if split else None, roles=("usage",), columns=columns)
 
 
 def _digests(images: Images) -> Iterable[bytes]:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_train.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.fer2013 import published_differences
 from fer_train.findings import Audit, Duplicates, Finding
 from fer_train.near_duplicates import find_near_duplicates
+
+FOLDER: Final = OutputFolder(
+    always=("findings.csv", "audit.json"),
+    sometimes=("duplicate.png", "near_duplicate.png", "blank.png", "faceless.png"),
+)
+"""Names of all that is written."""
 
 
 def audit(
@@ -33,7 +41,7 @@ def audit(
     force : bool
         Replace an existing output.
     """
-    with nullcontext() if output is None else staged(output, force=force, folder=True, inputs=(data,)) as stage:
+    with nullcontext() if output is None else staged(output, force=force, folder=FOLDER, inputs=(data,)) as stage:
         result = audit_faces(read_faces(data), near_duplicates=near_duplicates)
         if stage is not None:
             result.save(stage)

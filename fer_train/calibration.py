@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, read_faces
+from fer_infer.onnx_runtime import load_runtime_module
 
 CALIBRATION_FACES: Final = 512
 """At most so many Training faces, evenly spaced over the file, give the ranges of the activations."""
@@ -96,16 +97,15 @@ def calibrate(graph: Path, faces: Faces, method: str, operators: Sequence[str], 
     ranges : Path
         The JSON file to write.
     """
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator, save_tensors_data
-
+    quantization = load_runtime_module("quantization")
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its histograms there
-        calibrator = create_calibrator(
+        calibrator = quantization.create_calibrator(
             graph,
             operators,
             augmented_model_path=str(ranges.with_suffix(".onnx")),
-            calibrate_method=CalibrationMethod[method],
+            calibrate_method=quantization.CalibrationMethod[method],
             extra_options=METHODS[method],
         )
         for start in range(0, len(faces), CALIBRATION_BATCH):
             calibrator.collect_data(_Batches(faces.images[start : start + CALIBRATION_BATCH]))
-        save_tensors_data(calibrator.compute_data(), ranges)
+        quantization.save_tensors_data(calibrator.compute_data(), ranges)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.output import staged
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.session import CARD_FILE
 from fer_train.models import as_json, build_model
 
@@ -39,11 +39,12 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 
 def save_weights(path: Path, state: Mapping[str, Tensor], card: ModelCard) -> None:
     """Write tensors and card to `path`, whole or not at all, replacing what is there."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with staged(path, force=True) as stage:
-        save_file(tensors, stage, metadata=card.to_metadata())
+        # through Python's own file, whose errors are those of the system
+        stage.write_bytes(save(tensors, metadata=card.to_metadata()))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], ModelCard]:

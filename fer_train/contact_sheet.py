@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
+from fer_core.figures import escaped
 
 COLUMNS: Final = 12
 """Faces in a line."""
@@ -59,7 +60,7 @@ def save_contact_sheet(strips: Sequence[Strip], path: Path, title: str) -> None:
     size = COLUMNS * cell_width + _GAP, header + (places[-1][0] + 1) * cell_height
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), title, "black", font)
+    draw.text((_GAP, _GAP), _legible(title, font), "black", font)
     for strip, (line, column) in zip(strips, places, strict=True):
         x, y = _GAP + column * cell_width, header + line * cell_height
         shown = min(len(strip.images), COLUMNS)
@@ -72,8 +73,18 @@ def save_contact_sheet(strips: Sequence[Strip], path: Path, title: str) -> None:
             if at == COLUMNS - 1 < len(strip.images) - 1:
                 lines[-1] += f" +{len(strip.images) - COLUMNS}"
             for number, text in enumerate(lines):
-                draw.text((x + at * cell_width, y + _SIDE + number * _LINE), text, "black", font)
+                draw.text((x + at * cell_width, y + _SIDE + number * _LINE), _legible(text, font), "black", font)
     sheet.save(path, format="PNG")
+
+
+def _legible(text: str, font: Any) -> str:
+    """Return `text` with the characters escaped that the font lacks, for which it would draw an empty box."""
+    box = bytes(font.getmask("\U0010fffd"))
+
+    def lacks(character: str) -> bool:
+        return not character.isprintable() or bytes(font.getmask(character)) == box
+
+    return "".join(escaped(character) if lacks(character) else character for character in text)
 
 
 def _places(lengths: Sequence[int]) -> list[tuple[int, int]]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_train.models.layers import SqueezeExcitation
+
 FACES: Final = 256
 """Training faces that are looked at."""
 VANISHED: Final = 1e-8
@@ -80,7 +82,13 @@ def _activations_watched(model: nn.Module) -> Iterator[list[str]]:
         if not (output > 0).any():
             dead.append(name)
 
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
+    # a gate whose few units are silent is constant, and nothing behind it is lost
+    gates = {id(part) for gate in model.modules() if isinstance(gate, SqueezeExcitation) for part in gate.modules()}
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ReLU) and id(module) not in gates
+    ]
     hooks = [module.register_forward_hook(partial(look, name)) for name, module in layers]
     try:
         yield dead

@@ -10,6 +10,8 @@ from typing import Any, Final
 from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.model_card import unfitted_temperature
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
+from fer_infer.evaluation import FILES
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
@@ -17,11 +19,14 @@ from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits, softmax
 from fer_train.provenance import accuracy_record, git_commit, library_versions, network_record
-from fer_train.run_folder import save_end, save_sample
+from fer_train.run_folder import SAMPLE_FILE, save_end, save_sample
 
 ALIKE: Final = ("labels", "standardization")
 ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped")
 """What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
+
+FOLDER: Final = OutputFolder(always=(AVERAGE_FILE,), sometimes=(SAMPLE_FILE, *FILES))
+"""Names of all that is written."""
 
 
 def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *, force: bool = False) -> ModelCard:
@@ -54,7 +59,7 @@ def ensemble(data: str | Path, runs: Sequence[str | Path], output: str | Path, *
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more runs, found {len(runs)}")
-    with staged(output, force=force, folder=True, inputs=(data, *runs)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, *runs)) as stage:
         model, card, faces = _put_together(data, runs)
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
         save_sample(stage, faces)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_core import ModelCard
 from fer_core.output import staged
-from fer_infer.evaluation import ModelEvaluation, evaluate_file, require_expressions, save_evaluation
+from fer_infer.evaluation import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
 from fer_infer.metrics import Evaluation
 from fer_infer.views import views_of
 from fer_train.checkpoint import load_model_and_card
@@ -64,7 +64,7 @@ def evaluate(
         As written to `metrics.json`.
     """
     views_of(tta)
-    with staged(output, force=force, folder=True, inputs=(run, data, training)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(run, data, training)) as stage:
         model, card = load_model_and_card(run)
         require_expressions(card.labels, Path(run))
         figures, plain = evaluate_file(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.output import staged
+from fer_core.output_folder import OutputFolder
 from fer_infer.chance import chance_note
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES
@@ -34,6 +35,12 @@ PARITY_ATOL: Final = 1e-4
 HALF_ATOL: Final = 0.05
 """The same for float16, which keeps eleven bits of a number."""
 BATCH_SIZES: Final = (1, 2, 7, DEFAULT_BATCH_SIZE)
+
+FOLDER: Final = OutputFolder(
+    always=(MODEL_FILE, CARD_FILE),
+    sometimes=(*GRAPH_FILES.values(), "saliency.onnx", WEIGHTS_FILE, "parity.json", "README.md"),
+)
+"""Names of all that is written."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ def export(
     card = replace(card, versions=library_versions(), git_commit=git_commit())
     # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
     inputs = (data, calibration, None if itself else run)
-    with staged(output, force=force, folder=True, inputs=inputs) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=inputs) as stage:
         calibrated = load_calibration(calibration) if int8 and calibration is not None else None
         selection = _selection(calibration, calibrated)
         if selection is not None and selection.labels is not None:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from fer_core.figures import default_style, save_figure
 from fer_core.output import staged
 
 LABELS: Final = {"loss": "Loss (of PublicTest: cross-entropy)", "accuracy": "Accuracy"}
 """What is trained for is cross-entropy, too, unless labels are smoothed, faces mixed or teachers asked."""
 
 
+@default_style()
 def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
     """Draw loss and accuracy of both splits over the epochs.
 
@@ -24,7 +26,6 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
     title : str
         Of the figure.
     """
-    # pyplot keeps global state and wants a display; the figure classes alone need neither.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -36,10 +37,10 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
             marker = "o" if len(rows) == 1 else None  # one point makes no line
             axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], label=legend, marker=marker)
         axes.set(xlabel="Epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     # below, where it hides no curve
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
     with staged(path, force=True) as stage:
-        figure.savefig(stage, format="png", dpi=120, metadata={"Software": None})
+        save_figure(figure, stage, dpi=120)

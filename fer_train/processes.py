@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, ParamSpec, TypeVar
 
 import torch
@@ -84,8 +85,9 @@ def leave_processes(code: str | int | None) -> None:
         return
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there may be none, or a closed one
+            stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

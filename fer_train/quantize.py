@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
+from fer_core.output import scratch_folder
 from fer_core.progress import progress
-from fer_infer.devices import load_runtime
+from fer_infer.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.precision import INT8_WEIGHTS
 from fer_infer.session import Scorer
 from fer_train.calibration import METHODS, CalibrationData, calibrate
@@ -127,13 +127,13 @@ def quantize(
     expected = Scorer(graph, "cpu").logits(data.selection.images)
     candidates: list[Candidate] = []
     equal = []
-    with TemporaryDirectory() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
-        folded, ranges = Path(folder) / "folded.onnx", Path(folder) / "ranges.json"
+    with scratch_folder() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
+        folded, ranges = folder / "folded.onnx", folder / "ranges.json"
         _fold(graph, folded)
         for method in METHODS:
             calibrate(folded, data.training, method, QUANTIZED, ranges)
             for float_layers in FLOAT_LAYERS:
-                file = Path(folder) / f"{len(candidates)}.onnx"
+                file = folder / f"{len(candidates)}.onnx"
                 _write(folded, ranges, method, float_layers, file)
                 stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
@@ -154,7 +154,7 @@ def quantize(
             candidates=candidates,
         )
         _require_accuracy(output.name, quantization.chosen.agreement, tolerance)
-        output.write_bytes((Path(folder) / f"{number}.onnx").read_bytes())
+        output.write_bytes((folder / f"{number}.onnx").read_bytes())
     stamp(output, int8_card(card, quantization))
     return quantization
 
@@ -222,9 +222,8 @@ def _require_accuracy(name: str, agreement: Agreement, tolerance: float) -> None
 
 def _fold(graph: Path, folded: Path) -> None:
     """Write a graph with BatchNorm folded into its convolutions, which the quantizer expects."""
-    from onnxruntime.quantization import quant_pre_process
-
-    quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX itself infers the shapes of all our operators
+    quantization = load_runtime_module("quantization")
+    quantization.quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX infers all our operators' shapes
 
 
 def _layers_first_met(walk: Iterable[tuple[Any, Sequence[str], Sequence[str]]]) -> list[str]:
@@ -249,21 +248,21 @@ def _layers_first_met(walk: Iterable[tuple[Any, Sequence[str], Sequence[str]]]) 
 
 def _write(folded: Path, ranges: Path, method: str, float_layers: str, output: Path) -> None:
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
+    quantization = load_runtime_module("quantization")
     nodes = list(onnx.load(folded).graph.node)
     last = _layers_first_met([(node, node.output, node.input) for node in reversed(nodes)])
     first = _layers_first_met([(node, node.input, node.output) for node in nodes])
     kept = {"last": last, "first and last": [*first, *last]}[float_layers]
-    quantize_static(
+    quantization.quantize_static(
         folded,
         output,
         calibration_cache_path=ranges,
-        calibrate_method=CalibrationMethod[method],
+        calibrate_method=quantization.CalibrationMethod[method],
         op_types_to_quantize=QUANTIZED,
         nodes_to_exclude=kept,
         per_channel=True,
         reduce_range=True,  # weights up to WEIGHT_LIMIT
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
 from fer_core.output import staged
+from fer_core.output_folder import is_empty
 from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces
@@ -66,9 +67,13 @@ def open_run(folder: Path, config: FitConfig, validation: Faces, training_data: 
             raise ConfigError(f"drop_{name}: is {wanted}, the faces were loaded with {not wanted}")
     if not resume:
         require_new(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save(folder / CONFIG_FILE)
-        save_sample(folder, validation)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.save(folder / CONFIG_FILE)
+            save_sample(folder, validation)
+        except BaseException:
+            discard_run(folder)
+            raise
         return False
     if not (folder / CONFIG_FILE).is_file():
         raise OutputError(f"{folder}: expected a run to resume, found no {CONFIG_FILE}")
@@ -91,7 +96,7 @@ def discard_run(folder: Path) -> None:
 
 def require_new(folder: Path) -> None:
     """Raise OutputError where a run's folder exists and is not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise OutputError(f"{folder}: exists already; --resume goes on with a run")
 
 

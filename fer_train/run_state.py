@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,10 @@ class RunState:
             "epoch": self.epoch,
             "elapsed_s": self.elapsed_s,
         }
+        content = io.BytesIO()
+        torch.save(state, content)
         with staged(path, force=True) as stage:
-            torch.save(state, stage)
+            stage.write_bytes(content.getbuffer())  # not by torch.save, whose errors do not name a full disk
 
     def load(self, path: Path, device: torch.device) -> None:
         """Take over what `save` wrote; raise ModelError naming the file where it is anything else."""

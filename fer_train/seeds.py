@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, ModelCard, OutputError
+from fer_core.claims import claimed
 from fer_core.output import staged
 from fer_train.checkpoint import AVERAGE_FILE, load_weights
 from fer_train.config import FitConfig
@@ -20,6 +22,8 @@ from fer_train.run_folder import CONFIG_FILE, is_finished, require_new, require_
 from fer_train.trainer import fit
 
 SUMMARY_FILE: Final = "summary.json"
+SUMMARY_WAIT_S: Final = 60.0
+"""How long to wait for another program that writes the summary, which takes it a moment."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,12 @@ def fit_seeds(
     for folder, chosen in runs.items():
         if not is_finished(folder):
             fit(splits, chosen, folder, resume=(folder / CONFIG_FILE).is_file(), report=report)
-        summary = Summary.of(_finished(output, learned))  # which another program beside this one may add to
-        if is_first():
-            with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
-                stage.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+        # other programs may add to the finished runs, and one summary must not miss what another one has
+        with claimed(output, wait_s=SUMMARY_WAIT_S) if is_first() else nullcontext():
+            summary = Summary.of(_finished(output, learned))
+            if is_first():
+                with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
+                    stage.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
     return summary
 
 

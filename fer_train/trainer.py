@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError, TrainingWarning
+from fer_core.claims import claimed
 from fer_core.progress import progress
 from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
-from fer_infer.devices import first_line
+from fer_infer.onnx_runtime import first_line
 from fer_infer.training_faces import TrainingFaces
 from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
@@ -82,7 +83,8 @@ def fit(
     Raises
     ------
     OutputError
-        If `output` exists and `resume` is false, or the other way round.
+        If `output` exists and `resume` is false, or the other way round, if another run writes it, or if it cannot be
+        written. A run without a finished epoch is removed after an error.
     ConfigError
         If the run to resume was started with other settings, other faces, or other weights to begin with or learn from.
     DeviceError
@@ -94,8 +96,21 @@ def fit(
     device = pick_device(config.device)
     config = replace(config, device=device.type, precision=pick_precision(config.precision, device))
     fabric = join_processes(config.device, config.precision)
-    device = fabric.device
+    with ExitStack() as claim:
+        first_only(fabric, claim.enter_context, claimed(folder))
+        return _fit(fabric, splits, config, folder, resume, report)
 
+
+def _fit(
+    fabric: Fabric,
+    splits: Splits,
+    config: FitConfig,
+    folder: Path,
+    resume: bool,
+    report: Callable[[dict[str, Any]], None],
+) -> ModelCard:
+    """Train on the device of `fabric`, in a folder that no other run writes; parameters as for `fit`."""
+    device = fabric.device
     torch.manual_seed(config.seed)
     # Two of them: one is trained, the other holds the average, without autocast, since it will be deployed in float32.
     model, shadow = (
@@ -143,17 +158,16 @@ def fit(
                 shadow.load_state_dict(run.average.state)
                 loss, accuracy, chance = _validate(fabric, shadow, validation)
                 _require_finite("PublicTest ", loss, run.epoch)
+                run.epoch += 1
+                run.elapsed_s += time.perf_counter() - start
+                lr = optimizer.param_groups[0]["lr"]
+                values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
+                first_only(fabric, write, dict(zip(METRICS, values, strict=True)), chance)
             except Exception:
-                if run.epoch == 0 and fabric.is_global_zero:  # nothing to go on from: the next try may take the folder
-                    discard_run(folder)
+                if fabric.is_global_zero and not (folder / RESUME_FILE).is_file():
+                    discard_run(folder)  # nothing to go on from: the next try may take the folder
                 raise
-            run.epoch += 1
-            run.elapsed_s += time.perf_counter() - start
-            lr = optimizer.param_groups[0]["lr"]
-            values = (run.epoch, lr, train_loss, train_accuracy, loss, accuracy, run.elapsed_s, faces / train_s)
-            metrics = dict(zip(METRICS, values, strict=True))
-            first_only(fabric, write, metrics, chance)
-            if run.epoch == min(CHECKED_EPOCH, config.epochs) and fabric.is_global_zero:
+            if run.epoch == CHECKED_EPOCH and fabric.is_global_zero:
                 _warn_unless_learning(model, training, chance, run.epoch, accuracy, len(validation[0]))
             note = f"epoch {run.epoch}: loss {train_loss:.3f}, PublicTest {accuracy:.1%}"
     known = TrainingFaces([splits.training.images])

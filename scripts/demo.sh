@@ -20,6 +20,18 @@ if [[ $# -gt 0 && $data/ == "$PWD"/demo/* ]]; then
     echo "demo: expected faces elsewhere, found them in demo/, which is made anew" >&2
     exit 1
 fi
+# only what an earlier demo made is made anew; anything else in demo/ is somebody's work
+evaluated='(metrics\.json|(per_class|confusion)\.csv|(confusion|reliability)\.png)'
+trained="($evaluated|config\.json|metrics\.csv|curves\.png|(last|ema)\.safetensors|resume\.pt|sample\.npz)"
+exported='(model\.onnx|weights\.safetensors|(card|parity)\.json|README\.md)'
+reported='(index\.html|attributions\.npz|figures/(confusion|layer_outputs|maximization|classes|class_means|face_row_[0-9]+)\.png)'
+made="(faces|predictions)\.csv|evaluation\.txt|evaluation/$evaluated|runs/drawn/$trained"
+made="$made|exports/drawn/$exported|report/$reported"
+others=$(find demo ! -type d 2>/dev/null | grep -vxE "demo/($made|(.*/)?\.fer-[0-9a-f-]+\.[a-z]+)" | sort || true)
+if [[ -n $others ]]; then
+    echo "demo: ${others%%$'\n'*} is not of an earlier demo and would be deleted; move it elsewhere" >&2
+    exit 1
+fi
 rm -rf demo
 mkdir demo
 if [[ $# -eq 0 ]]; then

@@ -101,3 +101,18 @@ def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
         done = subprocess.run(["bash", script, data], cwd=checkout, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{message}\n")
         assert (checkout / "demo" / "faces.csv").read_text() == "mine"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("name", ["notes.txt", "report/notes.txt", "runs/drawn/notes.csv", "exports/mine/card.json"])
+def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name):
+    checkout = tmp_path / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", checkout / "scripts")
+    for file in ("faces.csv", "report/index.html", "runs/drawn/metrics.csv", name):
+        (checkout / "demo" / file).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / "demo" / file).write_text("mine")
+    done = subprocess.run(["bash", checkout / "scripts" / "demo.sh"], capture_output=True, text=True)
+    message = f"demo: demo/{name} is not of an earlier demo and would be deleted; move it elsewhere\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+    assert (checkout / "demo" / name).read_text() == "mine"

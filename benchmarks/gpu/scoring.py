@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from record import Entry, Record, SkippedError
@@ -26,6 +25,7 @@ from fer_core import IMAGE_SIZE
 from fer_infer import Scorer, score
 from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.devices import CPU_PROVIDER, open_session
+from fer_infer.onnx_runtime import load_runtime
 from fer_infer.precision import find_graph
 from fer_infer.runner import INPUT, OUTPUTS
 from fer_train.checkpoint import load_model
@@ -196,10 +196,11 @@ def _torch_way(bench: Workbench, model: str, precision: str, size: int, rows: in
 def _resident(graph: Path, device: str, options: CudaOptions, size: int, rows: int) -> Way:
     """Run a graph on one batch that is on the device already, as often as `rows` need; nothing is copied."""
     session, _ = open_session(graph, device, cuda=options)
-    buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type
+    runtime = load_runtime()
+    buffer = runtime.OrtValue.ortvalue_from_shape_and_type
     binding = session.io_binding()
     faces = np.random.default_rng(0).integers(0, 256, (size, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
-    binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(faces, device))
+    binding.bind_ortvalue_input(INPUT, runtime.OrtValue.ortvalue_from_numpy(faces, device))
     for name, output in zip(OUTPUTS, session.get_outputs(), strict=True):
         binding.bind_ortvalue_output(name, buffer((size, output.shape[1]), np.float32, device))
 
@@ -275,12 +276,13 @@ def profile(bench: Workbench, record: Record) -> None:
 
 def _nodes(bench: Workbench, model: str, precision: str) -> Entry:
     graph = find_graph(bench.exported(model), precision, bench.device)
-    options = onnxruntime.SessionOptions()
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
     options.enable_profiling = True
     cuda = [(CUDA_PROVIDER, CudaOptions().provider_options())] if bench.device == "cuda" else []
     with tempfile.TemporaryDirectory(dir=bench.state) as scratch:
         options.profile_file_prefix = str(Path(scratch) / "profile")
-        session = onnxruntime.InferenceSession(str(graph), options, [*cuda, CPU_PROVIDER], enable_fallback=0)
+        session = runtime.InferenceSession(str(graph), options, [*cuda, CPU_PROVIDER], enable_fallback=0)
         for _ in range(3):
             session.run(OUTPUTS, {INPUT: _images(bench)[: middle(bench)]})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

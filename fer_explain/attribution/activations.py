@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import torch
-from captum.attr import DeepLift, GuidedBackprop, LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_explain.attribution.batch import DELTAS, Batch, Found
+from fer_explain.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
 from fer_explain.layers import Layer, find_layer, list_layers
 
 SAME: Final = 1e-6

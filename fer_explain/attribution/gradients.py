@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
 from fer_core import IMAGE_SIZE
 from fer_explain.attribution.batch import DELTAS, Batch, Found, standardization_of
+from fer_explain.captum_methods import InputXGradient, IntegratedGradients, Saliency
 
 
 def saliency(batch: Batch) -> Found:

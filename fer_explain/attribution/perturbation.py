@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from captum.attr import Occlusion
 
 from fer_core import IMAGE_SIZE
 from fer_explain.attribution.batch import Batch, Found
+from fer_explain.captum_methods import Occlusion
 
 
 def occlusion(batch: Batch) -> Found:

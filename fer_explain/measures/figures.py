@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.figures import default_style
 from fer_explain.attribution import METHODS
 from fer_explain.figures import DPI
 from fer_explain.measures.comparison import MethodScore
@@ -29,6 +30,7 @@ MARKERS: Final = "osD^vPX"
 _BESIDE: Final[Mapping[str, Any]] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": 8, "frameon": False}
 
 
+@default_style()
 def curve_figure(curves: Mapping[str, Curves], *, seed: int = 0) -> Figure:
     """Draw mean deletion and insertion curves with 95 % bands, one line a method.
 
@@ -59,6 +61,7 @@ def curve_figure(curves: Mapping[str, Curves], *, seed: int = 0) -> Figure:
     return figure
 
 
+@default_style()
 def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -> Figure:
     """Draw each method's scores with their intervals, a panel a score.
 
@@ -93,6 +96,7 @@ def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -
     return figure
 
 
+@default_style()
 def line_figure(
     series: Mapping[str, Mapping[str, NDArray[np.float64]]],
     places: Sequence[str],

@@ -14,7 +14,7 @@ from fer_explain.layers import find_layer
 from fer_explain.measures.skill import assess_skill
 from fer_explain.proof import Proven, compare_logits, compare_precisions, load_proven
 from fer_explain.report.explained import choose_methods, explain_faces, mean_maps, score_faces
-from fer_explain.report.files import LAYER_FIGURE, save_attributions, save_figures
+from fer_explain.report.files import FOLDER, LAYER_FIGURE, save_attributions, save_figures
 from fer_explain.report.inside import default_layer, look_inside
 from fer_explain.report.page import Contents, render
 from fer_explain.report.selection import select_faces
@@ -87,7 +87,7 @@ def report(
         If the data, a row, a method, the layer or the output is not what it must be. In every case no output is left.
     """
     require_share(share)
-    with staged(output, force=force, folder=True, inputs=(data, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         proven = load_proven(model)
         network = proven.network
         chosen_layer = default_layer(network) if layer is None else find_layer(network, layer)

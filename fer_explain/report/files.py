@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
+from fer_core.output_folder import OutputFolder
 from fer_explain.attribution import Method
 from fer_explain.feature_maps import feature_map_sheet, names_of_units
 from fer_explain.figures import overlay, save_figure, scale_strip, sheet
@@ -20,6 +21,13 @@ from fer_explain.report.inside import Inside
 from fer_infer.metrics import Evaluation
 
 LAYER_FIGURE: Final = "layer_outputs.png"
+PICTURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*")
+
+FOLDER: Final = OutputFolder(
+    always=("index.html", "attributions.npz"),
+    sometimes=(f"figures/{LAYER_FIGURE}", *(f"figures/{name}.png" for name in PICTURES)),
+)
+"""Names of all that is written."""
 
 
 def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_core.expressions import PIXELS, USAGES
+from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
 
 LAYOUTS = {
     "fer2013.csv": "emotion,pixels,Usage",
@@ -68,9 +69,10 @@ def many_rows() -> bytes:
 def read_slowly(data: bytes) -> dict[str, Any]:
     """What pandas and `int` make of a plain CSV, by role."""
     table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-    columns = {ROLES[name.strip().lower()]: table[name].tolist() for name in table.columns}
-    images = [[int(value) for value in cell.split(" ")] for cell in columns["pixels"]]
-    labels = [int(cell) for cell in columns["label"]] if "label" in columns else None
+    known = [name for name in table.columns if name.strip().lower() in ROLES]
+    columns = {ROLES[name.strip().lower()]: table[name].tolist() for name in known}
+    images = [[int(float(value)) for value in re.findall(r"[0-9.]+", cell)] for cell in columns["pixels"]]
+    labels = [_label(cell.strip()) for cell in columns["label"]] if "label" in columns else None
     return {
         "images": np.array(images, np.uint8).reshape(-1, 48, 48),
         "rows": list(range(2, len(table) + 2)),
@@ -78,6 +80,10 @@ def read_slowly(data: bytes) -> dict[str, Any]:
         "ids": columns.get("id"),
         "usage": columns.get("usage"),
     }
+
+
+def _label(cell: str) -> int:
+    return EXPRESSIONS.index(cell.lower()) if cell.isalpha() else int(float(cell))
 
 
 def assert_same(faces: Faces, expected: dict[str, Any]) -> None:

@@ -14,41 +14,65 @@ import pytest
 from csv_samples import BOM, ROLES, make_csv, read_slowly, written
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.expressions import PIXELS
+from fer_core.expressions import PIXELS, USAGES
 from fer_core.faces import concatenate
+
+CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+SPLITS = {name.lower(): name for name in USAGES} | {"train": "Training", "val": "validation", "test": "test"}
 
 
 def strict_reference(data: bytes) -> tuple[list[tuple[Any, ...]], list[int]] | None:
-    """Rows accepted and row numbers refused, slowly, by regular expressions; None for a wrong header."""
-    lines = re.findall(rb"[^\n]*\n|[^\n]+", data.removeprefix(BOM))
-    texts = [re.sub(rb"\r?\n\Z", b"", line) for line in lines] or [b""]
-    header = [name.strip(" ").lower() for name in _strict_cells(texts[0]) or []]
-    if any(name not in ROLES for name in header):
+    """Rows accepted and row numbers refused, slowly, cell by cell; None for a wrong header."""
+    texts = [line.rstrip(b"\r") for line in data.removeprefix(BOM).split(b"\n")]
+    rows = [(row, text) for row, text in enumerate(texts, start=1) if text.strip(b" \t\r")]
+    header = _strict_cells(rows[0][1]) if rows else None
+    if header is None or rows[0][1].startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
-    roles = [ROLES[name] for name in header]
-    if len(set(roles)) != len(roles) or "pixels" not in roles:
+    roles = [ROLES.get(name.strip(" ").lower()) for name in header]
+    known = [role for role in roles if role is not None]
+    if len(set(known)) != len(known) or "pixels" not in known:
         return None
     accepted: list[tuple[Any, ...]] = []
     refused = []
-    patterns = {
-        "pixels": r" *[0-9]{1,3}(?: [0-9]{1,3}){2303} *",
-        "label": " *[0-6] *",
-        "usage": " *(?:Training|PublicTest|PrivateTest) *",
-        "id": r" *[^\x00-\x20](?:[^\x00-\x1f]{0,254}[^\x00-\x20])? *",
-    }
-    for row, text in enumerate(texts[1:], start=2):
+    for row, text in rows[1:]:
         cells = _strict_cells(text)
-        fits = cells is not None and len(cells) == len(roles)
-        if not fits or not all(re.fullmatch(patterns[r], c) for r, c in zip(roles, cells or [], strict=True)):
+        if cells is None or len(cells) != len(roles):
             refused.append(row)
             continue
-        by_role = dict(zip(roles, cells or [], strict=True))
-        values = [int(value) for value in by_role.pop("pixels").split()]
-        if max(values) > 255:
+        by_role = {role: _judged(role, cell) for role, cell in zip(roles, cells, strict=True) if role is not None}
+        if None in by_role.values():
             refused.append(row)
         else:
-            accepted.append((row, values, *(by_role[role].strip(" ") for role in sorted(by_role))))
+            pixels = by_role.pop("pixels")
+            accepted.append((row, pixels, *(by_role[role] for role in sorted(by_role))))
     return accepted, refused
+
+
+def _judged(role: str, cell: str) -> Any:
+    """What a cell holds, or None where it is wrong."""
+    if role == "pixels":
+        return _judged_pixels(cell)
+    cell = cell.strip(" ")
+    if role == "id":
+        return cell if 1 <= len(cell) <= 256 and not re.search(r"[\x00-\x1f]", cell) else None
+    if role == "usage":
+        return SPLITS.get(cell.lower())
+    if cell.lower() in CLASSES:
+        return str(CLASSES.index(cell.lower()))
+    number = re.fullmatch(r"([0-9]{1,3})(\.0*)?", cell, re.ASCII)
+    return str(int(number[1])) if number and int(number[1]) <= 6 else None
+
+
+NUMBER = r"[0-9]{1,3}(?:\.0*)?"
+FACES = rf"(?:{NUMBER}(?:[ \t]+{NUMBER}){{2303}}|{NUMBER}(?:[ \t]*,[ \t]*{NUMBER}){{2303}})"
+FACE_CELL = re.compile(rf"[ \t]*(?:{FACES}|\[[ \t]*{FACES}[ \t]*\])[ \t]*")
+
+
+def _judged_pixels(cell: str) -> list[int] | None:
+    if not FACE_CELL.fullmatch(cell):
+        return None
+    values = [int(number.partition(".")[0]) for number in re.findall(r"[0-9.]+", cell)]
+    return values if max(values) <= 255 else None
 
 
 def _strict_cells(line: bytes) -> list[str] | None:
@@ -96,6 +120,10 @@ def _cell_changed(data: bytes, rng: random.Random, change: Callable[[list[bytes]
     return b"\n".join(lines)
 
 
+LISTS = [rb"[\1]", rb'"[\1]"', rb"[\1", rb" [ \1 ]"]
+BLANK_LINES = [b"\n\n", b"\n \t\r\n", b"\r\r\n"]
+LABELS = [b"Happy", b"5.0", b" 06 ", b"7"]
+
 MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "cut": lambda data, rng: data[: _at(data, rng)],
     "cut at both ends": lambda data, rng: data[min(_at(data, rng), 30) : _at(data, rng)],
@@ -111,7 +139,13 @@ MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "value missing": lambda data, rng: _replace_value(data, rng, b""),
     "two values": lambda data, rng: _replace_value(data, rng, b"1 2"),
     "negative": lambda data, rng: _replace_value(data, rng, b"-1"),
-    "float": lambda data, rng: _replace_value(data, rng, rng.choice([b"1.0", b"1e1", b"nan", b"inf"])),
+    "float": lambda data, rng: _replace_value(data, rng, rng.choice([b"1.0", b"1.", b"1.5", b"1e1", b"nan", b"inf"])),
+    "separator": lambda data, rng: _replace_value(data, rng, rng.choice([b"\t1", b" 1", b"1,", b" \t 1 ", b",1"])),
+    "list": lambda data, rng: re.sub(rb'"?([0-9 ]{999,})"?', rng.choice(LISTS), data),
+    "commas": lambda data, rng: re.sub(rb"(?<=[0-9]) (?=[0-9])", rng.choice([b",", b", ", b"\t", b"  ", b",,"]), data),
+    "blank lines": lambda data, rng: data.replace(b"\n", rng.choice(BLANK_LINES), rng.randint(1, 4)),
+    "label": lambda data, rng: re.sub(rb"(?<=[,\n])[0-6](?=[,\r\n])", rng.choice(LABELS), data),
+    "split": lambda data, rng: re.sub(rb"Training", rng.choice([b"train", b"TEST", b" val ", b"dev"]), data),
     "over 255": lambda data, rng: _replace_value(data, rng, rng.choice([b"256", b"999", b"300"])),
     "NUL": lambda data, rng: _replace_value(data, rng, rng.choice([b"\0", b"1\0", b"\x001"])),
     "leading zero": lambda data, rng: _replace_value(data, rng, rng.choice([b"007", b"00", b"01"])),
@@ -133,9 +167,10 @@ def mutated(data: bytes, rng: random.Random, first: str) -> bytes:
     return data
 
 
-TIMES = 10_000 // (4 * len(MUTATIONS))
+TIMES = 8_000 // (4 * len(MUTATIONS))
 
 
+@pytest.mark.filterwarnings("ignore::fer_core.DataWarning")
 @pytest.mark.parametrize("kind", MUTATIONS)
 def test_what_survives_damage_is_what_a_strict_reference_accepts(tmp_path: Path, kind: str) -> None:
     for header in ["emotion,pixels,Usage", "id, feature", "pixels", "Usage,pixels,id,label"]:
@@ -146,7 +181,7 @@ def test_what_survives_damage_is_what_a_strict_reference_accepts(tmp_path: Path,
             path = written(tmp_path, data)
             expected = strict_reference(data)
             if expected is None:
-                with pytest.raises(DataError, match=" row 1: "):
+                with pytest.raises(DataError, match=r" row [1-4]: "):
                     read_faces(path, on_error="skip")
                 continue
             batches = iter_faces(path, batch_rows=rng.randint(1, 4), on_error="skip", threads=rng.randint(1, 2))
@@ -158,6 +193,7 @@ def test_what_survives_damage_is_what_a_strict_reference_accepts(tmp_path: Path,
             assert [error.row for error in faces.rejected] == expected[1], data[:200]
 
 
+@pytest.mark.filterwarnings("ignore::fer_core.DataWarning")
 def test_the_strict_reference_knows_right_from_wrong(tmp_path: Path) -> None:
     """Of each kind of damage some files are refused whole, some in part, and what is accepted pandas reads alike."""
     outcomes = dict.fromkeys(["header refused", "rows refused", "all accepted"], 0)
@@ -175,5 +211,5 @@ def test_the_strict_reference_knows_right_from_wrong(tmp_path: Path) -> None:
                 faces = read_faces(written(tmp_path, data))
                 judged = read_slowly(data)
                 assert faces.images.tolist() == judged["images"].tolist(), data[:200]
-                assert [str(label) for label in faces.require_labels()] == [str(label) for label in judged["labels"]]
+                assert (None if faces.labels is None else faces.labels.tolist()) == judged["labels"], data[:200]
     assert min(outcomes.values()) > 20, outcomes

@@ -26,6 +26,12 @@ def test_faces_come_back_as_they_were_written(tmp_path: Path, faces: Faces) -> N
     assert_faces_equal(read_faces(tmp_path / "faces.csv"), faces)
 
 
+def test_splits_other_than_those_of_fer2013_come_back_as_well(tmp_path: Path, faces: Faces) -> None:
+    others = replace(faces, usage=np.array(["Training", "validation", "test", "test", "validation", "test", "test"]))
+    write_csv(others, tmp_path / "faces.csv")
+    assert_faces_equal(read_faces(tmp_path / "faces.csv"), others)
+
+
 def test_the_file_is_what_a_slow_writer_writes(tmp_path: Path, faces: Faces) -> None:
     write_csv(faces, tmp_path / "faces.csv")
     lines = ["emotion,pixels,Usage"]
@@ -50,7 +56,8 @@ def test_faces_that_the_layout_cannot_hold_are_refused(tmp_path: Path, faces: Fa
     for wrong, message in (
         (replace(faces, labels=None), "^drawn: has no labels"),
         (replace(faces, usage=None), "^drawn: has no Usage, which the layout of fer2013.csv needs$"),
-        (replace(faces, usage=np.array(["test"] * 7)), "^drawn: has usage test; fer2013.csv knows Training, "),
+        (replace(faces, usage=np.array(["dev"] * 7)), "^drawn: has usage dev; expected one of Training, PublicTest, "),
+        (replace(faces, usage=np.array(["train"] * 7)), "^drawn: has usage train; expected one of Training, "),
     ):
         with pytest.raises(DataError, match=message):
             write_csv(wrong, tmp_path / "faces.csv")
@@ -65,3 +72,16 @@ def test_an_existing_file_needs_force(tmp_path: Path, faces: Faces) -> None:
     assert path.read_text() == "precious"
     write_csv(faces, path, force=True)
     assert len(read_faces(path)) == 7
+
+
+@pytest.mark.parametrize("name", ["drawn.csv.gz", "drawn.csv.zst"])
+def test_a_packed_file_reads_back_and_has_the_same_bytes_each_time(tmp_path: Path, faces: Faces, name: str) -> None:
+    for path in (tmp_path / name, tmp_path / f"again-{name}"):
+        write_csv(faces, path)
+    np.testing.assert_array_equal(read_faces(tmp_path / name).images, faces.images)
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"again-{name}").read_bytes()
+
+
+def test_another_form_is_refused(tmp_path: Path, faces: Faces) -> None:
+    with pytest.raises(OutputError, match=r"end in \.csv, \.csv\.gz or \.csv\.zst$"):
+        write_csv(faces, tmp_path / "drawn.parquet")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 
 import click
 import pytest
 
-from fer_core import CardError, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
+from fer_core import CardError, ConfigError, DataError, DataWarning, DeviceError, FerError, ModelError, OutputError
+from fer_core.errors import CacheWarning
 from fer_core.program import OUT_OF_MEMORY, Program
 
 
@@ -25,6 +27,20 @@ def run(command: Callable[[], object], *arguments: str) -> int:
     with pytest.raises(SystemExit) as end:
         main.main(list(arguments or ["work"]), prog_name="fer-test")
     return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize("category", [DataWarning, CacheWarning])
+def test_a_warning_of_ours_is_one_line_and_is_printed_once(
+    capsys: pytest.CaptureFixture[str], category: type[Warning]
+) -> None:
+    def command() -> None:
+        for _ in range(3):
+            warnings.warn("left\nout", category, stacklevel=1)
+        warnings.warn("of others", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="of others"):  # goes where it would go without the program
+        assert run(command) == 0
+    assert capsys.readouterr().err == "fer-test: left out\n"
 
 
 def raising(error: BaseException) -> Callable[[], None]:

@@ -156,7 +156,7 @@ def test_a_full_disk_is_not_blamed_on_the_data(data: Path, exports: Path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "open", lambda *_: Full())
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OutputError, match=r"temporary files cannot be written: No space left on device; TMPDIR"):
         bench(data, exports, device="cpu")
 
 

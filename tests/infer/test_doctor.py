@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from fer_core import DeviceError
+from fer_core.errors import CacheWarning
 from fer_infer import doctor
 from fer_infer.cuda import CUDA_PROVIDER, LIBRARIES
 from fer_infer.devices import CPU_PROVIDER
@@ -18,6 +20,12 @@ from fer_infer.doctor import BOTH_WHEELS_REMEDY, BROKEN_REMEDY, diagnose
 
 def found(diagnosis: doctor.Diagnosis, subject: str) -> list[tuple[str, str]]:
     return [(finding.state, finding.text) for finding in diagnosis.findings if finding.subject == subject]
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile nothing where libraries are replaced."""
+    monkeypatch.setattr(doctor, "load_compiled_decoder", lambda: True)
 
 
 def wheels(monkeypatch: pytest.MonkeyPatch, **installed: str) -> None:
@@ -36,6 +44,31 @@ def test_a_sound_machine_has_no_problem() -> None:
     [(state, text)] = found(diagnosis, "provider of a session")
     assert state == "ok"
     assert "ExecutionProvider for a built-in graph" in text
+
+
+@pytest.mark.parametrize(
+    ("note", "loaded", "text"),
+    [
+        ("", True, "loaded"),
+        ("", False, "not available; NumPy decodes instead"),
+        (
+            "cache: compiled code cannot be reused (EOFError); compiling it again",
+            True,
+            "cache: compiled code cannot be ",
+        ),
+    ],
+)
+def test_the_compiled_decoder_is_tried(monkeypatch: pytest.MonkeyPatch, note: str, loaded: bool, text: str) -> None:
+    def load() -> bool:
+        if note:
+            warnings.warn(note, CacheWarning, stacklevel=2)
+        return loaded
+
+    monkeypatch.setattr(doctor, "load_compiled_decoder", load)
+    diagnosis = diagnose()
+    [(state, told)] = found(diagnosis, "compiled decoder")
+    assert (state, told[: len(text)]) == ("ok", text)
+    assert diagnosis.problems == ()
 
 
 def test_both_wheels_are_named_with_the_command_that_mends_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def test_evaluate_writes_and_says_where(data: Path, exports: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("command", ["score", "evaluate"])
 def test_wrong_input_is_one_line_and_exit_code_1(command: str, exports: Path, tmp_path: Path) -> None:
-    done = run(command, tmp_path / "absent.csv", "--model", exports, "--output", tmp_path / "out", "--device", "cpu")
+    paths = [tmp_path / "absent.csv", "--model", exports, "--output", tmp_path / "out.csv"]
+    done = run(command, *paths, "--device", "cpu")
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.startswith(f"fer-infer: {tmp_path / 'absent.csv'}: cannot be ")
@@ -172,6 +174,63 @@ def test_doctor_fails_where_the_model_does(tmp_path: Path) -> None:
     assert "\nprovider of a session   problem  " in done.stdout
     why = "expected an exports folder, found no model.onnx in it; `fer-train export` makes one of a run"
     assert done.stderr == f"fer-infer: provider of a session: {tmp_path}: {why}\n"
+
+
+def test_columns_are_chosen_by_role(images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path) -> None:
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(images, "gray", target=[n % 7 for n in range(30)], emotion=["-"] * 30, note=[""] * 30))
+    common = ("--model", exports, "--device", "cpu", "--column", "pixels=gray")
+    done = run("score", data, "--output", tmp_path / "out.csv", *common)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == f"fer-infer: {data}: columns left out: 'target', 'note'\n"
+    done = run("evaluate", data, "--output", tmp_path / "evaluation", *common, "--column", "label=target")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == f"fer-infer: {data}: columns left out: 'note'\n"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["label"], "expected ROLE=NAME with one of pixels, label, usage, id, found 'label'"),
+        (["emotion=label"], "expected ROLE=NAME with one of pixels, label, usage, id, found 'emotion=label'"),
+        (["label=a", "label=b"], "expected one column of label, found 'a' and 'b'"),
+    ],
+)
+def test_a_malformed_choice_of_columns_is_a_mistake_of_usage(
+    data: Path, exports: Path, tmp_path: Path, pairs: list[str], message: str
+) -> None:
+    options = [part for pair in pairs for part in ("--column", pair)]
+    done = run("score", data, "--model", exports, "--output", tmp_path / "out.csv", *options)
+    assert done.exit_code == 2
+    assert f"Invalid value for '--column': {message}" in " ".join(done.stderr.split())
+
+
+def test_a_split_is_evaluated_by_any_of_its_names(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(images, emotion=["Happy", "sad"] * 15, usage=["train", "val", "TEST"] * 10))
+    for asked, split in (("TRAIN", "Training"), ("val", "validation"), ("test", "test")):
+        arguments = ("evaluate", data, "--model", exports, "--output", tmp_path / split, "--usage", asked)
+        done = run(*arguments, "--device", "cpu")
+        assert done.exit_code == 0, done.output
+        figures = json.loads((tmp_path / split / "metrics.json").read_text())
+        assert (figures["split"], figures["n"]) == (split, 10)
+    done = run("evaluate", data, "--model", exports, "--output", tmp_path / "none", "--usage", "PublicTest")
+    assert done.stderr == f"fer-infer: {data}: has no row of usage 'PublicTest'; found Training, test, validation\n"
+
+
+def test_scoring_a_short_file_loads_nothing_that_it_does_not_need(data: Path, exports: Path, tmp_path: Path) -> None:
+    heavy = "{'numba', 'llvmlite', 'scipy', 'sklearn', 'matplotlib', 'PIL', 'rich', 'pandas', 'torch', 'pyarrow'}"
+    arguments = ["score", data, "--model", exports, "--output", tmp_path / "out.csv", "--columns", "probabilities"]
+    code = (
+        "import sys\n"
+        "from fer_infer.cli import main\n"
+        f"main({[str(argument) for argument in arguments]}, standalone_mode=False)\n"
+        f"assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

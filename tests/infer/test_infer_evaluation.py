@@ -295,9 +295,19 @@ def test_a_model_of_other_classes_is_refused(labelled: Path, model_class: Any, t
 
 
 def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
-    (tmp_path / "scores").mkdir()
-    (tmp_path / "scores" / "old.txt").touch()
+    scores = tmp_path / "scores"
+    evaluate(labelled, exports, scores, device="cpu")
     with pytest.raises(OutputError, match=r"scores: exists already; --force replaces it$"):
-        evaluate(labelled, exports, tmp_path / "scores", device="cpu")
-    evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
-    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == FILES
+        evaluate(labelled, exports, scores, device="cpu")
+    (scores / "metrics.json").write_text("old")
+    evaluate(labelled, exports, scores, device="cpu", force=True)
+    assert sorted(path.name for path in scores.iterdir()) == FILES
+    assert (scores / "metrics.json").read_text() != "old"
+
+
+def test_what_a_user_keeps_in_an_earlier_output_survives_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
+    evaluate(labelled, exports, tmp_path / "scores", device="cpu")
+    (tmp_path / "scores" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which is not part of such an output"):
+        evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
+    assert (tmp_path / "scores" / "notes.txt").read_text() == "mine"

@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
+from fer_core.claims import claimed
 from fer_infer import score
 from fer_infer.cli import main
 
@@ -123,6 +124,19 @@ def test_an_output_below_what_is_scored_is_no_input_of_the_next_run(cluster: Non
     assert score_files(["in"], exports, "in/out").files == 4
     again = score_files(["in"], exports, "in/out")
     assert (again.files, again.reused) == (4, 4)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_folder_that_another_run_fills_is_refused(
+    inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(ray_engine, "open_cluster", never)
+    with (
+        claimed(tmp_path / "out"),
+        pytest.raises(OutputError, match=r"out: is being written by another run \(process \d+ on "),
+    ):
+        score_files(["in"], exports, f"{scheme}{tmp_path}/out", force=True)
+    assert names(tmp_path) == ["in"]
 
 
 @pytest.mark.parametrize("data", ["in", "in/a.csv", "./in/*.csv"])

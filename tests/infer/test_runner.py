@@ -24,7 +24,9 @@ Images = NDArray[np.uint8]
 
 OUT_OF_MEMORY = (
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. "
-    "Status Message: bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 939524096"
+    "Status Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "
+    "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) "
+    "Failed to allocate memory for requested buffer of size 939524096"
 )
 
 
@@ -446,13 +448,14 @@ def test_the_provider_that_a_session_reports_chooses_the_runner(session: Any) ->
 def laned(exports: Path, session: Any) -> Scorer:
     """A scorer as it is on CUDA, but for the device."""
     scorer = Scorer(exports, "cpu")
-    scorer._device_note, scorer.runner = "", lanes(scorer._session)
+    scorer._device_note = ""
+    scorer._runner.set(lanes(scorer.runner._session))
     return scorer
 
 
 def test_a_scorer_tells_of_a_halved_batch(laned: Scorer, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     assert laned.provider_note == ""
-    full_above(8, laned._session, monkeypatch)
+    full_above(8, laned.runner._session, monkeypatch)
     laned.score(images, batch_size=16)
     assert laned.provider_note == "out of memory at 16 faces a batch, went on with 8"
 
@@ -460,7 +463,7 @@ def test_a_scorer_tells_of_a_halved_batch(laned: Scorer, images: Images, monkeyp
 def test_a_scorer_says_in_one_line_that_nothing_fits(
     laned: Scorer, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full_above(0, laned._session, monkeypatch)
+    full_above(0, laned.runner._session, monkeypatch)
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: [^\n]*Failed to allocate memory[^\n]*$"):
         laned.score(images)
 

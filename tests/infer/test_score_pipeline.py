@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces, read_faces
+from fer_core.streams import open_stream
 from fer_infer import Scorer, pipeline, score
 from fer_infer.predictions import COLUMNS
 from fer_infer.read_ahead import READ_AHEAD
@@ -98,6 +100,29 @@ def test_ids_are_kept_as_they_were_written(
     score(work / "faces.csv", exports, work / "out.csv", device="cpu")
     expected = "id,label\n" + "".join(f"{i},{label}\n" for i, label in zip(ids, labels, strict=False))
     assert (work / "out.csv").read_text(encoding="utf-8") == expected
+
+
+def test_labels_and_splits_need_not_be_right_to_score(
+    images: Images, csv_of: CsvOf, exports: Path, work: Path, labels: list[int]
+) -> None:
+    cells = {"emotion": ["contempt", "", "7", "-1"], "Usage": ["dev", "", "x", "Training"]}
+    (work / "faces.csv").write_text(csv_of(images[:4], **cells))
+    score(work / "faces.csv", exports, work / "out.csv", device="cpu")
+    assert (work / "out.csv").read_text() == "id,label\n" + "".join(f"{n},{labels[n]}\n" for n in range(4))
+
+
+def test_blank_lines_are_not_counted_in_ids(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    data.write_text(data.read_text().replace("\n", "\n\n"))
+    score(data, exports, work / "out.csv", device="cpu", batch_size=4)
+    expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+    assert (work / "out.csv").read_text() == expected
+
+
+def test_columns_can_be_chosen(images: Images, csv_of: CsvOf, exports: Path, work: Path, labels: list[int]) -> None:
+    (work / "faces.csv").write_text(csv_of(images[:2], "gray", name=["x", "y"], id=["a", "b"]))
+    chosen = {"pixels": "gray", "id": "name"}
+    score(work / "faces.csv", exports, work / "out.csv", device="cpu", input_columns=chosen)
+    assert (work / "out.csv").read_text() == f"id,label\nx,{labels[0]}\ny,{labels[1]}\n"
 
 
 def test_images_of_a_tree_go_by_their_path(images: Images, exports: Path, work: Path, labels: list[int]) -> None:
@@ -259,7 +284,7 @@ def test_what_onnx_runtime_says_while_running_is_one_line(
     def failing(*_: Any) -> None:
         raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Conv node failed\n  at line 3")
 
-    monkeypatch.setattr(scorer._session, "run", failing)
+    monkeypatch.setattr(scorer.runner._session, "run", failing)
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: Conv node failed$"):
         scorer.score(images)
 
@@ -360,3 +385,82 @@ def test_unknown_columns_are_refused(data: Path, exports: Path, work: Path, colu
     with pytest.raises(ConfigError, match=rf"^columns: expected one of {', '.join(COLUMNS)}, found '{columns}'$"):
         score(data, exports, work / "out.csv", columns=columns, device="cpu")
     assert names(work) == []
+
+
+# Names and packing
+
+
+@pytest.mark.parametrize("columns", ["id-label", "probabilities"])
+@pytest.mark.parametrize("name", ["out.csv.gz", "out.csv.zst", "OUT.CSV.GZ"])
+def test_a_packed_output_holds_the_bytes_of_the_plain_one(
+    data: Path, exports: Path, work: Path, name: str, columns: str
+) -> None:
+    for output in ("out.csv", name, f"again-{name}"):
+        score(data, exports, work / output, device="cpu", columns=columns)
+    with open_stream(work / name) as stream:
+        assert stream.read() == (work / "out.csv").read_bytes()
+    assert not (work / name).read_bytes().startswith(b"id,")
+    assert (work / name).read_bytes() == (work / f"again-{name}").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.xlsx", "out.zip", "out.csv.xz", "out", "thesis.tex"])
+def test_an_output_of_another_form_is_refused_before_any_work(exports: Path, work: Path, name: str) -> None:
+    expected = f"{name}: expected the name of an output to end in .csv, .csv.gz, .csv.zst or .parquet$"
+    with pytest.raises(OutputError, match=expected):
+        score("absent.csv", exports, work / name, device="cpu")
+    assert names(work) == []
+
+
+@pytest.mark.parametrize("length", [241, 243, 244, 255])
+def test_a_name_may_be_as_long_as_the_file_system_allows(data: Path, exports: Path, work: Path, length: int) -> None:
+    output = work / f"{'x' * (length - 4)}.csv"
+    score(data, exports, output, device="cpu")
+    assert names(work) == [output.name]
+
+
+@pytest.mark.parametrize(("length", "fits"), [(243, True), (244, False), (255, False)])
+def test_a_name_too_long_for_its_list_of_rejects_is_refused_before_any_work(
+    data: Path, exports: Path, work: Path, length: int, fits: bool
+) -> None:
+    output = work / f"{'x' * (length - 4)}.csv"
+    if fits:
+        spoil(data, 5)
+        score(data, exports, output, device="cpu", on_error="skip")
+        assert names(work) == [output.name, f"{output.name}.rejects.csv"]
+        return
+    expected = (
+        r"expected a name of at most 243 bytes, so that the list of rejected rows can be named OUTPUT\.rejects\.csv$"
+    )
+    with pytest.raises(OutputError, match=expected):
+        score("absent.csv", exports, output, device="cpu", on_error="skip")
+    assert names(work) == []
+
+
+def test_two_scorings_into_one_file_do_not_mix_predictions_and_rejects(data: Path, exports: Path, work: Path) -> None:
+    other = data.with_name("other.csv")
+    other.write_bytes(data.read_bytes())
+    spoil(data, 5)
+    spoil(other, 7, 8)
+    outcomes: dict[Path, Exception | None] = {}
+    begin = threading.Barrier(2)
+
+    def run(faces: Path) -> None:
+        begin.wait()
+        try:
+            score(faces, exports, work / "out.csv", device="cpu", on_error="skip", force=True)
+            outcomes[faces] = None
+        except OutputError as error:
+            outcomes[faces] = error
+
+    for _ in range(5):
+        threads = [threading.Thread(target=run, args=(faces,)) for faces in (data, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for error in outcomes.values():
+            assert error is None or "out.csv: is being written by another run" in str(error)
+        rows = len((work / "out.csv").read_text().splitlines()) - 1
+        sources = [row["file"] for row in csv.DictReader((work / "out.csv.rejects.csv").open(newline=""))]
+        assert (rows, sources) in [(29, [str(data)]), (28, [str(other)] * 2)]
+        assert names(work) == ["out.csv", "out.csv.rejects.csv"]

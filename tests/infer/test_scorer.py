@@ -56,13 +56,13 @@ def test_score_and_logits_are_the_two_outputs(exports: Path, images: Images) -> 
 def test_a_batch_is_never_larger_than_asked_for(exports: Path, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = Scorer(exports, "cpu")
     sizes: list[int] = []
-    run = scorer._session.run
+    run = scorer.runner._session.run
 
     def counted(outputs: Any, inputs: dict[str, Images], options: Any) -> Any:
         sizes.append(len(inputs["faces"]))
         return run(outputs, inputs, options)
 
-    monkeypatch.setattr(scorer._session, "run", counted)
+    monkeypatch.setattr(scorer.runner._session, "run", counted)
     scorer.run(images, batch_size=7)
     assert sizes == [7, 7, 7, 7, 2]
 

@@ -26,6 +26,8 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fer_core import ModelError, OutputError, iter_faces
+from fer_core.claims import HIDDEN
+from fer_core.packing import open_csv
 from fer_core.program import Program
 from fer_core.synthetic import draw_faces
 from fer_infer import Scorer, pipeline, score
@@ -174,6 +176,28 @@ def test_weights_that_give_no_finite_logits_are_found_out(
     require_refused(run(data, folder, work / "out.csv"), expected, work)
 
 
+@pytest.mark.parametrize("started", [0, 1, 2, 3])
+def test_a_system_that_starts_no_more_threads_is_one_line_with_a_remedy(
+    data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    start_thread, threads = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if len(threads) == started:
+            raise RuntimeError("can't start new thread")
+        threads.append(thread)
+        start_thread(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done = run(data, exports, work / "out.csv", "--threads", 2, "--batch-size", 1)
+    if len(threads) < started:
+        pytest.skip("fewer threads were needed")
+    require_refused(done, "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1", work)
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_a_session_that_fails_later_leaves_nothing(
     data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch, batch: int
@@ -223,7 +247,7 @@ def test_a_folder_without_images_is_refused(exports: Path, work: Path, tmp_path:
 
 @pytest.mark.parametrize(
     ("sent", "expected"),
-    [(0.0, "row 1: expected a header, found an empty file or line"), (0.5, "expected 2304 integers in 0..255, found")],
+    [(0.0, "row 1: expected a header, found an empty file"), (0.5, "expected 2304 integers in 0..255, found")],
 )
 def test_a_pipe_that_closes_early_is_told_from_the_end_of_a_file(
     data: Path, exports: Path, work: Path, tmp_path: Path, sent: float, expected: str
@@ -311,9 +335,9 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
     import fer_infer.predictions as predictions
 
     def open_disk(*names: Any, **options: Any) -> Disk:
-        return Disk(open(*names, **options))
+        return Disk(open_csv(*names, **options))
 
-    monkeypatch.setattr(predictions, "open", open_disk, raising=False)
+    monkeypatch.setattr(predictions, "open_csv", open_disk)
     done = run(data, exports, work / "out.csv", "--batch-size", 4, "--threads", 1)
     require_refused(done, os.strerror(code), work)
 
@@ -338,9 +362,9 @@ def test_a_signal_ends_it_in_one_line_and_leaves_nothing(
         process.stdin.write(endless)
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not list(work.iterdir()) and time.monotonic() < deadline:
+        while not list(work.glob(".fer-*.part")) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert [path.name.startswith(".out.csv.") for path in work.iterdir()] == [True]
+        assert sorted(path.suffix for path in work.iterdir()) == [".lock", ".part"]
         time.sleep(random.Random(sent).uniform(0, 1))
         process.send_signal(sent)
         assert process.stdout is not None
@@ -388,7 +412,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
     score_in_a_process(data, exports, tmp_path / "expected.csv")
     expected = (tmp_path / "expected.csv").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.csv_kernel", "onnxruntime"])
+    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.csv_reader", "onnxruntime"])
     output = work / "out.csv"
     arguments = (data, exports, output)
 
@@ -411,13 +435,14 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
         process.join()
         killed += process.exitcode == -signal.SIGKILL
         assert not output.exists() or output.read_bytes() == expected
-        assert all(path == output or path.name.startswith(".out.csv.") for path in work.iterdir())
+        assert all(path == output or HIDDEN.fullmatch(path.name) for path in work.iterdir())
         output.unlink(missing_ok=True)
     assert killed >= 5
     process = launch()
     process.join()
     assert process.exitcode == 0
     assert output.read_bytes() == expected
+    assert list(work.iterdir()) == [output]  # what the killed runs left is gone, too
 
 
 # Determinism

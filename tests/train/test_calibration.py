@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnxruntime.quantization import CalibrationMethod, load_tensors_data
 
 from fer_core import DataError, Faces
 from fer_core.csv_writer import write_csv
+from fer_infer.onnx_runtime import load_runtime_module
 from fer_train import calibration
 from fer_train.calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
 from fer_train.checkpoint import load_model_and_card
@@ -85,8 +85,8 @@ def limits(dense, faces, method, folder):
     """Return the range of the standardized pixels and that of the logits."""
     _, path, pixels = dense
     calibrate(path, faces, method, ["Gemm", "Relu"], folder / "ranges.json")
-    ranges = load_tensors_data(folder / "ranges.json")
-    assert ranges.calibration_method is CalibrationMethod[method]
+    ranges = load_runtime_module("quantization").load_tensors_data(folder / "ranges.json")
+    assert ranges.calibration_method is load_runtime_module("quantization").CalibrationMethod[method]
     return [tuple(float(np.ravel(end)[0]) for end in ranges[name].range_value) for name in (pixels, "logits")]
 
 

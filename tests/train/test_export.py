@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
 from fer_core.csv_writer import write_csv
+from fer_infer.onnx_runtime import load_runtime
 from fer_infer.session import Scorer
 from fer_train import export as module
 from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
@@ -37,7 +37,7 @@ def test_an_exports_folder_holds_all_that_is_promised(exported):
 
 
 def test_the_graph_keeps_its_contract(exported):
-    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    session = load_runtime().InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
     (faces,) = session.get_inputs()
     assert (faces.name, faces.type, faces.shape[1:]) == ("faces", "tensor(uint8)", [48, 48])
     assert isinstance(faces.shape[0], str)

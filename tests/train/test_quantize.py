@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
 from fer_core.csv_writer import write_csv
 from fer_infer import Scorer
+from fer_infer.onnx_runtime import load_runtime
 from fer_train import quantize as module
 from fer_train.calibration import METHODS, CalibrationData
 from fer_train.checkpoint import load_model, load_model_and_card
@@ -70,9 +70,9 @@ def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, d
 
 def operators(path, tmp_path):
     """Return the types of the operators that ONNX Runtime makes of a graph when it loads it."""
-    options = onnxruntime.SessionOptions()
+    options = load_runtime().SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    load_runtime().InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
 
 

@@ -1,0 +1,76 @@
+"""A stream of CSV, cut into blocks of whole lines."""
+
+from __future__ import annotations
+
+from io import BufferedReader
+from typing import Final, NamedTuple
+
+from fer_core import csv_decoder
+from fer_core.csv_lines import MAX_LINE_BYTES, PADDING
+
+BLOCK_BYTES: Final = 1 << 20
+"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
+
+FIRST_BLOCKS: Final = 4
+"""Blocks after which a file is expected to be read to its end; who wants the first rows of a long one stops before."""
+
+
+class Block(NamedTuple):
+    """Whole lines, in `text[begin:size]`; the last byte is LF, and behind it is room for the kernel."""
+
+    text: bytearray
+    begin: int
+    size: int
+
+
+class BlockReader:
+    """Cuts a stream into blocks; a block that was read is given back, and its memory filled again."""
+
+    def __init__(self, stream: BufferedReader, size: int | None) -> None:
+        self._stream = stream
+        self._size = size
+        self._n_read = 0
+        self._rest = b""
+        self._free: list[bytearray] = []
+        self._ended = False
+
+    def give_back(self, block: Block) -> None:
+        """Let the memory of a block that is no longer needed be filled again."""
+        self._free.append(block.text)
+
+    def read(self) -> Block | None:
+        """Return the next lines, as many as are at hand and at least one; None at the end of the stream.
+
+        A line that is longer than a block is read past, and its first MAX_LINE_BYTES stand for it.
+        """
+        self._n_read += 1
+        if self._n_read == FIRST_BLOCKS and self._size is not None:
+            csv_decoder.expect(self._size)
+        text = self._free.pop() if self._free else bytearray(BLOCK_BYTES + PADDING)
+        size, searched = len(self._rest), 0
+        text[:size] = self._rest
+        while (end := text.rfind(b"\n", searched, size) + 1) == 0:
+            searched = size
+            if self._ended and size == 0:
+                return None
+            if self._ended:
+                text[size] = ord("\n")
+                end = size = size + 1
+                break
+            if size == BLOCK_BYTES:
+                self._rest = self._rest_after_line()
+                text[MAX_LINE_BYTES] = ord("\n")
+                return Block(text, 0, MAX_LINE_BYTES + 1)
+            got = self._stream.readinto1(memoryview(text)[size:BLOCK_BYTES])
+            self._ended = got == 0
+            size += got
+        self._rest = bytes(text[end:size])
+        return Block(text, 0, end)
+
+    def _rest_after_line(self) -> bytes:
+        while piece := self._stream.read1(BLOCK_BYTES // 2):
+            _before, newline, after = piece.partition(b"\n")
+            if newline:
+                return after
+        self._ended = True
+        return b""

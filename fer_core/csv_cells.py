@@ -1,0 +1,68 @@
+"""The cells of decoded CSV lines that hold no pixels: labels, splits and ids."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core.columns import MAX_ID_LENGTH, SPLITS, label_of, usage_of
+from fer_core.csv_lines import ID_END, ID_START, LABEL_END, LABEL_START, USAGE_END, USAGE_START
+from fer_core.expressions import EXPRESSIONS
+
+USAGE_DTYPE: Final = np.dtype(f"U{max(map(len, SPLITS.values()))}")
+
+LONGEST_USAGE: Final = max(map(len, SPLITS))
+
+Column = tuple[NDArray[Any], NDArray[np.bool_]]
+"""The values of some lines, and which of them are good."""
+
+
+def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
+    """Return the labels of lines, int64; `table` is as in `fer_core.csv_lines`."""
+    starts, ends = table[:, LABEL_START], table[:, LABEL_END]
+    labels = np.frombuffer(text, np.uint8)[starts].astype(np.int64) - ord("0")
+    good = (ends - starts == 1) & (labels >= 0) & (labels < len(EXPRESSIONS))
+    for i in np.flatnonzero(~good).tolist():
+        label = label_of(text[starts[i] : ends[i]].decode("ascii"))
+        if label is not None:
+            labels[i], good[i] = label, True
+    return labels, good
+
+
+def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
+    """Return the splits of lines, as text; `table` is as in `fer_core.csv_lines`."""
+    # a cell that is too long for any split is cut to one that is none
+    cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END], LONGEST_USAGE + 1)
+    if len(cells) and (cells == cells[0]).all():
+        usage = usage_of(cells[0].decode("ascii"))
+        return np.full(len(cells), usage or "", USAGE_DTYPE), np.full(len(cells), usage is not None)
+    different: list[str] = []  # of which there are few
+    which, left = np.zeros(len(cells), np.intp), np.ones(len(cells), np.bool_)
+    while left.any():
+        cell = cells[left.argmax()]
+        same = cells == cell
+        which[same] = len(different)
+        different.append(usage_of(cell.decode("ascii")) or "")
+        left &= ~same
+    usages = np.array(different or [""], USAGE_DTYPE)
+    return usages[which], (usages != "")[which]
+
+
+def read_ids(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
+    """Return the ids of lines, as text; `table` is as in `fer_core.csv_lines`."""
+    starts, ends = table[:, ID_START], table[:, ID_END]
+    good = (ends > starts) & (ends - starts <= MAX_ID_LENGTH)
+    ends = np.where(good, ends, starts)  # an id over the limit must not widen the array for all others
+    return _cells(text, starts, ends, int((ends - starts).max(initial=1))).astype(np.str_), good
+
+
+def _cells(
+    text: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64], width: int
+) -> NDArray[np.bytes_]:
+    """Return cells of ASCII text as an array of bytes, cut to `width`."""
+    places = starts[:, None] + np.arange(width)
+    characters = np.frombuffer(text, np.uint8).take(places, mode="clip")
+    characters[places >= ends[:, None]] = 0
+    return characters.view(f"S{width}").reshape(-1)

@@ -1,0 +1,27 @@
+"""Captum, imported in one place: it imports pyplot, which fails unless matplotlib was imported safely before."""
+
+from fer_core.figures import load_matplotlib
+
+load_matplotlib()
+
+from captum.attr import (  # noqa: E402
+    DeepLift,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerGradCam,
+    Occlusion,
+    Saliency,
+)
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR  # noqa: E402
+
+__all__ = [
+    "SUPPORTED_NON_LINEAR",
+    "DeepLift",
+    "GuidedBackprop",
+    "InputXGradient",
+    "IntegratedGradients",
+    "LayerGradCam",
+    "Occlusion",
+    "Saliency",
+]
