@@ -337,6 +337,11 @@ def sample_options(faces: int) -> Callable[[Command], Command]:
     show_default=True,
     help="Faces that max-sensitivity is measured on; each costs five more maps a method.",
 )
+@click.option(
+    "--controls",
+    type=click.IntRange(min=1),
+    help="Control maps per face and method. [default: as many as make 300 per method, at most 39]",
+)
 @sample_options(faces=300)
 def faithfulness(
     data: str,
@@ -345,21 +350,23 @@ def faithfulness(
     output: Path,
     steps: int,
     sensitivity_faces: int,
+    controls: int | None,
     rows: str | None,
     seed: int,
     **settings: Any,
 ) -> None:
-    """Test whether maps of the faces in DATA tell what the model goes by.
+    """Measure how faithful attribution maps are (deletion, insertion, infidelity, max-sensitivity, sparsity).
 
-    Deletion, insertion, infidelity, max-sensitivity and sparsity of each method, with 95 % intervals, beside a map
-    drawn by chance and one of nothing but the middle of the image. Methods are ranked by insertion minus deletion.
+    Each map is compared with random control maps of the same roughness and centering: a method is better, no
+    different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
+    deletion.
     """
     from fer_explain.faithfulness import RANKED_BY, FaithfulnessConfig
     from fer_explain.faithfulness import faithfulness as run
     from fer_explain.measures.maps import parse_methods
     from fer_explain.rows import parse_numbers
 
-    config = FaithfulnessConfig(steps=steps, sensitivity_faces=sensitivity_faces, seed=seed)
+    config = FaithfulnessConfig(steps=steps, sensitivity_faces=sensitivity_faces, controls=controls, seed=seed)
     chosen = None if rows is None else parse_numbers(rows, "rows")
     for line in run(data, model, parse_methods(methods), output, rows=chosen, config=config, **settings):
         if line.score == RANKED_BY:
@@ -376,7 +383,8 @@ def faithfulness(
 def sanity(data: str, model: Path, methods: str, output: Path, rows: str | None, **settings: Any) -> None:
     """Test whether maps of the faces in DATA depend on what the model has learned.
 
-    The weights of a copy are drawn anew, layer by layer. A method whose map stays the same has failed.
+    The weights of a copy are drawn anew, layer by layer. A method whose map stays the same has failed; the controls
+    `random` and `centre`, which do not depend on the model, are expected to fail.
     """
     from fer_explain.measures.maps import parse_methods
     from fer_explain.rows import parse_numbers

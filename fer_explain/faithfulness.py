@@ -1,4 +1,4 @@
-"""Whether maps tell what a network goes by: each method measured on many faces beside maps that know nothing."""
+"""Faithfulness of attribution maps: each method measured on many faces, next to matched controls."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from fer_core.output_folder import OutputFolder
 from fer_core.progress import Advance, progress
 from fer_explain.figures import save_figure
 from fer_explain.measures.comparison import Better, MethodScore, compare_methods
+from fer_explain.measures.controls import STREAM, control_maps
 from fer_explain.measures.estimates import RESAMPLES
 from fer_explain.measures.infidelity import draw_squares, infidelity, logit_drops
-from fer_explain.measures.maps import maps_of, with_controls
-from fer_explain.measures.perturbation import Curves, pixel_ranks, trace_curves
+from fer_explain.measures.maps import maps_of, require_maps, with_controls
+from fer_explain.measures.matched import MATCHED
+from fer_explain.measures.perturbation import Curves, even_shares, pixel_ranks, trace_curves
 from fer_explain.measures.record import write_json, write_table
 from fer_explain.measures.sensitivity import max_sensitivity
 from fer_explain.measures.sparsity import gini
@@ -46,6 +48,8 @@ TITLES: Final = {
     "infidelity": "infidelity (lower is better)",
 }
 """The scores that are drawn."""
+CONTROL_MAPS: Final = 300
+"""Control maps per method that are enough to average over, shared out among the faces."""
 
 FOLDER: Final = OutputFolder(
     always=("faithfulness.json", "faithfulness.csv"),
@@ -66,6 +70,8 @@ class FaithfulnessConfig:
     """Patches removed from each face for infidelity."""
     square_side: int = 12
     """Of a patch, in pixels: about an eye or half a mouth."""
+    controls: int | None = None
+    """Control maps per face and method; by default as many as make 300 per method, at least 1 and at most 39."""
     sensitivity_faces: int = 20
     """Faces that max-sensitivity is measured on, spread over all; 0 for none. Each costs `sensitivity_samples` maps."""
     sensitivity_samples: int = 5
@@ -81,7 +87,7 @@ class FaithfulnessConfig:
         lowest = {"sensitivity_faces": 0, "seed": 0}
         for name in asdict(self):
             low = lowest.get(name, 1)
-            if not low <= getattr(self, name) < math.inf:
+            if getattr(self, name) is not None and not low <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
         if self.sensitivity_faces == 1:
             raise ConfigError("sensitivity_faces: expected none, or at least 2 to estimate from, found 1")
@@ -89,9 +95,14 @@ class FaithfulnessConfig:
             if getattr(self, name) > high:
                 raise ConfigError(f"{name}: expected at most {high}, found {getattr(self, name)}")
 
+    def count_controls(self, faces: int) -> int:
+        """Return how many control maps are drawn for each of so many faces, per method."""
+        return self.controls or min(max(math.ceil(CONTROL_MAPS / max(faces, 1)), 1), MATCHED)
+
     def count_passes(self, methods: int, faces: int) -> int:
         """Return how many images `measure_faithfulness` passes through the network."""
-        return faces * (methods * 2 * (self.steps - 1) + self.squares + 4)
+        maps = methods * (1 + self.count_controls(faces))
+        return faces * (maps * 2 * (self.steps - 1) + self.squares + 1 + 3 * methods)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +119,18 @@ class Faithfulness:
         Of each method.
     scores : mapping of str to ndarray of float64, shape (M, N)
         By the names in `SCORES`; NaN where a face was left out.
+    controls : mapping of str to ndarray of float64, shape (M, N)
+        Mean score of each map's matched controls, for the scores that are better one way.
     """
 
     methods: tuple[str, ...]
     rows: NDArray[np.int64]
     curves: Mapping[str, Curves]
     scores: Mapping[str, NDArray[np.float64]]
+    controls: Mapping[str, NDArray[np.float64]]
 
     def of(self, method: str) -> dict[str, NDArray[np.float64]]:
-        """Return the scores of each face by one method, (N,) each; those of ``random`` are what to hold them to."""
+        """Return the scores of each face by one method, (N,) each."""
         place = self.methods.index(method)
         return {name: values[place] for name, values in self.scores.items()}
 
@@ -132,14 +146,14 @@ def measure_faithfulness(
     temperature: float = 1.0,
     advance: Advance | None = None,
 ) -> Faithfulness:
-    """Measure maps by deletion, insertion, infidelity and sparsity.
+    """Measure maps, and matched controls of each, by deletion, insertion, infidelity and sparsity.
 
     Parameters
     ----------
     model : torch.nn.Module
         float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); run in evaluation mode, left in its own.
     maps : mapping of str to ndarray of float32, shape (N, 48, 48)
-        Of each method; to compare with chance, ``random`` among them.
+        Maps of each method.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
     targets : ndarray of int64, shape (N,)
@@ -166,36 +180,52 @@ def measure_faithfulness(
         If a probability is not finite.
     """
     config = config or FaithfulnessConfig()
-    ranks = []
-    for method, attributions in maps.items():
-        try:
-            ranks.append(pixel_ranks(attributions, rows, seed=config.seed))
-        except ConfigError as error:
-            raise ConfigError(f"{method}: {error}") from None
-    traced = trace_curves(
-        model,
-        images,
-        targets,
-        ranks,
-        steps=config.steps,
-        blur_sigma=config.blur_sigma,
-        batch_size=config.batch_size,
-        temperature=temperature,
-        advance=advance,
-    )
-    curves = dict(zip(maps, traced, strict=True))
     removed = draw_squares(rows, squares=config.squares, side=config.square_side, seed=config.seed)
     drops = logit_drops(model, images, targets, removed, batch_size=config.batch_size, advance=advance)
-    deletion = np.stack([curve.deletion_auc for curve in curves.values()])
-    insertion = np.stack([curve.insertion_auc for curve in curves.values()])
-    scores = {
-        "deletion_auc": deletion,
-        "insertion_auc": insertion,
-        RANKED_BY: insertion - deletion,
-        "infidelity": np.stack([infidelity(attributions, removed, drops) for attributions in maps.values()]),
-        "gini": np.stack([gini(attributions) for attributions in maps.values()]),
-    }
-    return Faithfulness(tuple(maps), rows, curves, scores)
+    count = config.count_controls(len(rows))
+    curves: dict[str, Curves] = {}
+    scores = {name: np.empty((len(maps), len(rows))) for name, better in SCORES.items() if better is not None}
+    controls = {name: np.empty((len(maps), len(rows))) for name in scores}
+    for place, (method, attributions) in enumerate(maps.items()):
+        try:
+            drawn = _with_controls(attributions, rows, count, config.seed)
+            ranks = [pixel_ranks(each, rows, seed=config.seed) for each in drawn]
+        except ConfigError as error:
+            raise ConfigError(f"{method}: {error}") from None
+        traced = trace_curves(
+            model,
+            images,
+            targets,
+            ranks,
+            shares=even_shares(config.steps),
+            blur_sigma=config.blur_sigma,
+            batch_size=config.batch_size,
+            temperature=temperature,
+            advance=advance,
+        )
+        curves[method] = traced[0]
+        found = {
+            "deletion_auc": np.stack([curve.deletion_auc for curve in traced]),
+            "insertion_auc": np.stack([curve.insertion_auc for curve in traced]),
+            RANKED_BY: np.stack([curve.gap for curve in traced]),
+            "infidelity": np.stack([infidelity(each, removed, drops) for each in drawn]),
+        }
+        for name, values in found.items():
+            scores[name][place], controls[name][place] = values[0], values[1:].mean(axis=0)
+    sparsity = np.stack([gini(attributions) for attributions in maps.values()])
+    return Faithfulness(tuple(maps), rows, curves, {**scores, "gini": sparsity}, controls)
+
+
+def _with_controls(
+    attributions: NDArray[np.float32], rows: NDArray[np.int64], count: int, seed: int
+) -> NDArray[np.float32]:
+    """Return maps and their controls, (1 + count, N, 48, 48)."""
+    require_maps(attributions)
+    drawn = np.empty((1 + count, *attributions.shape), np.float32)
+    drawn[0] = attributions
+    for i, row in enumerate(rows.tolist()):
+        drawn[1:, i] = control_maps(attributions[i], count, np.random.default_rng([seed, row, STREAM]))
+    return drawn
 
 
 def faithfulness(
@@ -220,7 +250,8 @@ def faithfulness(
     model : str or Path
         An exports folder or a run.
     methods : sequence of str
-        Names in `fer_explain.attribution.METHODS`, or ``centre``; the controls are always measured beside them.
+        Names in `fer_explain.attribution.METHODS`, or ``centre``; ``random`` and ``centre`` are always measured too,
+        as controls that are expected to be no different from their own controls.
     output : str or Path
         The folder to make: `faithfulness.json` with all figures and settings, `faithfulness.csv`, a row for each
         method and score, `scores.npz` with every face's, `curves.png` and `ranking.png`.
@@ -261,8 +292,9 @@ def faithfulness(
         with progress("deletion, insertion, infidelity", passes, "images") as advance:
             measured = measure_faithfulness(network, maps, *chosen, config, temperature=temperature, advance=advance)
         measured = _with_sensitivity(measured, subject, config)
-        compared = compare_methods(named, measured.scores, SCORES, RANKED_BY, seed=config.seed)
+        compared = compare_methods(named, measured.scores, measured.controls, SCORES, RANKED_BY, seed=config.seed)
         settings = {"target": target, "usage": usage, **asdict(config), "resamples": RESAMPLES}
+        settings["controls"] = config.count_controls(len(subject.faces))
         write_json(
             stage / "faithfulness.json",
             {**subject.provenance, "settings": settings, "scores": [asdict(line) for line in compared]},
@@ -303,6 +335,7 @@ def _save_scores(measured: Faithfulness, subject: Subject, path: Path) -> None:
     first = next(iter(measured.curves.values()))
     content: dict[str, Any] = {
         **measured.scores,
+        **{f"controls_{name}": values for name, values in measured.controls.items()},
         "deletion_curves": np.stack([curves.deletion for curves in measured.curves.values()]),
         "insertion_curves": np.stack([curves.insertion for curves in measured.curves.values()]),
         "shares": first.shares,

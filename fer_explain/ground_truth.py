@@ -17,6 +17,7 @@ from fer_core.progress import progress
 from fer_core.synthetic import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.figures import save_figure
 from fer_explain.measures.comparison import Better, MethodScore, compare_methods
+from fer_explain.measures.controls import STREAM, control_maps
 from fer_explain.measures.estimates import RESAMPLES, estimate
 from fer_explain.measures.localization import area_share, mass_share, pointing_hits
 from fer_explain.measures.maps import cautions_about, maps_of, with_controls
@@ -28,6 +29,8 @@ from fer_train.prediction import predict_logits
 RANKED_BY: Final = "mass_share"
 SCORES: Final[Mapping[str, Better]] = {RANKED_BY: "higher", "positive_share": "higher", "pointing_hits": "higher"}
 """Score -> which values are the better ones."""
+CONTROL_MAPS: Final = 20
+"""Matched controls of each map."""
 
 FOLDER: Final = OutputFolder(
     always=("ground_truth.json", "ground_truth.csv"),
@@ -151,7 +154,8 @@ def ground_truth(
             subject = (proven.network, right.images, right.labels, right.rows)
             maps = {method: maps_of(method, *subject, seed=seed, advance=advance) for method in named}
         scores, area = localize(maps, right.regions), area_share(right.regions)
-        compared = compare_methods(named, scores, SCORES, RANKED_BY, seed=seed)
+        controls = _localize_controls(maps, right, seed)
+        compared = compare_methods(named, scores, controls, SCORES, RANKED_BY, seed=seed)
         write_json(
             stage / "ground_truth.json",
             {
@@ -161,13 +165,14 @@ def ground_truth(
                 "drawn": faces,
                 "cautions": cautions,
                 "area_share": asdict(estimate(area, seed=seed)),
-                "settings": {"seed": seed, "resamples": RESAMPLES},
+                "settings": {"seed": seed, "controls": CONTROL_MAPS, "resamples": RESAMPLES},
                 "scores": [asdict(line) for line in compared],
             },
         )
         write_table(stage / "ground_truth.csv", [line.table_row() for line in compared])
         arrays: dict[str, Any] = {
             **scores,
+            **{f"controls_{name}": values for name, values in controls.items()},
             "area_share": area,
             "methods": np.array(named),
             "rows": right.rows,
@@ -179,6 +184,20 @@ def ground_truth(
         titles |= {"pointing_hits": "highest value hits"}
         save_figure(ranking_figure(compared, titles), stage / "ranking.png")
     return compared
+
+
+def _localize_controls(
+    maps: Mapping[str, NDArray[np.float32]], faces: ExpressiveFaces, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean scores of each map's matched controls, by score, (M, N)."""
+    means = {name: np.empty((len(maps), len(faces.images))) for name in SCORES}
+    for m, attributions in enumerate(maps.values()):
+        for i, row in enumerate(faces.rows.tolist()):
+            drawn = control_maps(attributions[i], CONTROL_MAPS, np.random.default_rng([seed, row, STREAM]))
+            regions = np.broadcast_to(faces.regions[i], drawn.shape)
+            for name, values in localize({"controls": drawn}, regions).items():
+                means[name][m, i] = values.mean()
+    return means
 
 
 def _recognized(proven: Proven, drawn: ExpressiveFaces) -> ExpressiveFaces:

@@ -22,7 +22,7 @@ from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_explain.figures import save_figure
 from fer_explain.measures.estimates import RESAMPLES, Answer, Estimate, estimate
-from fer_explain.measures.maps import maps_of, with_controls
+from fer_explain.measures.maps import CONTROLS, maps_of, with_controls
 from fer_explain.measures.randomization import MEASURES, MODES, Randomization, randomize, weight_stages
 from fer_explain.measures.record import write_json, write_table
 from fer_explain.measures.subject import Subject, load_subject
@@ -61,9 +61,16 @@ class Verdict:
     similarity: Mapping[str, Estimate]
     failed: Answer
 
+    @property
+    def is_control(self) -> bool:
+        """Whether the method is a control, which does not depend on the network and is expected to fail."""
+        return self.method in CONTROLS
+
     def __str__(self) -> str:
         found = ", ".join(f"{measure} {value.mean:.2f}" for measure, value in self.similarity.items())
         verdict = {"yes": "FAILED", "no": "passed", "undecided": "undecided"}[self.failed]
+        if self.is_control:
+            verdict = "control, expected to fail" + ("" if self.failed == "yes" else f", {verdict}")
         return f"{self.method:<22} {verdict}: with all weights drawn anew, {found}"
 
 
@@ -163,7 +170,7 @@ def _write(
     seed = settings["seed"]
     names = [group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in checked.stages]
     table = [
-        {"method": method, "mode": mode, "stage": name, "measure": measure}
+        {"method": method, "is_control": method in CONTROLS, "mode": mode, "stage": name, "measure": measure}
         | asdict(estimate(values[m, o, s], seed=seed))
         for m, method in enumerate(checked.methods)
         for o, mode in enumerate(MODES)
@@ -176,7 +183,7 @@ def _write(
             **subject.provenance,
             "settings": {**settings, "resamples": RESAMPLES, "same": SAME},
             "stages": checked.stages,
-            "verdicts": [asdict(verdict) for verdict in verdicts],
+            "verdicts": [{**asdict(verdict), "is_control": verdict.is_control} for verdict in verdicts],
             "similarity": table,
         },
     )

@@ -49,7 +49,7 @@ def curve_figure(curves: Mapping[str, Curves], *, seed: int = 0) -> Figure:
             values = getattr(curve, side)
             n = len(values)
             area = getattr(curve, f"{side}_auc").mean()
-            _band(axes, curve.shares, values, seed, label=f"{method}: {area:.3f}", **looks[method])
+            _band(axes, curve.shares, values, seed, label=f"{_named(method)}: {area:.3f}", **looks[method])
         better = "lower" if side == "deletion" else "higher"
         axes.set(
             title=f"{side.capitalize()}, {n:,} faces: {better} is better",
@@ -70,11 +70,13 @@ def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -
     compared : sequence of MethodScore
         The best method first.
     scores : mapping of str to str
-        Which scores are drawn, each with its title. The band is the interval of ``random``.
+        Which scores are drawn, each with its title. A gray bar is the interval of a method's matched controls.
     """
     methods = list(dict.fromkeys(line.method for line in compared))
     figure = _figure(1.6 + 3.1 * len(scores), 1.6 + 0.32 * len(methods))
-    figure.suptitle(f"Means over {compared[0].value.n:,} faces, 95 % intervals; gray band: random", fontsize=11)
+    figure.suptitle(
+        f"Means over {compared[0].value.n:,} faces, 95% intervals; gray bars: matched controls", fontsize=11
+    )
     looks = _looks(methods)
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, (score, title) in zip(panels, scores.items(), strict=True):
@@ -85,10 +87,11 @@ def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -
             look = looks[line.method]
             axes.plot([value.low, value.high], [place, place], color=look["color"], linewidth=2)
             axes.plot(value.mean, place, color=look["color"], marker=look["marker"], markersize=6)
-            if line.method == "random":
-                axes.axvspan(value.low, value.high, color="#999999", alpha=0.25, linewidth=0)
+            if line.controls is not None:
+                matched = [line.controls.low, line.controls.high]
+                axes.plot(matched, [place, place], color="#d6d6d6", linewidth=9, solid_capstyle="butt", zorder=1)
         axes.set_title(title, fontsize=10)
-    panels[0].set_yticks(range(len(methods)), methods)
+    panels[0].set_yticks(range(len(methods)), [_named(method) for method in methods])
     panels[0].invert_yaxis()
     return figure
 
@@ -123,7 +126,8 @@ def line_figure(
     for axes, (name, methods) in zip(figure.subplots(1, len(series), sharey=True), series.items(), strict=True):
         looks = _looks(list(methods))
         for method, values in methods.items():
-            _band(axes, np.arange(len(places)), values.T, seed, label=method, markersize=4, **looks[method])
+            label = f"{method} (control, expected to fail)" if method in CONTROLS else method
+            _band(axes, np.arange(len(places)), values.T, seed, label=label, markersize=4, **looks[method])
         axes.axhline(limit, color="#444444", linestyle=":", linewidth=1)
         axes.set_title(name, fontsize=10)
         axes.set(xlabel=xlabel)
@@ -131,6 +135,10 @@ def line_figure(
     figure.axes[0].set(ylabel="similarity to the original map", ylim=(None, 1.03))
     figure.axes[-1].legend(**_BESIDE)
     return figure
+
+
+def _named(method: str) -> str:
+    return f"{method} (control)" if method in CONTROLS else method
 
 
 def _figure(width: float, height: float) -> Figure:

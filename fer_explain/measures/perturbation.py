@@ -47,12 +47,17 @@ class Curves:
         return _area(self.deletion, self.shares)
 
     @property
+    def gap(self) -> NDArray[np.float64]:
+        """Insertion minus deletion AUC, float64 (N,), -1..1: high where a map is faithful by both."""
+        return self.insertion_auc - self.deletion_auc
+
+    @property
     def insertion_auc(self) -> NDArray[np.float64]:
         """Area under the insertion curve, float64 (N,), 0..1: high where a map finds what suffices for the class."""
         return _area(self.insertion, self.shares)
 
 
-def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int16]:
     """Rank the pixels of each map from its highest value to its lowest.
 
     Equal values are taken in an order drawn from `seed` and the row number: in reading order, a map that says nothing
@@ -69,7 +74,7 @@ def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, s
 
     Returns
     -------
-    ndarray of int64, shape (N, 2304)
+    ndarray of int16, shape (N, 2304)
         Position of each pixel, in reading order, 0 the highest value.
 
     Raises
@@ -78,7 +83,7 @@ def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, s
         If a map is not finite or not of 48x48 values.
     """
     require_maps(attributions)
-    ranks = np.empty((len(attributions), PIXELS), np.int64)
+    ranks = np.empty((len(attributions), PIXELS), np.int16)
     for face, (values, row) in enumerate(zip(attributions.reshape(-1, PIXELS), rows.tolist(), strict=True)):
         shuffled = np.random.default_rng([seed, row, STREAM]).permutation(PIXELS)
         order = shuffled[np.argsort(-values[shuffled], kind="stable")]
@@ -86,13 +91,21 @@ def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, s
     return ranks
 
 
+def even_shares(steps: int) -> NDArray[np.float64]:
+    """Return shares of the pixels from 0 to 1 in equal steps, float64 (steps + 1,); ConfigError outside 1..2304."""
+    if not 1 <= steps <= PIXELS:
+        raise ConfigError(f"steps: expected 1..{PIXELS}, found {steps}")
+    shares: NDArray[np.float64] = np.linspace(0, 1, steps + 1)
+    return shares
+
+
 def trace_curves(
     model: nn.Module,
     images: NDArray[np.uint8],
     targets: NDArray[np.int64],
-    ranks: Sequence[NDArray[np.int64]],
+    ranks: Sequence[NDArray[np.int16]],
     *,
-    steps: int,
+    shares: NDArray[np.float64],
     blur_sigma: float,
     batch_size: int,
     temperature: float = 1.0,
@@ -110,10 +123,10 @@ def trace_curves(
         Faces.
     targets : ndarray of int64, shape (N,)
         The class of each face whose probability is followed.
-    ranks : sequence of ndarray of int64, shape (N, 2304)
+    ranks : sequence of ndarray of int16, shape (N, 2304)
         M of them, as `pixel_ranks` returns them.
-    steps : int
-        Steps from the whole face to none of it, 1..2304.
+    shares : ndarray of float64, shape (steps + 1,)
+        Shares of the pixels that are deleted or inserted, from 0 to 1, such as `even_shares` returns.
     blur_sigma : float
         Of the blurred face that insertion begins with, in pixels.
     batch_size : int
@@ -131,14 +144,14 @@ def trace_curves(
     Raises
     ------
     ConfigError
-        If `steps` is outside its range.
+        If the shares do not increase from 0 to 1 by at least a pixel.
     ModelError
         If a probability is not finite.
     """
-    if not 1 <= steps <= PIXELS:
-        raise ConfigError(f"steps: expected 1..{PIXELS}, found {steps}")
-    changed = np.rint(np.linspace(0, PIXELS, steps + 1)).astype(np.int64)
-    deletion, insertion = (np.empty((len(ranks), len(images), steps + 1), np.float32) for _ in range(2))
+    changed = np.rint(shares * PIXELS).astype(np.int64)
+    if len(changed) < 2 or changed[0] != 0 or changed[-1] != PIXELS or (np.diff(changed) < 1).any():
+        raise ConfigError(f"shares: expected increasing values from 0 to 1, found {shares.tolist()}")
+    deletion, insertion = (np.empty((len(ranks), len(images), len(changed)), np.float32) for _ in range(2))
     pixels, blurred = (faces.reshape(-1, PIXELS) for faces in (images.astype(np.float32), blur(images, blur_sigma)))
     with evaluation_mode(model):
         for i, (face, smooth) in enumerate(zip(pixels, blurred, strict=True)):

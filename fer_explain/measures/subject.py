@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, DataError, Faces, read_faces
 from fer_explain.attribution import resolve_targets
 from fer_explain.measures.maps import cautions_about
+from fer_explain.measures.skill import Skill, assess_skill
 from fer_explain.proof import Proven, load_proven
 from fer_explain.rows import take_rows
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,15 @@ class Subject:
         The class of each face whose logit is explained.
     cautions : mapping of str to list of str
         By method, what of the network makes its maps less than exact.
+    skill : Skill
+        Whether the network is better than chance; if it is not, tests of its maps mean nothing.
     """
 
     proven: Proven
     faces: Faces
     targets: NDArray[np.int64]
     cautions: Mapping[str, list[str]]
+    skill: Skill
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -49,6 +53,7 @@ class Subject:
             "faces_sha256": self.faces.sha256(),
             "n": len(self.faces),
             "cautions": dict(self.cautions),
+            "skill": asdict(self.skill),
         }
 
 
@@ -63,7 +68,7 @@ def load_subject(
     target: str = "predicted",
     seed: int = 0,
 ) -> Subject:
-    """Load a network and draw faces for it.
+    """Load a network and draw faces for it; warn if the network is no better than chance.
 
     Parameters
     ----------
@@ -102,4 +107,7 @@ def load_subject(
     if len(faces) < 2:
         raise DataError(faces.source, f"expected at least 2 faces to estimate from, found {len(faces)}")
     logits = predict_logits(proven.network, faces.images)
-    return Subject(proven, faces, resolve_targets(target, logits, faces, proven.card.labels), cautions)
+    targets = resolve_targets(target, logits, faces, proven.card.labels)
+    skill = assess_skill(proven.card, faces, softmax(logits, proven.temperature))
+    skill.warn(str(model))
+    return Subject(proven, faces, targets, cautions, skill)

@@ -13,6 +13,7 @@ from fer_core.reader import OnError
 from fer_core.rejects import save_rejects
 from fer_explain.figures import file_uri
 from fer_explain.layers import find_layer
+from fer_explain.measures.skill import assess_skill
 from fer_explain.proof import Proven, compare_logits, compare_precisions, load_proven
 from fer_explain.report.explained import choose_methods, explain_faces, mean_maps, score_faces
 from fer_explain.report.files import FOLDER, LAYER_FIGURE, save_attributions, save_figures
@@ -110,7 +111,9 @@ def report(
         lower = compare_precisions(proven, shown.images, agreement)
         shown_as = probabilities[list(selection.shown)]
         explained = explain_faces(proven, shown, shown_as, chosen.methods, share=share, seed=seed)
-        checked = check_maps(proven, explained, faces, seed=seed)
+        skill = assess_skill(proven.card, faces, probabilities)
+        skill.warn(str(model))
+        checked = check_maps(proven, explained, faces, skill, seed=seed)
         predicted = probabilities.argmax(axis=1).astype(np.int64)
         means = mean_maps(proven, faces, predicted, chosen.methods[0], seed=seed)
         inside = look_inside(proven, chosen_layer, shown if len(shown) else faces, faces, seed=seed)

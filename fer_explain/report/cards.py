@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_explain.attribution import Method, missed_shares
-from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness
 from fer_explain.figures import data_uri, overlay
-from fer_explain.measures.comparison import MethodScore
+from fer_explain.measures.comparison import Gain
 from fer_explain.measures.maps import CONTROLS
+from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, ControlComparison, ControlRank
 from fer_explain.report.explained import ChosenMethods, ExplainedFaces, settings_of
 from fer_explain.report.picture import Picture, overlay_scale, strongest
-from fer_explain.report.trust import STEPS, CheckedMaps
+from fer_explain.report.trust import SHARES, CheckedMaps
 from fer_explain.sanity import RANK_CORRELATIONS, SAME, Verdict
 
+DASH = "\N{EN DASH}"
 VERDICTS = {"yes": "failed", "no": "passed", "undecided": "undecided"}
 """Answer to whether a method failed the sanity check -> what is said of it."""
 
@@ -34,21 +36,28 @@ class Bar:
 
 @dataclass(frozen=True)
 class Badge:
-    """One test of one map: its `name`, the map's `score`, that of the `random` map, and whether it is `better`."""
+    """Result of one test of a map: its `look` (good, plain or bad) and its `text`, which says the same in words."""
+
+    look: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of a map: its `name`, its `value` and the mean of the map's `controls`."""
 
     name: str
-    score: float
-    random: float
-    better: bool
+    value: float
+    controls: float
 
 
 @dataclass(frozen=True)
 class MapView:
-    """One map of a face, with the tests of the map and the sanity verdict of its method, if any."""
+    """One map of a face with its badges and scores; it has none where it was not tested."""
 
     picture: Picture
-    badges: tuple[Badge, ...]
-    sanity: str | None
+    badges: tuple[Badge, ...] = ()
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,11 @@ class Side:
 
 @dataclass(frozen=True)
 class FaceCard:
-    """One face of the page; `true` and `correct` are None where it has no label."""
+    """One face of the page.
+
+    `true` and `correct` are None where it has no label; `luck` says that the model is no better than chance, so that
+    a correct prediction deserves no green.
+    """
 
     row: int
     id: str | None
@@ -72,6 +85,7 @@ class FaceCard:
     percent: float
     true: str | None
     correct: bool | None
+    luck: bool
     original: Picture
     sides: tuple[Side, Side]
     bars: tuple[Bar, ...]
@@ -92,6 +106,7 @@ def face_cards(explained: ExplainedFaces, checked: CheckedMaps, names: tuple[str
             percent=float(percents[predicted]),
             true=None if true is None else names[true],
             correct=None if true is None else true == predicted,
+            luck=not checked.skill.shown,
             original=Picture(data_uri(faces.images[i]), f"Row {row}: the face as it is", "original"),
             sides=_sides(explained, checked, i, names),
             bars=tuple(Bar(name, float(percents[c]), c == predicted, c == true) for c, name in enumerate(names)),
@@ -103,13 +118,9 @@ def _sides(explained: ExplainedFaces, checked: CheckedMaps, i: int, names: tuple
     predicted, other = names[explained.targets[i]], names[explained.others[i]]
     labels = explained.faces.labels
     role = "runner-up" if labels is None or labels[i] == explained.targets[i] else "true"
-    own, others = (
-        [_badges(measured, method, i) for method in explained.methods]
-        for measured in (checked.measured, checked.other_measured)
-    )
-    first = _side(explained, i, "predicted", predicted, explained.attributions, explained.masked, checked, own)
+    first = _side(explained, i, "predicted", predicted, explained.attributions, explained.masked, checked)
     maps, masked = explained.other_attributions, explained.other_masked
-    return first, _side(explained, i, role, other, maps, masked, checked, others)
+    return first, _side(explained, i, role, other, maps, masked, None)
 
 
 def _side(
@@ -119,29 +130,52 @@ def _side(
     name: str,
     attributions: NDArray[np.float32],
     masked: NDArray[np.uint8],
-    checked: CheckedMaps,
-    badges: list[tuple[Badge, ...]],
+    checked: CheckedMaps | None,
 ) -> Side:
     row, kept = int(explained.faces.rows[i]), f"{explained.share:.0%}"
     views = []
     for m, method in enumerate(explained.methods):
         laid = overlay(explained.faces.images[i], attributions[m, i], signed=method.signed)
         alt = f"Row {row}: {method.name} of the {role} class {name}, {strongest(attributions[m, i])}"
-        verdict = checked.verdicts.get(method.name)
-        sanity = None if verdict is None else VERDICTS[verdict.failed]
-        views.append(MapView(Picture(data_uri(laid), alt, method.name), badges[m], sanity))
+        picture = Picture(data_uri(laid), alt, method.name)
+        views.append(MapView(picture) if checked is None else _tested(picture, checked, method, i))
     alt = f"Row {row}: the face with all but the {kept} of its pixels most salient to {name} gray"
     return Side(role, name, tuple(views), Picture(data_uri(masked[i]), alt, f"salient {kept}"))
 
 
-def _badges(measured: Faithfulness | None, method: Method, i: int) -> tuple[Badge, ...]:
-    if measured is None:
-        return ()
-    badges = []
-    for name, score in (("deletion", "deletion_auc"), ("insertion", "insertion_auc")):
-        own, chance = (float(measured.of(each)[score][i]) for each in (method.name, "random"))
-        badges.append(Badge(name, own, chance, own < chance if SCORES[score] == "lower" else own > chance))
-    return tuple(badges)
+def _tested(picture: Picture, checked: CheckedMaps, method: Method, i: int) -> MapView:
+    if not checked.skill.shown:
+        return MapView(picture, (Badge("plain", f"not tested: {checked.skill.title}"),))
+    badges, scores = list[Badge](), tuple[Score, ...]()
+    if checked.compared is not None:
+        m = checked.compared.methods.index(method.name)
+        badges.append(rank_badge(checked.compared.ranks[method.name][i]))
+        scores = (
+            Score("deletion", float(checked.compared.deletion[m, i]), float(checked.compared.control_deletion[m, i])),
+            Score(
+                "insertion", float(checked.compared.insertion[m, i]), float(checked.compared.control_insertion[m, i])
+            ),
+        )
+    verdict = checked.verdicts.get(method.name)
+    if verdict is not None:
+        badges.append(_sanity_badge(verdict, "sanity "))
+    return MapView(picture, tuple(badges), scores)
+
+
+def rank_badge(rank: ControlRank) -> Badge:
+    """Describe the rank of a map among its controls."""
+    if rank.state == "better":
+        return Badge("good", f"✓ better than all {rank.n} controls")
+    if rank.state == "worse":
+        return Badge("bad", f"✗ worse than all {rank.n} controls")
+    return Badge("plain", f"{DASH} no different: better than {rank.beaten} of {rank.n} controls")
+
+
+def _sanity_badge(verdict: Verdict, prefix: str = "") -> Badge:
+    if verdict.is_control:
+        return Badge("plain", f"{prefix}{VERDICTS[verdict.failed]}, as expected of a control")
+    look, mark = {"yes": ("bad", "✗"), "no": ("good", "✓"), "undecided": ("plain", DASH)}[verdict.failed]
+    return Badge(look, f"{mark} {prefix}{VERDICTS[verdict.failed]}")
 
 
 def methods_view(chosen: ChosenMethods, explained: ExplainedFaces) -> dict[str, Any]:
@@ -181,31 +215,64 @@ def _settings(method: Method, seed: int) -> str:
 
 
 def trust_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any]:
-    """Describe how the methods fared, the best first, and the controls after them."""
-    scores: dict[str, dict[str, MethodScore]] = {}
-    for line in checked.compared:
-        scores.setdefault(line.method, {})[line.score] = line
-    named = list(scores) or [method.name for method in explained.methods]
-    methods = [name for name in named if name not in CONTROLS]
-    controls = [name for name in named if name in CONTROLS]
+    """Describe how the methods fared, the largest gain over their controls first, and the control after them."""
+    compared = checked.compared
+    named = [method.name for method in explained.methods]
+    if compared is not None:
+        means = compared.gains.mean(axis=1)
+        order = sorted(range(len(means)), key=lambda m: (compared.methods[m] in CONTROLS, -means[m]))
+        named = [compared.methods[m] for m in order]
+    methods = {method.name for method in explained.methods}
+    tested = [rank for name in methods for rank in (compared.ranks[name] if compared else ())]
     return {
-        "lines": [_trust_line(name, scores.get(name, {}), checked.verdicts.get(name)) for name in methods + controls],
-        "tested": bool(scores),
+        "skill": checked.skill,
+        "lines": [_trust_line(name, checked, listed=name in methods) for name in named],
+        "tested": compared is not None,
+        "averaged": bool(checked.gains),
         "faces": len(explained.faces),
-        "steps": STEPS,
-        "sanity_faces": checked.sanity_faces if checked.verdicts else 0,
+        "maps": len(tested),
+        "states": _count(tested),
+        "by_chance": f"{LEVEL * len(tested):.1f}",
+        "controls": MATCHED,
+        "one_in": round(1 / LEVEL),
+        "level": f"{LEVEL:.1%}",
+        "shares": ", ".join(f"{100 * share:g}%" for share in SHARES[1:-1]),
+        "first": FIRST,
+        "sanity_faces": checked.sanity_faces,
         "same": SAME,
     }
 
 
-def _trust_line(name: str, scores: dict[str, MethodScore], verdict: Verdict | None) -> dict[str, Any]:
-    ranked = scores.get(RANKED_BY)
+def _count(ranks: Sequence[ControlRank]) -> dict[str, int]:
+    states = [rank.state for rank in ranks]
+    return {"better": states.count("better"), "same": states.count("no different"), "worse": states.count("worse")}
+
+
+def _trust_line(name: str, checked: CheckedMaps, *, listed: bool) -> dict[str, Any]:
+    """Describe one method: scores, gain over its controls, and the sanity verdict; None where there is none.
+
+    A control that is not `listed` among the methods was compared with too few controls for states of single maps.
+    """
+    gain, verdict, compared = checked.gains.get(name), checked.verdicts.get(name), checked.compared
     return {
         "name": name,
-        "deletion": scores["deletion_auc"].value.mean if ranked else None,
-        "insertion": scores["insertion_auc"].value.mean if ranked else None,
-        "gap": ranked.value if ranked else None,
-        "better": {control: gain.better for control, gain in ranked.gains.items()} if ranked else {},
-        "sanity": None if verdict is None else VERDICTS[verdict.failed],
+        "is_control": name in CONTROLS,
+        "scores": None if compared is None else _mean_scores(compared, compared.methods.index(name)),
+        "gain": None if gain is None else gain.value,
+        "badge": None if gain is None else _gain_badge(gain, is_control=name in CONTROLS),
+        "states": _count(compared.ranks[name]) if compared and listed else None,
+        "sanity": None if verdict is None else _sanity_badge(verdict),
         "similarity": None if verdict is None else max(verdict.similarity[each].mean for each in RANK_CORRELATIONS),
     }
+
+
+def _mean_scores(compared: ControlComparison, m: int) -> tuple[Score, ...]:
+    return (
+        Score("deletion", float(compared.deletion[m].mean()), float(compared.control_deletion[m].mean())),
+        Score("insertion", float(compared.insertion[m].mean()), float(compared.control_insertion[m].mean())),
+    )
+
+
+def _gain_badge(gain: Gain, *, is_control: bool) -> Badge:
+    look, mark = {"better": ("good", "✓"), "worse": ("bad", "✗")}.get(gain.state, ("plain", DASH))
+    return Badge("plain" if is_control else look, f"{mark} {gain.state}")

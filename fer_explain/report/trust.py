@@ -1,7 +1,8 @@
-"""What a report finds out about its own maps: whether they follow what the model goes by, and what it has learned."""
+"""Tests of a report's own maps: against matched controls, and against a model with fresh weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,48 +13,55 @@ from torch import nn
 from fer_core import Faces
 from fer_core.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
-from fer_explain.faithfulness import RANKED_BY, SCORES, Faithfulness, FaithfulnessConfig, measure_faithfulness
-from fer_explain.measures.comparison import MethodScore, compare_methods
+from fer_explain.measures.comparison import Gain
 from fer_explain.measures.estimates import LEAST_FACES
-from fer_explain.measures.maps import CONTROLS, Explain, maps_of
+from fer_explain.measures.maps import Explain, maps_of
+from fer_explain.measures.matched import ControlComparison, compare_with_controls
 from fer_explain.measures.randomization import randomize, weight_stages
+from fer_explain.measures.skill import Skill
 from fer_explain.proof import Proven
 from fer_explain.report.explained import ExplainedFaces, settings_of
 from fer_explain.sanity import Verdict, fresh_network, judge
 from fer_train.prediction import predict_logits
 
-STEPS: Final = 8
-"""Of deletion and of insertion: half those of `faithfulness`."""
+SHARES: Final = (0.0, 0.125, 0.25, 0.5, 1.0)
+"""Shares of the pixels that are deleted and inserted, the same for map and controls: fewer than `faithfulness` uses,
+and most of them early, where maps differ."""
+BLUR_SIGMA: Final = 6.0
+"""Blur of the face that insertion begins with, in pixels, as in `faithfulness`."""
+RANDOM: Final = "random"
+"""The control that is tested in the same way as the methods, and expected to be no different from its controls."""
 SANITY_FACES: Final = LEAST_FACES
-SHOWN: Final = ("deletion_auc", "insertion_auc", RANKED_BY)
-"""The scores that a report shows."""
 
 
 @dataclass(frozen=True)
 class CheckedMaps:
-    """How the methods of a report fare on its own faces.
+    """Results of the tests of a report's maps.
 
     Attributes
     ----------
-    measured, other_measured : Faithfulness or None
-        Scores of each face's maps of the predicted and of the other class, by each method, beside ``random``; None
-        where no face is shown.
-    compared : tuple of MethodScore
-        Of the predicted classes over all faces shown, beside both controls; empty where there are fewer than two.
+    skill : Skill
+        Whether the model is better than chance. If it is not, nothing else is tested.
+    compared : ControlComparison or None
+        The maps of the predicted classes and those of ``random``, compared with matched controls; None where no face is
+        shown or the model is not better than chance.
+    gains : mapping of str to Gain
+        By method, the mean over faces of insertion minus deletion, less that of the controls; empty where there are
+        fewer than two faces.
     verdicts : mapping of str to Verdict
         Whether each method failed the sanity check; empty where the file has fewer than two faces.
     sanity_faces : int
-        How many faces that was checked on.
+        Number of faces of the sanity check.
     """
 
-    measured: Faithfulness | None
-    other_measured: Faithfulness | None
-    compared: tuple[MethodScore, ...]
-    verdicts: dict[str, Verdict]
+    skill: Skill
+    compared: ControlComparison | None
+    gains: Mapping[str, Gain]
+    verdicts: Mapping[str, Verdict]
     sanity_faces: int
 
 
-def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed: int = 0) -> CheckedMaps:
+def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0) -> CheckedMaps:
     """Test the maps of the faces shown, and the methods on faces spread over the file.
 
     Parameters
@@ -61,55 +69,53 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, *, seed:
     proven : Proven
         The network.
     explained : ExplainedFaces
-        Whose maps are tested by deletion and insertion.
+        Faces whose maps of the predicted class are tested by deletion and insertion.
     faces : Faces
         The whole file, from which the sanity check draws.
+    skill : Skill
+        Whether the model is better than chance; if it is not, its maps are not tested.
     seed : int
-        Of all chance.
+        Random seed.
 
     Returns
     -------
     CheckedMaps
     """
-    measured, other_measured, compared = None, None, tuple[MethodScore, ...]()
+    if not skill.shown:
+        return CheckedMaps(skill, None, {}, {}, 0)
+    compared, gains = None, dict[str, Gain]()
     if len(explained.faces):
-        measured = _measure(proven, explained, explained.attributions, explained.targets, CONTROLS, seed)
-        other_measured = _measure(proven, explained, explained.other_attributions, explained.others, ("random",), seed)
-    if measured is not None and len(explained.faces) > 1:
-        scores = {name: measured.scores[name] for name in SHOWN}
-        compared = tuple(compare_methods(measured.methods, scores, SCORES, RANKED_BY, seed=seed))
+        compared = _compare(proven, explained, seed)
+    if compared is not None and len(explained.faces) > 1:
+        pairs = zip(compared.methods, compared.gains, strict=True)
+        gains = {name: Gain.of(values, seed=seed) for name, values in pairs}
     places = np.unique(np.linspace(0, len(faces) - 1, SANITY_FACES).round().astype(np.intp))
     verdicts: dict[str, Verdict] = {}
     if len(places) > 1:
         verdicts = _judge(proven, explained.methods, faces.take(places), seed)
-    return CheckedMaps(measured, other_measured, compared, verdicts, len(places))
+    return CheckedMaps(skill, compared, gains, verdicts, len(places) if verdicts else 0)
 
 
-def _measure(
-    proven: Proven,
-    explained: ExplainedFaces,
-    attributions: NDArray[np.float32],
-    targets: NDArray[np.int64],
-    controls: tuple[str, ...],
-    seed: int,
-) -> Faithfulness:
-    """Test maps (M, N, 48, 48) of the classes `targets`, and controls beside them."""
-    network, faces = proven.network, explained.faces
-    maps = {method.name: attributions[m] for m, method in enumerate(explained.methods)}
-    for control in controls:
-        if control not in maps:
-            maps[control] = maps_of(control, network, faces.images, targets, faces.rows, seed=seed)
-    # Infidelity is not shown, so one square is enough of it.
-    config = FaithfulnessConfig(steps=STEPS, squares=1, batch_size=BATCH_SIZE, seed=seed)
-    with progress("deletion, insertion", config.count_passes(len(maps), len(faces)), "images") as advance:
-        return measure_faithfulness(
+def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlComparison:
+    """Compare the maps of the predicted classes, and those of ``random``, with matched controls."""
+    network, faces, targets = proven.network, explained.faces, explained.targets
+    maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
+    briefly = () if RANDOM in maps else (RANDOM,)
+    if briefly:
+        maps[RANDOM] = maps_of(RANDOM, network, faces.images, targets, faces.rows, seed=seed)
+    with progress("deletion, insertion", len(maps) * len(faces), "maps") as advance:
+        return compare_with_controls(
             network,
             maps,
             faces.images,
             targets,
             faces.rows,
-            config,
+            shares=np.array(SHARES),
+            blur_sigma=BLUR_SIGMA,
+            batch_size=BATCH_SIZE,
             temperature=proven.temperature,
+            briefly=briefly,
+            seed=seed,
             advance=advance,
         )
 

@@ -151,7 +151,12 @@ def test_the_folder_holds_all_figures_of_the_faces_that_were_recognized(
     for place, method in enumerate(arrays["methods"].tolist()):
         assert lines[method, "mass_share"].value.mean == pytest.approx(arrays["mass_share"][place].mean())
     # What it goes by lies in the regions; what chance draws lies there as often as anywhere.
-    assert lines["integrated-gradients", "mass_share"].gains["random"].better == "yes"
+    assert lines["integrated-gradients", "mass_share"].gains["controls"].state == "better"
+    assert abs(lines["random", "mass_share"].gains["controls"].value.mean) < 0.005
+    place = arrays["methods"].tolist().index("integrated-gradients")
+    matched = lines["integrated-gradients", "mass_share"].controls
+    assert matched is not None
+    assert matched.mean == pytest.approx(arrays["controls_mass_share"][place].mean())
     assert abs(lines["random", "mass_share"].value.mean - written["area_share"]["mean"]) < 0.01
 
 

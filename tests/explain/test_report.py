@@ -142,15 +142,6 @@ def test_the_proof_is_told_with_both_hashes_and_every_logit(page: Page, exports:
     assert page.text.count("PyTorch") >= 5
 
 
-def test_every_map_is_tested_beside_a_random_one(page: Page) -> None:
-    text = " ".join(page.text.split())
-    cards = [tag for tag in page.all("article") if tag.get("class") == "face"]
-    for test in ("deletion", "insertion"):
-        assert len(re.findall(rf"[✓✗] {test} 0\.\d\d \(random 0\.\d\d\)", text)) == 2 * len(METHODS) * len(cards)
-    assert len(re.findall(r"(✓ passed|✗ failed|undecided) -?[01]\.\d\d", text)) == len(METHODS)
-    assert text.count("control") >= 6
-
-
 def test_dead_and_duplicate_filters_are_named_and_ascents_held_to_real_faces(
     cnn: nn.Module, data: Path, page: Page, tmp_path: Path
 ) -> None:
@@ -329,10 +320,15 @@ def test_unsuited_default_methods_are_left_out_and_unknown_ones_refused(run: Pat
 
 def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Faces, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "faces.csv", faces.images[:1], None, ["a"])
-    page = read_page(report(data, run, tmp_path / "out", methods=("saliency",)))
+    network, card = load_model_and_card(run)
+    better = replace(card, scores={"PublicTest": {"n": 3589, "accuracy": 0.7}})
+    (tmp_path / "run").mkdir()
+    save_weights(tmp_path / "run" / "ema.safetensors", network.state_dict(), better)
+    page = read_page(report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
     assert "as fewer than two are shown" in page.text
     assert "Sanity was not checked" in page.text
     assert "deletion 0." in page.text
+    assert re.search(r"(better than all|worse than all|better than \d+ of) (39|13) controls", page.text)
 
 
 def test_a_page_without_faces_is_proven_on_drawn_ones(exports: Path, faces: Faces, tmp_path: Path) -> None:

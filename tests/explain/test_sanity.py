@@ -180,9 +180,18 @@ def test_the_command_says_which_methods_failed(run: Path, data: Path, tmp_path: 
     options = ("--methods", "saliency,centre", "--rows", "2-9", "--target", "happy")
     result = CliRunner().invoke(main, ["sanity", str(data), "--model", str(run), "--output", str(output), *options])
     assert result.exit_code == 0, result.output
-    saliency, centre, random, written = result.stdout.splitlines()
+    saliency, centre, random, files = result.stdout.splitlines()
     assert saliency.startswith("saliency")
-    assert "centre                 FAILED: with all weights drawn anew, spearman_absolute 1.00" in centre
-    assert "random                 FAILED: with all weights drawn anew, spearman_absolute 1.00" in random
-    assert written == f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png"
-    assert json.loads((output / "sanity.json").read_text())["settings"]["target"] == "happy"
+    assert (
+        "centre                 control, expected to fail: with all weights drawn anew, spearman_absolute 1.00"
+        in centre
+    )
+    assert (
+        "random                 control, expected to fail: with all weights drawn anew, spearman_absolute 1.00"
+        in random
+    )
+    assert files == f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png"
+    assert "FAILED" not in centre + random
+    written = json.loads((output / "sanity.json").read_text())
+    assert written["settings"]["target"] == "happy"
+    assert [verdict["is_control"] for verdict in written["verdicts"]] == [False, True, True]

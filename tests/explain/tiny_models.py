@@ -41,6 +41,19 @@ def assert_same_maps(found: NDArray[np.float32], expected: Any, share: float = 1
     np.testing.assert_allclose(found, expected, rtol=0, atol=share * np.abs(expected).max())
 
 
+def train(network: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], steps: int = 80) -> nn.Module:
+    """Fit a network to a few faces by gradient descent with momentum, all faces at once."""
+    pixels, classes = torch.from_numpy(images).float()[:, None], torch.from_numpy(labels)
+    parameters = list(network.parameters())
+    velocities = [torch.zeros_like(parameter) for parameter in parameters]
+    for _ in range(steps):
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(network(pixels), classes), parameters)
+        for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+            velocity.mul_(0.9).add_(gradient)
+            parameter.data.sub_(0.05 * velocity)
+    return network
+
+
 def make_card(network: nn.Module, architecture: str, arguments: dict[str, object]) -> ModelCard:
     return ModelCard(
         architecture=architecture,
