@@ -14,8 +14,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# the whole road on drawn faces, or on real ones: make demo DATA=fer2013.csv
-demo: $(INSTALLED)
+# what the demo needs is installed only where `make install` has not been run: a third of what the tests need
+.venv/.demo: pyproject.toml constraints.txt
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@echo "Installing PyTorch, ONNX Runtime and Captum into .venv; a download of some hundred megabytes, once"
+	@[ -e $(INSTALLED) ] || $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[explain]'
+	@touch $@
+
+# from faces to a report on drawn faces, or on real ones: make demo DATA=fer2013.csv
+demo: .venv/.demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DATA)
 
 check: $(INSTALLED)

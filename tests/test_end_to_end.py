@@ -104,15 +104,47 @@ def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-@pytest.mark.parametrize("name", ["notes.txt", "report/notes.txt", "runs/drawn/notes.csv", "exports/mine/card.json"])
-def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name):
+@pytest.mark.parametrize("name", ["notes.txt", "report/notes.txt", "run/notes.csv", "exports/mine/card.json"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name, listed):
     checkout = tmp_path / "checkout"
     (checkout / "scripts").mkdir(parents=True)
     shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", checkout / "scripts")
-    for file in ("faces.csv", "report/index.html", "runs/drawn/metrics.csv", name):
+    earlier = ("faces.csv", "report/index.html", "run/metrics.csv") if listed else ()
+    for file in (*earlier, name):
         (checkout / "demo" / file).parent.mkdir(parents=True, exist_ok=True)
         (checkout / "demo" / file).write_text("mine")
+    if listed:
+        (checkout / "demo" / ".files").write_text("".join(f"demo/{file}\n" for file in earlier))
     done = subprocess.run(["bash", checkout / "scripts" / "demo.sh"], capture_output=True, text=True)
     message = f"demo: demo/{name} is not of an earlier demo and would be deleted; move it elsewhere\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
     assert (checkout / "demo" / name).read_text() == "mine"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(("accuracy", "code"), [(0.81, 0), (0.6, 0), (0.599, 1), (0.124, 1)])
+def test_the_demo_fails_where_its_network_has_not_learned(tmp_path, accuracy, code):
+    """With programs that only write the accuracy, so that no network is trained here."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", tmp_path / "scripts")
+    (tmp_path / "bin").mkdir()
+    for name in ("fer-train", "fer-infer", "fer-explain"):
+        script = (
+            f"#!/bin/sh\nmkdir -p demo/evaluation\necho '{{\"accuracy\": {accuracy}}}' > demo/evaluation/metrics.json\n"
+        )
+        (tmp_path / "bin" / name).write_text(script)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    for _ in range(2):  # the second one replaces what the first one made
+        done = subprocess.run(
+            ["bash", tmp_path / "scripts" / "demo.sh"], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == code
+        assert f"{100 * accuracy:.1f}% of the held-out faces (PublicTest) are predicted right" in done.stdout
+        assert done.stderr == (
+            f"demo: expected an accuracy of at least 0.60, found {accuracy}: the network has not learned\n"
+            if code
+            else ""
+        )
