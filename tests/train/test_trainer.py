@@ -63,10 +63,10 @@ def test_the_loss_trained_for_is_that_of_smoothed_labels(tmp_path, splits, small
         small_config, model="course-dnn", model_arguments=arguments, augment=None, batch_size=200, epochs=1
     )
     still = replace(config, lr=1e-12, ema_decay=0.0)  # one step that moves nothing, so the loss is of known weights
-    fit(splits, replace(still, label_smoothing=0.3), tmp_path / "run")
+    fit(splits, replace(still, label_smoothing=0.9), tmp_path / "run")
     logits = predict_logits(load_model(tmp_path / "run"), splits.training.images).astype(np.float64)
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    goal = 0.7 * np.eye(7)[splits.training.labels] + 0.3 / 7
+    goal = 0.1 * np.eye(7)[splits.training.labels] + 0.9 / 7
     expected = -(goal * np.log(chances)).sum(axis=1).mean()
     assert read_metrics(tmp_path / "run")[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
     plain = -np.log(chances[np.arange(len(goal)), splits.training.labels]).mean()
