@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
-from fer_core.columns import usage_of
-from fer_core.faces import no_row_of_usage
-from fer_core.places import can_be_reread
 from fer_core.reader import OnError
 from fer_core.synthetic import draw_faces
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.hold_out import HELD_OUT
 from fer_train.hold_out import hold_out as draw
-
-VALIDATION_SPLITS: Final = ("PublicTest", "validation")
-"""The splits that validate without being named, the first that there is."""
-NEVER_VALIDATE: Final = ("Training", "PrivateTest")
+from fer_train.validation import VALIDATION_SPLITS, own_validation, split_named, validation_of
 
 
 @dataclass(frozen=True)
@@ -125,14 +119,14 @@ def load_splits(
         training, chosen, held_out = _held_out(training, hold_out, hold_out_seed)
         name = HELD_OUT
     elif validation is None:
-        name = _own_validation(faces)
+        name = own_validation(faces)
         chosen = faces.with_usage(name)
-    elif (named := _split_named(faces, validation)) is not None:
+    elif (named := split_named(faces, validation)) is not None:
         name = named
         chosen = faces.with_usage(name)
     else:
         other = _read(validation, on_error, columns)
-        name = _validation_of(other)
+        name = validation_of(other)
         chosen = other if other.usage is None else other.with_usage(name)
         rejected += other.rejected
     training.require_labels()
@@ -196,59 +190,6 @@ def _held_out(faces: Faces, fraction: float, seed: int) -> tuple[Faces, Faces, d
     drawn = faces.take(chosen)
     record = {"fraction": fraction, "seed": seed}
     return faces.take(~chosen), replace(drawn, usage=np.full(len(drawn), HELD_OUT)), record
-
-
-def _own_validation(faces: Faces) -> str:
-    """Return the split of the data that validates where none is named."""
-    hold_out = "draw them with --hold-out 0.1"
-    if faces.usage is None:
-        message = f"has no Usage column; name the faces to validate on with --validation, or {hold_out}"
-        raise DataError(faces.source, message)
-    found = np.unique(faces.usage).tolist()
-    for name in VALIDATION_SPLITS:
-        if name in found:
-            return name
-    others = [name for name in found if name not in NEVER_VALIDATE]
-    choice = f"name the split with --validation {others[0]}" if others else "name the faces with --validation"
-    expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
-    raise DataError(faces.source, f"{expected}, found {', '.join(found)}; {choice}, or {hold_out}")
-
-
-def _split_named(faces: Faces, validation: str | Path) -> str | None:
-    """Return the split of the data that `validation` names; None where it names other faces."""
-    if isinstance(validation, Path):
-        return None
-    name = usage_of(validation) or validation
-    found = () if faces.usage is None else faces.usage
-    if name not in found:
-        if usage_of(validation) is not None and not can_be_reread(validation):
-            raise no_row_of_usage(faces.source, name, found)
-        return None
-    _require_validation(name)
-    return name
-
-
-def _validation_of(faces: Faces) -> str:
-    """Return the split of other faces that validates; of those without splits, the one that their name states."""
-    if faces.usage is None:
-        name = usage_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
-        name = VALIDATION_SPLITS[1] if name == "Training" else name
-    else:
-        found = np.unique(faces.usage).tolist()
-        others = [name for name in found if name not in NEVER_VALIDATE]
-        name = next((one for one in VALIDATION_SPLITS if one in found), others[0] if len(others) == 1 else "")
-        if not name:
-            expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
-            raise DataError(faces.source, f"{expected}, found {', '.join(found)}")
-    _require_validation(name)
-    return name
-
-
-def _require_validation(name: str) -> None:
-    if name == "PrivateTest":
-        raise ConfigError("validation: PrivateTest is the test split, which is never used to choose anything")
-    if name in NEVER_VALIDATE:
-        raise ConfigError(f"validation: expected another split than {name}, which is trained on")
 
 
 def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tuple[Faces, dict[str, int]]:

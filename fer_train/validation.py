@@ -1,0 +1,70 @@
+"""Which split of a data set a run is validated on: any but Training and PrivateTest, under its own name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fer_core import ConfigError, DataError, Faces
+from fer_core.columns import usage_of
+from fer_core.faces import no_row_of_usage
+from fer_core.places import can_be_reread
+
+VALIDATION_SPLITS: Final = ("PublicTest", "validation")
+"""The splits that validate without being named, the first that there is."""
+NEVER_VALIDATE: Final = ("Training", "PrivateTest")
+
+
+def own_validation(faces: Faces) -> str:
+    """Return the split of the data that validates where none is named."""
+    hold_out = "draw them with --hold-out 0.1"
+    if faces.usage is None:
+        message = f"has no Usage column; name the faces to validate on with --validation, or {hold_out}"
+        raise DataError(faces.source, message)
+    found = np.unique(faces.usage).tolist()
+    for name in VALIDATION_SPLITS:
+        if name in found:
+            return name
+    others = [name for name in found if name not in NEVER_VALIDATE]
+    choice = f"name the split with --validation {others[0]}" if others else "name the faces with --validation"
+    expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
+    raise DataError(faces.source, f"{expected}, found {', '.join(found)}; {choice}, or {hold_out}")
+
+
+def split_named(faces: Faces, validation: str | Path) -> str | None:
+    """Return the split of the data that `validation` names; None where it names other faces."""
+    if isinstance(validation, Path):
+        return None
+    name = usage_of(validation) or validation
+    found = () if faces.usage is None else faces.usage
+    if name not in found:
+        if usage_of(validation) is not None and not can_be_reread(validation):
+            raise no_row_of_usage(faces.source, name, found)
+        return None
+    _require_validation(name)
+    return name
+
+
+def validation_of(faces: Faces) -> str:
+    """Return the split of other faces that validates; of those without splits, the one that their name states."""
+    if faces.usage is None:
+        name = usage_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
+        name = VALIDATION_SPLITS[1] if name == "Training" else name
+    else:
+        found = np.unique(faces.usage).tolist()
+        others = [name for name in found if name not in NEVER_VALIDATE]
+        name = next((one for one in VALIDATION_SPLITS if one in found), others[0] if len(others) == 1 else "")
+        if not name:
+            expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
+            raise DataError(faces.source, f"{expected}, found {', '.join(found)}")
+    _require_validation(name)
+    return name
+
+
+def _require_validation(name: str) -> None:
+    if name == "PrivateTest":
+        raise ConfigError("validation: PrivateTest is the test split, which is never used to choose anything")
+    if name in NEVER_VALIDATE:
+        raise ConfigError(f"validation: expected another split than {name}, which is trained on")
