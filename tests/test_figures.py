@@ -61,7 +61,7 @@ def bars(path: Path, name: str) -> None:
 
 def ranking(path: Path, name: str) -> None:
     value = estimate(np.arange(4.0))
-    scores = [MethodScore(method, "s", value, {}, None) for method in (name, "random")]
+    scores = [MethodScore(method, "s", value, value, {}, None) for method in (name, "random")]
     save_figure(ranking_figure(scores, {"s": name}), path, dpi=50)
 
 
