@@ -2,9 +2,9 @@
 
 python benchmarks/initialization.py [fer2013.csv] [--rows 2000] [--seeds 0 1 2 3 4] [--epochs 4]
 
-Without a file, faces are drawn. Each network is trained for few epochs on the first `rows` Training faces: with PyTorch's
-default weights, with those of He et al. (2015) and of Glorot and Bengio (2010), and with both where the last layer is small,
-normal with a standard deviation of 0.01. Biases are zero except with PyTorch's default.
+Without a file, faces are drawn. Each network is trained for few epochs on the first `rows` Training faces: with
+PyTorch's default weights, with those of He et al. (2015) and of Glorot and Bengio (2010), and with both where the last
+layer is small, normal with a standard deviation of 0.01. Biases are zero except with PyTorch's default.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from _side_by_side import machine
 from torch import nn
 
-from fer_core import Faces, FerError
+from fer_core import Faces, FerError, read_faces
 from fer_train import trainer
 from fer_train.config import FitConfig
 from fer_train.data import Splits, pixel_statistics, synthesize
@@ -51,8 +51,6 @@ def draw_weights(model: nn.Module, scheme: str) -> nn.Module:
 
 def splits_of(data: str | None, rows: int) -> Splits:
     """Return the first Training faces, and PublicTest faces to validate on."""
-    from fer_core import read_faces
-
     faces = synthesize(rows * 10 // 8, 123) if data is None else read_faces(data)
     training = faces.with_usage("Training").take(slice(rows))
     validation: Faces = faces.with_usage("PublicTest").take(slice(MOST_VALIDATION_FACES))
@@ -79,15 +77,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
     splits = splits_of(options.data, options.rows)
-    chance = splits.validation.labels
+    labels = splits.validation.require_labels()
     print(machine())
     print(f"\n{len(splits.training):,} faces of {options.data or 'drawn faces'}, {options.epochs} epochs, Adam 1e-3")
-    print(
-        f"PublicTest, n = {len(splits.validation):,}; majority class {(chance == statistics.mode(chance)).mean():.1%}\n"
-    )
-    print(
-        "| network | initialization | seeds | mean accuracy | standard deviation | lowest |\n|---|---|---:|---:|---:|---:|"
-    )
+    majority = (labels == statistics.mode(labels)).mean()
+    print(f"PublicTest, n = {len(splits.validation):,}; majority class {majority:.1%}\n")
+    print("| network | initialization | seeds | mean accuracy | standard deviation | lowest |")
+    print("|---|---|---:|---:|---:|---:|")
     for name, arguments in NETWORKS.items():
         for scheme in SCHEMES:
             found = []
