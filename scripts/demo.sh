@@ -32,19 +32,19 @@ trap 'find demo ! -type d ! -path demo/.files > demo/.files' EXIT # also of a de
 if [[ $# -eq 0 ]]; then
     run fer-train synthesize demo/faces.csv --rows 5000 --seed 0
 fi
-run fer-train fit "$data" --output demo/run --model compact --model-argument 'widths=[[16],[16,32,32],[64,64]]' \
+run fer-train fit "$data" --output demo/runs/small --model compact --model-argument 'widths=[[16],[16,32,32],[64,64]]' \
     --no-augment --epochs 8 --batch-size 64 --lr 0.05 --ema 0.99
-run fer-train export demo/run --output demo/export
-run fer-infer score "$data" --model demo/export --output demo/predictions.csv
-run fer-infer evaluate "$data" --usage "$held_out" --model demo/export --output demo/evaluation
-run fer-explain report "$data" --usage "$held_out" --model demo/export --output demo/report
+run fer-train export demo/runs/small --output demo/exports/small
+run fer-infer score "$data" --model demo/exports/small --output demo/predictions.csv
+run fer-infer evaluate "$data" --usage "$held_out" --model demo/exports/small --output demo/evaluation
+run fer-explain report "$data" --usage "$held_out" --model demo/exports/small --output demo/report
 
 accuracy=$(python -c 'import json; print(json.load(open("demo/evaluation/metrics.json"))["accuracy"])')
 printf '\n%.1f%% of the held-out faces (%s) are predicted right. Made in %d s:\n' \
     "$(awk "BEGIN {print 100 * $accuracy}")" "$held_out" $((SECONDS - start))
 printf '  %-24s %s\n' \
-    demo/run/curves.png "loss and accuracy by epoch" \
-    demo/export "the model: ONNX graph, weights, card, parity" \
+    demo/runs/small/curves.png "loss and accuracy by epoch" \
+    demo/exports/small "the model: ONNX graph, weights, card, parity" \
     demo/predictions.csv "a label for every row" \
     demo/evaluation "accuracy on held-out faces, confusion matrix" \
     demo/report/index.html "the explanation; open it in a browser"
