@@ -246,7 +246,7 @@ def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, at
     temperature = card.temperature["value"]
     expected = predict_logits(model, faces.images)
     expected_probabilities = softmax(expected, temperature)
-    scale = np.abs(expected).max(axis=1, keepdims=True)
+    scale = np.maximum(np.abs(expected).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     absolute = relative = of_probability = 0.0
     changed = np.zeros(len(faces), bool)
     providers = []

@@ -39,7 +39,7 @@ fer-train fit faces.csv --output 'RUN' --epochs 1 --model-argument widths=[4,8,8
 fer-train export 'RUN' --output model
 fer-train evaluate 'RUN' faces.csv --usage PublicTest --output evaluation
 fer-infer evaluate faces.csv --model model --usage PublicTest --output evaluation2
-fer-explain attribute faces.csv --model model --rows 2,3 --output maps
+fer-explain attribute faces.csv --model model --rows 2,3 --output maps.npz
 fer-explain maximize --model model --layer 1 --channels 0 --steps 4 --output images
 fer-explain filters faces.csv --model model --layer 0 --output filters
 fer-explain feature-maps faces.csv --row 2 --model model --layer 0 --output features

@@ -31,6 +31,9 @@ def enliven(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:  # without biases a ReLU network is linear along each ray from the mean gray
+                bound = module.weight[0].numel() ** -0.5
+                nn.init.uniform_(module.bias, -bound, bound)
     return network
 
 

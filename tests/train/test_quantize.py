@@ -18,7 +18,7 @@ from fer_train.checkpoint import load_model, load_model_and_card
 from fer_train.export import export
 from fer_train.graph import write_graph
 from fer_train.models import build_model
-from fer_train.quantize import WEIGHT_LIMIT, choose, quantize
+from fer_train.quantize import FLOAT_LAYERS, WEIGHT_LIMIT, choose, quantize
 
 
 @pytest.fixture
@@ -240,7 +240,8 @@ def test_the_readme_of_the_folder_tells_both_accuracies(exported):
 def test_the_weights_of_the_int8_graph_are_bytes(exported):
     types = {tensor.name: tensor.data_type for tensor in onnx.load(exported / "model.int8.onnx").graph.initializer}
     quantized = [name for name in types if name.endswith("weight_quantized")]
-    assert len(quantized) == 9  # seven convolutions, two of the three dense layers
+    kept = json.loads((exported / "parity.json").read_text())["int8"]["chosen"]["float_layers"]
+    assert len(quantized) == 10 - FLOAT_LAYERS[kept]  # of seven convolutions and three dense layers
     assert {types[name] for name in quantized} == {onnx.TensorProto.INT8}
 
 

@@ -228,7 +228,7 @@ def test_a_run_cut_while_its_first_epoch_was_written_can_still_be_discarded(
             fit(splits, small_config, tmp_path / "run")
     assert (tmp_path / "run" / "metrics.csv").is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_validate", lambda *arguments: (math.nan, 0.5))
+        patch.setattr(trainer, "_validate", lambda *arguments: (math.nan, 0.5, None))
         with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is nan"):
             fit(splits, small_config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
@@ -236,7 +236,7 @@ def test_a_run_cut_while_its_first_epoch_was_written_can_still_be_discarded(
 
 def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_config, monkeypatch):
     losses = iter([1.0, math.inf])
-    monkeypatch.setattr(trainer, "_validate", lambda *arguments: (next(losses), 0.5))
+    monkeypatch.setattr(trainer, "_validate", lambda *arguments: (next(losses), 0.5, None))
     with pytest.raises(ModelError, match=r"^epoch 2: the PublicTest loss is inf; a lower --lr"):
         fit(splits, replace(small_config, epochs=2), tmp_path / "run")
     assert {"config.json", "sample.npz", "resume.pt", "ema.safetensors"} <= {
