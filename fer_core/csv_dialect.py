@@ -99,6 +99,11 @@ class Dialect:
         """The byte between two pixels."""
         return b"," if self.pixel_names else b" "
 
+    @property
+    def read(self) -> set[int]:
+        """Positions in `names` of the columns that are read."""
+        return {place for place in (self.pixels, self.label, self.usage, self.id) if place is not None}
+
     def kinds(self) -> NDArray[np.int64]:
         """Return the kind of each column, as `fer_core.csv_lines` defines it."""
         kinds = np.full(len(self.names), csv_lines.OTHER_CELL, np.int64)

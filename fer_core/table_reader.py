@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_core.columns import ROLES
+from fer_core.columns import ROLES, warn_of_columns_left_out
 from fer_core.errors import DataError
 from fer_core.expressions import IMAGE_SIZE
 from fer_core.faces import Faces, no_usage_column
@@ -60,10 +60,8 @@ def iter_table(
     """
     source = str(path)
     with _open_table(path) as table:
-        needed = roles if usage is None else {*roles, "usage"}
-        layout = Layout.of(table.schema, source, needed, columns)
-        if usage is not None and "usage" not in layout.places:
-            raise no_usage_column(source, usage)
+        layout = _layout(table, source, usage, roles, columns)
+        warn_of_columns_left_out(layout.names, source, layout.read)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
             faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)
@@ -74,6 +72,24 @@ def iter_table(
         if not sent:
             nothing = pa.RecordBatch.from_pylist([], schema=table.schema)
             yield _faces(nothing, layout, row, source, usage=usage, on_error=on_error)
+
+
+def check_table(
+    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> None:
+    """Raise the DataError that `iter_table` would raise for the columns of a file."""
+    with _open_table(path) as table:
+        _layout(table, str(path), usage, roles, columns)
+
+
+def _layout(
+    table: _Table, source: str, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> Layout:
+    needed = roles if usage is None else {*roles, "usage"}
+    layout = Layout.of(table.schema, source, needed, columns)
+    if usage is not None and "usage" not in layout.places:
+        raise no_usage_column(source, usage)
+    return layout
 
 
 def iter_shards(
