@@ -28,6 +28,9 @@ MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 """Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
+MOST_SHOWN: Final = 8
+"""Names that a message lists at most."""
+
 _NUMBERED: Final = re.compile(r"([0-9]+)(?:[ _.-]+(.+))?")
 
 
@@ -71,6 +74,17 @@ def list_images(root: Path) -> list[Entry]:
         If a folder is neither a label nor a split that contains labels, if an image is outside the label folders,
         or if there is no image.
     """
+    found, tables = _list(root)
+    if tables:
+        names = ", ".join(repr(table.relative_to(root).as_posix()) for table in tables[:MOST_SHOWN])
+        more = f" and {len(tables) - MOST_SHOWN:,} more" if len(tables) > MOST_SHOWN else ""
+        message = f"{root}: tables left out: {names}{more}; the labels of images are the names of their folders"
+        warnings.warn(message, DataWarning, stacklevel=2)
+    return found
+
+
+def _list(root: Path) -> tuple[list[Entry], list[Path]]:
+    """Return the images of a tree, and the tables in it, which are left out."""
     tables: list[Path] = []
     try:
         entries = _entries(root, tables)
@@ -82,12 +96,7 @@ def list_images(root: Path) -> list[Entry]:
         raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
     if not found:
         raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
-    if tables:
-        first, count = tables[0], len(set(tables))
-        more = f" and {count - 1} more tables" if count > 1 else ""
-        message = f"{first}{more}: left out, since the labels of images are the names of their folders"
-        warnings.warn(message, DataWarning, stacklevel=2)
-    return found
+    return found, list(dict.fromkeys(tables))
 
 
 def _labelled(root: Path, tables: list[Path]) -> list[Entry]:
@@ -198,6 +207,26 @@ def _other_type(image: Path | bytes) -> str:
     return "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
 
 
+def check_image_folder(
+    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> None:
+    """Raise the error that `iter_image_folder` would raise for the names of folders and files."""
+    _require_no_columns(path, columns)
+    entries, _ = _list(Path(path))
+    if usage is not None:
+        _require_splits(entries, str(path), usage)
+
+
+def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
+    if columns:
+        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
+
+
+def _require_splits(entries: list[Entry], source: str, usage: str) -> None:
+    if all(entry.usage is None for entry in entries):
+        raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
+
+
 def iter_image_folder(
     path: str | Path,
     *,
@@ -209,12 +238,10 @@ def iter_image_folder(
 ) -> Iterator[Faces]:
     """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
     root, source = Path(path), str(path)
-    if columns:
-        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
+    _require_no_columns(path, columns)
     listing = list(enumerate(list_images(root), start=1))
     if usage is not None:
-        if all(entry.usage is None for _, entry in listing):
-            raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
+        _require_splits([entry for _, entry in listing], source, usage)
         listing = [(row, entry) for row, entry in listing if entry.usage == usage]
     labelled = "label" in roles and (not listing or listing[0][1].label is not None)
     split = "usage" in roles and (not listing or listing[0][1].usage is not None)

@@ -80,7 +80,6 @@ def _expand_home(argument: str) -> str:
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
     """Print each `FerWarning` as one line, once, without the place in the code it comes from."""
-
     printed: set[str] = set()  # Python's own "once" forgets whenever a library that is imported changes a filter
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

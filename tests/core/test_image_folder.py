@@ -366,14 +366,15 @@ def test_what_systems_and_authors_leave_beside_images_is_passed_over(tree: Path)
 def test_tables_beside_images_are_left_out_and_named_once(tree: Path) -> None:
     expected = read_faces(tree)
     (tree / "labels.csv").write_text("a.png,3\n")
-    why = "left out, since the labels of images are the names of their folders"
+    why = "the labels of images are the names of their folders"
     with pytest.warns(DataWarning) as caught:
         assert_faces_equal(read_faces(tree), expected)
-    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'}: {why}"]
+    assert [str(one.message) for one in caught] == [f"{tree}: tables left out: 'labels.csv'; {why}"]
     (tree / "train" / "happy" / "labels.csv").write_text("a.png,3\n")
     with pytest.warns(DataWarning) as caught:
         read_faces(tree)
-    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'} and 1 more tables: {why}"]
+    names = "'labels.csv', 'train/happy/labels.csv'"
+    assert [str(one.message) for one in caught] == [f"{tree}: tables left out: {names}; {why}"]
 
 
 def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
