@@ -205,7 +205,9 @@ def assign_roles(
     return places
 
 
-def warn_of_columns_left_out(names: Sequence[str], source: str, read: Collection[int]) -> None:
+def warn_of_columns_left_out(
+    names: Sequence[str], source: str, read: Collection[int], named: set[str] | None = None
+) -> None:
     """Name the columns that no role claims in a `DataWarning`, such as the index that pandas writes.
 
     Parameters
@@ -214,12 +216,14 @@ def warn_of_columns_left_out(names: Sequence[str], source: str, read: Collection
         As for `assign_roles`.
     read : collection of int
         Positions of the columns that are read.
+    named : set of str, optional
+        Columns that were named for other files of a data set, and are not named again. Those named now are added.
     """
-    left_out = [
-        name.strip(" ")
-        for place, name in enumerate(names)
-        if place not in read and name.strip(" ").lower() not in COLUMNS
-    ]
+    plain = [name.strip(" ") for name in names]
+    left_out = [name for place, name in enumerate(plain) if place not in read and name.lower() not in COLUMNS]
+    if named is not None:
+        left_out = [name for name in left_out if name not in named]
+        named.update(left_out)
     if left_out:
         warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
 

@@ -53,15 +53,17 @@ def iter_table(
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    named: set[str] | None = None,
 ) -> Iterator[Faces]:
     """Stream a Parquet or Arrow file as batches; see `fer_core.iter_faces`, which this serves. The first row is row 1.
 
     An Arrow file is read one record batch at a time, so that the largest of them must fit into memory.
+    `named` is as for `warn_of_columns_left_out`.
     """
     source = str(path)
     with _open_table(path) as table:
         layout = _layout(table, source, usage, roles, columns)
-        warn_of_columns_left_out(layout.names, source, layout.read)
+        warn_of_columns_left_out(layout.names, source, layout.read, named)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
             faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)
@@ -109,13 +111,14 @@ def iter_shards(
     source, offset = str(path), 0
     shards = find_shards(Path(path))
     first: Faces | None = None
+    named: set[str] = set()
     for shard in shards:
         if None not in (usage, shard.usage) and shard.usage != usage:
             offset += _count_rows(shard.file)
             continue
         within = None if shard.usage is not None else usage
         options: dict[str, Any] = {"usage": within, "on_error": on_error, "roles": roles, "columns": columns}
-        for faces in iter_table(shard.file, batch_rows=batch_rows, **options):
+        for faces in iter_table(shard.file, batch_rows=batch_rows, named=named, **options):
             faces = _of_shard(faces, shard, source, offset)
             first = first or faces
             _require_alike(faces, first, shard)
