@@ -206,21 +206,28 @@ def assign_roles(
 
 
 def warn_of_columns_left_out(
-    names: Sequence[str], source: str, read: Collection[int], named: set[str] | None = None
+    names: Sequence[str],
+    source: str,
+    read: Collection[int],
+    *,
+    columns: Mapping[str, str] | None = None,
+    named: set[str] | None = None,
 ) -> None:
     """Name the columns that no role claims in a `DataWarning`, such as the index that pandas writes.
 
     Parameters
     ----------
-    names, source
-        As for `assign_roles`.
+    names, source, columns
+        As for `assign_roles`. A chosen column has a role, even if that role is not read.
     read : collection of int
         Positions of the columns that are read.
     named : set of str, optional
         Columns that were named for other files of a data set, and are not named again. Those named now are added.
     """
     plain = [name.strip(" ") for name in names]
-    left_out = [name for place, name in enumerate(plain) if place not in read and name.lower() not in COLUMNS]
+    chosen = {name.strip(" ") for name in (columns or {}).values()}
+    others = [name for place, name in enumerate(plain) if place not in read and name not in chosen]
+    left_out = [name for name in others if name.lower() not in COLUMNS]
     if named is not None:
         left_out = [name for name in left_out if name not in named]
         named.update(left_out)

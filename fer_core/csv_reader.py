@@ -205,7 +205,7 @@ def iter_csv(
     with open_stream(path) as stream:
         blocks = BlockReader(stream, plain_size(stream))
         first, dialect, first_row = _begin(blocks, source, usage, roles, columns)
-        warn_of_columns_left_out(dialect.names, source, dialect.read)
+        warn_of_columns_left_out(dialect.names, source, dialect.read, columns=columns)
         assembler = _Assembler(source, dialect, usage, on_error, first_row)
 
         def parts() -> Iterator[Faces]:

@@ -63,7 +63,7 @@ def iter_table(
     source = str(path)
     with _open_table(path) as table:
         layout = _layout(table, source, usage, roles, columns)
-        warn_of_columns_left_out(layout.names, source, layout.read, named)
+        warn_of_columns_left_out(layout.names, source, layout.read, columns=columns, named=named)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
             faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)

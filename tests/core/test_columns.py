@@ -133,6 +133,7 @@ def test_columns_of_roles_that_are_not_read_are_left_out_without_a_word(recwarn)
     names = ["emotion", "label", "pixels", "Usage"]
     assert assign_roles(names, "x.csv", roles=("usage",)) == {"pixels": 2, "usage": 3}
     warn_of_columns_left_out(names, "x.csv", {2, 3})
+    warn_of_columns_left_out(["target", "pixels"], "x.csv", {1}, columns={"label": "target"})
     assert not list(recwarn)
 
 
