@@ -23,9 +23,6 @@ COLUMNS: Final = {
 }
 """Column names in lower case, and their roles."""
 
-PANDAS_INDEX: Final = ("", "Unnamed: 0")
-"""Names of a first column that `DataFrame.to_csv` writes, and that is left out without a word."""
-
 MAX_ID_LENGTH: Final = 256
 """A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
 
@@ -146,7 +143,7 @@ def assign_roles(
 ) -> dict[str, int]:
     """Decide which column of a table plays which role.
 
-    Columns without a role are left out, and a `DataWarning` names them, except for the index that pandas writes.
+    Columns without a role are left out; `warn_of_columns_left_out` names them.
 
     Parameters
     ----------
@@ -191,26 +188,51 @@ def assign_roles(
     if run is not None:
         places["pixels"] = run.start
         taken.update(run)
-    left_out: list[str] = []
     for place, name in enumerate(plain):
         if place in taken:
             continue
-        if (known := COLUMNS.get(name.lower())) is None:
-            if place or name not in PANDAS_INDEX:
-                left_out.append(name)
-        elif known in places and known not in chosen:
-            message = (
-                f"expected one column of {known}, found {plain[places[known]]!r} and {name!r}; "
-                f"choose one with --column {known}={name}"
-            )
+        if (known := COLUMNS.get(name.lower())) is None or known in chosen:
+            continue
+        if known in places:
+            other = plain[places[known]]
+            remedy = "rename one of them" if name == other else f"choose one with --column {known}={name}"
+            message = f"expected one column of {known}, found {other!r} and {name!r}; {remedy}"
             raise DataError(source, message, row=row)
-        elif known not in chosen and (known in roles or known == "pixels"):
+        if known in roles or known == "pixels":
             places[known] = place
     if "pixels" not in places:
         raise DataError(source, f"{PIXELS_EXPECTED}, found {_listed(plain)}", row=row)
+    return places
+
+
+def warn_of_columns_left_out(
+    names: Sequence[str],
+    source: str,
+    read: Collection[int],
+    *,
+    columns: Mapping[str, str] | None = None,
+    named: set[str] | None = None,
+) -> None:
+    """Name the columns that no role claims in a `DataWarning`, such as the index that pandas writes.
+
+    Parameters
+    ----------
+    names, source, columns
+        As for `assign_roles`. A chosen column has a role, even if that role is not read.
+    read : collection of int
+        Positions of the columns that are read.
+    named : set of str, optional
+        Columns that were named for other files of a data set, and are not named again. Those named now are added.
+    """
+    plain = [name.strip(" ") for name in names]
+    chosen = {name.strip(" ") for name in (columns or {}).values()}
+    others = [name for place, name in enumerate(plain) if place not in read and name not in chosen]
+    left_out = [name for name in others if name.lower() not in COLUMNS]
+    if named is not None:
+        left_out = [name for name in left_out if name not in named]
+        named.update(left_out)
     if left_out:
         warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
-    return places
 
 
 def shorten(text: str, length: int = 40) -> str:

@@ -30,6 +30,9 @@ from fer_core.pixel_text import decode_face, explain, explain_value
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
+OTHER_SEPARATORS: Final = (";", "\t", "|")
+"""What separates columns in files that are called CSV and are not."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -90,6 +93,10 @@ class Dialect:
             joined = f"{pixel_names[0]}..{pixel_names[-1]}"
             names[run.start : run.stop] = [joined]
             columns = {**(columns or {}), "pixels": joined}
+        separators = [] if len(names) > 1 or columns else [mark for mark in OTHER_SEPARATORS if mark in names[0]]
+        if separators:
+            message = f"expected columns separated by commas, found {separators[0]!r} in {shorten(names[0])}"
+            raise DataError(source, message, row=row)
         places = assign_roles(names, source, row=row, roles=roles, columns=columns)
         read = {role: place for role, place in places.items() if role == "pixels" or role in roles}
         return cls(tuple(names), pixel_names=pixel_names, **read)
@@ -98,6 +105,11 @@ class Dialect:
     def separator(self) -> bytes:
         """The byte between two pixels."""
         return b"," if self.pixel_names else b" "
+
+    @property
+    def read(self) -> set[int]:
+        """Positions in `names` of the columns that are read."""
+        return {place for place in (self.pixels, self.label, self.usage, self.id) if place is not None}
 
     def kinds(self) -> NDArray[np.int64]:
         """Return the kind of each column, as `fer_core.csv_lines` defines it."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import csv_cells, csv_decoder
-from fer_core.columns import ROLES
+from fer_core.columns import ROLES, warn_of_columns_left_out
 from fer_core.csv_blocks import Block, BlockReader
 from fer_core.csv_dialect import UTF8_BOM, Dialect, is_blank, parse_row
 from fer_core.csv_lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
@@ -204,21 +204,13 @@ def iter_csv(
     source = str(path)
     with open_stream(path) as stream:
         blocks = BlockReader(stream, plain_size(stream))
-        first = blocks.read()
-        if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
-            raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
-        if first is None:
-            raise DataError(source, "expected a header, found an empty file", row=1)
-        header, row, begin = _header(first, source)
-        wanted = roles if usage is None else {*roles, "usage"}
-        dialect = Dialect.from_header(header, source, row=row, roles=wanted, columns=columns)
-        if usage is not None and dialect.usage is None:
-            raise no_usage_column(source, usage)
-        assembler = _Assembler(source, dialect, usage, on_error, row + 1)
+        first, dialect, first_row = _begin(blocks, source, usage, roles, columns)
+        warn_of_columns_left_out(dialect.names, source, dialect.read, columns=columns)
+        assembler = _Assembler(source, dialect, usage, on_error, first_row)
 
         def parts() -> Iterator[Faces]:
             row = assembler.first_row
-            for block, decoded in _in_order(blocks, first._replace(begin=begin), dialect, threads):
+            for block, decoded in _in_order(blocks, first, dialect, threads):
                 for part in decoded:
                     yield assembler.faces(block, part, row)
                     row += len(part.table)
@@ -230,6 +222,31 @@ def iter_csv(
         if not sent:
             nothing = np.zeros((0, TABLE_COLUMNS), np.int64), np.empty((0, PIXELS), np.uint8)
             yield assembler.faces(first, _with_cells(first.text, dialect, *nothing), assembler.first_row)
+
+
+def check_csv(
+    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> None:
+    """Raise the DataError that `iter_csv` would raise for the header of a file."""
+    with open_stream(path) as stream:
+        _begin(BlockReader(stream, None), str(path), usage, roles, columns)
+
+
+def _begin(
+    blocks: BlockReader, source: str, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> tuple[Block, Dialect, int]:
+    """Read the first block; return it from behind the header on, what the header says, and the next row number."""
+    first = blocks.read()
+    if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
+        raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
+    if first is None:
+        raise DataError(source, "expected a header, found an empty file", row=1)
+    header, row, begin = _header(first, source)
+    wanted = roles if usage is None else {*roles, "usage"}
+    dialect = Dialect.from_header(header, source, row=row, roles=wanted, columns=columns)
+    if usage is not None and dialect.usage is None:
+        raise no_usage_column(source, usage)
+    return first._replace(begin=begin), dialect, row + 1
 
 
 def _header(first: Block, source: str) -> tuple[bytes, int, int]:

@@ -121,7 +121,7 @@ class Faces:
 
 def no_usage_column(source: str, usage: str) -> DataError:
     """Return the error for a source that does not say which split a row belongs to."""
-    return DataError(source, f"has no Usage column, so its {usage} rows cannot be told")
+    return DataError(source, f"has no Usage column; cannot select {usage} rows")
 
 
 def no_row_of_usage(source: str, usage: str, found: Iterable[str] | None) -> DataError:

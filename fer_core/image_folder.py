@@ -28,6 +28,9 @@ MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 """Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
+MOST_SHOWN: Final = 8
+"""Names that a message lists at most."""
+
 _NUMBERED: Final = re.compile(r"([0-9]+)(?:[ _.-]+(.+))?")
 
 
@@ -58,8 +61,10 @@ def label_of_folder(name: str) -> int | None:
     return number
 
 
-def list_images(root: Path) -> list[Entry]:
+def list_images(root: Path, *, with_labels: bool = True) -> list[Entry]:
     """List the images in the label folders below `root`, sorted by folder and name.
+
+    Without labels the names of folders state nothing: all images below `root` are listed, in the same order.
 
     Images that are in `root` itself, without any folder next to them, have no label. Any other file next to images
     counts as an image, so that `read_image` refuses it and nothing is left out unnoticed, except for hidden files,
@@ -71,10 +76,23 @@ def list_images(root: Path) -> list[Entry]:
         If a folder is neither a label nor a split that contains labels, if an image is outside the label folders,
         or if there is no image.
     """
+    found, tables = _list(root, with_labels)
+    if tables:
+        names = ", ".join(repr(table.relative_to(root).as_posix()) for table in tables[:MOST_SHOWN])
+        more = f" and {len(tables) - MOST_SHOWN:,} more" if len(tables) > MOST_SHOWN else ""
+        message = f"{root}: tables left out: {names}{more}; the labels of images are the names of their folders"
+        warnings.warn(message, DataWarning, stacklevel=2)
+    return found
+
+
+def _list(root: Path, with_labels: bool) -> tuple[list[Entry], list[Path]]:
+    """Return the images of a tree, and the tables in it, which are left out."""
     tables: list[Path] = []
     try:
         entries = _entries(root, tables)
-        if any(_is_image(entry) for entry in entries) and not any(entry.is_dir() for entry in entries):
+        if not with_labels:
+            found = [Entry(file, None, None) for file in _files_below(root, tables, frozenset())]
+        elif any(_is_image(entry) for entry in entries) and not any(entry.is_dir() for entry in entries):
             found = [Entry(entry, None, None) for entry in entries]
         else:
             found = _labelled(root, tables)
@@ -82,28 +100,45 @@ def list_images(root: Path) -> list[Entry]:
         raise DataError(str(error.filename or root), f"cannot be read: {error.strerror}") from None
     if not found:
         raise DataError(str(root), "expected images as SPLIT/LABEL/*.png or *.jpg, or *.png without labels, found none")
-    if tables:
-        first, count = tables[0], len(set(tables))
-        more = f" and {count - 1} more tables" if count > 1 else ""
-        message = f"{first}{more}: left out, since the labels of images are the names of their folders"
-        warnings.warn(message, DataWarning, stacklevel=2)
-    return found
+    return found, list(dict.fromkeys(tables))
+
+
+def _files_below(folder: Path, tables: list[Path], above: frozenset[Path]) -> list[Path]:
+    """List files in the order in which `_labelled` lists them; a link back to a folder `above` is not followed."""
+    here = folder.resolve()
+    if here in above:
+        return []
+    entries = _entries(folder, tables)
+    folders = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if not entry.is_dir()]
+    if folders and not any(map(_is_image, files)):  # as next to the folders of labels
+        files = []
+    return files + [file for inner in folders for file in _files_below(inner, tables, above | {here})]
 
 
 def _labelled(root: Path, tables: list[Path]) -> list[Entry]:
     top = _folders(root, tables)
-    flat = any(label_of_folder(folder.name) is not None or _is_number(folder.name) for folder in top)
+    flat = any(_is_meant_as_label(folder.name) for folder in top)
     splits = [(root, None)] if flat else [(folder, usage_of(folder.name) or folder.name) for folder in top]
     labels = [(folder, usage) for split, usage in splits for folder in _folders(split, tables)]
     _require_counted_from_zero([folder for folder, _ in labels])
     return [Entry(entry, _label(folder), usage) for folder, usage in labels for entry in _entries(folder, tables)]
 
 
+def _is_meant_as_label(name: str) -> bool:
+    """Whether the name of a folder is a label, or one that is refused: a wrong number, or one of another class."""
+    return label_of_folder(name) is not None or _is_number(name) or _contradicts(name)
+
+
+def _contradicts(name: str) -> bool:
+    match = _NUMBERED.fullmatch(name.strip(" ").lower())
+    return match is not None and match[2] in CLASS_NAMES and label_of_folder(name) is None
+
+
 def _label(folder: Path) -> int:
     label = label_of_folder(folder.name)
     if label is None:
-        match = _NUMBERED.fullmatch(folder.name.strip(" ").lower())
-        agree = ", where number and name agree" if match is not None and match[2] in CLASS_NAMES else ""
+        agree = ", where number and name agree" if _contradicts(folder.name) else ""
         raise DataError(str(folder), LABELS_EXPECTED + agree)
     return label
 
@@ -139,7 +174,8 @@ def _folders(folder: Path, tables: list[Path]) -> list[Path]:
     entries = _entries(folder, tables)
     for entry in entries:
         if _is_image(entry):
-            raise DataError(str(entry), f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside")
+            expected = f"expected images in folders named {', '.join(EXPRESSIONS)}"
+            raise DataError(str(entry), f"{expected}; found one in {folder.resolve().name!r}")
     return [entry for entry in entries if entry.is_dir()]
 
 
@@ -177,7 +213,11 @@ def read_image(image: Path | bytes) -> NDArray[np.uint8]:
     except DataError:
         raise
     except Exception as error:  # what Pillow raises at damaged chunks has no base in common
-        reason = getattr(error, "strerror", None) or _other_type(image)
+        kind = _type_of(image)
+        if kind == LFS_POINTER:
+            raise DataError(source, LFS_REMEDY) from None
+        other = "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
+        reason = getattr(error, "strerror", None) or other
         raise DataError(source, f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
     if (channels[..., 3] != 255).any():
         raise DataError(source, "expected an opaque image, found transparency")
@@ -186,16 +226,38 @@ def read_image(image: Path | bytes) -> NDArray[np.uint8]:
     return channels[..., 0].copy()
 
 
-def _other_type(image: Path | bytes) -> str:
-    """Say what an image that cannot be read is instead."""
-    head = image[:HEAD_BYTES] if isinstance(image, bytes) else b""
-    if isinstance(image, Path):
-        with suppress(OSError), image.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    kind = file_type(head)
-    if kind == LFS_POINTER:
-        return LFS_REMEDY
-    return "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
+def _type_of(image: Path | bytes) -> str | None:
+    """Return the type of an image that cannot be read, as `fer_core.file_types.file_type`."""
+    if isinstance(image, bytes):
+        return file_type(image[:HEAD_BYTES])
+    with suppress(OSError), image.open("rb") as file:
+        return file_type(file.read(HEAD_BYTES))
+    return None
+
+
+def check_image_folder(
+    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> None:
+    """Raise the error that `iter_image_folder` would raise for the names of folders and files."""
+    _require_no_columns(path, columns)
+    entries, _ = _list(Path(path), _needs_labels(usage, roles))
+    if usage is not None:
+        _require_splits(entries, str(path), usage)
+
+
+def _needs_labels(usage: str | None, roles: Collection[str]) -> bool:
+    """Whether the names of folders must be read, since they state what is asked for."""
+    return usage is not None or "label" in roles or "usage" in roles
+
+
+def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
+    if columns:
+        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
+
+
+def _require_splits(entries: list[Entry], source: str, usage: str) -> None:
+    if all(entry.usage is None for entry in entries):
+        raise DataError(source, f"has no split folders; cannot select {usage} images")
 
 
 def iter_image_folder(
@@ -209,12 +271,10 @@ def iter_image_folder(
 ) -> Iterator[Faces]:
     """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
     root, source = Path(path), str(path)
-    if columns:
-        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
-    listing = list(enumerate(list_images(root), start=1))
+    _require_no_columns(path, columns)
+    listing = list(enumerate(list_images(root, with_labels=_needs_labels(usage, roles)), start=1))
     if usage is not None:
-        if all(entry.usage is None for _, entry in listing):
-            raise DataError(source, f"has no split folders, so its {usage} images cannot be told")
+        _require_splits([entry for _, entry in listing], source, usage)
         listing = [(row, entry) for row, entry in listing if entry.usage == usage]
     labelled = "label" in roles and (not listing or listing[0][1].label is not None)
     split = "usage" in roles and (not listing or listing[0][1].usage is not None)

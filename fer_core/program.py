@@ -80,15 +80,17 @@ def _expand_home(argument: str) -> str:
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
     """Print each `FerWarning` as one line, once, without the place in the code it comes from."""
+    printed: set[str] = set()  # Python's own "once" forgets whenever a library that is imported changes a filter
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, FerWarning):
-            click.echo(f"{program}: {' '.join(str(message).splitlines())}", err=True)
-        else:
+        if not issubclass(category, FerWarning):
             shown(message, category, *where, **more)
+        elif (line := " ".join(str(message).splitlines())) not in printed:
+            printed.add(line)
+            click.echo(f"{program}: {line}", err=True)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("once", FerWarning)
+        warnings.simplefilter("always", FerWarning)
         shown = warnings.showwarning
         warnings.showwarning = show
         yield

@@ -102,6 +102,41 @@ def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]
     return partial(iter_csv, threads=threads)
 
 
+def check_layout(
+    path: str | Path,
+    *,
+    usage: str | None = None,
+    roles: Collection[str] = ROLES,
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Raise the error that `iter_faces` would raise for the columns or the folders of `path`, but read no face.
+
+    So a program can refuse a file before it loads a model. What can be read only once is not checked, since the check
+    would use it up. Parameters are as for `iter_faces`.
+    """
+    if not can_be_reread(path):
+        return
+    usage = usage if usage is None else usage_of(usage) or usage
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        from fer_core.shards import find_shards
+
+        shards = find_shards(Path(path))
+        if not shards:
+            from fer_core.image_folder import check_image_folder
+
+            check_image_folder(path, usage=usage, roles=roles, columns=columns)
+            return
+        path, usage = shards[0].file, None if shards[0].usage is not None else usage
+    elif table_type(path) not in TABLES:
+        from fer_core.csv_reader import check_csv
+
+        check_csv(path, usage=usage, roles=roles, columns=columns)
+        return
+    with needed_from("parquet"):
+        from fer_core.table_reader import check_table
+    check_table(path, usage=usage, roles=roles, columns=columns)
+
+
 def splits_of_folder(path: str | Path) -> set[str]:
     """Return the splits that the folders of an image tree, or the names of table files in a folder, state.
 

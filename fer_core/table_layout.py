@@ -67,11 +67,16 @@ class Layout:
                     raise DataError(source, f"expected {wanted}, found {schema.field(one).type}", column=names[one])
         return layout
 
+    @property
+    def read(self) -> set[int]:
+        """Positions of the columns that are read."""
+        return {*self.places.values(), *(self.wide or ())}
+
     def to_read(self) -> list[str] | None:
         """Return the names of the columns to read; None, for all of them, where two have one name."""
         if len(set(self.names)) < len(self.names):
             return None
-        return [self.names[place] for place in sorted({*self.places.values(), *(self.wide or ())})]
+        return [self.names[place] for place in sorted(self.read)]
 
     def column(self, batch: pa.RecordBatch, place: int) -> pa.Array:
         """Return the column of `batch`, which contains all columns or those `to_read`, at a position in the table."""

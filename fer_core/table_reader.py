@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_core.columns import ROLES
+from fer_core.columns import ROLES, warn_of_columns_left_out
 from fer_core.errors import DataError
 from fer_core.expressions import IMAGE_SIZE
 from fer_core.faces import Faces, no_usage_column
@@ -53,17 +53,17 @@ def iter_table(
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    named: set[str] | None = None,
 ) -> Iterator[Faces]:
     """Stream a Parquet or Arrow file as batches; see `fer_core.iter_faces`, which this serves. The first row is row 1.
 
     An Arrow file is read one record batch at a time, so that the largest of them must fit into memory.
+    `named` is as for `warn_of_columns_left_out`.
     """
     source = str(path)
     with _open_table(path) as table:
-        needed = roles if usage is None else {*roles, "usage"}
-        layout = Layout.of(table.schema, source, needed, columns)
-        if usage is not None and "usage" not in layout.places:
-            raise no_usage_column(source, usage)
+        layout = _layout(table, source, usage, roles, columns)
+        warn_of_columns_left_out(layout.names, source, layout.read, columns=columns, named=named)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
             faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)
@@ -74,6 +74,24 @@ def iter_table(
         if not sent:
             nothing = pa.RecordBatch.from_pylist([], schema=table.schema)
             yield _faces(nothing, layout, row, source, usage=usage, on_error=on_error)
+
+
+def check_table(
+    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> None:
+    """Raise the DataError that `iter_table` would raise for the columns of a file."""
+    with _open_table(path) as table:
+        _layout(table, str(path), usage, roles, columns)
+
+
+def _layout(
+    table: _Table, source: str, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+) -> Layout:
+    needed = roles if usage is None else {*roles, "usage"}
+    layout = Layout.of(table.schema, source, needed, columns)
+    if usage is not None and "usage" not in layout.places:
+        raise no_usage_column(source, usage)
+    return layout
 
 
 def iter_shards(
@@ -93,13 +111,14 @@ def iter_shards(
     source, offset = str(path), 0
     shards = find_shards(Path(path))
     first: Faces | None = None
+    named: set[str] = set()
     for shard in shards:
         if None not in (usage, shard.usage) and shard.usage != usage:
             offset += _count_rows(shard.file)
             continue
         within = None if shard.usage is not None else usage
         options: dict[str, Any] = {"usage": within, "on_error": on_error, "roles": roles, "columns": columns}
-        for faces in iter_table(shard.file, batch_rows=batch_rows, **options):
+        for faces in iter_table(shard.file, batch_rows=batch_rows, named=named, **options):
             faces = _of_shard(faces, shard, source, offset)
             first = first or faces
             _require_alike(faces, first, shard)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,8 +73,8 @@ class Activity:
     correlation: NDArray[np.float64]
 
 
-def first_faces(data: str | Path, usage: str | None, most: int) -> Faces:
-    """Read the first faces of a file, `most` at most.
+def first_faces(data: str | Path, usage: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
+    """Read the first faces of a file, `most` at most, without labels and ids; `columns` as for `fer_core.iter_faces`.
 
     Raises
     ------
@@ -82,13 +82,13 @@ def first_faces(data: str | Path, usage: str | None, most: int) -> Faces:
         If they cannot be read, or there is none.
     """
     parts: list[Faces] = []
-    for batch in iter_faces(data, batch_rows=most, usage=usage):
+    for batch in iter_faces(data, batch_rows=most, usage=usage, roles=(), columns=columns):
         parts.append(batch.take(slice(most - sum(map(len, parts)))))
         if sum(map(len, parts)) == most:
             break
     faces = concatenate(parts)
     if not len(faces):
-        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage)
+        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage, columns=columns)
     return faces
 
 

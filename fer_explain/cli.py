@@ -128,6 +128,7 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     show_default=True,
     help="What the passes through the network may use. It changes speed, not the results.",
 )
+@column_option
 @force_option
 def attribute(
     data: str,
@@ -138,6 +139,7 @@ def attribute(
     rows: str | None,
     usage: str | None,
     memory_mb: float,
+    input_columns: dict[str, str],
     force: bool,
     **given: Any,
 ) -> None:
@@ -161,6 +163,7 @@ def attribute(
         rows=None if rows is None else parse_numbers(rows, "rows"),
         usage=usage,
         memory_mb=memory_mb,
+        input_columns=input_columns,
         force=force,
     )
     for caution in written.cautions:
@@ -221,11 +224,13 @@ def preflight(model: Path, layer: str | None) -> None:
 @click.option("--images", type=int, metavar="N", help="Images for each channel.  [default: 1]")
 @click.option("--diversity", type=float, help="Weight of what drives these apart.  [default: 0.5]")
 @click.option("--seed", type=int, help="Of noise and transforms.  [default: 0]")
+@column_option
 @force_option
 def maximize(
     model: Path,
     output: Path,
     channels: str | None,
+    input_columns: dict[str, str],
     force: bool,
     **settings: Any,
 ) -> None:
@@ -240,7 +245,7 @@ def maximize(
     what = {name: settings.pop(name) for name in TARGET_OPTIONS}
     config = AscentConfig(**{name: value for name, value in settings.items() if value is not None})
     chosen = None if channels is None else parse_numbers(channels, "channels")
-    folder = run(model, output=output, channels=chosen, config=config, force=force, **what)
+    folder = run(model, output=output, channels=chosen, config=config, input_columns=input_columns, force=force, **what)
     click.echo(f"{folder}: sheet.png, maximization.npz")
 
 
@@ -256,6 +261,7 @@ def maximize(
 @click.option("--rare", type=float, help="Share of places below which a filter is rare.  [default: 0.001]")
 @click.option("--cosine", type=float, help="Of the weights of duplicates, at least.  [default: 0.95]")
 @click.option("--correlation", type=float, help="Of the outputs of duplicates, at least.  [default: 0.95]")
+@column_option
 @force_option
 def filters(
     data: str,
@@ -264,6 +270,7 @@ def filters(
     output: Path,
     usage: str | None,
     inputs: str | None,
+    input_columns: dict[str, str],
     force: bool,
     **settings: Any,
 ) -> None:
@@ -274,7 +281,8 @@ def filters(
 
     config = FilterConfig(**{name: value for name, value in settings.items() if value is not None})
     chosen = None if inputs is None else parse_numbers(inputs, "inputs")
-    found = run(data, model, layer, output, usage=usage, inputs=chosen, config=config, force=force)
+    options: dict[str, Any] = {"usage": usage, "input_columns": input_columns, "force": force}
+    found = run(data, model, layer, output, inputs=chosen, config=config, **options)
     click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     dead, rare = found.states.count("dead"), found.states.count("rare")
     click.echo(f"{found.layer}, seeing {found.field}, on {found.faces:,} faces: {dead} dead, {rare} rare;")
@@ -288,12 +296,13 @@ def filters(
 @model_option
 @layer_option
 @output_option("The folder to make: sheet.png and feature_maps.npz.")
+@column_option
 @force_option
-def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, force: bool) -> None:
+def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, **settings: Any) -> None:
     """Draw what a layer makes of one face in DATA."""
     from fer_explain.feature_maps import feature_maps as run
 
-    folder = run(data, row, model, layer, output, force=force)
+    folder = run(data, row, model, layer, output, **settings)
     click.echo(f"{folder}: sheet.png, feature_maps.npz")
 
 
@@ -313,6 +322,7 @@ def sample_options(faces: int) -> Callable[[Command], Command]:
             help="Whose logit is explained: predicted, true, or the name of a class.",
         ),
         click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance."),
+        column_option,
         force_option,
     )
 

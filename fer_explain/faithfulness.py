@@ -240,6 +240,7 @@ def faithfulness(
     target: str = "predicted",
     config: FaithfulnessConfig | None = None,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> list[MethodScore]:
     """Compare methods on the faces of a file and write what was found.
 
@@ -267,6 +268,8 @@ def faithfulness(
         Settings.
     force : bool
         Replace an existing folder.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -283,7 +286,8 @@ def faithfulness(
     config = config or FaithfulnessConfig()
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=config.seed)
+        options: dict[str, Any] = {"count": faces, "rows": rows, "usage": usage, "target": target, "seed": config.seed}
+        subject = load_subject(data, model, named, **options, input_columns=input_columns)
         network, temperature = subject.proven.network, subject.proven.temperature
         chosen = subject.faces.images, subject.targets, subject.faces.rows
         with progress("maps", len(named) * len(subject.faces), "maps") as advance:

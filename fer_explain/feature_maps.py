@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -94,6 +95,7 @@ def feature_maps(
     output: str | Path,
     *,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> Path:
     """Draw what a layer makes of one face of a file.
 
@@ -112,6 +114,8 @@ def feature_maps(
         width) or (units,), `row`, and the `layer`'s name.
     force : bool
         Replace an existing folder.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def feature_maps(
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         proven = load_proven(model)
         found = find_layer(proven.network, layer)
-        face = take_rows(read_faces(data), [row])
+        face = take_rows(read_faces(data, roles=(), columns=input_columns), [row])
         values = layer_output(proven.network, face.images[0], found.name)
         save_figure(
             feature_map_sheet(values, found, row, names_of_units(found, proven.card.labels)), stage / "sheet.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -179,6 +179,7 @@ def filters(
     inputs: Sequence[int] | None = None,
     config: FilterConfig | None = None,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> FilterReport:
     """Look at the filters of a layer through the faces of a file.
 
@@ -204,6 +205,8 @@ def filters(
         What to look at, and the thresholds.
     force : bool
         Replace an existing folder.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -221,7 +224,7 @@ def filters(
         found = find_layer(network, layer)
         weights = weights_of(network, found)
         drawn = _inputs_to_draw(weights, found, inputs)
-        faces = first_faces(data, usage, config.most_faces)
+        faces = first_faces(data, usage, config.most_faces, columns=input_columns)
         with progress(f"faces through {found.name}", len(faces)) as advance:
             report, activity = examine_filters(network, found, faces, config, advance=advance)
         names = names_of_units(found, proven.card.labels)

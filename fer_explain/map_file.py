@@ -76,6 +76,7 @@ def attribute(
     usage: str | None = None,
     memory_mb: float = MEMORY_MB,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> MapFile:
     """Explain the faces of a file, in memory that does not grow with the file, and keep the maps as numbers.
 
@@ -103,6 +104,8 @@ def attribute(
         What the passes through the network may use, in MiB; see `batch_size_for`. It changes speed, not the results.
     force : bool
         Replace an existing output.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def attribute(
         columns = _Columns(stage.parent, stack)
         shares: list[NDArray[np.float64]] = []
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
-        for faces in _read(data, usage, rows):
+        for faces in _read(data, usage, rows, roles=("label",) * (target == "true"), columns=input_columns):
             logits = predict_logits(proven.network, faces.images)
             targets = resolve_targets(target, logits, faces, proven.card.labels)
             found = attributions_of(
@@ -167,18 +170,22 @@ def _resolved(proven: Proven, method: Method, settings: Settings) -> Settings:
     return settings
 
 
-def _read(data: str | Path, usage: str | None, rows: tuple[int, ...] | None) -> Iterator[Faces]:
-    """Yield the faces to explain, which are at least one."""
+def _read(data: str | Path, usage: str | None, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
+    """Yield the faces to explain, which are at least one; `options` are roles and columns."""
     if rows is not None:
-        yield take_rows(read_faces(data, usage), rows)
+        yield take_rows(read_faces(data, usage, **options), rows)
         return
     empty = True
-    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, usage=usage):
+    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, usage=usage, **options):
         if len(faces):
             empty = False
             yield faces
     if empty:
-        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage)
+        raise (
+            DataError(str(data), "has no face")
+            if usage is None
+            else no_such_usage(data, usage, columns=options["columns"])
+        )
 
 
 class _Columns:

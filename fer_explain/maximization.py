@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -106,6 +106,7 @@ def maximize(
     most_faces: int | None = None,
     config: AscentConfig | None = None,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> Path:
     """Draw what a layer answers to.
 
@@ -140,6 +141,8 @@ def maximize(
         Of the ascent.
     force : bool
         Replace an existing folder.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -156,11 +159,14 @@ def maximize(
         raise ConfigError(f"usage: {usage} is a split of faces, but there is no data")
     if data is None and most_faces is not None:
         raise ConfigError(f"most_faces: expected no limit of {most_faces:,}, as there is no data")
+    if data is None and input_columns:
+        raise ConfigError("input_columns: columns are those of faces, but there is no data")
     with staged(output, force=force, folder=FOLDER, inputs=(model, data, direction)) as stage:
         proven = load_proven(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
-        faces = None if data is None else first_faces(data, usage, MOST_FACES if most_faces is None else most_faces)
-        home = _start(start, data, usage, faces)
+        most = MOST_FACES if most_faces is None else most_faces
+        faces = None if data is None else first_faces(data, usage, most, columns=input_columns)
+        home = _start(start, data, usage, faces, input_columns)
         total = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", total, "steps") as advance:
             found = maximize_objectives(proven.network, objectives, config, start=home, advance=advance)
@@ -202,7 +208,13 @@ def _objectives(
     return channel_objectives(found, channels, place=at, class_names=names_of_units(found, labels))
 
 
-def _start(start: str, data: str | Path | None, usage: str | None, faces: Faces | None) -> NDArray[np.float32] | None:
+def _start(
+    start: str,
+    data: str | Path | None,
+    usage: str | None,
+    faces: Faces | None,
+    columns: Mapping[str, str] | None,
+) -> NDArray[np.float32] | None:
     """Return the image to climb from, float32 (48, 48); None for mid gray."""
     if start == "noise":
         return None
@@ -213,8 +225,9 @@ def _start(start: str, data: str | Path | None, usage: str | None, faces: Faces 
         raise ConfigError(f"start: {start} is taken from faces, but there is no data")
     if start == "mean":
         return np.asarray(faces.images.mean(0, dtype=np.float64), np.float32)
-    held = faces if int(row) in faces.rows else read_faces(data, usage)  # what is read once is not read again
-    return np.asarray(take_rows(held, [int(row)]).images[0], np.float32)
+    if int(row) not in faces.rows:  # what is read once is not read again
+        faces = read_faces(data, usage, roles=(), columns=columns)
+    return np.asarray(take_rows(faces, [int(row)]).images[0], np.float32)
 
 
 def _save(path: Path, found: Maximization, highest: Highest | None, settings: dict[str, Any]) -> None:

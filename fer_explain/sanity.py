@@ -97,6 +97,7 @@ def sanity(
     target: str = "predicted",
     seed: int = 0,
     force: bool = False,
+    input_columns: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """Check methods on the faces of a file and write what was found.
 
@@ -124,6 +125,8 @@ def sanity(
         Of sample, new weights and resamples.
     force : bool
         Replace an existing folder.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -137,7 +140,8 @@ def sanity(
     """
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        subject = load_subject(data, model, named, count=faces, rows=rows, usage=usage, target=target, seed=seed)
+        options: dict[str, Any] = {"count": faces, "rows": rows, "usage": usage, "target": target, "seed": seed}
+        subject = load_subject(data, model, named, **options, input_columns=input_columns)
         network, n = subject.proven.network, len(subject.faces)
         explainers = {method: partial(maps_of, method, seed=seed) for method in named}
         total = len(named) * (len(MODES) * len(weight_stages(network)) - 1) * n

@@ -17,7 +17,7 @@ from fer_core.columns import usage_of
 from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
-from fer_core.reader import OnError, no_such_usage
+from fer_core.reader import OnError, check_layout, no_such_usage
 from fer_core.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_infer.read_ahead import read_ahead
@@ -252,6 +252,7 @@ def evaluate(
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
+        check_layout(data, usage=usage, roles=("label",), columns=input_columns)  # before the model, which takes longer
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
         figures, plain, rejected = evaluate_file(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fer_core import Faces, ModelError, iter_faces
 from fer_core.output import require_apart, require_free, staged
 from fer_core.progress import progress
-from fer_core.reader import OnError, available_cores
+from fer_core.reader import OnError, available_cores, check_layout
 from fer_infer.predictions import ENDINGS, RejectWriter, prediction_writer
 from fer_infer.read_ahead import read_ahead
 from fer_infer.runner import SMALLEST_CALL, CallRunner
@@ -145,6 +145,7 @@ def score(
         RejectWriter(output, force=force, needed=on_error == "skip") as rejects,
     ):
         require_apart(rejects.path, (data, model))
+        check_layout(data, roles=ROLES_READ, columns=input_columns)  # before the model, which takes longer
         scorer = Scorer(model, device, precision, threads=threads)
         counts = np.zeros(len(scorer.card.labels), np.int64)
         with (

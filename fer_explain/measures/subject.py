@@ -67,6 +67,7 @@ def load_subject(
     usage: str | None = None,
     target: str = "predicted",
     seed: int = 0,
+    input_columns: Mapping[str, str] | None = None,
 ) -> Subject:
     """Load a network and draw faces for it; warn if the network is no better than chance.
 
@@ -88,6 +89,8 @@ def load_subject(
         ``predicted``, ``true``, or the name of a class.
     seed : int
         Of the draw.
+    input_columns : mapping of str to str, optional
+        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def load_subject(
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {count}")
     proven = load_proven(model)
     cautions = cautions_about(proven.network, methods)
-    faces = read_faces(data, usage)
+    faces = read_faces(data, usage, roles=("label",), columns=input_columns)
     if rows is not None:
         faces = take_rows(faces, rows)
     elif len(faces) > count:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_core import DataError
-from fer_core.columns import assign_roles, label_of, pixel_columns, usage_of
+from fer_core.columns import assign_roles, label_of, pixel_columns, usage_of, warn_of_columns_left_out
 from fer_core.errors import ConfigError, DataWarning
 from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
 from fer_core.program import Program
@@ -56,8 +56,9 @@ def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
     expected = "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; choose"
     with pytest.raises(DataError, match=expected):
         assign_roles(names, "both.csv")
-    with pytest.warns(DataWarning, match="columns left out: 'pixel0', 'pixel1', .* and 2296 more"):
-        assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS
+    assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS
+    with pytest.warns(DataWarning, match="both.csv: columns left out: 'pixel0', 'pixel1', .* and 2296 more$"):
+        warn_of_columns_left_out(names, "both.csv", {PIXELS})
 
 
 @pytest.mark.parametrize(
@@ -119,16 +120,26 @@ def test_columns_are_found_in_any_order_and_case_and_with_spaces_around_them():
     assert assign_roles(names, "x.csv") == {"usage": 0, "pixels": 1, "id": 2, "label": 3}
 
 
-def test_columns_without_a_role_are_left_out_and_named_once(recwarn):
-    assert assign_roles(["index", "Unnamed: 0", "pixels", "__index_level_0__"], "x.csv") == {"pixels": 2}
+def test_columns_without_a_role_are_left_out_and_named(recwarn):
+    names = ["", "Unnamed: 0", " pixels", "__index_level_0__ ", "index"]
+    assert assign_roles(names, "x.csv") == {"pixels": 2}
+    warn_of_columns_left_out(names, "x.csv", {2})
     (warning,) = recwarn
     assert warning.category is DataWarning
-    assert str(warning.message) == "x.csv: columns left out: 'index', 'Unnamed: 0', '__index_level_0__'"
+    assert str(warning.message) == "x.csv: columns left out: '', 'Unnamed: 0', '__index_level_0__', 'index'"
 
 
 def test_columns_of_roles_that_are_not_read_are_left_out_without_a_word(recwarn):
-    assert assign_roles(["emotion", "label", "pixels", "Usage"], "x.csv", roles=("usage",)) == {"pixels": 2, "usage": 3}
+    names = ["emotion", "label", "pixels", "Usage"]
+    assert assign_roles(names, "x.csv", roles=("usage",)) == {"pixels": 2, "usage": 3}
+    warn_of_columns_left_out(names, "x.csv", {2, 3})
+    warn_of_columns_left_out(["target", "pixels"], "x.csv", {1}, columns={"label": "target"})
     assert not list(recwarn)
+
+
+def test_two_columns_of_one_name_cannot_be_told_apart_by_choosing_one():
+    with pytest.raises(DataError, match=r"^x.csv: expected one column of label, found 'label' and 'label'; rename one"):
+        assign_roles(["pixels", "label", "label "], "x.csv")
 
 
 def test_two_columns_of_one_role_are_refused_and_the_remedy_is_named():
@@ -162,7 +173,7 @@ def test_a_table_without_pixels_is_refused():
 
 def test_a_long_list_of_columns_is_cut():
     with pytest.warns(DataWarning, match=r"columns left out: 'a{40}\.\.\.', 'c0', .*'c6' and 92 more$"):
-        assign_roles(["pixels", "a" * 50, *(f"c{n}" for n in range(99))], "x.csv")
+        warn_of_columns_left_out(["pixels", "a" * 50, *(f"c{n}" for n in range(99))], "x.csv", {0})
 
 
 @pytest.mark.filterwarnings("error")
@@ -173,7 +184,7 @@ def test_a_program_prints_a_data_warning_once_as_one_line():
     @program.command()
     def read() -> None:
         for _ in range(2):
-            assign_roles(["pixels", "two\nlines"], "x.csv")
+            warn_of_columns_left_out(["pixels", "two\nlines"], "x.csv", {0})
             warnings.warn("something\nelse", DataWarning, stacklevel=1)
 
     done = CliRunner().invoke(program, ["read"])

@@ -192,6 +192,14 @@ WRONG_FILES = {
     "quote never closed": (b'emotion,"pixels\n', f"{IN_HEADER} bad quotes (unexpected end of data)"),
     "not UTF-8": (b"emotion,pix\xffels\n", f"{IN_HEADER} a byte that is not UTF-8 at position 11"),
     "UTF-16": (f"emotion,pixels\n3,{FACE}\n".encode("utf-16"), f" row 1: {HEADER_EXPECTED}, in UTF-8; found UTF-16"),
+    "semicolons": (
+        f"emotion;pixels\n3;{FACE}\n".encode(),
+        " row 1: expected columns separated by commas, found ';' in 'emotion;pixels'",
+    ),
+    "tabs": (
+        f"emotion\tpixels\n3\t{FACE}\n".encode(),
+        " row 1: expected columns separated by commas, found '\\t' in 'emotion\\tpixels'",
+    ),
     "UTF-16 without BOM": (
         "id,pixels\n".encode("utf-16-le"),
         f"{NO_PIXELS} 'i\\x00d\\x00', '\\x00p\\x00i\\x00x\\x00e\\x00l\\x00s\\x00'",

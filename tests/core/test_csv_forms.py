@@ -131,7 +131,10 @@ def test_one_column_per_pixel_as_pandas_writes_it(tmp_path: Path, prefix: str, f
     for variant in (table, table.astype({f"{prefix}{first + 7}": float}), table.astype(str)):
         for index in (False, True):
             variant.to_csv(tmp_path / "faces.csv", index=index)
-            faces = read(tmp_path, (tmp_path / "faces.csv").read_text())
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                faces = read_faces(tmp_path / "faces.csv")
+            assert [str(one.message).partition(": ")[2] for one in caught] == ["columns left out: ''"] * index
             assert np.array_equal(faces.images.reshape(-1, PIXELS), IMAGES)
             assert faces.require_labels().tolist() == [3, 4, 3, 4]
             assert faces.ids is not None
@@ -178,9 +181,10 @@ def test_columns_without_a_role_are_left_out_and_named_once(tmp_path: Path) -> N
     assert faces.require_labels().tolist() == [3, 4, 5]
 
 
-@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
-def test_the_index_that_pandas_writes_is_left_out_without_a_word(tmp_path: Path, name: str) -> None:
-    faces = read(tmp_path, f"{name},pixels\n0,{FACE}\n1,{pixels_text(1)}\n")
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_the_index_that_pandas_writes_is_left_out_and_named(tmp_path: Path, name: str) -> None:
+    with pytest.warns(DataWarning, match=f": columns left out: '{name}'$"):
+        faces = read_faces(written(tmp_path, f"{name},pixels\n0,{FACE}\n1,{pixels_text(1)}\n".encode()))
     assert (len(faces), faces.ids) == (2, None)
 
 

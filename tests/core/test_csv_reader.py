@@ -194,7 +194,7 @@ def test_rows_of_other_splits_are_validated_too(tmp_path: Path) -> None:
 
 
 def test_a_split_that_cannot_be_told_or_has_no_row_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no Usage column, so its PublicTest rows cannot be told$"):
+    with pytest.raises(DataError, match=r"has no Usage column; cannot select PublicTest rows$"):
         read_faces(written(tmp_path, make_csv("emotion,pixels", 2)), "PublicTest")
     with pytest.raises(DataError, match=r"has no row of usage 'PrivateTest'; found PublicTest, Training$"):
         read_faces(written(tmp_path, make_csv("emotion,pixels,Usage", 2)), "PrivateTest")

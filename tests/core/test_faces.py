@@ -74,7 +74,7 @@ def test_a_split_is_found_or_named_as_missing(faces: Faces) -> None:
         faces.with_usage("test")
     with pytest.raises(DataError, match=r"^test\.csv: has no row of usage 'Training'; found none$"):
         faces.take([]).with_usage("Training")
-    with pytest.raises(DataError, match=r"^test\.csv: has no Usage column, so its Training rows cannot be told$"):
+    with pytest.raises(DataError, match=r"^test\.csv: has no Usage column; cannot select Training rows$"):
         replace(faces, usage=None).with_usage("Training")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_a_tree_without_split_folders_has_no_usage(tree: Path) -> None:
     faces = read_faces(tree / "train")
     assert faces.usage is None
     assert faces.require_labels().tolist() == [0, 0, 3, 3, 4, 4]
-    with pytest.raises(DataError, match=r"has no split folders, so its Training images cannot be told$"):
+    with pytest.raises(DataError, match=r"has no split folders; cannot select Training images$"):
         read_faces(tree / "train", "Training")
 
 
@@ -260,7 +261,7 @@ def test_images_without_folders_have_no_label(tmp_path: Path) -> None:
     assert np.array_equal(faces.images[1], gray(0))
     with pytest.raises(DataError, match="has no labels; expected a column 'emotion' or 'label', or label folders"):
         faces.require_labels()
-    with pytest.raises(DataError, match="has no split folders, so its Training images cannot be told"):
+    with pytest.raises(DataError, match="has no split folders; cannot select Training images"):
         read_faces(tmp_path, "Training")
 
 
@@ -282,7 +283,7 @@ def test_one_image_is_no_file_of_faces(tmp_path: Path, name: str) -> None:
     assert str(failure.value) == f"{tmp_path / name}: {expected}"
 
 
-OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found it outside"
+OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found one in "
 
 
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
@@ -301,7 +302,8 @@ def test_an_image_whose_label_cannot_be_told_is_refused(
     save(tree / stray, gray())
     with pytest.raises(DataError) as failure:
         list(iter_faces(tree, on_error=on_error))  # type: ignore[arg-type]
-    assert str(failure.value) == f"{tree / named}: {message}"
+    where = repr((tree / named).parent.name) if message == OUTSIDE else ""
+    assert str(failure.value) == f"{tree / named}: {message}{where}"
 
 
 @pytest.mark.parametrize(
@@ -346,11 +348,37 @@ def test_folders_that_count_classes_from_1_are_refused_since_data_sets_differ(tm
     assert str(failure.value) == f"{tmp_path / folder}: expected numbers from 0, found 1, 2, 3, 4, 5, 6, 7: {why}"
 
 
-def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path) -> None:
-    save(tmp_path / "train" / "1_angry" / "a.png", gray())
+@pytest.mark.parametrize("split", ["train", "."])
+def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path, split: str) -> None:
+    for name in ("1_angry", "2_disgust"):
+        save(tmp_path / split / name / "a.png", gray())
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    assert str(failure.value) == f"{tmp_path / 'train' / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+    assert str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+
+
+@pytest.mark.parametrize("folder", ["contempt", "1", "a/b/c", "0_happy", "train/alice"])
+def test_folders_may_have_any_names_where_no_label_is_read(tree: Path, folder: str) -> None:
+    before = next(iter_faces(tree, roles=("id",)))
+    assert_faces_equal(before, replace(read_faces(tree), labels=None, usage=None))
+    save(tree / folder / "a.png", gray(7))
+    save(tree / "beside.png", gray(8))
+    (tree / folder / "back").symlink_to(tree, target_is_directory=True)
+    with pytest.raises(DataError):
+        read_faces(tree)
+    (faces,) = iter_faces(tree, roles=("id",))
+    assert faces.ids is not None
+    assert before.ids is not None
+    assert sorted(faces.ids.tolist()) == sorted([*before.ids.tolist(), f"{folder}/a.png", "beside.png"])
+    assert (faces.labels, faces.usage) == (None, None)
+
+
+def test_a_file_that_is_no_image_is_refused_also_where_no_label_is_read(tree: Path) -> None:
+    (tree / "notes.xyz").write_text("next to folders, as with labels")
+    assert len(next(iter_faces(tree, roles=()))) == len(read_faces(tree))
+    (tree / "test" / "fear" / "a.gif").write_text("next to an image")
+    with pytest.raises(DataError, match=r"fear/a\.gif: expected a PNG or JPEG image"):
+        list(iter_faces(tree, roles=()))
 
 
 @pytest.mark.filterwarnings("error")
@@ -366,14 +394,15 @@ def test_what_systems_and_authors_leave_beside_images_is_passed_over(tree: Path)
 def test_tables_beside_images_are_left_out_and_named_once(tree: Path) -> None:
     expected = read_faces(tree)
     (tree / "labels.csv").write_text("a.png,3\n")
-    why = "left out, since the labels of images are the names of their folders"
+    why = "the labels of images are the names of their folders"
     with pytest.warns(DataWarning) as caught:
         assert_faces_equal(read_faces(tree), expected)
-    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'}: {why}"]
+    assert [str(one.message) for one in caught] == [f"{tree}: tables left out: 'labels.csv'; {why}"]
     (tree / "train" / "happy" / "labels.csv").write_text("a.png,3\n")
     with pytest.warns(DataWarning) as caught:
         read_faces(tree)
-    assert [str(one.message) for one in caught] == [f"{tree / 'labels.csv'} and 1 more tables: {why}"]
+    names = "'labels.csv', 'train/happy/labels.csv'"
+    assert [str(one.message) for one in caught] == [f"{tree}: tables left out: {names}; {why}"]
 
 
 def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:

@@ -304,7 +304,7 @@ def test_a_file_that_is_none_of_ours_is_refused_whole(
 
 def test_a_split_that_cannot_be_told_is_an_error(path: Path) -> None:
     write(path, {"pixels": BYTES})
-    with pytest.raises(DataError, match=r"faces\.parquet: has no Usage column, so its PublicTest rows cannot be told$"):
+    with pytest.raises(DataError, match=r"faces\.parquet: has no Usage column; cannot select PublicTest rows$"):
         list(iter_faces(path, usage="PublicTest"))
 
 

@@ -43,6 +43,17 @@ def test_a_warning_of_ours_is_one_line_and_is_printed_once(
     assert capsys.readouterr().err == "fer-test: left out\n"
 
 
+def test_a_warning_is_printed_once_although_a_library_changes_the_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        for _ in range(2):
+            warnings.warn("left out", DataWarning, stacklevel=1)
+            warnings.filterwarnings("ignore", category=ImportWarning)  # as many do when they are imported
+        warnings.warn("damaged", DataWarning, stacklevel=1)
+
+    assert run(command) == 0
+    assert capsys.readouterr().err == "fer-test: left out\nfer-test: damaged\n"
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def command() -> None:
         raise error

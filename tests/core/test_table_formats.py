@@ -215,6 +215,17 @@ def test_what_pandas_writes_is_read_without_its_index(path: Path) -> None:
     assert faces.require_labels().tolist() == LABELS[::-1]
 
 
+def test_a_column_that_all_files_of_a_folder_have_is_named_once(tmp_path: Path) -> None:
+    for number, extra in enumerate([{}, {}, {"age": [1, 2]}]):
+        table = pa.table({"pixels": raw(IMAGES[:2]), "__index_level_0__": [0, 1], **extra})
+        pq.write_table(table, tmp_path / f"train-0000{number}-of-00003.parquet")
+    with pytest.warns(DataWarning) as caught:
+        assert len(read_faces(tmp_path)) == 6
+    first, last = (tmp_path / f"train-0000{number}-of-00003.parquet" for number in (0, 2))
+    names = [f"{first}: columns left out: '__index_level_0__'", f"{last}: columns left out: 'age'"]
+    assert [str(one.message) for one in caught] == names
+
+
 def test_columns_that_are_not_read_are_not_validated(path: Path) -> None:
     columns = {"pixels": raw(IMAGES[:2]), "label": [99, 98], "id": [None, "a"], "Usage": ["x", "y"]}
     pq.write_table(pa.table(columns), path)

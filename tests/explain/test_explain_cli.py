@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from fer_core import Faces
 from fer_explain.cli import main
 
 COMMANDS = ("report", "attribute", "maximize", "feature-maps", "faithfulness", "sanity", "ground-truth")
@@ -117,3 +118,44 @@ def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Pat
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def odd(faces: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same faces in a column of another name, with two columns of labels, the first of another data set."""
+    path = tmp_path_factory.mktemp("odd") / "odd.csv"
+    pairs = zip(faces.require_labels().tolist(), faces.images.reshape(len(faces), -1).tolist(), strict=True)
+    rows = (f"contempt,{' '.join(map(str, image))},{label}" for label, image in pairs)
+    path.write_text("\n".join(["emotion,face,label", *rows]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("attribute", "DATA", "--rows", "2", "--output", "maps.npz"),
+        ("feature-maps", "DATA", "--row", "2", "--layer", "0", "--output", "maps"),
+        ("filters", "DATA", "--layer", "0", "--output", "filters"),
+        ("maximize", "--data", "DATA", "--layer", "0", "--channels", "0", "--steps", "1", "--output", "images"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_labels_that_are_not_needed_are_not_read_and_columns_can_be_chosen(
+    command: tuple[str, ...], exports: Path, odd: Path, tmp_path: Path
+) -> None:
+    arguments = [str(odd) if one == "DATA" else one for one in (*command[:-1], str(tmp_path / command[-1]))]
+    done = invoke(*arguments, "--model", str(exports), "--column", "pixels=face")
+    assert done.exit_code == 0, done.output
+    done = invoke(*arguments, "--model", str(exports), "--force")
+    assert done.exit_code == 1
+    assert "expected a column 'pixels' or 'feature'" in done.output
+
+
+@pytest.mark.parametrize("command", ["faithfulness", "sanity"])
+def test_measures_read_the_chosen_columns(command: str, exports: Path, odd: Path, tmp_path: Path) -> None:
+    arguments = [command, str(odd), "--model", str(exports), "--methods", "saliency", "--output", str(tmp_path / "out")]
+    done = invoke(*arguments, "--column", "pixels=face", "--column", "label=label", "--rows", "2,3")
+    assert done.exit_code == 0, done.output
+    done = invoke(*arguments, "--column", "pixels=face", "--force")
+    assert done.exit_code == 1
+    assert "expected one column of label, found 'emotion' and 'label'" in done.output

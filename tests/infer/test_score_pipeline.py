@@ -13,13 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces, read_faces
+from fer_core.errors import DataWarning
 from fer_core.streams import open_stream
 from fer_infer import Scorer, pipeline, score
+from fer_infer.evaluation import evaluate
 from fer_infer.predictions import COLUMNS
 from fer_infer.read_ahead import READ_AHEAD
 
@@ -170,6 +174,35 @@ def test_a_wrong_row_leaves_no_output_and_no_part_of_one(data: Path, exports: Pa
     with pytest.raises(DataError, match=r"faces\.csv row 20, column 'pixels': expected 2304 integers.*found 3$"):
         score(data, exports, work / "out.csv", device="cpu", batch_size=4)
     assert names(work) == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "folder"])
+def test_a_wrong_layout_is_found_before_the_model_is_loaded(kind: str, tmp_path: Path, work: Path) -> None:
+    table = tmp_path / f"faces.{kind}"
+    if kind == "csv":
+        table.write_text("emotion,face\n3,1 2 3\n")
+    elif kind == "csv.gz":
+        table.write_bytes(gzip.compress(b"emotion,face\n3,1 2 3\n"))
+    elif kind == "parquet":
+        pq.write_table(pa.table({"emotion": [3], "face": ["1 2 3"]}), table)
+    else:
+        (table / "somebody").mkdir(parents=True)
+    expected = "expected images as SPLIT/LABEL" if kind == "folder" else "expected a column 'pixels' or 'feature'"
+    for run, output in ((score, work / "p.csv"), (evaluate, work / "evaluation")):
+        with pytest.raises(DataError, match=expected):
+            run(table, tmp_path / "no-such-model", output)
+    assert not list(work.iterdir())
+
+
+def test_columns_left_out_are_named_once_although_the_header_is_read_twice(
+    images: Images, csv_of: CsvOf, exports: Path, work: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "faces.csv"
+    first, *rows = csv_of(images).splitlines()
+    data.write_text("\n".join([f",{first}", *(f"{n},{row}" for n, row in enumerate(rows))]))
+    with pytest.warns(DataWarning) as caught:
+        score(data, exports, work / "p.csv", device="cpu")
+    assert [str(one.message) for one in caught] == [f"{data}: columns left out: ''"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 128])

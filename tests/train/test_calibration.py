@@ -61,7 +61,7 @@ def test_data_without_training_rows_are_refused(write, drawn):
 
 
 def test_data_without_usage_are_refused(write):
-    with pytest.raises(DataError, match=r"data\.csv: has no Usage column, so its Training rows cannot be told$"):
+    with pytest.raises(DataError, match=r"data\.csv: has no Usage column; cannot select Training rows$"):
         load_calibration(write(without="Usage"))
 
 
