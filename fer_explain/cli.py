@@ -362,8 +362,8 @@ def faithfulness(
     different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
     deletion.
     """
-    from fer_explain.faithfulness import RANKED_BY, FaithfulnessConfig
     from fer_explain.faithfulness import faithfulness as run
+    from fer_explain.measures.faithfulness import RANKED_BY, FaithfulnessConfig
     from fer_explain.measures.maps import parse_methods
     from fer_explain.rows import parse_numbers
 
