@@ -121,7 +121,8 @@ def _take(path: Path, made: list[Path]) -> _Lock:
             if error.errno not in NOT_OURS or not path.is_dir():
                 raise
             return _lock(path / f"{prefix}.lock", prefix, path.name)  # a folder made for us in a place that is not ours
-    raise OutputError(f"{path}: cannot be written: its folder is removed again and again")
+    reason = "no file can be made in its folder" if path.parent.is_dir() else "its folder is removed again and again"
+    raise OutputError(f"{path}: cannot be written: {reason}")
 
 
 def _lock(path: Path, prefix: str, name: str) -> _Lock:

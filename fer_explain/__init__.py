@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fer_explain.ascent import AscentConfig, maximize_channels
     from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
-    from fer_explain.faithfulness import FaithfulnessConfig, measure_faithfulness
     from fer_explain.feature_maps import layer_output
     from fer_explain.layers import list_layers
     from fer_explain.map_file import attribute
     from fer_explain.maximization import maximize
+    from fer_explain.measures.faithfulness import FaithfulnessConfig, measure_faithfulness
     from fer_explain.proof import compare_logits, load_proven
     from fer_explain.saliency_mask import masked_face, normalize, salient_mask
 
@@ -42,7 +42,7 @@ __all__ = [
 _HOMES = {
     "METHODS": "attribution",
     "AscentConfig": "ascent",
-    "FaithfulnessConfig": "faithfulness",
+    "FaithfulnessConfig": "measures.faithfulness",
     "Settings": "attribution",
     "attribute": "map_file",
     "attributions_of": "attribution",
@@ -53,7 +53,7 @@ _HOMES = {
     "masked_face": "saliency_mask",
     "maximize": "maximization",
     "maximize_channels": "ascent",
-    "measure_faithfulness": "faithfulness",
+    "measure_faithfulness": "measures.faithfulness",
     "normalize": "saliency_mask",
     "salient_mask": "saliency_mask",
     "saliency": "attribution",

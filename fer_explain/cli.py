@@ -81,8 +81,9 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     """Write one self-contained page on how a model sees the faces in DATA.
 
     Without --rows and --worst it shows 12 faces spread over the classes and, if DATA has labels, the 6 most confident
-    mistakes; with labels also faces of the two most confused pairs of classes. Every map is tested beside a random one.
-    It refuses a weights file that is not the one its ONNX graph was made from.
+    mistakes; with labels also faces of the two most confused pairs of classes. If the model is better than chance, each
+    map of a predicted class is compared with random control maps of the same roughness and centering. It refuses a
+    weights file that is not the one its ONNX graph was made from.
     """
     from fer_core.rejects import REJECTS_FILE
     from fer_explain.measures.maps import parse_methods
@@ -371,8 +372,8 @@ def faithfulness(
     different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
     deletion.
     """
-    from fer_explain.faithfulness import RANKED_BY, FaithfulnessConfig
     from fer_explain.faithfulness import faithfulness as run
+    from fer_explain.measures.faithfulness import RANKED_BY, FaithfulnessConfig
     from fer_explain.measures.maps import parse_methods
     from fer_explain.rows import parse_numbers
 

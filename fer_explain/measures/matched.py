@@ -17,9 +17,9 @@ from fer_explain.measures.perturbation import Curves, pixel_ranks, trace_curves
 
 MATCHED: Final = 39
 """Controls of a map. A map that is one of them by nature beats all others in 1 of 40 draws: 2.5%, one-sided."""
-FIRST: Final = 13
-"""Controls that are tried first. A map that beats some of them and not others can no longer beat all, or none, so the
-other controls would not change its state."""
+FIRST: Final = 20
+"""Controls that every map is compared with. A map that beats some of them and not others can no longer beat all, or
+none, so the other controls would not change its state and are not drawn."""
 LEVEL: Final = 1 / (MATCHED + 1)
 """Rate at which a map that is no different from its controls is called better, and the rate at which it is called
 worse."""

@@ -103,7 +103,9 @@ def _by_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float32], na
         return Skill(True, "better than chance", figures)
     if evaluation.n < ENOUGH_LABELS or chance.accuracy > LARGEST_MAJORITY:
         return None
-    return Skill(False, "no better than chance", figures)
+    # Right more often than the most frequent class, but not significantly: no evidence for either.
+    undecided = evaluation.accuracy > chance.accuracy
+    return Skill(False, "not shown to be better than chance" if undecided else "no better than chance", figures)
 
 
 def _by_card(split: str, score: Mapping[str, Any]) -> Skill | None:

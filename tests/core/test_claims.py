@@ -226,3 +226,10 @@ def test_a_folder_that_a_killed_run_had_replaced_is_removed(tmp_path: Path) -> N
             (stage.with_suffix(".old") / "a").write_text("old")
     assert (tmp_path / "out" / "a").read_text() == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system in which nothing can be made")
+def test_a_folder_in_which_no_file_can_be_made_is_said_to_be_one() -> None:
+    message = "/proc/here: cannot be written: no file can be made in its folder"
+    with pytest.raises(OutputError, match=message), claimed("/proc/here"):
+        pass

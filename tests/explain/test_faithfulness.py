@@ -14,9 +14,10 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.cli import main
-from fer_explain.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, faithfulness, measure_faithfulness
+from fer_explain.faithfulness import faithfulness
 from fer_explain.measures.comparison import Gain, compare_methods
 from fer_explain.measures.estimates import LEAST_FACES, Estimate, estimate, rank_intervals
+from fer_explain.measures.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, measure_faithfulness
 from fer_explain.measures.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.measures.maps import centre_map, maps_of, parse_methods, with_controls
 from fer_explain.measures.perturbation import blur, even_shares, pixel_ranks, trace_curves

@@ -46,6 +46,14 @@ def test_guesses_and_a_constant_answer_are_no_better_than_chance_whatever_the_ca
     assert "always predicting happy would be right on 27.3%" in skill.evidence
 
 
+def test_an_accuracy_above_the_most_frequent_class_but_not_significantly_is_not_called_chance() -> None:
+    labels = np.arange(70) % 7
+    said = np.where(np.arange(70) < 16, labels, (labels + 1) % 7)
+    skill = assess_skill(with_score(0.7, 3589), make_faces(labels), predict(said))  # type: ignore[arg-type]
+    assert (skill.shown, skill.title) == (False, "not shown to be better than chance")
+    assert "It is right on 22.9% of 70 labelled faces" in skill.evidence
+
+
 def test_a_few_labels_that_show_nothing_leave_the_answer_to_the_card() -> None:
     labels, said = np.arange(14) % 7, np.zeros(14, np.int64)
     faces, probabilities = make_faces(labels), predict(said)
