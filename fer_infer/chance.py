@@ -44,7 +44,9 @@ class Chance:
 
     def to_text(self) -> str:
         """Return the finding as the line that a command prints where chance is not beaten."""
-        return f"no better than chance: always predicting {self.majority} has an accuracy of {self.accuracy:.2%}"
+        best = min(self.p_accuracy, self.p_nll)
+        how = "no better than chance" if best > 0.1 else f"not significantly better than chance (p = {best:.2g})"
+        return f"{how}: always predicting {self.majority} has an accuracy of {self.accuracy:.2%}"
 
 
 def class_frequencies_nll(labels: ArrayLike, classes: int) -> NDArray[np.float64]:

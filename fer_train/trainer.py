@@ -302,7 +302,7 @@ def _warn_unless_learning(
     if chance is not None and not chance.beaten:
         findings.insert(0, f"{accuracy:.2%} of {n:,} validation faces, {chance.to_text()}")
     if findings:
-        remedy = "try a lower --lr, --model-argument batch_norm=true, or `fer-train audit` on the labels"
+        remedy = "try another --lr, --model-argument batch_norm=true, or `fer-train audit` on the labels"
         warnings.warn(f"epoch {epoch}: {'; '.join(findings)}; {remedy}", TrainingWarning, stacklevel=3)
 
 
