@@ -42,7 +42,7 @@ run fer-explain report "$data" --usage "$held_out" --model demo/exports/small --
 accuracy=$(python -c 'import json; print(json.load(open("demo/evaluation/metrics.json"))["accuracy"])')
 printf '\n%.1f%% of the held-out faces (%s) are predicted right. Made in %d s:\n' \
     "$(awk "BEGIN {print 100 * $accuracy}")" "$held_out" $((SECONDS - start))
-printf '  %-24s %s\n' \
+printf '  %-27s %s\n' \
     demo/runs/small/curves.png "loss and accuracy by epoch" \
     demo/exports/small "the model: ONNX graph, weights, card, parity" \
     demo/predictions.csv "a label for every row" \
