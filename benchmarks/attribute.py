@@ -17,7 +17,7 @@ from _side_by_side import Goal, compare, machine, print_goals, real_data
 from captum.attr import Saliency
 
 from fer_core import FerError, read_faces
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
 from fer_explain.map_file import MEMORY_MB
 from fer_explain.preflight import require_suited

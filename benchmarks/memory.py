@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _side_by_side import Goal, machine, print_goals
 
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.data import synthesize
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-dnn"
@@ -32,7 +32,7 @@ sys.exit(status)
 
 
 PLAIN = "from fer_infer.cli import main; main()"
-COMPILED = f"from fer_core.csv_decoder import load_compiled_decoder; load_compiled_decoder(); {PLAIN}"
+COMPILED = f"from fer_core.io.csv.decoder import load_compiled_decoder; load_compiled_decoder(); {PLAIN}"
 
 
 def peak_mib(path: Path, output: Path, program: str = PLAIN) -> float:

@@ -17,8 +17,9 @@ import pandas as pd
 import polars as pl
 from _side_by_side import Goal, compare, print_goals, real_data
 
-from fer_core import PIXELS, csv_decoder, read_faces
-from fer_core.csv_writer import write_csv
+from fer_core import PIXELS, read_faces
+from fer_core.io.csv import decoder as csv_decoder
+from fer_core.io.csv.writer import write_csv
 from fer_train.data import synthesize
 
 ROWS = 7178

@@ -15,7 +15,7 @@ import numpy as np
 import ray
 from _side_by_side import compare
 
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer.ray_engine import score_files
 from fer_train.data import synthesize
 

@@ -22,7 +22,7 @@ from _fer_package import FerPackage
 from _side_by_side import Goal, compare, print_goals, real_data
 
 from fer_core import IMAGE_SIZE, ModelError, read_faces
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer, score
 from fer_infer.onnx_runtime import load_runtime
 from fer_infer.session import DEFAULT_BATCH_SIZE

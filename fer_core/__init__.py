@@ -16,12 +16,12 @@ from fer_core.errors import (
     OutputError,
     TrainingWarning,
 )
-from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
 
 if TYPE_CHECKING:
     from fer_core.faces import Faces
+    from fer_core.io.reader import iter_faces, read_faces
     from fer_core.model_card import ModelCard
-    from fer_core.reader import iter_faces, read_faces
 
 __all__ = [
     "EXPRESSIONS",
@@ -47,8 +47,8 @@ __all__ = [
 _HOMES = {
     "Faces": "fer_core.faces",
     "ModelCard": "fer_core.model_card",
-    "iter_faces": "fer_core.reader",
-    "read_faces": "fer_core.reader",
+    "iter_faces": "fer_core.io.reader",
+    "read_faces": "fer_core.io.reader",
 }
 
 

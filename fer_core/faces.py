@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.columns import usage_of
 from fer_core.errors import DataError
-from fer_core.expressions import IMAGE_SIZE
+from fer_core.fer2013 import IMAGE_SIZE
+from fer_core.io.columns import usage_of
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth, so faces are equal to themselves alone
@@ -90,7 +90,7 @@ class Faces:
         return self.rows - self.first_row if self.positions is None else self.positions
 
     def with_usage(self, usage: str) -> Faces:
-        """Return the faces of one split, which may be spelled in any way that `fer_core.columns.SPLITS` knows.
+        """Return the faces of one split, which may be spelled in any way that `fer_core.io.columns.SPLITS` knows.
 
         Raises
         ------

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fer_core import DataError, Faces, iter_faces
 from fer_core.faces import concatenate
+from fer_core.io.reader import no_such_usage
 from fer_core.progress import Advance
-from fer_core.reader import no_such_usage
 from fer_explain.layers import Layer, device_of, evaluation_mode, run_to
 from fer_explain.objectives import Objectives
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
+from fer_core.staging import staged
 from fer_explain.figures import save_figure
 from fer_explain.measures.comparison import MethodScore, compare_methods
 from fer_explain.measures.estimates import RESAMPLES

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError, read_faces
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_core.staging import staged
 from fer_explain.figures import save_figure, sheet, unit_sheet, value_limits
 from fer_explain.layers import Layer, device_of, evaluation_mode, find_layer, run_to
 from fer_explain.proof import load_proven

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import ConfigError, Faces
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import Advance, progress
+from fer_core.staging import staged
 from fer_explain.activity import MOST_FACES, Activity, activity_on_faces, first_faces
 from fer_explain.feature_maps import names_of_units
 from fer_explain.figures import save_figure, sheet

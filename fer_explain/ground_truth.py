@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, ModelError
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
-from fer_core.synthetic import ACTION_REGIONS, REGIONS, draw_faces
+from fer_core.staging import staged
+from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.figures import save_figure
 from fer_explain.measures.comparison import Better, MethodScore, compare_methods
 from fer_explain.measures.controls import STREAM, control_maps

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces, read_faces
-from fer_core.output import staged
+from fer_core.io.reader import no_such_usage
 from fer_core.progress import progress
-from fer_core.reader import no_such_usage
+from fer_core.staging import staged
 from fer_explain.attribution import (
     Method,
     Settings,

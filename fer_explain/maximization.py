@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces, read_faces
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
+from fer_core.staging import staged
 from fer_explain.activity import MOST_FACES, Highest, first_faces, highest_on_faces
 from fer_explain.ascent import AscentConfig, Maximization, maximize_objectives
 from fer_explain.feature_maps import names_of_units

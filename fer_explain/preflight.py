@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, ModelError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Method, Settings, attributions_of, baseline_of, cam_layer, explainable
 from fer_explain.captum_methods import SUPPORTED_NON_LINEAR
 from fer_explain.gradient_graph import OWN_STATISTICS, GradientGraph, Operation, gradient_graph

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import CardError, ModelCard, ModelError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
 from fer_infer.precision import GRAPH_FILES, find_graph
 from fer_infer.session import MODEL_FILE

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from fer_core import ModelCard
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
+from fer_core.staging import staged
 from fer_explain.figures import save_figure
 from fer_explain.measures.estimates import RESAMPLES, Answer, Estimate, estimate
 from fer_explain.measures.maps import CONTROLS, maps_of, with_controls

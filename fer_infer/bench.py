@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
-from fer_core.csv_lines import MAX_LINE_BYTES
-from fer_core.output import scratch_folder, staged
+from fer_core.io.compression import open_stream
+from fer_core.io.csv.lines import MAX_LINE_BYTES
+from fer_core.io.reader import PARQUET_MAGIC, available_cores
 from fer_core.progress import progress
-from fer_core.reader import PARQUET_MAGIC, available_cores
-from fer_core.streams import open_stream
+from fer_core.staging import scratch_folder, staged
 from fer_infer.onnx_runtime import load_runtime
 from fer_infer.pipeline import ROLES_READ, score
 from fer_infer.predictions import prediction_writer

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from fer_core import FerError
-from fer_core.columns import ROLES
 from fer_core.extras import needed_from
+from fer_core.io.columns import ROLES
 from fer_core.program import Program
 
 # Whatever takes long to import is imported inside the commands, so that --help answers at once.
@@ -210,7 +210,7 @@ def evaluate(**settings: Any) -> None:
     reliability.png into the folder OUTPUT. DATA is as for `score`, with labels: a column `emotion` or `label`, or label
     folders.
     """
-    from fer_core.rejects import REJECTS_FILE
+    from fer_core.io.rejects import REJECTS_FILE
     from fer_infer.evaluation import FILES
     from fer_infer.evaluation import evaluate as run
 

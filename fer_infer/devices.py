@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, DeviceError
-from fer_core.reader import available_cores
+from fer_core.io.reader import available_cores
 from fer_infer.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
-from fer_core.columns import usage_of
-from fer_core.output import staged
+from fer_core.io.columns import usage_of
+from fer_core.io.reader import OnError, check_layout, no_such_usage
+from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
-from fer_core.reader import OnError, check_layout, no_such_usage
-from fer_core.rejects import REJECTS_FILE, rejects_text, save_rejects
+from fer_core.staging import staged
 from fer_infer.metrics import Evaluation, evaluate_predictions
 from fer_infer.read_ahead import read_ahead
 from fer_infer.training_faces import TrainingFaces
@@ -92,7 +92,7 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     ----------
     evaluation : Evaluation
     folder : Path
-        Best one yielded by `fer_core.output.staged`, so that all appear together.
+        Best one yielded by `fer_core.staging.staged`, so that all appear together.
     title : str
         Of the pictures.
     """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_core import DataError, Faces, FerError
-from fer_core.reader import OnError
+from fer_core.io.reader import OnError
 from fer_infer.manifest import Part
 from fer_infer.pipeline import Scored, scored
 from fer_infer.predictions import RejectWriter, prediction_writer

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces, ModelError, iter_faces
-from fer_core.output import require_apart, require_free, staged
+from fer_core.io.reader import OnError, available_cores, check_layout
 from fer_core.progress import progress
-from fer_core.reader import OnError, available_cores, check_layout
+from fer_core.staging import require_apart, require_free, staged
 from fer_infer.predictions import ENDINGS, RejectWriter, prediction_writer
 from fer_infer.read_ahead import read_ahead
 from fer_infer.runner import SMALLEST_CALL, CallRunner

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, OutputError
 from fer_core.extras import needed_from
-from fer_core.output import staged
-from fer_core.packing import CSV_ENDINGS, open_csv
-from fer_core.rejects import HEADER, reject_cells
+from fer_core.io.csv_output import CSV_ENDINGS, open_csv
+from fer_core.io.rejects import HEADER, reject_cells
+from fer_core.staging import staged
 
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """What a prediction file may hold; `id` and `label` come first in each."""

@@ -18,8 +18,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from fer_core import ConfigError, DataError, FerError, OutputError
 from fer_core.claims import claimed
+from fer_core.io.reader import OnError
 from fer_core.progress import progress
-from fer_core.reader import OnError
 from fer_infer import storage
 from fer_infer.file_scorer import FileScorer, Work
 from fer_infer.manifest import Manifest, Part

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, Faces, read_faces
-from fer_core.output import staged
+from fer_core.io.reader import OnError
+from fer_core.io.rejects import REJECTS_FILE, save_rejects
 from fer_core.output_folder import OutputFolder
-from fer_core.reader import OnError
-from fer_core.rejects import REJECTS_FILE, save_rejects
+from fer_core.staging import staged
 from fer_train.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.fer2013 import published_differences

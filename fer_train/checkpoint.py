@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
-from fer_core.file_types import refuse_lfs_pointer
-from fer_core.output import staged
+from fer_core.io.file_types import refuse_lfs_pointer
+from fer_core.staging import staged
 from fer_infer.onnx_runtime import first_line
 from fer_infer.session import CARD_FILE
 from fer_train.models import as_json, build_model

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
-from fer_core.reader import OnError
-from fer_core.synthetic import draw_faces
+from fer_core.io.reader import OnError
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.duplicates import disagreeing, first_equal
 from fer_train.hold_out import HELD_OUT
 from fer_train.hold_out import hold_out as draw

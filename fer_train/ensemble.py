@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.faces import no_row_of_usage
+from fer_core.io.reader import OnError
 from fer_core.model_card import unfitted_temperature
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
-from fer_core.reader import OnError
+from fer_core.staging import staged
 from fer_infer.evaluation import FILES
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces

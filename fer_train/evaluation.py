@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fer_core import ModelCard
-from fer_core.columns import usage_of
-from fer_core.output import staged
-from fer_core.reader import OnError
-from fer_core.rejects import save_rejects
+from fer_core.io.columns import usage_of
+from fer_core.io.reader import OnError
+from fer_core.io.rejects import save_rejects
+from fer_core.staging import staged
 from fer_infer.evaluation import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
 from fer_infer.metrics import Evaluation
 from fer_infer.views import views_of

@@ -15,9 +15,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
-from fer_core.output import staged
+from fer_core.io.reader import OnError
 from fer_core.output_folder import OutputFolder
-from fer_core.reader import OnError
+from fer_core.staging import staged
 from fer_infer.chance import chance_note
 from fer_infer.devices import available_devices
 from fer_infer.precision import GRAPH_FILES

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, ConfigError
+from fer_core.io.reader import available_cores
 from fer_core.progress import progress
-from fer_core.reader import available_cores
 
 SIMILARITY: Final = 0.95
 """Least normalized cross-correlation of a near duplicate; `docs/protocol.md` says how it was chosen."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
-from fer_core.output import scratch_folder
 from fer_core.progress import progress
+from fer_core.staging import scratch_folder
 from fer_infer.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.precision import INT8_WEIGHTS
 from fer_infer.session import Scorer

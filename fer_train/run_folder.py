@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
-from fer_core.output import staged
 from fer_core.output_folder import is_empty
+from fer_core.staging import staged
 from fer_infer.evaluation import save_evaluation
 from fer_infer.metrics import evaluate_predictions
 from fer_infer.training_faces import TrainingFaces

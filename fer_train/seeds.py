@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.claims import claimed
-from fer_core.output import staged
+from fer_core.staging import staged
 from fer_train.checkpoint import AVERAGE_FILE, load_weights
 from fer_train.config import FitConfig
 from fer_train.data import Splits

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_core import output
+from fer_core import staging as output
 from fer_core.output_folder import OutputFolder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.config import FitConfig
 from fer_train.data import synthesize
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from fer_core import EXPRESSIONS, ModelCard, read_faces
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer, score
 from fer_infer.precision import GRAPH_FILES
 from fer_train.checkpoint import load_model, load_model_and_card, weights_sha256

@@ -14,7 +14,7 @@ import torch
 from record import SkippedError
 
 from fer_core import Faces
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.config import FitConfig
 from fer_train.data import Splits, load_splits, synthesize
 from fer_train.export import PARITY_ATOL

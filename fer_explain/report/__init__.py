@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_core import DataError, Faces, ModelError, read_faces
-from fer_core.output import staged
-from fer_core.reader import OnError
-from fer_core.rejects import save_rejects
+from fer_core.io.reader import OnError
+from fer_core.io.rejects import save_rejects
+from fer_core.staging import staged
 from fer_explain.figures import file_uri
 from fer_explain.layers import find_layer
 from fer_explain.measures.skill import assess_skill

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
+from fer_core.io.rejects import REJECTS_FILE
 from fer_core.output_folder import OutputFolder
-from fer_core.rejects import REJECTS_FILE
 from fer_explain.attribution import Method
 from fer_explain.feature_maps import feature_map_sheet, names_of_units
 from fer_explain.figures import overlay, save_figure, scale_strip, sheet

@@ -15,7 +15,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
 
 LAYOUTS = {
     "fer2013.csv": "emotion,pixels,Usage",

@@ -14,8 +14,8 @@ import pytest
 
 from fer_core import OutputError, claims
 from fer_core.claims import HIDDEN, claimed
-from fer_core.output import staged
 from fer_core.output_folder import OutputFolder
+from fer_core.staging import staged
 
 HOLD = """
 import sys
@@ -28,7 +28,7 @@ WRITE = """
 import sys, time
 from pathlib import Path
 from fer_core import OutputError
-from fer_core.output import staged
+from fer_core.staging import staged
 from fer_core.output_folder import OutputFolder
 from fer_core.output_folder import OutputFolder
 target, force, folder, me = sys.argv[1], sys.argv[2] == "force", sys.argv[3] == "folder", sys.argv[4]

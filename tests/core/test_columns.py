@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from fer_core import DataError
-from fer_core.columns import assign_roles, label_of, pixel_columns, usage_of, warn_of_columns_left_out
 from fer_core.errors import ConfigError, DataWarning
-from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
+from fer_core.io.columns import assign_roles, label_of, pixel_columns, usage_of, warn_of_columns_left_out
 from fer_core.program import Program
 
 WIDE = [f"pixel{n}" for n in range(PIXELS)]

@@ -26,7 +26,7 @@ import os, sys, warnings, click
 from contextlib import suppress
 from pathlib import Path
 from fer_core import DataWarning, FerError
-from fer_core.output import staged
+from fer_core.staging import staged
 from fer_core.program import Program
 from fer_core.progress import progress
 import fer_core.progress
@@ -209,7 +209,7 @@ def test_a_lack_of_threads_is_one_line_with_a_remedy(capsys: pytest.CaptureFixtu
 
 SLEEP = """
 import click, sys, time
-from fer_core.output import staged
+from fer_core.staging import staged
 from fer_core.program import Program
 @click.group(name="fer-test", cls=Program)
 def main(): pass

@@ -16,8 +16,11 @@ import pytest
 from csv_samples import PACKINGS, assert_same, make_csv, read_slowly, written
 from pyarrow import parquet
 
-from fer_core import csv_blocks, csv_decoder, csv_kernel, iter_faces, read_faces
+from fer_core import iter_faces, read_faces
 from fer_core.errors import CacheWarning
+from fer_core.io.csv import blocks as csv_blocks
+from fer_core.io.csv import decoder as csv_decoder
+from fer_core.io.csv import kernel as csv_kernel
 
 DATA = make_csv("emotion,pixels,Usage", 40)
 
@@ -114,7 +117,7 @@ def test_text_in_parquet_is_decoded_by_either(tmp_path: Path, compiled_calls: li
 def test_where_numba_does_not_run_numpy_decodes_and_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put_on_stdin: Callable[..., Any]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "fer_core.csv_kernel", None)
+    monkeypatch.setitem(sys.modules, "fer_core.io.csv.kernel", None)
     monkeypatch.setattr(csv_decoder, "KERNEL_BYTES", 1)
     with pytest.warns(CacheWarning, match=r"^the compiled CSV decoder cannot be loaded \(.*; NumPy decodes instead$"):
         assert_same(read_faces(written(tmp_path, DATA)), read_slowly(DATA))

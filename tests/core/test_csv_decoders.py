@@ -13,9 +13,10 @@ from csv_samples import FACE, pixels_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_core import csv_kernel, csv_vectors
-from fer_core import csv_lines as contract
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
+from fer_core.io.csv import kernel as csv_kernel
+from fer_core.io.csv import lines as contract
+from fer_core.io.csv import vectors as csv_vectors
 
 KINDS = {
     "pixels": contract.PIXEL_CELL,

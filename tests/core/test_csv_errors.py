@@ -15,9 +15,9 @@ import pytest
 from csv_samples import BOM, FACE, Chunks, many_rows, pixels_text, written, zst
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.columns import PIXELS_EXPECTED
-from fer_core.csv_lines import MAX_LINE_BYTES
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
+from fer_core.io.columns import PIXELS_EXPECTED
+from fer_core.io.csv.lines import MAX_LINE_BYTES
 
 
 def _with(cell: str) -> bytes:

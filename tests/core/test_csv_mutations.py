@@ -14,8 +14,8 @@ import pytest
 from csv_samples import BOM, ROLES, make_csv, read_slowly, written
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.expressions import PIXELS, USAGES
 from fer_core.faces import concatenate
+from fer_core.fer2013 import PIXELS, USAGES
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 SPLITS = {name.lower(): name for name in USAGES} | {"train": "Training", "val": "validation", "test": "test"}

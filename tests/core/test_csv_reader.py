@@ -29,8 +29,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_core import DataError, iter_faces, read_faces
-from fer_core.columns import MAX_ID_LENGTH
 from fer_core.faces import concatenate
+from fer_core.io.columns import MAX_ID_LENGTH
 
 
 @pytest.mark.parametrize("quoted", [False, True], ids=["bare", "quoted"])

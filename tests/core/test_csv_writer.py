@@ -10,8 +10,8 @@ import pytest
 from csv_samples import assert_faces_equal
 
 from fer_core import DataError, Faces, OutputError, read_faces
-from fer_core.csv_writer import write_csv
-from fer_core.expressions import USAGES
+from fer_core.fer2013 import USAGES
+from fer_core.io.csv.writer import write_csv
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import zstandard
 from PIL import Image
 
 from fer_core import CardError, DataError, ModelCard, ModelError, read_faces
-from fer_core.file_types import file_type, is_lfs_pointer
+from fer_core.io.file_types import file_type, is_lfs_pointer
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
 TABLE = pa.table({"pixels": [b"x"]})

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, DataWarning, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.image_folder import LABELS_EXPECTED, label_of_folder, read_image
+from fer_core.io.image_folder import LABELS_EXPECTED, label_of_folder, read_image
 
 
 def gray(seed: int = 0) -> NDArray[np.uint8]:

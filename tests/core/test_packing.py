@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from fer_core.packing import open_csv
+from fer_core.io.csv_output import open_csv
 
 TEXT = "id,label\n" + "".join(f"größe-{n},{n % 7}\n" for n in range(5000))
 
@@ -66,7 +66,7 @@ def test_a_full_disk_is_the_systems_own_error_and_leaves_no_file_open(
         readable = seekable = lambda self: False
         writable = lambda self: True  # noqa: E731
 
-    monkeypatch.setattr("fer_core.packing.open", Disk, raising=False)
+    monkeypatch.setattr("fer_core.io.csv_output.open", Disk, raising=False)
 
     def write() -> None:
         with open_csv(tmp_path / "out", name) as file:

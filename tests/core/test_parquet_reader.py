@@ -18,8 +18,8 @@ from csv_samples import assert_same
 from numpy.typing import NDArray
 
 from fer_core import USAGES, DataError, FerError, iter_faces, read_faces
-from fer_core.columns import ID_EXPECTED, LABEL_EXPECTED, USAGE_EXPECTED
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
+from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, USAGE_EXPECTED
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, PIXELS), dtype=np.uint8)
@@ -350,7 +350,7 @@ def test_one_large_row_group_is_read_in_bounded_memory(path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from fer_core import iter_faces\n"
-        "import fer_core.table_reader, pyarrow\n"
+        "import fer_core.io.tables.reader, pyarrow\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "rows = sum(len(faces) for faces in iter_faces(sys.argv[1], batch_rows=256))\n"
         "print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
@@ -364,7 +364,7 @@ def test_one_large_row_group_is_read_in_bounded_memory(path: Path) -> None:
 def test_without_pyarrow_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, {"pixels": BYTES})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "fer_core.table_reader", raising=False)
-    monkeypatch.delattr("fer_core.table_reader", raising=False)
+    monkeypatch.delitem(sys.modules, "fer_core.io.tables.reader", raising=False)
+    monkeypatch.delattr("fer_core.io.tables.reader", raising=False)
     with pytest.raises(FerError, match=re.escape("pyarrow is not installed; pip install 'fer-toolkit[parquet]', or ")):
         read_faces(path)

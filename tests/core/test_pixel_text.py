@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from csv_samples import FACE, pixels_text
 
-from fer_core.expressions import PIXELS
-from fer_core.pixel_text import decode_face, explain
+from fer_core.fer2013 import PIXELS
+from fer_core.io.csv.pixel_text import decode_face, explain
 
 VALUES = FACE.split()
 COMMAS = FACE.replace(" ", ",")

@@ -148,7 +148,7 @@ HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch
 
 
 @pytest.mark.parametrize(
-    "modules", ["fer_core", "fer_core, fer_core.program, fer_core.progress, fer_core.output, fer_core.csv_writer"]
+    "modules", ["fer_core", "fer_core, fer_core.program, fer_core.progress, fer_core.staging, fer_core.io.csv.writer"]
 )
 def test_importing_the_package_loads_nothing_heavy(modules: str) -> None:
     code = f"import sys, {modules}; print(*sorted(sys.modules.keys() & set({HEAVY})))"

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fer_core.drawing import Canvas, ellipse, stroke
 from fer_core.errors import ConfigError
-from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE
-from fer_core.synthetic import (
+from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
+from fer_core.synthetic.drawn_faces import (
     ACTION_REGIONS,
     ACTION_UNITS,
     REGIONS,
@@ -18,6 +17,7 @@ from fer_core.synthetic import (
     draw_action_units,
     draw_faces,
 )
+from fer_core.synthetic.painting import Canvas, ellipse, stroke
 
 NEUTRAL = EXPRESSIONS.index("neutral")
 UNITS = list(UNIT_REGIONS)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, DataWarning, iter_faces, read_faces
-from fer_core.columns import LABEL_EXPECTED
-from fer_core.expressions import PIXELS
 from fer_core.faces import concatenate
+from fer_core.fer2013 import PIXELS
+from fer_core.io.columns import LABEL_EXPECTED
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, 48, 48), dtype=np.uint8)

@@ -9,7 +9,7 @@ from tiny_models import CNN, DNN, make_card, make_network, write_csv
 from torch import nn
 
 from fer_core import Faces
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.checkpoint import save_weights
 from fer_train.graph import write_graph
 

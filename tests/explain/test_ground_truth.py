@@ -11,7 +11,7 @@ from tiny_models import make_card, make_network
 from torch import nn
 
 from fer_core import EXPRESSIONS, ConfigError, ModelError
-from fer_core.synthetic import ACTION_REGIONS, REGIONS, draw_faces
+from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.cli import main
 from fer_explain.ground_truth import draw_expressive_faces, ground_truth, localize
 from fer_explain.measures.localization import area_share, mass_share, pointing_hits

@@ -9,8 +9,8 @@ from tiny_models import assert_same_maps, write_csv
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
-from fer_core.csv_writer import write_csv as write_faces
-from fer_core.synthetic import draw_faces
+from fer_core.io.csv.writer import write_csv as write_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain import map_file
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.map_file import attribute

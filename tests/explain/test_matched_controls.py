@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 from torch import nn
 
 from fer_core import ConfigError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.measures.controls import control_maps
 from fer_explain.measures.maps import centre_map
 from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls

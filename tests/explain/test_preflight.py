@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from fer_core import ConfigError, Faces, ModelError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain import preflight as preflight_module
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.gradient_graph import gradient_graph

@@ -10,7 +10,7 @@ from tiny_models import CNN, make_card, make_network, train, write_csv
 from torch import nn
 
 from fer_core import TrainingWarning
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.report import report
 from fer_train.checkpoint import save_weights
 from fer_train.graph import write_graph

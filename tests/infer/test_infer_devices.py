@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from fer_core import ConfigError, DeviceError
-from fer_core.reader import available_cores
+from fer_core.io.reader import available_cores
 from fer_infer import Scorer, cuda, devices
 from fer_infer.cuda import CUDA_PROVIDER, Obstacle
 from fer_infer.devices import CPU_PROVIDER, PROBE_MODEL, available_devices, open_session

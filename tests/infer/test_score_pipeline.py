@@ -21,7 +21,7 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces, read_faces
 from fer_core.errors import DataWarning
-from fer_core.streams import open_stream
+from fer_core.io.compression import open_stream
 from fer_infer import Scorer, pipeline, score
 from fer_infer.evaluation import evaluate
 from fer_infer.predictions import COLUMNS

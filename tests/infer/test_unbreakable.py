@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from fer_core import ModelError, OutputError, iter_faces
 from fer_core.claims import HIDDEN
-from fer_core.packing import open_csv
+from fer_core.io.csv_output import open_csv
 from fer_core.program import Program
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer, pipeline, score
 from fer_infer.cli import main
 
@@ -412,7 +412,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
     score_in_a_process(data, exports, tmp_path / "expected.csv")
     expected = (tmp_path / "expected.csv").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.csv_reader", "onnxruntime"])
+    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.io.csv.reader", "onnxruntime"])
     output = work / "out.csv"
     arguments = (data, exports, output)
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from fer_core import DataError, Faces, OutputError
-from fer_core.csv_writer import write_csv
-from fer_core.synthetic import draw_faces
+from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.audit import audit, audit_faces
 
 FER2013 = os.environ.get("FER2013_DIR")

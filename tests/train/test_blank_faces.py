@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.blank_faces import FLAT_SHARE, flat_shares
 
 

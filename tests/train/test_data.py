@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fer_core import ConfigError, DataError, Faces
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.data import load_splits, pixel_statistics, synthesize, to_device
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.diagnosis import diagnose
 from fer_train.models import build_model
 

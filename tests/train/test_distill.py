@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from fer_core import ConfigError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.checkpoint import load_model, load_weights, save_weights
 from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig

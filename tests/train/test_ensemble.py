@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_core import ConfigError, OutputError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
 from fer_train.cli import main

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer.onnx_runtime import load_runtime
 from fer_infer.session import Scorer
 from fer_train import export as module

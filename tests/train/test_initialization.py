@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from fer_core import ConfigError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train import initialization
 from fer_train.checkpoint import load_model
 from fer_train.config import FitConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_core import ConfigError
-from fer_core.synthetic import draw_faces
+from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train import near_duplicates
 from fer_train.near_duplicates import MAX_SHIFT, SIMILARITY, NearDuplicates, find_near_duplicates
 

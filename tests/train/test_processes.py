@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, OutputError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.checkpoint import load_weights
 from fer_train.data import load_splits
 from fer_train.processes import first_only, leave_processes, share, share_batch_norm

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_infer.onnx_runtime import load_runtime
 from fer_train import quantize as module

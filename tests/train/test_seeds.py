@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from fer_core import ConfigError, OutputError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train import seeds as module
 from fer_train.checkpoint import load_weights
 from fer_train.cli import main

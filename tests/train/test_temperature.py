@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fer_core import DataError, ModelCard, ModelError
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_train import quantize
 from fer_train.checkpoint import load_model, load_model_and_card

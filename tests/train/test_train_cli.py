@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from fer_core import read_faces
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.checkpoint import load_model_and_card
 from fer_train.cli import main
 from fer_train.models import ARCHITECTURES

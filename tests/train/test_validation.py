@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, ModelCard, read_faces
-from fer_core.csv_writer import write_csv
+from fer_core.io.csv.writer import write_csv
 from fer_train.cli import main
 from fer_train.data import load_splits, validation_faces
 from fer_train.trainer import fit

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from fer_core.columns import ROLES, usage_of
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
-from fer_core.file_types import PARQUET_MAGIC as PARQUET_MAGIC
-from fer_core.file_types import TABLES
-from fer_core.places import can_be_reread
-from fer_core.streams import table_type
+from fer_core.io.columns import ROLES, usage_of
+from fer_core.io.compression import table_type
+from fer_core.io.file_types import PARQUET_MAGIC as PARQUET_MAGIC
+from fer_core.io.file_types import TABLES
+from fer_core.io.places import can_be_reread
 
 OnError = Literal["fail", "skip"]
 
@@ -45,7 +45,7 @@ def iter_faces(
     batch_rows : int
         Faces a batch at most.
     usage : str, optional
-        Yield this split only; it may be spelled in any way in `fer_core.columns.SPLITS`. The other rows of a file are
+        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLITS`. The other rows of a file are
         validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
@@ -84,20 +84,20 @@ def iter_faces(
 def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
     """Return what reads a folder or a file; what is no regular file is a CSV, since a pipe gives its bytes once."""
     if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
-        from fer_core.shards import find_shards
+        from fer_core.io.tables.shards import find_shards
 
         if not find_shards(Path(path)):
-            from fer_core.image_folder import iter_image_folder
+            from fer_core.io.image_folder import iter_image_folder
 
             return iter_image_folder
         with needed_from("parquet"):
-            from fer_core.table_reader import iter_shards
+            from fer_core.io.tables.reader import iter_shards
         return iter_shards
     if can_be_reread(path) and table_type(path) in TABLES:
         with needed_from("parquet"):
-            from fer_core.table_reader import iter_table
+            from fer_core.io.tables.reader import iter_table
         return iter_table
-    from fer_core.csv_reader import iter_csv
+    from fer_core.io.csv.reader import iter_csv
 
     return partial(iter_csv, threads=threads)
 
@@ -118,22 +118,22 @@ def check_layout(
         return
     usage = usage if usage is None else usage_of(usage) or usage
     if os.path.isdir(path):  # noqa: PTH112 - as above
-        from fer_core.shards import find_shards
+        from fer_core.io.tables.shards import find_shards
 
         shards = find_shards(Path(path))
         if not shards:
-            from fer_core.image_folder import check_image_folder
+            from fer_core.io.image_folder import check_image_folder
 
             check_image_folder(path, usage=usage, roles=roles, columns=columns)
             return
         path, usage = shards[0].file, None if shards[0].usage is not None else usage
     elif table_type(path) not in TABLES:
-        from fer_core.csv_reader import check_csv
+        from fer_core.io.csv.reader import check_csv
 
         check_csv(path, usage=usage, roles=roles, columns=columns)
         return
     with needed_from("parquet"):
-        from fer_core.table_reader import check_table
+        from fer_core.io.tables.reader import check_table
     check_table(path, usage=usage, roles=roles, columns=columns)
 
 
@@ -144,8 +144,8 @@ def splits_of_folder(path: str | Path) -> set[str]:
     """
     if str(path) == "-" or not os.path.isdir(path):  # noqa: PTH112 - as above
         return set()
-    from fer_core.image_folder import list_images
-    from fer_core.shards import find_shards
+    from fer_core.io.image_folder import list_images
+    from fer_core.io.tables.shards import find_shards
 
     files = find_shards(Path(path)) or list_images(Path(path))
     return {file.usage for file in files if file.usage is not None}

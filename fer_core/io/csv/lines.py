@@ -16,7 +16,7 @@ kinds : ndarray of int64, shape (columns,)
 table : ndarray of int64, shape (N, TABLE_COLUMNS)
     Filled with one row per line; the constants below name its columns. START and END are the bounds of the line without
     its LF. GOOD is 1 where the line was decoded, and 0 where it is wrong or of a form that is left to
-    `fer_core.csv_dialect.parse_row`: quoted or non-ASCII cells other than the pixels', pixels that are not separated by
+    `fer_core.io.csv.rows.parse_row`: quoted or non-ASCII cells other than the pixels', pixels that are not separated by
     single spaces. The other columns are bounds of cells, without the spaces around them; they are defined where GOOD is
     1 and the file has such a column.
 images : ndarray of uint8, shape (N, 2304)
@@ -27,15 +27,15 @@ Returns
 lines, position : int
     Number of lines found, at most N, and start of the next one.
 
-`fer_core.csv_vectors` does this with NumPy, and `fer_core.csv_kernel` with machine code that Numba compiles.
-`fer_core.csv_decoder` chooses between them. Both accept the same lines and return the same bits.
+`fer_core.io.csv.vectors` does this with NumPy, and `fer_core.io.csv.kernel` with machine code that Numba compiles.
+`fer_core.io.csv.decoder` chooses between them. Both accept the same lines and return the same bits.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
 
 PADDING: Final = 4 * PIXELS + 16
 """Bytes that must be readable after the last line: the kernel reads on where a row has too few values."""

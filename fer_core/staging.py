@@ -13,8 +13,8 @@ from typing import Final
 
 from fer_core.claims import claimed
 from fer_core.errors import FerError, OutputError
+from fer_core.io.places import locate
 from fer_core.output_folder import OutputFolder
-from fer_core.places import locate
 
 READ_IN_FOLDERS: Final = frozenset(
     {".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg", ".parquet", ".arrow", ".feather"}

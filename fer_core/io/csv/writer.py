@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_core.columns import USAGE_EXPECTED, usage_of
 from fer_core.errors import DataError
 from fer_core.faces import Faces
-from fer_core.output import staged
-from fer_core.packing import CSV_ENDINGS, open_csv
+from fer_core.io.columns import USAGE_EXPECTED, usage_of
+from fer_core.io.csv_output import CSV_ENDINGS, open_csv
+from fer_core.staging import staged
 
 
 def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:

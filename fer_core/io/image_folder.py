@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.archives import IMAGE_SUFFIXES as SUFFIXES
-from fer_core.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
-from fer_core.columns import CLASS_NAMES, ROLES, usage_of
 from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE
 from fer_core.faces import Faces
-from fer_core.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
+from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
+from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
+from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
+from fer_core.io.columns import CLASS_NAMES, ROLES, usage_of
+from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
 
 ORIENTATION: Final = 0x0112
 """The EXIF tag that says how to turn an image that is not stored upright."""
@@ -48,7 +48,7 @@ def label_of_folder(name: str) -> int | None:
     Parameters
     ----------
     name : str
-        The name of a class as in `fer_core.columns.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
+        The name of a class as in `fer_core.io.columns.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
         `0_angry`, which must agree.
     """
     name = name.strip(" ").lower()
@@ -227,7 +227,7 @@ def read_image(image: Path | bytes) -> NDArray[np.uint8]:
 
 
 def _type_of(image: Path | bytes) -> str | None:
-    """Return the type of an image that cannot be read, as `fer_core.file_types.file_type`."""
+    """Return the type of an image that cannot be read, as `fer_core.io.file_types.file_type`."""
     if isinstance(image, bytes):
         return file_type(image[:HEAD_BYTES])
     with suppress(OSError), image.open("rb") as file:

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import csv_lines
-from fer_core.columns import (
+from fer_core.errors import DataError
+from fer_core.fer2013 import PIXELS
+from fer_core.io.columns import (
     ID_EXPECTED,
     LABEL_EXPECTED,
     MAX_ID_LENGTH,
@@ -23,10 +24,9 @@ from fer_core.columns import (
     shorten,
     usage_of,
 )
-from fer_core.csv_lines import MAX_LINE_BYTES
-from fer_core.errors import DataError
-from fer_core.expressions import PIXELS
-from fer_core.pixel_text import decode_face, explain, explain_value
+from fer_core.io.csv import lines as csv_lines
+from fer_core.io.csv.lines import MAX_LINE_BYTES
+from fer_core.io.csv.pixel_text import decode_face, explain, explain_value
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
@@ -112,7 +112,7 @@ class Dialect:
         return {place for place in (self.pixels, self.label, self.usage, self.id) if place is not None}
 
     def kinds(self) -> NDArray[np.int64]:
-        """Return the kind of each column, as `fer_core.csv_lines` defines it."""
+        """Return the kind of each column, as `fer_core.io.csv.lines` defines it."""
         kinds = np.full(len(self.names), csv_lines.OTHER_CELL, np.int64)
         for kind, place in (
             (csv_lines.PIXEL_CELL, self.pixels),

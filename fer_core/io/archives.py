@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, cast
 
-from fer_core.columns import shorten
 from fer_core.errors import DataError
-from fer_core.file_types import TAR, ZIP
+from fer_core.io.columns import shorten
+from fer_core.io.file_types import TAR, ZIP
 
 TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather"})
 COMPRESSION_SUFFIXES: Final = frozenset({".gz", ".zst", ".xz", ".bz2"})

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.csv_lines import (
+from fer_core.fer2013 import PIXELS
+from fer_core.io.csv.lines import (
     CELL_END,
     CELL_START,
     END,
@@ -27,7 +28,6 @@ from fer_core.csv_lines import (
     SHORTEST,
     START,
 )
-from fer_core.expressions import PIXELS
 
 GROUP: Final = 16
 """Lines decoded at once: enough that calls of NumPy do not count, few enough that all arrays stay in the cache."""
@@ -51,7 +51,7 @@ def decode_lines(
     images: NDArray[np.uint8],
     separator: bytes = b" ",
 ) -> tuple[int, int]:
-    """Decode lines until the text or the table ends; see `fer_core.csv_lines`.
+    """Decode lines until the text or the table ends; see `fer_core.io.csv.lines`.
 
     Parameters
     ----------

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fer_core.archives import is_clutter
-from fer_core.columns import usage_of
 from fer_core.errors import DataError
+from fer_core.io.archives import is_clutter
+from fer_core.io.columns import usage_of
 
 SUFFIXES: Final = frozenset({".parquet", ".arrow", ".feather"})
 NEUTRAL: Final = "data"

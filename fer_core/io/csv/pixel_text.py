@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.csv_vectors import decode_faces
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
+from fer_core.io.csv.vectors import decode_faces
 
 EXPECTED: Final = f"expected {PIXELS} integers in 0..255"
 EXPECTED_VALUE: Final = "expected an integer in 0..255"

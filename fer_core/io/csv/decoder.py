@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import csv_vectors
 from fer_core.errors import CacheWarning
+from fer_core.io.csv import vectors as csv_vectors
 
 KERNEL_BYTES: Final = 300_000_000
 """Text from which on loading the compiled decoder costs less than decoding without it."""
@@ -46,7 +46,7 @@ class _Choice:
             return
         try:
             if self.compiled is None and not self._failed:
-                from fer_core.csv_kernel import decode_lines
+                from fer_core.io.csv.kernel import decode_lines
 
                 self.compiled = decode_lines
         except Exception as error:  # Numba does not run here; NumPy does
@@ -83,7 +83,7 @@ def decode_lines(
     images: NDArray[np.uint8],
     separator: bytes = b" ",
 ) -> tuple[int, int]:
-    """Decode lines with whichever decoder is the fastest; see `fer_core.csv_lines`.
+    """Decode lines with whichever decoder is the fastest; see `fer_core.io.csv.lines`.
 
     Parameters
     ----------

@@ -21,8 +21,10 @@ from numba import int64, njit, types, uint8, uint32, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fer_core import csv_lines, expressions
-from fer_core.csv_lines import (
+from fer_core import fer2013 as expressions
+from fer_core.fer2013 import PIXELS
+from fer_core.io.csv import lines as csv_lines
+from fer_core.io.csv.lines import (
     CELL_END,
     CELL_START,
     END,
@@ -34,7 +36,6 @@ from fer_core.csv_lines import (
     SHORTEST,
     START,
 )
-from fer_core.expressions import PIXELS
 from fer_core.jit import jit
 
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
@@ -218,7 +219,7 @@ def _split(text: Any, kinds: Any, row: Any) -> Any:
     constants=(csv_lines, expressions),
 )
 def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, images: Any) -> Any:
-    """Decode lines until the text or the table ends; see `fer_core.csv_lines`."""
+    """Decode lines until the text or the table ends; see `fer_core.io.csv.lines`."""
     lines, good = 0, 0
     chosen = np.empty(len(table) + 3, np.int64)
     while position < size and lines < len(table):

@@ -1,6 +1,6 @@
 """Faces from CSV: every layout in which FER2013 is distributed, streamed, with an error for each wrong row.
 
-The stream is cut into blocks of whole lines. A block is decoded by `fer_core.csv_decoder`, several at a time in
+The stream is cut into blocks of whole lines. A block is decoded by `fer_core.io.csv.decoder`, several at a time in
 threads; rows that the decoder does not accept, because they are wrong or of an unusual form, go through `parse_row`,
 which accepts or explains.
 """
@@ -17,16 +17,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import csv_cells, csv_decoder
-from fer_core.columns import ROLES, warn_of_columns_left_out
-from fer_core.csv_blocks import Block, BlockReader
-from fer_core.csv_dialect import UTF8_BOM, Dialect, is_blank, parse_row
-from fer_core.csv_lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
 from fer_core.errors import DataError
-from fer_core.expressions import IMAGE_SIZE, PIXELS
 from fer_core.faces import Faces, concatenate, no_usage_column
-from fer_core.reader import PARQUET_MAGIC
-from fer_core.streams import open_stream, plain_size
+from fer_core.fer2013 import IMAGE_SIZE, PIXELS
+from fer_core.io.columns import ROLES, warn_of_columns_left_out
+from fer_core.io.compression import open_stream, plain_size
+from fer_core.io.csv import cells as csv_cells
+from fer_core.io.csv import decoder as csv_decoder
+from fer_core.io.csv.blocks import Block, BlockReader
+from fer_core.io.csv.lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
+from fer_core.io.csv.rows import UTF8_BOM, Dialect, is_blank, parse_row
+from fer_core.io.reader import PARQUET_MAGIC
 
 LEAST_LINES: Final = 256
 """Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""

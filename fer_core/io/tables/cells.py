@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from fer_core import csv_decoder, csv_lines
-from fer_core.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED, label_of, shorten, usage_of
 from fer_core.errors import DataError
-from fer_core.expressions import EXPRESSIONS, PIXELS
-from fer_core.image_folder import read_image
-from fer_core.pixel_text import EXPECTED, decode_face, explain
-from fer_core.table_layout import is_bytes, is_encoded_image, is_list, is_text
+from fer_core.fer2013 import EXPRESSIONS, PIXELS
+from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED, label_of, shorten, usage_of
+from fer_core.io.csv import decoder as csv_decoder
+from fer_core.io.csv import lines as csv_lines
+from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain
+from fer_core.io.image_folder import read_image
+from fer_core.io.tables.layout import is_bytes, is_encoded_image, is_list, is_text
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"

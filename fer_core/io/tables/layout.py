@@ -10,9 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import types
 
-from fer_core.columns import COLUMNS, assign_roles, pixel_columns
 from fer_core.errors import DataError
-from fer_core.expressions import PIXELS
+from fer_core.fer2013 import PIXELS
+from fer_core.io.columns import COLUMNS, assign_roles, pixel_columns
 
 IMAGE_NAMES: Final = ("image", "img")
 """Names, in lower case, of columns of encoded images, as in the data sets of Hugging Face."""

@@ -27,7 +27,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.drawing import (
+from fer_core.errors import ConfigError
+from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
+from fer_core.synthetic.painting import (
     Canvas,
     Face,
     Field,
@@ -40,8 +42,6 @@ from fer_core.drawing import (
     paint_nose,
     paint_relief,
 )
-from fer_core.errors import ConfigError
-from fer_core.expressions import EXPRESSIONS, IMAGE_SIZE
 
 REGIONS: Final[tuple[str, ...]] = ("brows", "eyes", "lids", "nose", "mouth")
 """Parts of the face that action units change, in the order of the mask axis; `nose` has the nasolabial folds."""

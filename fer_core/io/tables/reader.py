@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_core.columns import ROLES, warn_of_columns_left_out
 from fer_core.errors import DataError
-from fer_core.expressions import IMAGE_SIZE
 from fer_core.faces import Faces, no_usage_column
-from fer_core.file_types import ARROW_STREAM, PARQUET
-from fer_core.shards import Shard, find_shards
-from fer_core.streams import open_seekable, table_type
-from fer_core.table_cells import (
+from fer_core.fer2013 import IMAGE_SIZE
+from fer_core.io.columns import ROLES, warn_of_columns_left_out
+from fer_core.io.compression import open_seekable, table_type
+from fer_core.io.file_types import ARROW_STREAM, PARQUET
+from fer_core.io.tables.cells import (
     Cells,
     decode_ids,
     decode_labels,
@@ -28,7 +27,8 @@ from fer_core.table_cells import (
     decode_usages,
     plain,
 )
-from fer_core.table_layout import Layout
+from fer_core.io.tables.layout import Layout
+from fer_core.io.tables.shards import Shard, find_shards
 
 READ_BUFFER_BYTES: Final = 1 << 20
 """How much of a column is in memory packed; without a bound it is the whole row group, and that may be the file."""

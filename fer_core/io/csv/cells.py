@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.columns import MAX_ID_LENGTH, SPLITS, label_of, usage_of
-from fer_core.csv_lines import ID_END, ID_START, LABEL_END, LABEL_START, USAGE_END, USAGE_START
-from fer_core.expressions import EXPRESSIONS
+from fer_core.fer2013 import EXPRESSIONS
+from fer_core.io.columns import MAX_ID_LENGTH, SPLITS, label_of, usage_of
+from fer_core.io.csv.lines import ID_END, ID_START, LABEL_END, LABEL_START, USAGE_END, USAGE_START
 
 USAGE_DTYPE: Final = np.dtype(f"U{max(map(len, SPLITS.values()))}")
 
@@ -20,7 +20,7 @@ Column = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
 def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the labels of lines, int64; `table` is as in `fer_core.csv_lines`."""
+    """Return the labels of lines, int64; `table` is as in `fer_core.io.csv.lines`."""
     starts, ends = table[:, LABEL_START], table[:, LABEL_END]
     labels = np.frombuffer(text, np.uint8)[starts].astype(np.int64) - ord("0")
     good = (ends - starts == 1) & (labels >= 0) & (labels < len(EXPRESSIONS))
@@ -32,7 +32,7 @@ def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
 
 
 def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the splits of lines, as text; `table` is as in `fer_core.csv_lines`."""
+    """Return the splits of lines, as text; `table` is as in `fer_core.io.csv.lines`."""
     # a cell that is too long for any split is cut to one that is none
     cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END], LONGEST_USAGE + 1)
     if len(cells) and (cells == cells[0]).all():
@@ -51,7 +51,7 @@ def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
 
 
 def read_ids(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
-    """Return the ids of lines, as text; `table` is as in `fer_core.csv_lines`."""
+    """Return the ids of lines, as text; `table` is as in `fer_core.io.csv.lines`."""
     starts, ends = table[:, ID_START], table[:, ID_END]
     good = (ends > starts) & (ends - starts <= MAX_ID_LENGTH)
     ends = np.where(good, ends, starts)  # an id over the limit must not widen the array for all others

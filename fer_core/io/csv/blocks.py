@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import BufferedReader
 from typing import Final, NamedTuple
 
-from fer_core import csv_decoder
-from fer_core.csv_lines import MAX_LINE_BYTES, PADDING
+from fer_core.io.csv import decoder as csv_decoder
+from fer_core.io.csv.lines import MAX_LINE_BYTES, PADDING
 
 BLOCK_BYTES: Final = 1 << 20
 """Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""

@@ -20,9 +20,9 @@ from typing import IO, Any, Final, cast
 
 import zstandard
 
-from fer_core.archives import choose_tar_member, open_tar_member, open_zip_member
 from fer_core.errors import DataError
-from fer_core.file_types import (
+from fer_core.io.archives import choose_tar_member, open_tar_member, open_zip_member
+from fer_core.io.file_types import (
     ARCHIVES,
     BZIP2,
     COMPRESSIONS,
@@ -37,7 +37,7 @@ from fer_core.file_types import (
     ZSTD,
     file_type,
 )
-from fer_core.places import Place, locate
+from fer_core.io.places import Place, locate
 
 DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _READ_ONCE: Final = "expected a CSV, found {kind}, which is read from a plain file only"
@@ -107,7 +107,7 @@ def plain_size(stream: io.BufferedReader) -> int | None:
 
 
 def table_type(path: str | Path) -> str | None:
-    """Return the format of a table inside its compression and archive; see `fer_core.file_types.file_type`."""
+    """Return the format of a table inside its compression and archive; see `fer_core.io.file_types.file_type`."""
     with open_stream(path) as stream:
         return file_type(_head(stream)[0])
 

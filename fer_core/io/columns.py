@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.expressions import EXPRESSIONS, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
 
 ROLES: Final = ("pixels", "label", "usage", "id")
 """What a column can hold, in the order in which the cells of a row are checked."""

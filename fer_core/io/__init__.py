@@ -1,0 +1,1 @@
+"""Faces from and to files: CSV, Parquet, Arrow, archives and image folders."""

@@ -1,0 +1,1 @@
+"""Faces from Parquet and Arrow tables, and from folders of their shards."""

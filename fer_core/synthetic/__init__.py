@@ -1,0 +1,1 @@
+"""Faces drawn from action units, with the mask of each region."""
