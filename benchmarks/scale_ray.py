@@ -16,7 +16,7 @@ import ray
 from _side_by_side import compare
 
 from fer_core.io.csv.writer import write_csv
-from fer_infer.ray_engine import score_files
+from fer_infer.cluster.engine import score_files
 from fer_train.data import synthesize
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"

@@ -23,7 +23,7 @@ from fer_explain.measures.localization import area_share, mass_share, pointing_h
 from fer_explain.measures.maps import cautions_about, maps_of, with_controls
 from fer_explain.measures.record import write_json, write_table
 from fer_explain.proof import Proven, load_proven
-from fer_infer.metrics import wilson_interval
+from fer_infer.evaluation.metrics import wilson_interval
 from fer_train.prediction import predict_logits
 
 RANKED_BY: Final = "mass_share"

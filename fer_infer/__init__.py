@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_infer.evaluation import evaluate
-    from fer_infer.pipeline import score
-    from fer_infer.session import Scorer
+    from fer_infer.evaluation.evaluate import evaluate
+    from fer_infer.scorer import Scorer
+    from fer_infer.scoring.pipeline import score
 
 __all__ = ["Scorer", "evaluate", "score"]
 
-_HOMES = {"Scorer": "fer_infer.session", "evaluate": "fer_infer.evaluation", "score": "fer_infer.pipeline"}
+_HOMES = {
+    "Scorer": "fer_infer.scorer",
+    "evaluate": "fer_infer.evaluation.evaluate",
+    "score": "fer_infer.scoring.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -150,7 +150,7 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
         raise click.UsageError("--workers and --ray-address are for --engine ray")
     if len(data) != 1:
         raise click.UsageError(f"--engine local takes one DATA, found {len(data)}; --engine ray takes several")
-    from fer_infer.pipeline import score as run
+    from fer_infer.scoring.pipeline import score as run
 
     done = run(data[0], **settings)
     click.echo(f"{done.output}: {done.rows:,} rows in {done.elapsed_s:.2f} s, {done.faces_per_s:,.0f} faces/s")
@@ -164,7 +164,7 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
 
 def _score_on_ray(data: tuple[str, ...], **settings: Any) -> None:
     with needed_from("ray"):
-        from fer_infer.ray_engine import score_files
+        from fer_infer.cluster.engine import score_files
 
     done = score_files(data, **settings)
     speed = f"{done.elapsed_s:.2f} s, {done.faces_per_s:,.0f} faces/s"
@@ -211,8 +211,8 @@ def evaluate(**settings: Any) -> None:
     folders.
     """
     from fer_core.io.rejects import REJECTS_FILE
-    from fer_infer.evaluation import FILES
-    from fer_infer.evaluation import evaluate as run
+    from fer_infer.evaluation.evaluate import FILES
+    from fer_infer.evaluation.evaluate import evaluate as run
 
     done = run(**settings)
     click.echo(done.to_text())
@@ -246,7 +246,7 @@ def bench(**settings: Any) -> None:
     """
     from rich.console import Console
 
-    from fer_infer.bench import bench as run
+    from fer_infer.diagnostics.bench import bench as run
 
     done = run(**settings)
     console = Console()
@@ -265,7 +265,7 @@ def doctor(model: Path | None) -> None:
     Lists versions, the NVIDIA driver, the CUDA and cuDNN libraries that were found or are missing, and the provider
     that a real session got. The exit code is 1 where something is broken; that CUDA is missing breaks nothing.
     """
-    from fer_infer.doctor import diagnose
+    from fer_infer.diagnostics.doctor import diagnose
 
     found = diagnose(model)
     click.echo(found.to_text())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, ModelCard, read_faces
-from fer_infer.onnx_runtime import load_runtime_module
+from fer_infer.runtime.onnx_runtime import load_runtime_module
 from fer_train.data import validation_faces
 from fer_train.hold_out import HELD_OUT
 from fer_train.validation import VALIDATION_SPLITS

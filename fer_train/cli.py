@@ -187,7 +187,7 @@ def _report_rejects(splits: Splits, output: Path) -> None:
 
 
 def _print_run(card: ModelCard) -> None:
-    from fer_infer.chance import chance_note
+    from fer_infer.evaluation.chance import chance_note
 
     score = card.scores[card.validation_split]
     low, high = score["wilson_95"]
@@ -240,7 +240,7 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
     Figures and files are those of `fer-infer evaluate`.
     """
     from fer_core.io.rejects import REJECTS_FILE
-    from fer_infer.evaluation import FILES
+    from fer_infer.evaluation.evaluate import FILES
     from fer_train.evaluation import evaluate
 
     done = evaluate(run, data, output, **settings)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fer_core import DeviceError
 from fer_core.errors import lacks_memory
-from fer_infer.onnx_runtime import first_line
+from fer_infer.runtime.onnx_runtime import first_line
 
 
 def pick_device(name: str) -> torch.device:

@@ -13,9 +13,9 @@ from fer_core.io.reader import OnError
 from fer_core.model_card import unfitted_temperature
 from fer_core.output_folder import OutputFolder
 from fer_core.staging import staged
-from fer_infer.evaluation import FILES
-from fer_infer.metrics import evaluate_predictions
-from fer_infer.training_faces import TrainingFaces
+from fer_infer.evaluation.evaluate import FILES
+from fer_infer.evaluation.metrics import evaluate_predictions
+from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
 from fer_train.data import validation_faces
 from fer_train.models import ENSEMBLE

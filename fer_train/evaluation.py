@@ -10,9 +10,9 @@ from fer_core.io.columns import usage_of
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import save_rejects
 from fer_core.staging import staged
-from fer_infer.evaluation import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
-from fer_infer.metrics import Evaluation
-from fer_infer.views import views_of
+from fer_infer.evaluation.evaluate import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
+from fer_infer.evaluation.metrics import Evaluation
+from fer_infer.tta import views_of
 from fer_train.checkpoint import load_model_and_card
 from fer_train.prediction import predict_logits, softmax
 
@@ -60,9 +60,9 @@ def evaluate(
     run : str or Path
         A run or an exports folder.
     data, usage, training, tta, on_error, input_columns
-        As for `fer_infer.evaluation.evaluate_file`.
+        As for `fer_infer.evaluation.evaluate.evaluate_file`.
     output : str or Path
-        The folder to make; see `fer_infer.evaluation.save_evaluation`.
+        The folder to make; see `fer_infer.evaluation.evaluate.save_evaluation`.
     force : bool
         Replace an existing folder.
 

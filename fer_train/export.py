@@ -18,10 +18,10 @@ from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, Train
 from fer_core.io.reader import OnError
 from fer_core.output_folder import OutputFolder
 from fer_core.staging import staged
-from fer_infer.chance import chance_note
-from fer_infer.devices import available_devices
-from fer_infer.precision import GRAPH_FILES
-from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
+from fer_infer.evaluation.chance import chance_note
+from fer_infer.graph_selection import GRAPH_FILES
+from fer_infer.runtime.session import available_devices
+from fer_infer.scorer import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
 from fer_train.calibration import CalibrationData, labelled_validation, split_calibration, split_of
 from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.export_readme import export_readme

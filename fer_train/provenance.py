@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
 from fer_core.model_card import unfitted_temperature
-from fer_infer.chance import Chance
-from fer_infer.metrics import wilson_interval
+from fer_infer.evaluation.chance import Chance
+from fer_infer.evaluation.metrics import wilson_interval
 from fer_train.checkpoint import load_weights, weights_path, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.data import Splits

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, ModelCard, ModelError
 from fer_core.progress import progress
 from fer_core.staging import scratch_folder
-from fer_infer.onnx_runtime import load_runtime, load_runtime_module
-from fer_infer.precision import INT8_WEIGHTS
-from fer_infer.session import Scorer
+from fer_infer.graph_selection import INT8_WEIGHTS
+from fer_infer.runtime.onnx_runtime import load_runtime, load_runtime_module
+from fer_infer.scorer import Scorer
 from fer_train.calibration import METHODS, CalibrationData, calibrate
 from fer_train.precision import Agreement, stamp
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_infer.metrics import evaluate_predictions
+from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_train.prediction import softmax
 
 SEARCHED: Final = (0.05, 20.0)

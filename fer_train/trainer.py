@@ -21,9 +21,9 @@ from torch.nn import functional
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError, TrainingWarning
 from fer_core.claims import claimed
 from fer_core.progress import progress
-from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
-from fer_infer.onnx_runtime import first_line
-from fer_infer.training_faces import TrainingFaces
+from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
+from fer_infer.evaluation.seen_in_training import TrainingFaces
+from fer_infer.runtime.onnx_runtime import first_line
 from fer_train.allocator import freed_memory_kept
 from fer_train.augment import augment, mixup
 from fer_train.checkpoint import begin_with

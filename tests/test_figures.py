@@ -24,8 +24,8 @@ from fer_explain.figures import sheet, unit_sheet
 from fer_explain.measures.comparison import MethodScore
 from fer_explain.measures.estimates import estimate
 from fer_explain.measures.figures import line_figure, ranking_figure
-from fer_infer.figures import save_confusion, save_reliability
-from fer_infer.reliability import reliability
+from fer_infer.evaluation.plots import save_confusion, save_reliability
+from fer_infer.evaluation.reliability import reliability
 from fer_train.contact_sheet import Strip, save_contact_sheet
 from fer_train.figures import save_curves
 

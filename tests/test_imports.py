@@ -24,7 +24,11 @@ def imported(file: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("module", "folders", "places"),
     [
-        ("onnxruntime", (*PACKAGES, "benchmarks", "scripts", "tests"), {"fer_infer/onnx_runtime.py"}),  # telemetry
+        (
+            "onnxruntime",
+            (*PACKAGES, "benchmarks", "scripts", "tests"),
+            {"fer_infer/runtime/onnx_runtime.py"},
+        ),  # telemetry
         ("captum", PACKAGES, {"fer_explain/captum_methods.py"}),  # imports pyplot
         ("matplotlib.pyplot", PACKAGES, set()),  # needs the backend of MPLBACKEND
         ("pylab", PACKAGES, set()),

@@ -13,7 +13,7 @@ import torch
 from record import Entry, Record
 from workbench import REPOSITORY, Workbench
 
-from fer_infer.doctor import diagnose
+from fer_infer.diagnostics.doctor import diagnose
 from fer_train.provenance import git_commit
 
 PACKAGES: Final = (

@@ -23,11 +23,11 @@ from workbench import Workbench
 
 from fer_core import IMAGE_SIZE
 from fer_infer import Scorer, score
-from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
-from fer_infer.devices import CPU_PROVIDER, open_session
-from fer_infer.onnx_runtime import load_runtime
-from fer_infer.precision import find_graph
-from fer_infer.runner import INPUT, OUTPUTS
+from fer_infer.graph_selection import find_graph
+from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
+from fer_infer.runtime.onnx_runtime import load_runtime
+from fer_infer.runtime.runners import INPUT, OUTPUTS
+from fer_infer.runtime.session import CPU_PROVIDER, open_session
 from fer_train.checkpoint import load_model
 from fer_train.models import count_multiply_adds
 from fer_train.precision import Agreement, halve

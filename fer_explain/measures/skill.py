@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces, ModelCard, TrainingWarning
-from fer_infer.chance import LEVEL
-from fer_infer.metrics import evaluate_predictions
+from fer_infer.evaluation.chance import LEVEL
+from fer_infer.evaluation.metrics import evaluate_predictions
 
 ENOUGH_LABELS: Final = 50
 """Labelled faces from which on a model that does not beat chance on them counts as no better than chance. Of fewer, a
@@ -54,7 +54,7 @@ def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float3
     """Decide by labels that the model was not trained on, else by the model card.
 
     A model passes if it beats the most frequent class in an exact binomial test, or the class frequencies in negative
-    log likelihood (`fer_infer.chance`). Labels decide where they show that it does; where they do not, they decide
+    log likelihood (`fer_infer.evaluation.chance`). Labels decide where they show that it does; where they do not, they decide
     if there are at least `ENOUGH_LABELS`, at most `LARGEST_MAJORITY` of them of one class.
 
     Parameters

@@ -22,7 +22,7 @@ from fer_explain.report.page import Contents, render
 from fer_explain.report.selection import select_faces
 from fer_explain.report.trust import check_maps
 from fer_explain.saliency_mask import require_share
-from fer_infer.metrics import evaluate_predictions
+from fer_infer.evaluation.metrics import evaluate_predictions
 
 __all__ = ["report"]
 

@@ -12,7 +12,7 @@ from fer_core import Faces
 from fer_explain.report.cards import FaceCard
 from fer_explain.report.picture import Picture, thumbnail
 from fer_explain.report.selection import Selection
-from fer_infer.metrics import Evaluation, wilson_interval
+from fer_infer.evaluation.metrics import Evaluation, wilson_interval
 
 
 def evaluation_view(

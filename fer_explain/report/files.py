@@ -19,7 +19,7 @@ from fer_explain.maximization import maximization_sheet
 from fer_explain.proof import Proven
 from fer_explain.report.explained import ClassMeans, ExplainedFaces
 from fer_explain.report.inside import Inside
-from fer_infer.metrics import Evaluation
+from fer_infer.evaluation.metrics import Evaluation
 
 LAYER_FIGURE: Final = "layer_outputs.png"
 PICTURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*")
@@ -60,7 +60,7 @@ def save_figures(
     proven: Proven,
 ) -> None:
     """Draw the pictures of the page as sheets with titles."""
-    from fer_infer.figures import save_confusion
+    from fer_infer.evaluation.plots import save_confusion
 
     folder.mkdir()
     names = proven.card.labels

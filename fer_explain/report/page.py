@@ -18,7 +18,7 @@ from fer_explain.report.inside import Inside
 from fer_explain.report.network import card_rows, filters_view, inside_view, means_view, proof_view
 from fer_explain.report.selection import CELL_FACES, Selection
 from fer_explain.report.trust import CheckedMaps
-from fer_infer.metrics import Evaluation
+from fer_infer.evaluation.metrics import Evaluation
 
 TEMPLATE: Final = "page.html.jinja"
 

@@ -19,13 +19,14 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, OutputError
-from fer_infer import Scorer, session
-from fer_infer import bench as bench_module
-from fer_infer.bench import DEFAULT_REPEATS, DEFAULT_ROWS, SWEEP, Benchmark, bench
+from fer_infer import Scorer
+from fer_infer import scorer as session
 from fer_infer.cli import main
-from fer_infer.cuda import CudaOptions
-from fer_infer.runner import LaneRunner
-from fer_infer.timings import Stopwatch, Timing
+from fer_infer.diagnostics import bench as bench_module
+from fer_infer.diagnostics.bench import DEFAULT_REPEATS, DEFAULT_ROWS, SWEEP, Benchmark, bench
+from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
+from fer_infer.runtime.cuda import CudaOptions
+from fer_infer.runtime.runners import LaneRunner
 
 Images = NDArray[np.uint8]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fer_infer.chance import Chance, chance_note, class_frequencies_nll, compare_with_chance
-from fer_infer.metrics import evaluate_predictions
+from fer_infer.evaluation.chance import Chance, chance_note, class_frequencies_nll, compare_with_chance
+from fer_infer.evaluation.metrics import evaluate_predictions
 
 NAMES = ("a", "b", "c")
 

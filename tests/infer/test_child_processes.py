@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fer_core import CardError, DeviceError, ModelCard, ModelError
 from fer_core.per_process import PerProcess
 from fer_infer import Scorer
-from fer_infer.cuda import CUDA_PROVIDER
+from fer_infer.runtime.cuda import CUDA_PROVIDER
 
 Images = NDArray[np.uint8]
 
@@ -180,7 +180,7 @@ with global_compiler_lock:
 def test_what_a_parent_reads_ahead_is_refused_in_its_child(tmp_path: Path) -> None:
     code = """
 import os
-from fer_infer.read_ahead import read_ahead
+from fer_core.io.read_ahead import read_ahead
 
 with read_ahead(lambda: (n for n in range(100))) as items:
     next(items)

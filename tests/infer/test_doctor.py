@@ -12,10 +12,10 @@ import pytest
 
 from fer_core import DeviceError
 from fer_core.errors import CacheWarning
-from fer_infer import doctor
-from fer_infer.cuda import CUDA_PROVIDER, LIBRARIES
-from fer_infer.devices import CPU_PROVIDER
-from fer_infer.doctor import BOTH_WHEELS_REMEDY, BROKEN_REMEDY, diagnose
+from fer_infer.diagnostics import doctor
+from fer_infer.diagnostics.doctor import BOTH_WHEELS_REMEDY, BROKEN_REMEDY, diagnose
+from fer_infer.runtime.cuda import CUDA_PROVIDER, LIBRARIES
+from fer_infer.runtime.session import CPU_PROVIDER
 
 
 def found(diagnosis: doctor.Diagnosis, subject: str) -> list[tuple[str, str]]:

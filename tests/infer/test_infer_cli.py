@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from fer_infer import devices
 from fer_infer.cli import main
-from fer_infer.pipeline import CPU_BATCHES
-from fer_infer.predictions import COLUMNS
-from fer_infer.session import DEFAULT_BATCH_SIZE
+from fer_infer.runtime import session as devices
+from fer_infer.scorer import DEFAULT_BATCH_SIZE
+from fer_infer.scoring.pipeline import CPU_BATCHES
+from fer_infer.scoring.predictions import COLUMNS
 
 Images = NDArray[np.uint8]
 PROGRAM = [sys.executable, "-c", "from fer_infer.cli import main; main(prog_name='fer-infer')"]

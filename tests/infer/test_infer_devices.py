@@ -13,9 +13,11 @@ import pytest
 
 from fer_core import ConfigError, DeviceError
 from fer_core.io.reader import available_cores
-from fer_infer import Scorer, cuda, devices
-from fer_infer.cuda import CUDA_PROVIDER, Obstacle
-from fer_infer.devices import CPU_PROVIDER, PROBE_MODEL, available_devices, open_session
+from fer_infer import Scorer
+from fer_infer.runtime import cuda
+from fer_infer.runtime import session as devices
+from fer_infer.runtime.cuda import CUDA_PROVIDER, Obstacle
+from fer_infer.runtime.session import CPU_PROVIDER, PROBE_MODEL, available_devices, open_session
 
 needs_no_gpu = pytest.mark.skipif(devices.cuda_problem() is None, reason="there is a GPU")
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, ModelError, OutputError
 from fer_infer import Scorer, evaluate
-from fer_infer.evaluation import save_evaluation
-from fer_infer.metrics import Evaluation, evaluate_predictions, wilson_interval
-from fer_infer.reliability import expected_calibration_error, reliability
+from fer_infer.evaluation.evaluate import save_evaluation
+from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions, wilson_interval
+from fer_infer.evaluation.reliability import expected_calibration_error, reliability
 
 Images = NDArray[np.uint8]
 FILES = ["confusion.csv", "confusion.png", "metrics.json", "per_class.csv", "reliability.png"]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fer_core import OutputError
-from fer_infer.manifest import Manifest, Part
-from fer_infer.storage import InputFile
+from fer_infer.cluster.manifest import Manifest, Part
+from fer_infer.cluster.storage import InputFile
 
 INPUTS = tuple(InputFile(f"in/{name}.csv", 10, "1") for name in "abc")
 SETTINGS: dict[str, Any] = {"model": {"weights_sha256": "w", "precision": "fp32"}, "columns": "logits"}

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_core import ModelCard, ModelError
 from fer_infer import Scorer
-from fer_infer.onnx_runtime import TELEMETRY_SWITCH, first_line, load_runtime
+from fer_infer.runtime.onnx_runtime import TELEMETRY_SWITCH, first_line, load_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,7 +135,7 @@ def test_no_connection_is_tried(home: Path, script: Path, exports: Path, tmp_pat
 def test_the_doctor_says_whether_onnx_runtime_reports(
     home: Path, before: str, variables: dict[str, str], expected: str
 ) -> None:
-    code = f"{before}from fer_infer.doctor import diagnose; print(diagnose().to_text())"
+    code = f"{before}from fer_infer.diagnostics.doctor import diagnose; print(diagnose().to_text())"
     done = run(home, sys.executable, "-c", code, **variables)
     assert re.search(rf"^telemetry +ok +ONNX Runtime: {re.escape(expected)}$", done.stdout, re.M), done
 

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
-from fer_infer import Scorer, precision, session
+from fer_infer import Scorer
+from fer_infer import graph_selection as precision
+from fer_infer import scorer as session
 from fer_infer.cli import main
-from fer_infer.precision import INT8_WEIGHTS, find_graph
+from fer_infer.graph_selection import INT8_WEIGHTS, find_graph
 
 Images = NDArray[np.uint8]
 

@@ -29,10 +29,14 @@ from fer_infer import score
 from fer_infer.cli import main
 
 ray = pytest.importorskip("ray")
-from fer_infer import ray_cluster, ray_engine, storage  # noqa: E402 - they import ray
-from fer_infer.file_scorer import FileScorer, Work  # noqa: E402
-from fer_infer.manifest import Part  # noqa: E402
-from fer_infer.ray_engine import RaySummary, score_files  # noqa: E402
+from fer_infer.cluster import engine as ray_engine
+from fer_infer.cluster import (
+    ray_cluster,
+    storage,
+)
+from fer_infer.cluster.engine import RaySummary, score_files  # noqa: E402
+from fer_infer.cluster.manifest import Part  # noqa: E402
+from fer_infer.cluster.worker import FileScorer, Work  # noqa: E402
 
 Images = NDArray[np.uint8]
 
@@ -279,7 +283,7 @@ def test_what_a_worker_cannot_write_is_one_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fer_infer.file_scorer.prediction_writer", full)
+    monkeypatch.setattr("fer_infer.cluster.worker.prediction_writer", full)
     failure = call(work_of(exports), "in/a.csv")
     assert type(failure) is FerError
     assert str(failure) == "in/a.csv: cannot be scored: No space left on device"
@@ -440,8 +444,8 @@ def test_the_options_of_one_engine_are_wrong_usage_for_the_other(arguments: list
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "fer_infer.ray_engine")
-    monkeypatch.delattr("fer_infer.ray_engine")
+    monkeypatch.delitem(sys.modules, "fer_infer.cluster.engine")
+    monkeypatch.delattr("fer_infer.cluster.engine")
     done = CliRunner().invoke(main, ["score", "a.csv", "--model", "m", "--output", "o", "--engine", "ray"])
     assert done.exit_code == 1
     assert done.stderr.startswith("fer-infer: ray is not installed; pip install 'fer-toolkit[ray]', or ")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fer_infer.read_ahead import read_ahead
+from fer_core.io.read_ahead import read_ahead
 
 
 def test_reading_ahead_keeps_order_and_raises_after_what_came_before() -> None:

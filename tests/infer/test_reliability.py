@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer_infer.figures import save_reliability
-from fer_infer.reliability import Bin, expected_calibration_error, reliability
+from fer_infer.evaluation.plots import save_reliability
+from fer_infer.evaluation.reliability import Bin, expected_calibration_error, reliability
 
 
 def draw(seed: int, n: int = 400, classes: int = 7) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

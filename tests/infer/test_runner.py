@@ -15,10 +15,12 @@ import pytest
 from numpy.typing import NDArray
 
 from fer_core import ModelError
-from fer_infer import Scorer, cuda, runner
-from fer_infer.cuda import CUDA_PROVIDER, CudaOptions, page_lock
-from fer_infer.devices import CPU_PROVIDER, open_session
-from fer_infer.runner import LANES, CallRunner, LaneRunner, runner_of
+from fer_infer import Scorer
+from fer_infer.runtime import cuda
+from fer_infer.runtime import runners as runner
+from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions, page_lock
+from fer_infer.runtime.runners import LANES, CallRunner, LaneRunner, runner_of
+from fer_infer.runtime.session import CPU_PROVIDER, open_session
 
 Images = NDArray[np.uint8]
 

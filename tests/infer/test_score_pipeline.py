@@ -22,10 +22,11 @@ from PIL import Image
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces, ModelError, OutputError, iter_faces, read_faces
 from fer_core.errors import DataWarning
 from fer_core.io.compression import open_stream
-from fer_infer import Scorer, pipeline, score
-from fer_infer.evaluation import evaluate
-from fer_infer.predictions import COLUMNS
-from fer_infer.read_ahead import READ_AHEAD
+from fer_core.io.read_ahead import READ_AHEAD
+from fer_infer import Scorer, score
+from fer_infer.evaluation.evaluate import evaluate
+from fer_infer.scoring import pipeline
+from fer_infer.scoring.predictions import COLUMNS
 
 Images = NDArray[np.uint8]
 CsvOf = Callable[..., str]
@@ -373,7 +374,7 @@ def test_what_still_runs_after_an_error_is_stopped(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fer_infer.predictions.CsvPredictionWriter.write", interrupted)
+    monkeypatch.setattr("fer_infer.scoring.predictions.CsvPredictionWriter.write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         score(data, exports, work / "out.csv")
     assert len(closed) == 1

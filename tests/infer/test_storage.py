@@ -19,8 +19,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from fer_core import DataError, OutputError
-from fer_infer import storage
-from fer_infer.storage import join, list_inputs, local_copy, names_in, place, sha256
+from fer_infer.cluster import storage
+from fer_infer.cluster.storage import join, list_inputs, local_copy, names_in, place, sha256
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_killed_writer_leaves_whole_files_alone_under_final_names(tmp_path: Pa
     (tmp_path / "made").write_bytes(content)
     code = (
         "import itertools, pathlib, sys\n"
-        "from fer_infer.storage import place\n"
+        "from fer_infer.cluster.storage import place\n"
         "for n in itertools.count():\n"
         "    place(pathlib.Path('made'), f'out/part-{n}')\n"
         "    print(n, flush=True)\n"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core import DataError
-from fer_infer.training_faces import TrainingFaces
+from fer_infer.evaluation.seen_in_training import TrainingFaces
 
 Images = NDArray[np.uint8]
 

@@ -30,8 +30,9 @@ from fer_core.claims import HIDDEN
 from fer_core.io.csv_output import open_csv
 from fer_core.program import Program
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_infer import Scorer, pipeline, score
+from fer_infer import Scorer, score
 from fer_infer.cli import main
+from fer_infer.scoring import pipeline
 
 Images = NDArray[np.uint8]
 
@@ -332,7 +333,7 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
         def close(self) -> None:
             self.file.close()
 
-    import fer_infer.predictions as predictions
+    import fer_infer.scoring.predictions as predictions
 
     def open_disk(*names: Any, **options: Any) -> Disk:
         return Disk(open_csv(*names, **options))
@@ -412,7 +413,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
     score_in_a_process(data, exports, tmp_path / "expected.csv")
     expected = (tmp_path / "expected.csv").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fer_infer.pipeline", "fer_core.io.csv.reader", "onnxruntime"])
+    context.set_forkserver_preload(["fer_infer.scoring.pipeline", "fer_core.io.csv.reader", "onnxruntime"])
     output = work / "out.csv"
     arguments = (data, exports, output)
 

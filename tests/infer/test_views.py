@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError
 from fer_infer import Scorer, score
-from fer_infer.views import SHIFT, TTA, View, average_views, log_probabilities, views_of
+from fer_infer.tta import SHIFT, TTA, View, average_views, log_probabilities, views_of
 
 Images = NDArray[np.uint8]
 KINDS = [kind for kind in TTA if kind != "none"]

@@ -7,7 +7,7 @@ import torch
 
 from fer_core import DataError, Faces
 from fer_core.io.csv.writer import write_csv
-from fer_infer.onnx_runtime import load_runtime_module
+from fer_infer.runtime.onnx_runtime import load_runtime_module
 from fer_train import calibration
 from fer_train.calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
 from fer_train.checkpoint import load_model_and_card

@@ -11,8 +11,8 @@ import torch
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
 from fer_core.io.csv.writer import write_csv
-from fer_infer.onnx_runtime import load_runtime
-from fer_infer.session import Scorer
+from fer_infer.runtime.onnx_runtime import load_runtime
+from fer_infer.scorer import Scorer
 from fer_train import export as module
 from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
 from fer_train.export import check_parity, count_held_weights, export

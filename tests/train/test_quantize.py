@@ -11,7 +11,7 @@ import torch
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
-from fer_infer.onnx_runtime import load_runtime
+from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_train import quantize as module
 from fer_train.calibration import METHODS, CalibrationData
 from fer_train.checkpoint import load_model, load_model_and_card

@@ -444,7 +444,7 @@ def test_a_run_counts_as_finished_only_when_all_is_written(tmp_path, splits, sma
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fer_infer.figures.save_reliability", interrupted)
+    monkeypatch.setattr("fer_infer.evaluation.plots.save_reliability", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(splits, replace(small_config, epochs=1), tmp_path / "run")
     assert (tmp_path / "run" / "confusion.png").exists()

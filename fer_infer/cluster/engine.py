@@ -20,14 +20,14 @@ from fer_core import ConfigError, DataError, FerError, OutputError
 from fer_core.claims import claimed
 from fer_core.io.reader import OnError
 from fer_core.progress import progress
-from fer_infer import storage
-from fer_infer.file_scorer import FileScorer, Work
-from fer_infer.manifest import Manifest, Part
-from fer_infer.precision import find_graph
-from fer_infer.predictions import COLUMNS
-from fer_infer.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
-from fer_infer.session import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
-from fer_infer.views import views_of
+from fer_infer.cluster import storage
+from fer_infer.cluster.manifest import Manifest, Part
+from fer_infer.cluster.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
+from fer_infer.cluster.worker import FileScorer, Work
+from fer_infer.graph_selection import find_graph
+from fer_infer.scorer import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scoring.predictions import COLUMNS
+from fer_infer.tta import views_of
 
 SAVE_INTERVAL_S: Final = 2.0
 """How often the record is written at most: a run that is killed scores again what it did since."""
@@ -101,7 +101,7 @@ def score_files(
     Parameters
     ----------
     data : sequence of str
-        Files, folders and patterns, local or as URIs; see `fer_infer.storage.list_inputs`.
+        Files, folders and patterns, local or as URIs; see `fer_infer.cluster.storage.list_inputs`.
     model : str or Path
         An exports folder or an ONNX file, which the workers are sent.
     output : str

@@ -21,12 +21,12 @@ from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.reader import PARQUET_MAGIC, available_cores
 from fer_core.progress import progress
 from fer_core.staging import scratch_folder, staged
-from fer_infer.onnx_runtime import load_runtime
-from fer_infer.pipeline import ROLES_READ, score
-from fer_infer.predictions import prediction_writer
-from fer_infer.runner import LaneRunner, Scores
-from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
-from fer_infer.timings import Stopwatch, Timing
+from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
+from fer_infer.runtime.onnx_runtime import load_runtime
+from fer_infer.runtime.runners import LaneRunner, Scores
+from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scoring.pipeline import ROLES_READ, score
+from fer_infer.scoring.predictions import prediction_writer
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError, DeviceError
 from fer_core.io.reader import available_cores
-from fer_infer.cuda import (
+from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
     CudaOptions,
@@ -17,7 +17,7 @@ from fer_infer.cuda import (
     find_obstacle,
     preload_libraries,
 )
-from fer_infer.onnx_runtime import LOG_NOTHING, first_line, load_runtime
+from fer_infer.runtime.onnx_runtime import LOG_NOTHING, first_line, load_runtime
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 CPU_PROVIDER: Final = "CPUExecutionProvider"
@@ -119,7 +119,7 @@ def _create(model: str | Path | bytes, cuda: CudaOptions | None) -> Any:
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = LOG_NOTHING
-    options.intra_op_num_threads = 1  # `fer_infer.runner` makes several calls at once
+    options.intra_op_num_threads = 1  # `fer_infer.runtime.runners` makes several calls at once
     providers = [CPU_PROVIDER] if cuda is None else [(CUDA_PROVIDER, cuda.provider_options()), CPU_PROVIDER]
     source = model if isinstance(model, bytes) else str(model)
     # Without this, a failing provider is replaced by another one and a line is printed on standard output.

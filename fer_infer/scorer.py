@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
 from fer_core.errors import NO_THREADS, lacks_threads
 from fer_core.per_process import PerProcess
-from fer_infer.contract import read_graph, require_contract
-from fer_infer.cuda import CUDA_PROVIDER, CudaOptions
-from fer_infer.devices import CPU_PROVIDER, open_session
-from fer_infer.onnx_runtime import first_line
-from fer_infer.precision import GRAPH_FILES, INT8_WEIGHTS, find_graph
-from fer_infer.runner import Runner, runner_of
-from fer_infer.views import average_views, log_probabilities
+from fer_infer.graph_selection import GRAPH_FILES, INT8_WEIGHTS, find_graph
+from fer_infer.runtime.contract import read_graph, require_contract
+from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
+from fer_infer.runtime.onnx_runtime import first_line
+from fer_infer.runtime.runners import Runner, runner_of
+from fer_infer.runtime.session import CPU_PROVIDER, open_session
+from fer_infer.tta import average_views, log_probabilities
 
 DEFAULT_BATCH_SIZE: Final = 128
 """Faces a run: enough to amortize a call, few enough that the activations stay in a CPU's cache."""
@@ -56,7 +56,7 @@ class Scorer:
     device : {"auto", "cpu", "cuda"}
         `cuda` fails unless the created session itself reports CUDA; `auto` falls back to the CPU and says why.
     precision : {"auto", "fp32", "int8", "fp16"}
-        Which graph of a folder is run; see `fer_infer.precision.find_graph`. A file must be of that precision.
+        Which graph of a folder is run; see `fer_infer.graph_selection.find_graph`. A file must be of that precision.
     threads : int, optional
         On the CPU, each of which runs faces of its own; as many as there are physical cores where None.
     cuda : CudaOptions, optional
@@ -215,9 +215,9 @@ class Scorer:
             Gray levels, 0 black to 255 white; N may be 0.
         batch_size : int
             Faces that are run at once, by all threads of a CPU together: a thread takes its share of them, though
-            up to `fer_infer.runner.SMALLEST_CALL` where that is less. The last batch may be smaller.
+            up to `fer_infer.runtime.runners.SMALLEST_CALL` where that is less. The last batch may be smaller.
         tta : {"none", "flip", "flip-shift"}
-            Test-time augmentation: average the probabilities over so many views; see `fer_infer.views.TTA`.
+            Test-time augmentation: average the probabilities over so many views; see `fer_infer.tta.TTA`.
 
         Returns
         -------

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces, ModelError, iter_faces
+from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError, available_cores, check_layout
 from fer_core.progress import progress
 from fer_core.staging import require_apart, require_free, staged
-from fer_infer.predictions import ENDINGS, RejectWriter, prediction_writer
-from fer_infer.read_ahead import read_ahead
-from fer_infer.runner import SMALLEST_CALL, CallRunner
-from fer_infer.session import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
-from fer_infer.views import views_of
+from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
+from fer_infer.scorer import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
+from fer_infer.scoring.predictions import ENDINGS, RejectWriter, prediction_writer
+from fer_infer.tta import views_of
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fer_core import ConfigError, ModelError
-from fer_infer.devices import available_devices
+from fer_infer.runtime.session import available_devices
 
 GRAPH_FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 """The graphs that an exports folder may hold; it holds the first in any case."""

@@ -184,7 +184,7 @@ def prediction_writer(output: str | Path) -> type[PredictionWriter]:
     if Path(output).suffix.lower() != ".parquet":
         return CsvPredictionWriter
     with needed_from("parquet"):
-        from fer_infer.parquet_writer import ParquetPredictionWriter
+        from fer_infer.scoring.parquet_writer import ParquetPredictionWriter
     return ParquetPredictionWriter
 
 

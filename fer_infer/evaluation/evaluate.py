@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
 from fer_core.io.columns import usage_of
+from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError, check_layout, no_such_usage
 from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_core.staging import staged
-from fer_infer.metrics import Evaluation, evaluate_predictions
-from fer_infer.read_ahead import read_ahead
-from fer_infer.training_faces import TrainingFaces
-from fer_infer.views import average_views, views_of
+from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
+from fer_infer.evaluation.seen_in_training import TrainingFaces
+from fer_infer.tta import average_views, views_of
 
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
 """What `save_evaluation` writes."""
@@ -96,7 +96,7 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     title : str
         Of the pictures.
     """
-    from fer_infer.figures import save_confusion, save_reliability
+    from fer_infer.evaluation.plots import save_confusion, save_reliability
 
     names = [score.name for score in evaluation.classes]
     table = _without_confusion(asdict(evaluation))  # it has a file of its own
@@ -153,7 +153,7 @@ def evaluate_file(
     training : str or Path, optional
         The file of the Training faces; where None, the Training rows of `data`, if it names any.
     tta : {"none", "flip", "flip-shift"}
-        See `fer_infer.views.TTA`.
+        See `fer_infer.tta.TTA`.
     batch_rows : int
         Faces scored at once.
     on_error : {"fail", "skip"}
@@ -247,7 +247,7 @@ def evaluate(
     ModelError, CardError, DeviceError, OutputError, ConfigError
         In every case no output is left, nor a part of one.
     """
-    from fer_infer.session import DEFAULT_BATCH_SIZE, Scorer
+    from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
 
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size

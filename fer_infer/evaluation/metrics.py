@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fer_infer.chance import Chance, class_frequencies_nll, compare_with_chance
-from fer_infer.reliability import Bin, expected_calibration_error, reliability
+from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
+from fer_infer.evaluation.reliability import Bin, expected_calibration_error, reliability
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
 """What the true class counts as at least in the negative log likelihood: a probability of 0 is worth 87.3 nats."""
@@ -122,7 +122,7 @@ class Evaluation:
     nll : float
         Negative log likelihood: mean of -ln of the probability given to the true class, in nats.
     ece : float
-        Expected calibration error, 0..1; see `fer_infer.reliability`.
+        Expected calibration error, 0..1; see `fer_infer.evaluation.reliability`.
     in_training : int or None
         Faces among them whose pixels also stand in Training; None where Training was not to be had.
     unseen : Unseen or None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.figures import default_style, save_figure
-from fer_infer.reliability import Bin
+from fer_infer.evaluation.reliability import Bin
 
 DPI: Final = 120
 
@@ -73,7 +73,7 @@ def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) ->
     Parameters
     ----------
     bins : sequence of Bin
-        From `fer_infer.reliability.reliability`.
+        From `fer_infer.evaluation.reliability.reliability`.
     ece : float
         Expected calibration error.
     path : Path

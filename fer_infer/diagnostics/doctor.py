@@ -13,7 +13,8 @@ from fer_core import FerError
 from fer_core.errors import CacheWarning
 from fer_core.io.csv.decoder import load_compiled_decoder
 from fer_core.io.reader import available_cores
-from fer_infer.cuda import (
+from fer_infer.graph_selection import GRAPH_FILES
+from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
     WHEEL,
@@ -23,9 +24,8 @@ from fer_infer.cuda import (
     find_libraries,
     find_obstacle,
 )
-from fer_infer.devices import PROBE_MODEL, SESSION_REMEDY, open_session
-from fer_infer.onnx_runtime import first_line, load_runtime, telemetry
-from fer_infer.precision import GRAPH_FILES
+from fer_infer.runtime.onnx_runtime import first_line, load_runtime, telemetry
+from fer_infer.runtime.session import PROBE_MODEL, SESSION_REMEDY, open_session
 
 State = Literal["ok", "missing", "problem"]
 
@@ -176,7 +176,7 @@ def _session(model: str | Path | None, *, cuda_expected: bool) -> Finding:
             session, note = open_session(PROBE_MODEL)
             provider, of = session.get_providers()[0], "a built-in graph"
         else:
-            from fer_infer.session import Scorer
+            from fer_infer.scorer import Scorer
 
             scorer = Scorer(model)
             provider, note, of = scorer.provider, scorer.provider_note, str(scorer.path)

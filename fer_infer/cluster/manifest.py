@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from fer_core import OutputError
 from fer_core.claims import HIDDEN
-from fer_infer import storage
-from fer_infer.storage import InputFile, join
+from fer_infer.cluster import storage
+from fer_infer.cluster.storage import InputFile, join
 
 MANIFEST_FILE: Final = "manifest.json"
 SCHEMA_VERSION: Final = 1

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from fer_core import DataError, Faces, FerError
+from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError
-from fer_infer.manifest import Part
-from fer_infer.pipeline import Scored, scored
-from fer_infer.predictions import RejectWriter, prediction_writer
-from fer_infer.read_ahead import read_ahead
-from fer_infer.session import Scorer
-from fer_infer.storage import InputFile, join, local_copy, place, sha256
+from fer_infer.cluster.manifest import Part
+from fer_infer.cluster.storage import InputFile, join, local_copy, place, sha256
+from fer_infer.scorer import Scorer
+from fer_infer.scoring.pipeline import Scored, scored
+from fer_infer.scoring.predictions import RejectWriter, prediction_writer
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Scoring of many files on a Ray cluster, resumable part by part."""

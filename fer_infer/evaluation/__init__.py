@@ -1,0 +1,1 @@
+"""Predictions against labels: metrics, calibration, chance, and faces seen in training."""
