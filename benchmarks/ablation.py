@@ -27,9 +27,9 @@ from _side_by_side import machine
 
 from fer_core import FerError
 from fer_train.config import FitConfig
-from fer_train.data import Splits, load_splits
-from fer_train.run_folder import read_metrics
-from fer_train.trainer import fit
+from fer_train.data.splits import Splits, load_splits
+from fer_train.runs.run_folder import read_metrics
+from fer_train.training.trainer import fit
 
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}

@@ -20,8 +20,8 @@ from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.tta import TTA, average_views
-from fer_train.checkpoint import load_model
 from fer_train.models import count_multiply_adds, count_parameters
+from fer_train.runs.checkpoint import load_model
 
 EXPORTS: Final = Path(__file__).resolve().parent.parent / "exports"
 

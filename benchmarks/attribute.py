@@ -21,9 +21,9 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
 from fer_explain.map_file import MEMORY_MB
 from fer_explain.preflight import require_suited
-from fer_train.checkpoint import load_model
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits
+from fer_train.runs.checkpoint import load_model
 
 EXPORTS = Path(__file__).resolve().parent.parent / "exports"
 MODELS = [EXPORTS / name for name in ("course-cnn", "course-dnn", "compact", "best")]

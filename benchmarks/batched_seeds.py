@@ -18,9 +18,9 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from fer_core import FerError
-from fer_train.data import synthesize
-from fer_train.devices import pick_device
+from fer_train.data.splits import synthesize
 from fer_train.models import build_model
+from fer_train.training.hardware import pick_device
 
 LR = 3e-4
 

@@ -22,10 +22,10 @@ from _side_by_side import machine
 from torch import nn
 
 from fer_core import Faces, FerError, read_faces
-from fer_train import trainer
 from fer_train.config import FitConfig
-from fer_train.data import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics, synthesize
 from fer_train.models import build_model
+from fer_train.training import trainer
 
 NETWORKS: Final[dict[str, dict[str, Any]]] = {"course-cnn": {"widths": [16, 32, 64], "dropout": 0.2}, "course-dnn": {}}
 SCHEMES: Final = ("PyTorch's default", "He", "He, last layer small", "Glorot", "Glorot, last layer small")

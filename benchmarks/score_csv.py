@@ -26,8 +26,8 @@ from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer, score
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import DEFAULT_BATCH_SIZE
-from fer_train.checkpoint import load_model
-from fer_train.data import synthesize
+from fer_train.data.splits import synthesize
+from fer_train.runs.checkpoint import load_model
 
 EXPORTS: Final = Path(__file__).resolve().parent.parent / "exports"
 MODELS: Final = {"course-cnn": 1500, "compact": 7178}

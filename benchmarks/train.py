@@ -19,11 +19,11 @@ from _side_by_side import Goal, machine, print_goals, real_data
 
 from fer_core import FerError
 from fer_train.config import FitConfig
-from fer_train.data import Splits, load_splits, pixel_statistics, synthesize
-from fer_train.devices import precision_note
+from fer_train.data.splits import Splits, load_splits, pixel_statistics, synthesize
 from fer_train.models import build_model, count_multiply_adds
-from fer_train.run_folder import read_metrics
-from fer_train.trainer import fit
+from fer_train.runs.run_folder import read_metrics
+from fer_train.training.hardware import precision_note
+from fer_train.training.trainer import fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "gpu"))
 import conventional

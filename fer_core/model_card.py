@@ -53,7 +53,7 @@ class ModelCard:
     precision : {"fp32", "fp16", "int8"}
         Of the graph that carries the card; `selection` and `scores` are those of this graph, too.
     weights_sha256 : str
-        Over the float32 tensors of `weights.safetensors`; see `fer_train.checkpoint.weights_sha256`.
+        Over the float32 tensors of `weights.safetensors`; see `fer_train.runs.checkpoint.weights_sha256`.
     training_data : dict
         `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
         it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a

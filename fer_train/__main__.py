@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fer_train.cli import main
-from fer_train.processes import leave_processes
+from fer_train.training.distributed import leave_processes
 
 if __name__ == "__main__":
     if int(os.environ.get("RANK", "0")) > 0:

@@ -10,11 +10,11 @@ import click
 
 from fer_core.program import Program
 from fer_infer.cli import column_option, on_error_option, tta_option
-from fer_train.recipe_options import DATA, config_of, recipe_options
+from fer_train.cli_options import DATA, config_of, recipe_options
 
 if TYPE_CHECKING:
     from fer_core import ModelCard
-    from fer_train.data import Splits
+    from fer_train.data.splits import Splits
 
 SKIP = click.option(
     "--on-error",
@@ -43,7 +43,7 @@ def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
     80 % of the rows are Training, 10 % PublicTest, 10 % PrivateTest.
     """
     from fer_core.io.csv.writer import write_csv
-    from fer_train.data import synthesize
+    from fer_train.data.splits import synthesize
 
     write_csv(synthesize(rows, seed), output, force=force)
     click.echo(f"{output}: {rows:,} drawn faces")
@@ -68,7 +68,7 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
     are contact sheets that show what was found.
     """
     from fer_core.io.rejects import rejects_text
-    from fer_train.audit import audit
+    from fer_train.audit.audit import audit
 
     found = audit(data, output, **settings)
     click.echo(found.to_text())
@@ -87,7 +87,7 @@ def models() -> None:
     more.
     """
     from fer_train.models import ARCHITECTURES, as_json, build_model, count_parameters
-    from fer_train.models.int8 import int8_friendliness
+    from fer_train.models.int8_suitability import int8_friendliness
 
     click.echo(f"{'name':12} {'parameters':>12} {'multiply-adds':>14}  architecture")
     for name, architecture in ARCHITECTURES.items():
@@ -135,11 +135,11 @@ def distill(
 
 def _train(options: dict[str, Any], *, taught: bool) -> None:
     from fer_core import ConfigError
-    from fer_train.data import load_splits
-    from fer_train.devices import precision_note
-    from fer_train.provenance import trained_on_other_faces, training_record
-    from fer_train.seeds import fit_seeds
-    from fer_train.trainer import fit
+    from fer_train.data.splits import load_splits
+    from fer_train.runs.provenance import trained_on_other_faces, training_record
+    from fer_train.training.hardware import precision_note
+    from fer_train.training.seeds import fit_seeds
+    from fer_train.training.trainer import fit
 
     data, output, validation, resume = (options.pop(key) for key in ("data", "output", "validation", "resume"))
     reading = {"on_error": options.pop("on_error"), "columns": options.pop("input_columns")}
@@ -179,7 +179,7 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
 
 def _report_rejects(splits: Splits, output: Path) -> None:
     from fer_core.io.rejects import rejects_text, save_rejects
-    from fer_train.processes import is_first
+    from fer_train.training.distributed import is_first
 
     if splits.rejected and is_first():
         save_rejects(output, splits.rejected)
@@ -210,7 +210,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
     It is evaluated on the faces in DATA that the RUNs were validated on, and exported, scored, explained and taught
     from like any other.
     """
-    from fer_train.ensemble import ensemble
+    from fer_train.runs.ensembling import ensemble
 
     _print_run(ensemble(data, runs, output, **settings))
     click.echo(f"{output}: ema.safetensors, confusion.png")
@@ -272,7 +272,7 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     validation rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
-    from fer_train.export import export
+    from fer_train.export.export import export
 
     parity = export(run, output, **settings)
     click.echo(ModelCard.load_json(output / "card.json").temperature_text())

@@ -130,7 +130,7 @@ class FitConfig:
     batch_size: int = 128
     """Faces a step."""
     optimizer: str = "adam"
-    """One of adam, adamw, sgd (Nesterov, momentum 0.9), muon (as in `fer_train.muon`)."""
+    """One of adam, adamw, sgd (Nesterov, momentum 0.9), muon (as in `fer_train.optim.muon`)."""
     lr: float = 3e-4
     """Peak learning rate."""
     weight_decay: float = 0.0

@@ -13,8 +13,8 @@ from fer_core.staging import staged
 from fer_infer.evaluation.evaluate import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
 from fer_infer.evaluation.metrics import Evaluation
 from fer_infer.tta import views_of
-from fer_train.checkpoint import load_model_and_card
 from fer_train.prediction import predict_logits, softmax
+from fer_train.runs.checkpoint import load_model_and_card
 
 
 def of_original(

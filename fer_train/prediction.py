@@ -29,7 +29,7 @@ def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: i
     Parameters
     ----------
     model : torch.nn.Module
-        In evaluation mode; see `fer_train.checkpoint.load_model`.
+        In evaluation mode; see `fer_train.runs.checkpoint.load_model`.
     images : ndarray of uint8, shape (N, 48, 48)
         Gray levels.
     batch_size : int

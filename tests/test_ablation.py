@@ -10,7 +10,7 @@ import pytest
 
 from fer_core.io.csv.writer import write_csv
 from fer_train.config import FitConfig
-from fer_train.data import synthesize
+from fer_train.data.splits import synthesize
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -38,8 +38,8 @@ def road(tmp_path_factory):
 
 
 def test_every_prediction_equals_that_of_the_pytorch_original(road):
-    from fer_train.checkpoint import load_model
     from fer_train.prediction import predict_logits
+    from fer_train.runs.checkpoint import load_model
 
     images = read_faces(road / "faces.csv").images
     expected = predict_logits(load_model(road / "exports" / "small"), images).argmax(axis=1)

@@ -26,8 +26,8 @@ from fer_explain.measures.estimates import estimate
 from fer_explain.measures.figures import line_figure, ranking_figure
 from fer_infer.evaluation.plots import save_confusion, save_reliability
 from fer_infer.evaluation.reliability import reliability
-from fer_train.contact_sheet import Strip, save_contact_sheet
-from fer_train.figures import save_curves
+from fer_train.audit.contact_sheet import Strip, save_contact_sheet
+from fer_train.runs.curves import save_curves
 
 HARD_NAME = "高兴 ﷽ $x^ \t \x07 \udcff é"
 """Characters that no font, or only some fonts, have, control characters, half a character, and broken mathematics."""

@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, FerError
-from fer_train.checkpoint import load_model_and_card
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data import Splits, synthesize
-from fer_train.run_folder import read_metrics
+from fer_train.data.splits import Splits, synthesize
+from fer_train.runs.checkpoint import load_model_and_card
+from fer_train.runs.run_folder import read_metrics
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
 DRIVER = Path(__file__).resolve().parent.parent / "benchmarks" / "gpu"

@@ -1,6 +1,6 @@
 """The loop that tutorials train with: DataLoader, PIL transforms on the CPU, float32, NCHW.
 
-It has the same network, recipe, weight average and validation after each epoch as `fer_train.trainer.fit`, so that
+It has the same network, recipe, weight average and validation after each epoch as `fer_train.training.trainer.fit`, so that
 both need about as many epochs, and everything that tutorials know to do for speed: one affine resampling a face, worker
 processes that persist, pinned memory, copies that overlap. TensorFloat-32 is as PyTorch sets it.
 """
@@ -22,12 +22,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, Faces
-from fer_train.augment import mixup
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data import Splits
-from fer_train.initialization import initialize
+from fer_train.data.augment import mixup
+from fer_train.data.splits import Splits
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.optim.optimizer import WeightAverage, learning_rate, make_optimizer
+from fer_train.training.initialization import initialize
 
 MIDDLE = IMAGE_SIZE / 2
 """Pillow counts from the corner of the first pixel, not from its middle."""

@@ -14,7 +14,7 @@ from record import Entry, Record
 from workbench import REPOSITORY, Workbench
 
 from fer_infer.diagnostics.doctor import diagnose
-from fer_train.provenance import git_commit
+from fer_train.runs.provenance import git_commit
 
 PACKAGES: Final = (
     "captum",

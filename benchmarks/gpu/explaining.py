@@ -16,8 +16,8 @@ from workbench import Workbench
 from fer_explain.attribution import METHODS, Method, Settings, attributions_of, batch_size_for
 from fer_explain.map_file import MEMORY_MB
 from fer_explain.preflight import require_suited
-from fer_train.checkpoint import load_model
 from fer_train.prediction import predict_logits
+from fer_train.runs.checkpoint import load_model
 
 
 def attribute_speed(bench: Workbench, record: Record) -> None:

@@ -28,11 +28,11 @@ from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import INPUT, OUTPUTS
 from fer_infer.runtime.session import CPU_PROVIDER, open_session
-from fer_train.checkpoint import load_model
+from fer_train.export.agreement import Agreement, halve
 from fer_train.models import count_multiply_adds
-from fer_train.precision import Agreement, halve
 from fer_train.prediction import predict_logits
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_model
+from fer_train.training.trainer import fit
 
 PRECISIONS: Final = ("fp32", "fp16")
 

@@ -19,12 +19,12 @@ from record import Entry, Record, SkippedError
 from workbench import REPOSITORY, Workbench
 
 from fer_core import FerError
-from fer_train.checkpoint import load_model_and_card
 from fer_train.config import FitConfig
-from fer_train.ensemble import ensemble
-from fer_train.export import export
-from fer_train.run_folder import CONFIG_FILE, read_metrics
-from fer_train.trainer import fit
+from fer_train.export.export import export
+from fer_train.runs.checkpoint import load_model_and_card
+from fer_train.runs.ensembling import ensemble
+from fer_train.runs.run_folder import CONFIG_FILE, read_metrics
+from fer_train.training.trainer import fit
 
 GOALS: Final = {"course-cnn": 0.668, "best": 0.72}
 """PublicTest accuracy whose time is taken, by architecture."""

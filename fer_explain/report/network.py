@@ -15,7 +15,7 @@ from fer_explain.proof import Agreement, LowerPrecision, Proven
 from fer_explain.report.explained import ClassMeans, ExplainedFaces
 from fer_explain.report.inside import Climbed, FirstFilters, Inside
 from fer_explain.report.picture import Picture, tint_scale
-from fer_train.export import PARITY_ATOL
+from fer_train.export.export import PARITY_ATOL
 
 MOST_LISTED: Final = 12
 """Dead filters, or pairs of duplicates, named on the page; `fer-explain filters` lists them all."""

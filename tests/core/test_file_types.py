@@ -123,7 +123,7 @@ def test_a_git_lfs_pointer_is_named_in_place_of_data_and_of_an_image(tmp_path: P
 
 def test_a_git_lfs_pointer_is_named_in_place_of_a_model(tmp_path: Path) -> None:
     from fer_infer.scorer import Scorer
-    from fer_train.checkpoint import load_weights
+    from fer_train.runs.checkpoint import load_weights
 
     for name in ("model.onnx", "card.json", "weights.safetensors"):
         (tmp_path / name).write_bytes(POINTER)

@@ -16,7 +16,7 @@ from fer_explain.cli import main
 from fer_explain.ground_truth import draw_expressive_faces, ground_truth, localize
 from fer_explain.measures.localization import area_share, mass_share, pointing_hits
 from fer_explain.measures.maps import maps_of
-from fer_train.checkpoint import save_weights
+from fer_train.runs.checkpoint import save_weights
 
 ARGUMENTS = {"widths": [32], "dropout": 0.0}
 

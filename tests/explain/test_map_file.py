@@ -14,7 +14,7 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain import map_file
 from fer_explain.attribution import METHODS, Settings, attributions_of
 from fer_explain.map_file import attribute
-from fer_train.data import synthesize
+from fer_train.data.splits import synthesize
 
 
 def test_attribute_writes_the_rows_asked_for_in_their_order(

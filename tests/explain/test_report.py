@@ -17,10 +17,10 @@ from fer_explain.report import report
 from fer_explain.report.explained import choose_methods, settings_of
 from fer_explain.report.files import _scales
 from fer_explain.report.selection import select_faces
-from fer_train.checkpoint import load_model_and_card, save_weights
-from fer_train.graph import write_graph
-from fer_train.precision import halve, stamp
+from fer_train.export.agreement import halve, stamp
+from fer_train.export.graph import write_graph
 from fer_train.prediction import predict_logits
+from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
 METHODS = ("saliency", "integrated-gradients", "occlusion")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -122,7 +122,7 @@ def test_an_id_of_script_stays_text(page: Page) -> None:
 def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from fer_train.checkpoint import load_model_and_card
+    from fer_train.runs.checkpoint import load_model_and_card
 
     network, card = load_model_and_card(run)
     evil = '"><img src=x onerror=alert(1)>'

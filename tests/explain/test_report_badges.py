@@ -12,8 +12,8 @@ from torch import nn
 from fer_core import TrainingWarning
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.report import report
-from fer_train.checkpoint import save_weights
-from fer_train.graph import write_graph
+from fer_train.export.graph import write_graph
+from fer_train.runs.checkpoint import save_weights
 
 DENSE = {"widths": [32], "dropout": 0.0}
 SMALL = {"widths": [[6], [6, 8], [10]]}

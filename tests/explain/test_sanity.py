@@ -23,8 +23,8 @@ from fer_explain.measures.randomization import (
 )
 from fer_explain.measures.similarity import spearman, ssim
 from fer_explain.sanity import judge, sanity
-from fer_train.checkpoint import weights_sha256
 from fer_train.models import build_model
+from fer_train.runs.checkpoint import weights_sha256
 
 
 @pytest.fixture

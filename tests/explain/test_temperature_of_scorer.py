@@ -15,8 +15,8 @@ from fer_explain.map_file import attribute
 from fer_explain.proof import load_proven
 from fer_explain.report.explained import explain_faces, score_faces
 from fer_infer import Scorer
-from fer_train.checkpoint import save_weights
-from fer_train.graph import write_graph
+from fer_train.export.graph import write_graph
+from fer_train.runs.checkpoint import save_weights
 
 FITTED = {"value": 0.25, "fitted_on": "PublicTest", "n": 5}
 FIGURES = dict.fromkeys(("nll_before", "nll_after", "ece_before", "ece_after"), 0.5)

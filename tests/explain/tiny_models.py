@@ -11,8 +11,8 @@ from torch import nn
 
 from fer_core import EXPRESSIONS, ModelCard
 from fer_core.model_card import unfitted_temperature
-from fer_train.checkpoint import weights_sha256
 from fer_train.models import build_model
+from fer_train.runs.checkpoint import weights_sha256
 
 CNN = {"widths": [4, 5, 6], "hidden": 12}
 DNN = {"widths": [40, 16]}

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from fer_core import Faces
-from fer_train import trainer
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data import Splits, pixel_statistics, synthesize
-from fer_train.trainer import fit
+from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.training import trainer
+from fer_train.training.trainer import fit
 
 
 @pytest.fixture(scope="session", autouse=True)

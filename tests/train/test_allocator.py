@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from fer_train.allocator import freed_memory_kept
+from fer_train.training.allocator import freed_memory_kept
 
 resource = pytest.importorskip("resource")
 glibc = pytest.mark.skipif(

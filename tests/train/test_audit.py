@@ -13,7 +13,7 @@ from PIL import Image
 from fer_core import DataError, Faces, OutputError
 from fer_core.io.csv.writer import write_csv
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train.audit import audit, audit_faces
+from fer_train.audit.audit import audit, audit_faces
 
 FER2013 = os.environ.get("FER2013_DIR")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_train.augment import augment, mixup
 from fer_train.config import AugmentConfig
+from fer_train.data.augment import augment, mixup
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
 
@@ -135,7 +135,7 @@ def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images():
 
 
 def _changed(flat, share):
-    from fer_train.augment import _erase
+    from fer_train.data.augment import _erase
 
     return (_erase(flat, share, generator()) != flat).squeeze(1)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train.blank_faces import FLAT_SHARE, flat_shares
+from fer_train.audit.blank_faces import FLAT_SHARE, flat_shares
 
 
 def slow_flat_share(image):

@@ -8,11 +8,11 @@ import torch
 from fer_core import DataError, Faces
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime_module
-from fer_train import calibration
-from fer_train.calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
-from fer_train.checkpoint import load_model_and_card
-from fer_train.graph import write_graph
+from fer_train.export import int8_calibration as calibration
+from fer_train.export.graph import write_graph
+from fer_train.export.int8_calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
 from fer_train.models import build_model
+from fer_train.runs.checkpoint import load_model_and_card
 
 
 @pytest.fixture

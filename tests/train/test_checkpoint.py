@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fer_core import CardError, ModelCard, ModelError
-from fer_train.checkpoint import load_model, load_weights, save_weights, weights_sha256
+from fer_train.runs.checkpoint import load_model, load_weights, save_weights, weights_sha256
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.io.csv.writer import write_csv
-from fer_train.data import load_splits, pixel_statistics, synthesize, to_device
+from fer_train.data.splits import load_splits, pixel_statistics, synthesize, to_device
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train.diagnosis import diagnose
 from fer_train.models import build_model
+from fer_train.training.diagnosis import diagnose
 
 ARGUMENTS = {
     "course-cnn": {"widths": [4, 4, 8], "hidden": 16},

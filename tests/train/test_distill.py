@@ -11,15 +11,15 @@ from click.testing import CliRunner
 
 from fer_core import ConfigError
 from fer_core.io.csv.writer import write_csv
-from fer_train.checkpoint import load_model, load_weights, save_weights
 from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig
-from fer_train.distill import Teachers
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
-from fer_train.provenance import trained_on_other_faces, training_record
+from fer_train.runs.checkpoint import load_model, load_weights, save_weights
+from fer_train.runs.provenance import trained_on_other_faces, training_record
 from fer_train.temperature import fit_temperature, temperature_record
-from fer_train.trainer import fit
+from fer_train.training.distill import Teachers
+from fer_train.training.trainer import fit
 
 
 def teachers_of(splits, labels, *runs, **settings):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_train.duplicates import disagreeing, first_equal
+from fer_train.data.duplicates import disagreeing, first_equal
 
 
 def test_each_face_names_the_first_with_its_pixels(random_images):

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 from fer_core import ConfigError, OutputError
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
-from fer_train.checkpoint import load_model, load_model_and_card, load_weights, save_weights
 from fer_train.cli import main
-from fer_train.ensemble import ensemble
-from fer_train.export import export
+from fer_train.export.export import export
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights
+from fer_train.runs.ensembling import ensemble
+from fer_train.training.trainer import fit
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +179,6 @@ def test_the_same_weights_twice_are_no_ensemble(tmp_path, data, run, other):
 
 def test_its_pictures_bear_its_name(tmp_path, data, run, other, monkeypatch):
     titles = []
-    monkeypatch.setattr("fer_train.run_folder.save_evaluation", lambda _, __, title: titles.append(title))
+    monkeypatch.setattr("fer_train.runs.run_folder.save_evaluation", lambda _, __, title: titles.append(title))
     ensemble(data, [run, other], tmp_path / "both")
     assert [title.partition(":")[0] for title in titles] == ["both"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from fer_core import EXPRESSIONS
-from fer_train.fer2013 import CLASS_COUNTS, published_differences
+from fer_train.audit.published_counts import CLASS_COUNTS, published_differences
 
 
 def test_the_published_counts_add_up_to_the_whole_data_set():

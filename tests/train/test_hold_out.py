@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_core import ConfigError, DataError, Faces
-from fer_train.hold_out import hold_out
+from fer_train.data.hold_out import hold_out
 
 
 def faces_of(labels, repeats_of=None):

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from fer_core import ConfigError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train import initialization
-from fer_train.checkpoint import load_model
 from fer_train.config import FitConfig
-from fer_train.initialization import pass_features_on, whiten_patches
 from fer_train.models import build_model
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_model
+from fer_train.training import initialization
+from fer_train.training.initialization import pass_features_on, whiten_patches
+from fer_train.training.trainer import fit
 
 
 def convolutions(model):

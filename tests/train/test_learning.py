@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fer_core import TrainingWarning
-from fer_train import trainer
 from fer_train.config import FitConfig
-from fer_train.data import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics, synthesize
 from fer_train.models import ARCHITECTURES, build_model
-from fer_train.trainer import fit
+from fer_train.training import trainer
+from fer_train.training.trainer import fit
 
 NARROW = {
     "course-cnn": {"widths": [8, 16, 32], "hidden": 64, "dropout": 0.0},

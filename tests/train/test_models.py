@@ -6,7 +6,7 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
-from fer_train.models.int8 import int8_friendliness
+from fer_train.models.int8_suitability import int8_friendliness
 
 
 def build(name, **arguments):

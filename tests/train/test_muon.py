@@ -5,8 +5,8 @@ import torch
 
 from fer_train.config import FitConfig
 from fer_train.models import build_model
-from fer_train.muon import BETAS, MOMENTUM, Muon, orthogonalized
-from fer_train.optimization import make_optimizer
+from fer_train.optim.muon import BETAS, MOMENTUM, Muon, orthogonalized
+from fer_train.optim.optimizer import make_optimizer
 
 
 def random(*shape, seed=0):

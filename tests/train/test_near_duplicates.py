@@ -7,8 +7,8 @@ import pytest
 
 from fer_core import ConfigError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train import near_duplicates
-from fer_train.near_duplicates import MAX_SHIFT, SIMILARITY, NearDuplicates, find_near_duplicates
+from fer_train.audit import near_duplicates
+from fer_train.audit.near_duplicates import MAX_SHIFT, SIMILARITY, NearDuplicates, find_near_duplicates
 
 
 def picture(seed):

@@ -7,7 +7,7 @@ import torch
 
 from fer_train.config import FitConfig
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.optim.optimizer import WeightAverage, learning_rate, make_optimizer
 
 
 def rates(schedule, epochs=10, steps_per_epoch=10, **settings):

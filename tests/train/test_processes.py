@@ -13,11 +13,11 @@ from torch import nn
 
 from fer_core import ConfigError, OutputError
 from fer_core.io.csv.writer import write_csv
-from fer_train.checkpoint import load_weights
-from fer_train.data import load_splits
-from fer_train.processes import first_only, leave_processes, share, share_batch_norm
-from fer_train.run_folder import read_metrics
-from fer_train.trainer import fit
+from fer_train.data.splits import load_splits
+from fer_train.runs.checkpoint import load_weights
+from fer_train.runs.run_folder import read_metrics
+from fer_train.training.distributed import first_only, leave_processes, share, share_batch_norm
+from fer_train.training.trainer import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +88,7 @@ def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_an
 
 @pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("a line", 1)])
 def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code, status):
-    program = f"from fer_train.processes import leave_processes; print('done'); leave_processes({code!r}); print('no')"
+    program = f"from fer_train.training.distributed import leave_processes; print('done'); leave_processes({code!r}); print('no')"
     by_torchrun = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "any"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=by_torchrun, timeout=300)
     assert (done.returncode, done.stdout) == (status, "done\n")

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from fer_core import ConfigError, OutputError
 from fer_core.io.csv.writer import write_csv
-from fer_train import seeds as module
-from fer_train.checkpoint import load_weights
 from fer_train.cli import main
 from fer_train.config import DistillConfig
-from fer_train.seeds import fit_seeds, load_seeds_config
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_weights
+from fer_train.training import seeds as module
+from fer_train.training.seeds import fit_seeds, load_seeds_config
+from fer_train.training.trainer import fit
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from fer_core import read_faces
 from fer_core.io.csv.writer import write_csv
-from fer_train.checkpoint import load_model_and_card
 from fer_train.cli import main
 from fer_train.models import ARCHITECTURES
+from fer_train.runs.checkpoint import load_model_and_card
 
 
 def run_command(*arguments):
@@ -172,7 +172,7 @@ def test_a_wrong_row_stops_training_before_a_run_exists(tmp_path, data):
 
 
 def test_int8_and_fp16_are_exported_from_the_command_line(tmp_path, run, data, monkeypatch):
-    from fer_train import quantize
+    from fer_train.export import quantize
 
     monkeypatch.setattr(quantize, "METHODS", {"MinMax": {}})
     settings = ["--int8", "--calibration", data, "--int8-tolerance", 100, "--fp16"]

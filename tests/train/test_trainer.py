@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
-from fer_train import trainer
-from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import DistillConfig, FitConfig
-from fer_train.data import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics, synthesize
 from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
-from fer_train.provenance import git_commit
-from fer_train.run_folder import METRICS, is_finished, read_metrics
-from fer_train.run_state import RunState
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_model, load_weights
+from fer_train.runs.provenance import git_commit
+from fer_train.runs.run_folder import METRICS, is_finished, read_metrics
+from fer_train.runs.run_state import RunState
+from fer_train.training import trainer
+from fer_train.training.trainer import fit
 
 
 def tensors(folder, name="ema.safetensors"):
@@ -552,7 +552,7 @@ def test_the_commit_is_that_of_the_package_and_of_no_project_around_it(tmp_path,
     git("init")
     git("add", "theirs")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "theirs")
-    monkeypatch.setattr("fer_train.provenance.__file__", str(package / "provenance.py"))
+    monkeypatch.setattr("fer_train.runs.provenance.__file__", str(package / "provenance.py"))
     assert git_commit() == "unknown"
     git("add", "-f", ".venv")
     assert git_commit().endswith("+changes")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fer_train import trainer
-from fer_train.checkpoint import load_model, load_weights
 from fer_train.config import DistillConfig
 from fer_train.prediction import predict_logits
-from fer_train.run_folder import read_metrics
-from fer_train.trainer import fit
+from fer_train.runs.checkpoint import load_model, load_weights
+from fer_train.runs.run_folder import read_metrics
+from fer_train.training import trainer
+from fer_train.training.trainer import fit
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,8 +14,8 @@ from PIL import Image
 from fer_core import EXPRESSIONS, ConfigError, DataError, ModelCard, read_faces
 from fer_core.io.csv.writer import write_csv
 from fer_train.cli import main
-from fer_train.data import load_splits, validation_faces
-from fer_train.trainer import fit
+from fer_train.data.splits import load_splits, validation_faces
+from fer_train.training.trainer import fit
 
 SMALL = ["--model-argument", "widths=[4,4,8]", "--model-argument", "hidden=16", "--epochs", "1", "--device", "cpu"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, ModelCard, read_faces
 from fer_infer.runtime.onnx_runtime import load_runtime_module
-from fer_train.data import validation_faces
-from fer_train.hold_out import HELD_OUT
-from fer_train.validation import VALIDATION_SPLITS
+from fer_train.data.hold_out import HELD_OUT
+from fer_train.data.splits import validation_faces
+from fer_train.data.validation import VALIDATION_SPLITS
 
 DEFAULT_SPLIT: Final = VALIDATION_SPLITS[0]
 CALIBRATION_FACES: Final = 512

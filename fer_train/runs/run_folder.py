@@ -18,11 +18,11 @@ from fer_core.staging import staged
 from fer_infer.evaluation.evaluate import save_evaluation
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.config import FitConfig
 from fer_train.evaluation import of_original
-from fer_train.figures import save_curves
 from fer_train.prediction import predict_logits, softmax
+from fer_train.runs.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
+from fer_train.runs.curves import save_curves
 
 METRICS: Final = (
     "epoch",

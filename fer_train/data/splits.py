@@ -15,10 +15,10 @@ from torch import Tensor
 from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
 from fer_core.io.reader import OnError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_train.duplicates import disagreeing, first_equal
-from fer_train.hold_out import HELD_OUT
-from fer_train.hold_out import hold_out as draw
-from fer_train.validation import VALIDATION_SPLITS, own_validation, split_named, validation_of
+from fer_train.data.duplicates import disagreeing, first_equal
+from fer_train.data.hold_out import HELD_OUT
+from fer_train.data.hold_out import hold_out as draw
+from fer_train.data.validation import VALIDATION_SPLITS, own_validation, split_named, validation_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load_splits(
     drop_leaks : bool
         Leave out the Training faces whose pixels are also in the validation split.
     hold_out : float, optional
-        Draw this fraction of the faces to train on as the validation split; see `fer_train.hold_out.hold_out`.
+        Draw this fraction of the faces to train on as the validation split; see `fer_train.data.hold_out.hold_out`.
     hold_out_seed : int
         Random seed of that draw.
     on_error, columns

@@ -24,22 +24,22 @@ from fer_core.progress import progress
 from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
 from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_infer.runtime.onnx_runtime import first_line
-from fer_train.allocator import freed_memory_kept
-from fer_train.augment import augment, mixup
-from fer_train.checkpoint import begin_with
 from fer_train.config import FitConfig
-from fer_train.data import Splits, to_device
-from fer_train.devices import lack_of_memory_named, pick_device, pick_precision, require_compiler
-from fer_train.diagnosis import diagnose
-from fer_train.distill import Teachers
-from fer_train.initialization import initialize
+from fer_train.data.augment import augment, mixup
+from fer_train.data.splits import Splits, to_device
 from fer_train.models import build_model
-from fer_train.optimization import WeightAverage, learning_rate, make_optimizer
+from fer_train.optim.optimizer import WeightAverage, learning_rate, make_optimizer
 from fer_train.prediction import true_float32
-from fer_train.processes import first_only, join_processes, share, share_batch_norm
-from fer_train.provenance import make_card, training_record
-from fer_train.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
-from fer_train.run_state import RunState
+from fer_train.runs.checkpoint import begin_with
+from fer_train.runs.provenance import make_card, training_record
+from fer_train.runs.run_folder import METRICS, RESUME_FILE, discard_run, open_run, save_end, save_epoch
+from fer_train.runs.run_state import RunState
+from fer_train.training.allocator import freed_memory_kept
+from fer_train.training.diagnosis import diagnose
+from fer_train.training.distill import Teachers
+from fer_train.training.distributed import first_only, join_processes, share, share_batch_norm
+from fer_train.training.hardware import lack_of_memory_named, pick_device, pick_precision, require_compiler
+from fer_train.training.initialization import initialize
 
 CHECKED_EPOCH: Final = 3
 """The epoch after which a network that has learned nothing is reported."""

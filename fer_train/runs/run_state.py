@@ -11,7 +11,7 @@ from torch import nn
 
 from fer_core import ModelError
 from fer_core.staging import staged
-from fer_train.optimization import WeightAverage
+from fer_train.optim.optimizer import WeightAverage
 
 
 @dataclass

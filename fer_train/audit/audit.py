@@ -15,11 +15,11 @@ from fer_core.io.reader import OnError
 from fer_core.io.rejects import REJECTS_FILE, save_rejects
 from fer_core.output_folder import OutputFolder
 from fer_core.staging import staged
-from fer_train.blank_faces import FLAT_SHARE, flat_shares
-from fer_train.duplicates import disagreeing, first_equal
-from fer_train.fer2013 import published_differences
-from fer_train.findings import Audit, Duplicates, Finding
-from fer_train.near_duplicates import find_near_duplicates
+from fer_train.audit.blank_faces import FLAT_SHARE, flat_shares
+from fer_train.audit.findings import Audit, Duplicates, Finding
+from fer_train.audit.near_duplicates import find_near_duplicates
+from fer_train.audit.published_counts import published_differences
+from fer_train.data.duplicates import disagreeing, first_equal
 
 FOLDER: Final = OutputFolder(
     always=("findings.csv", "audit.json"),

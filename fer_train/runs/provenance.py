@@ -15,9 +15,9 @@ from fer_core import EXPRESSIONS, IMAGE_SIZE, ModelCard
 from fer_core.model_card import unfitted_temperature
 from fer_infer.evaluation.chance import Chance
 from fer_infer.evaluation.metrics import wilson_interval
-from fer_train.checkpoint import load_weights, weights_path, weights_sha256
 from fer_train.config import FitConfig
-from fer_train.data import Splits
+from fer_train.data.splits import Splits
+from fer_train.runs.checkpoint import load_weights, weights_path, weights_sha256
 
 
 def library_versions() -> dict[str, str]:

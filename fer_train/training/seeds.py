@@ -13,13 +13,13 @@ from typing import Any, Final
 from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.claims import claimed
 from fer_core.staging import staged
-from fer_train.checkpoint import AVERAGE_FILE, load_weights
 from fer_train.config import FitConfig
-from fer_train.data import Splits
-from fer_train.processes import is_first
-from fer_train.provenance import training_record
-from fer_train.run_folder import CONFIG_FILE, is_finished, require_new, require_same_data
-from fer_train.trainer import fit
+from fer_train.data.splits import Splits
+from fer_train.runs.checkpoint import AVERAGE_FILE, load_weights
+from fer_train.runs.provenance import training_record
+from fer_train.runs.run_folder import CONFIG_FILE, is_finished, require_new, require_same_data
+from fer_train.training.distributed import is_first
+from fer_train.training.trainer import fit
 
 SUMMARY_FILE: Final = "summary.json"
 SUMMARY_WAIT_S: Final = 60.0
@@ -103,7 +103,7 @@ def fit_seeds(
     Parameters
     ----------
     splits, config, report
-        As for `fer_train.trainer.fit`; each seed takes the place of the one in `config`.
+        As for `fer_train.training.trainer.fit`; each seed takes the place of the one in `config`.
     output : str or Path
         The folder of the runs.
     seeds : sequence of int

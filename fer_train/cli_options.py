@@ -141,7 +141,7 @@ def config_of(output: Path, resume: bool, options: dict[str, Any], seeds: tuple[
         Of runs in `output`; empty for one run.
     """
     from fer_train.config import FitConfig
-    from fer_train.seeds import load_seeds_config
+    from fer_train.training.seeds import load_seeds_config
 
     if resume:
         if options:

@@ -16,13 +16,13 @@ from fer_core.staging import staged
 from fer_infer.evaluation.evaluate import FILES
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_train.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
-from fer_train.data import validation_faces
+from fer_train.data.splits import validation_faces
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits, softmax
-from fer_train.provenance import accuracy_record, git_commit, library_versions, network_record
-from fer_train.run_folder import SAMPLE_FILE, save_end, save_sample
+from fer_train.runs.checkpoint import AVERAGE_FILE, load_model_and_card, save_weights, weights_sha256
+from fer_train.runs.provenance import accuracy_record, git_commit, library_versions, network_record
+from fer_train.runs.run_folder import SAMPLE_FILE, save_end, save_sample
 
 ALIKE: Final = ("labels", "standardization")
 ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
@@ -50,7 +50,7 @@ def ensemble(
     runs : sequence of str or Path
         Two or more runs or exports folders, trained on the same faces.
     output : str or Path
-        The run folder to make, as `fer_train.trainer.fit` leaves one, without what belongs to training.
+        The run folder to make, as `fer_train.training.trainer.fit` leaves one, without what belongs to training.
     force : bool
         Replace an existing folder.
     on_error, input_columns

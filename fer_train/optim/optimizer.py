@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fer_train.config import FitConfig
-from fer_train.muon import Muon
+from fer_train.optim.muon import Muon
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:

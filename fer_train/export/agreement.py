@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import Faces, ModelCard
-from fer_train.provenance import accuracy_record
+from fer_train.runs.provenance import accuracy_record
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import ConfigError, Faces
-from fer_train.checkpoint import load_model_and_card
 from fer_train.config import DistillConfig
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
+from fer_train.runs.checkpoint import load_model_and_card
 from fer_train.temperature import fit_temperature
 
 

@@ -22,15 +22,15 @@ from fer_infer.evaluation.chance import chance_note
 from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.runtime.session import available_devices
 from fer_infer.scorer import CARD_FILE, DEFAULT_BATCH_SIZE, MODEL_FILE, Scorer
-from fer_train.calibration import CalibrationData, labelled_validation, split_calibration, split_of
-from fer_train.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
-from fer_train.export_readme import export_readme
-from fer_train.graph import write_graph
-from fer_train.precision import Agreement, halve, stamp
+from fer_train.export.agreement import Agreement, halve, stamp
+from fer_train.export.graph import write_graph
+from fer_train.export.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
+from fer_train.export.quantize import TOLERANCE, Quantization, quantize
+from fer_train.export.readme import export_readme
 from fer_train.prediction import predict_logits, softmax
-from fer_train.provenance import git_commit, library_versions
-from fer_train.quantize import TOLERANCE, Quantization, quantize
-from fer_train.run_folder import SAMPLE_FILE
+from fer_train.runs.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
+from fer_train.runs.provenance import git_commit, library_versions
+from fer_train.runs.run_folder import SAMPLE_FILE
 from fer_train.temperature import temperature_record
 
 PARITY_ATOL: Final = 1e-4
@@ -118,9 +118,9 @@ def export(
     atol : float
         Largest absolute difference of a logit that passes.
     int8 : bool
-        Make `model.int8.onnx`, too; see `fer_train.quantize.quantize`.
+        Make `model.int8.onnx`, too; see `fer_train.export.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.calibration.load_calibration`; its labeled validation faces also fit the
+        The data for it, see `fer_train.export.int8_calibration.load_calibration`; its labeled validation faces also fit the
         temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, Faces
-from fer_train.duplicates import first_equal
+from fer_train.data.duplicates import first_equal
 
 HELD_OUT: Final = "held-out"
 """How cards and printed lines call the split."""

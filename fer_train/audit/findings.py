@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fer_core import Faces
-from fer_train.contact_sheet import Strip, save_contact_sheet
+from fer_train.audit.contact_sheet import Strip, save_contact_sheet
 
 SHEET_GROUPS: Final = 120
 """Groups that a contact sheet shows at most; those with conflicting labels and across splits come first."""
@@ -86,7 +86,7 @@ class Audit:
     class_counts : dict
         By usage (or "all"), then by label name; empty where there are no labels.
     published_differences : dict or None
-        See `fer_train.fer2013.published_differences`.
+        See `fer_train.audit.published_counts.published_differences`.
     duplicates : Duplicates
         Of equal pixels.
     near_duplicates : Duplicates or None

@@ -1,0 +1,1 @@
+"""Duplicates, conflicting labels, leaks and blank faces of a data set."""

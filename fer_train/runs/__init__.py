@@ -1,0 +1,1 @@
+"""Run folders: state, checkpoints, curves, provenance, and ensembles of runs."""

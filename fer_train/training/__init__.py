@@ -1,0 +1,1 @@
+"""The training loop and its parts: distillation, initialization, devices, processes and seeds."""
