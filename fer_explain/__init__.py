@@ -1,7 +1,7 @@
 """What a model sees in faces: attributions, layer outputs, gradient ascent, and the report that holds them together.
 
 The commands' functions of the same names as their modules are imported from there:
-``from fer_explain.feature_maps import feature_maps`` and ``from fer_explain.report import report``.
+``from fer_explain.layers.feature_maps import feature_maps`` and ``from fer_explain.report import report``.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_explain.ascent import AscentConfig, maximize_channels
     from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
-    from fer_explain.feature_maps import layer_output
-    from fer_explain.layers import list_layers
-    from fer_explain.map_file import attribute
-    from fer_explain.maximization import maximize
-    from fer_explain.measures.faithfulness import FaithfulnessConfig, measure_faithfulness
-    from fer_explain.proof import compare_logits, load_proven
-    from fer_explain.saliency_mask import masked_face, normalize, salient_mask
+    from fer_explain.attribution.map_file import attribute
+    from fer_explain.attribution.masks import masked_face, normalize, salient_mask
+    from fer_explain.evaluation.metrics.faithfulness import FaithfulnessConfig, measure_faithfulness
+    from fer_explain.layers.feature_maps import layer_output
+    from fer_explain.layers.structure import list_layers
+    from fer_explain.maximization.ascent import AscentConfig, maximize_channels
+    from fer_explain.maximization.maximize import maximize
+    from fer_explain.verification import compare_logits, load_proven
 
 __all__ = [
     "METHODS",

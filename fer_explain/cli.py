@@ -86,9 +86,9 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     weights file that is not the one its ONNX graph was made from.
     """
     from fer_core.io.rejects import REJECTS_FILE
-    from fer_explain.measures.maps import parse_methods
+    from fer_explain.cli_types import parse_numbers
+    from fer_explain.evaluation.compared_maps import parse_methods
     from fer_explain.report import report as run
-    from fer_explain.rows import parse_numbers
 
     chosen = None if rows is None else parse_numbers(rows, "rows")
     named = None if methods is None else parse_methods(methods)
@@ -149,8 +149,8 @@ def attribute(
     `fer-explain methods` lists the methods and which of the settings each of them takes.
     """
     from fer_explain.attribution import Settings, find_method
-    from fer_explain.map_file import attribute as run
-    from fer_explain.rows import parse_numbers
+    from fer_explain.attribution.map_file import attribute as run
+    from fer_explain.cli_types import parse_numbers
 
     settings = {name: value for name, value in given.items() if value is not None}
     find_method(method).require_names(settings)
@@ -189,9 +189,9 @@ def methods() -> None:
 @click.option("--layer", metavar="NAME|INDEX", help="Of Grad-CAM.  [default: the last convolution's activation]")
 def preflight(model: Path, layer: str | None) -> None:
     """Say which attribution methods suit a model, and which would draw wrong maps of it."""
-    from fer_explain.preflight import judgements
-    from fer_explain.preflight import preflight as run
-    from fer_explain.proof import load_proven
+    from fer_explain.attribution.preflight import judgements
+    from fer_explain.attribution.preflight import preflight as run
+    from fer_explain.verification import load_proven
 
     for line in judgements(run(load_proven(model).network, layer)):
         click.echo(line)
@@ -239,9 +239,9 @@ def maximize(
 
     With --data each image is compared with the face that raises the same most: a weak ascent shows.
     """
-    from fer_explain.ascent import AscentConfig
-    from fer_explain.maximization import maximize as run
-    from fer_explain.rows import parse_numbers
+    from fer_explain.cli_types import parse_numbers
+    from fer_explain.maximization.ascent import AscentConfig
+    from fer_explain.maximization.maximize import maximize as run
 
     what = {name: settings.pop(name) for name in TARGET_OPTIONS}
     config = AscentConfig(**{name: value for name, value in settings.items() if value is not None})
@@ -276,9 +276,9 @@ def filters(
     **settings: Any,
 ) -> None:
     """Show what in the faces of DATA wakes each filter of a layer, and which filters are dead or duplicates."""
-    from fer_explain.filters import FilterConfig
-    from fer_explain.filters import filters as run
-    from fer_explain.rows import parse_numbers
+    from fer_explain.cli_types import parse_numbers
+    from fer_explain.layers.filters import FilterConfig
+    from fer_explain.layers.filters import filters as run
 
     config = FilterConfig(**{name: value for name, value in settings.items() if value is not None})
     chosen = None if inputs is None else parse_numbers(inputs, "inputs")
@@ -301,7 +301,7 @@ def filters(
 @force_option
 def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, **settings: Any) -> None:
     """Draw what a layer makes of one face in DATA."""
-    from fer_explain.feature_maps import feature_maps as run
+    from fer_explain.layers.feature_maps import feature_maps as run
 
     folder = run(data, row, model, layer, output, **settings)
     click.echo(f"{folder}: sheet.png, feature_maps.npz")
@@ -372,10 +372,10 @@ def faithfulness(
     different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
     deletion.
     """
-    from fer_explain.faithfulness import faithfulness as run
-    from fer_explain.measures.faithfulness import RANKED_BY, FaithfulnessConfig
-    from fer_explain.measures.maps import parse_methods
-    from fer_explain.rows import parse_numbers
+    from fer_explain.cli_types import parse_numbers
+    from fer_explain.evaluation.compared_maps import parse_methods
+    from fer_explain.evaluation.faithfulness import faithfulness as run
+    from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, FaithfulnessConfig
 
     config = FaithfulnessConfig(steps=steps, sensitivity_faces=sensitivity_faces, controls=controls, seed=seed)
     chosen = None if rows is None else parse_numbers(rows, "rows")
@@ -397,9 +397,9 @@ def sanity(data: str, model: Path, methods: str, output: Path, rows: str | None,
     The weights of a copy are drawn anew, layer by layer. A method whose map stays the same has failed; the controls
     `random` and `centre`, which do not depend on the model, are expected to fail.
     """
-    from fer_explain.measures.maps import parse_methods
-    from fer_explain.rows import parse_numbers
-    from fer_explain.sanity import sanity as run
+    from fer_explain.cli_types import parse_numbers
+    from fer_explain.evaluation.compared_maps import parse_methods
+    from fer_explain.evaluation.sanity import sanity as run
 
     chosen = None if rows is None else parse_numbers(rows, "rows")
     for verdict in run(data, model, parse_methods(methods), output, rows=chosen, **settings):
@@ -419,9 +419,9 @@ def ground_truth(model: Path, methods: str, output: Path, faces: int, seed: int,
 
     It takes a model trained on drawn faces, such as `fer-train synthesize` makes with another seed.
     """
-    from fer_explain.ground_truth import RANKED_BY
-    from fer_explain.ground_truth import ground_truth as run
-    from fer_explain.measures.maps import parse_methods
+    from fer_explain.evaluation.compared_maps import parse_methods
+    from fer_explain.evaluation.ground_truth import RANKED_BY
+    from fer_explain.evaluation.ground_truth import ground_truth as run
 
     compared = run(model, parse_methods(methods), output, faces=faces, seed=seed, force=force)
     click.echo(f"{compared[0].value.n} of {faces} drawn faces recognized")

@@ -20,10 +20,10 @@ from matplotlib.text import Text
 
 from fer_core import figures
 from fer_core.figures import default_style, load_matplotlib, save_figure
-from fer_explain.figures import sheet, unit_sheet
-from fer_explain.measures.comparison import MethodScore
-from fer_explain.measures.estimates import estimate
-from fer_explain.measures.figures import line_figure, ranking_figure
+from fer_explain.evaluation.comparison import MethodScore
+from fer_explain.evaluation.intervals import estimate
+from fer_explain.evaluation.plots import line_figure, ranking_figure
+from fer_explain.plots import sheet, unit_sheet
 from fer_infer.evaluation.plots import save_confusion, save_reliability
 from fer_infer.evaluation.reliability import reliability
 from fer_train.audit.contact_sheet import Strip, save_contact_sheet

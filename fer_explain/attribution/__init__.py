@@ -4,9 +4,7 @@ What is explained is a logit unless a probability is asked for: the softmax lets
 falls, and its gradient vanishes where the network is sure.
 """
 
-from fer_explain.attribution.activations import cam_layer
-from fer_explain.attribution.batch import Batch, Settings, baseline_of
-from fer_explain.attribution.maps import (
+from fer_explain.attribution.attributions import (
     BATCH_SIZE,
     attributions_of,
     batch_size_for,
@@ -14,7 +12,9 @@ from fer_explain.attribution.maps import (
     missed_shares,
     saliency,
 )
+from fer_explain.attribution.hooks import cam_layer
 from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
+from fer_explain.attribution.settings import Batch, Settings, baseline_of
 from fer_explain.attribution.targets import resolve_targets
 
 __all__ = [

@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from fer_core import ConfigError
-from fer_explain.attribution.activations import deeplift, grad_cam, guided_backprop, guided_grad_cam
-from fer_explain.attribution.batch import Batch, Found, Settings
 from fer_explain.attribution.gradients import (
     gradient_shap,
     input_x_gradient,
@@ -16,7 +14,9 @@ from fer_explain.attribution.gradients import (
     saliency,
     smoothgrad,
 )
-from fer_explain.attribution.perturbation import occlusion, random
+from fer_explain.attribution.hooks import deeplift, grad_cam, guided_backprop, guided_grad_cam
+from fer_explain.attribution.occlusion import occlusion, random
+from fer_explain.attribution.settings import Batch, Found, Settings
 
 _GRADIENT: Final = "a gradient"
 

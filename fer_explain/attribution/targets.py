@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError, Faces
-from fer_explain.layers import device_of
+from fer_explain.layers.structure import device_of
 
 
 def resolve_targets(

@@ -11,17 +11,17 @@ from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import save_rejects
 from fer_core.staging import staged
-from fer_explain.figures import file_uri
-from fer_explain.layers import find_layer
-from fer_explain.measures.skill import assess_skill
-from fer_explain.proof import Proven, compare_logits, compare_precisions, load_proven
-from fer_explain.report.explained import choose_methods, explain_faces, mean_maps, score_faces
+from fer_explain.attribution.masks import require_share
+from fer_explain.evaluation.skill import assess_skill
+from fer_explain.layers.structure import find_layer
+from fer_explain.plots import file_uri
+from fer_explain.report.face_maps import choose_methods, explain_faces, mean_maps, score_faces
 from fer_explain.report.files import FOLDER, LAYER_FIGURE, save_attributions, save_figures
-from fer_explain.report.inside import default_layer, look_inside
-from fer_explain.report.page import Contents, render
+from fer_explain.report.internals import default_layer, look_inside
+from fer_explain.report.map_checks import check_maps
+from fer_explain.report.page.render import Contents, render
 from fer_explain.report.selection import select_faces
-from fer_explain.report.trust import check_maps
-from fer_explain.saliency_mask import require_share
+from fer_explain.verification import Proven, compare_logits, compare_precisions, load_proven
 from fer_infer.evaluation.metrics import evaluate_predictions
 
 __all__ = ["report"]

@@ -13,12 +13,12 @@ from fer_core import IMAGE_SIZE
 from fer_core.io.rejects import REJECTS_FILE
 from fer_core.output_folder import OutputFolder
 from fer_explain.attribution import Method
-from fer_explain.feature_maps import feature_map_sheet, names_of_units
-from fer_explain.figures import overlay, save_figure, scale_strip, sheet
-from fer_explain.maximization import maximization_sheet
-from fer_explain.proof import Proven
-from fer_explain.report.explained import ClassMeans, ExplainedFaces
-from fer_explain.report.inside import Inside
+from fer_explain.layers.feature_maps import feature_map_sheet, names_of_units
+from fer_explain.maximization.maximize import maximization_sheet
+from fer_explain.plots import overlay, save_figure, scale_strip, sheet
+from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
+from fer_explain.report.internals import Inside
+from fer_explain.verification import Proven
 from fer_infer.evaluation.metrics import Evaluation
 
 LAYER_FIGURE: Final = "layer_outputs.png"

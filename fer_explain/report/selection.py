@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
+from fer_explain.cli_types import positions_of
 from fer_explain.report.label_errors import likely_label_errors
-from fer_explain.rows import positions_of
 
 DEFAULT_FACES: Final = 12
 DEFAULT_MISTAKES: Final = 6

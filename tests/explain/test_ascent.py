@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, ModelError
-from fer_explain.ascent import (
+from fer_explain.layers.structure import find_layer, run_to
+from fer_explain.maximization.ascent import (
     AscentConfig,
     _likeness,
     _total_variation_gradient,
     maximize_channels,
     maximize_objectives,
 )
-from fer_explain.layers import find_layer, run_to
-from fer_explain.objectives import channel_objectives, direction_objective
-from fer_explain.transforms import draw_transform
+from fer_explain.maximization.objectives import channel_objectives, direction_objective
+from fer_explain.maximization.transforms import draw_transform
 
 BARE = {"noise": 0.0, "decay": 0.0, "total_variation": 0.0, "jitter": 0, "rotation": 0.0, "zoom": 0.0}
 

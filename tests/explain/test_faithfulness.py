@@ -14,15 +14,15 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.cli import main
-from fer_explain.faithfulness import faithfulness
-from fer_explain.measures.comparison import Gain, compare_methods
-from fer_explain.measures.estimates import LEAST_FACES, Estimate, estimate, rank_intervals
-from fer_explain.measures.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, measure_faithfulness
-from fer_explain.measures.infidelity import draw_squares, infidelity, logit_drops
-from fer_explain.measures.maps import centre_map, maps_of, parse_methods, with_controls
-from fer_explain.measures.perturbation import blur, even_shares, pixel_ranks, trace_curves
-from fer_explain.measures.sensitivity import max_sensitivity
-from fer_explain.measures.sparsity import gini
+from fer_explain.evaluation.compared_maps import centre_map, maps_of, parse_methods, with_controls
+from fer_explain.evaluation.comparison import Gain, compare_methods
+from fer_explain.evaluation.faithfulness import faithfulness
+from fer_explain.evaluation.intervals import LEAST_FACES, Estimate, estimate, rank_intervals
+from fer_explain.evaluation.metrics.deletion_insertion import blur, even_shares, pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, measure_faithfulness
+from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
+from fer_explain.evaluation.metrics.sensitivity import max_sensitivity
+from fer_explain.evaluation.metrics.sparsity import gini
 
 QUICK = FaithfulnessConfig(steps=4, squares=5, controls=3, sensitivity_faces=2, sensitivity_samples=1)
 

@@ -10,14 +10,14 @@ from tiny_models import CNN, make_network
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
-from fer_explain.activity import activity_on_faces, first_faces, highest_on_faces
 from fer_explain.cli import main
-from fer_explain.filters import FilterConfig, duplicates, examine_filters, filters, states_of
-from fer_explain.layers import find_layer, run_to
-from fer_explain.objectives import channel_objectives, direction_objective
-from fer_explain.patches import SEEN_NOTHING, patch_mosaics
-from fer_explain.receptive_field import receptive_field
-from fer_explain.weights import weight_cosines, weight_sheet, weights_of
+from fer_explain.layers.activations import activity_on_faces, first_faces, highest_on_faces
+from fer_explain.layers.filters import FilterConfig, duplicates, examine_filters, filters, states_of
+from fer_explain.layers.patches import SEEN_NOTHING, patch_mosaics
+from fer_explain.layers.receptive_field import receptive_field
+from fer_explain.layers.structure import find_layer, run_to
+from fer_explain.layers.weights import weight_cosines, weight_sheet, weights_of
+from fer_explain.maximization.objectives import channel_objectives, direction_objective
 
 LAYERS = ["features.3", "features.9", "classifier.2", "classifier.7"]
 
@@ -74,7 +74,7 @@ def test_faces_do_not_change_with_the_batch_they_come_in(
 ) -> None:
     layer = find_layer(cnn, "features.3")
     whole = activity_on_faces(cnn, layer, faces)
-    monkeypatch.setattr("fer_explain.activity.BATCH_SIZE", 4)
+    monkeypatch.setattr("fer_explain.layers.activations.BATCH_SIZE", 4)
     parts = activity_on_faces(cnn, layer, faces)
     np.testing.assert_array_equal(parts.top_rows, whole.top_rows)
     np.testing.assert_allclose(parts.correlation, whole.correlation, atol=1e-6)

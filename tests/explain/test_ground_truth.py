@@ -13,9 +13,9 @@ from torch import nn
 from fer_core import EXPRESSIONS, ConfigError, ModelError
 from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.cli import main
-from fer_explain.ground_truth import draw_expressive_faces, ground_truth, localize
-from fer_explain.measures.localization import area_share, mass_share, pointing_hits
-from fer_explain.measures.maps import maps_of
+from fer_explain.evaluation.compared_maps import maps_of
+from fer_explain.evaluation.ground_truth import draw_expressive_faces, ground_truth, localize
+from fer_explain.evaluation.metrics.localization import area_share, mass_share, pointing_hits
 from fer_train.runs.checkpoint import save_weights
 
 ARGUMENTS = {"widths": [32], "dropout": 0.0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_explain.image_spaces import SPACES, FourierSpace, PixelSpace, spectrum_scales, unit_rms
+from fer_explain.maximization.parametrization import SPACES, FourierSpace, PixelSpace, spectrum_scales, unit_rms
 
 
 def drawn(*shape: int, seed: int = 0, high: float = 1.0) -> torch.Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
-from fer_explain.feature_maps import feature_map_sheet, feature_maps, layer_output
-from fer_explain.figures import save_figure
-from fer_explain.layers import find_layer, list_layers
+from fer_explain.layers.feature_maps import feature_map_sheet, feature_maps, layer_output
+from fer_explain.layers.structure import find_layer, list_layers
+from fer_explain.plots import save_figure
 
 
 def hooks_of(model: nn.Module) -> int:

@@ -10,11 +10,11 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.measures.controls import control_maps
-from fer_explain.measures.maps import centre_map
-from fer_explain.measures.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls
-from fer_explain.measures.perturbation import pixel_ranks, trace_curves
-from fer_explain.measures.similarity import spearman
+from fer_explain.evaluation.compared_maps import centre_map
+from fer_explain.evaluation.controls import control_maps
+from fer_explain.evaluation.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.similarity import spearman
 
 SETTINGS = {"shares": np.array([0, 0.125, 0.25, 0.5, 1.0]), "blur_sigma": 6.0, "batch_size": 256}
 DISTANCE = np.hypot(*(np.mgrid[:48, :48] - 23.5))

@@ -7,8 +7,8 @@ from tiny_models import CNN, make_network
 from torch import nn
 
 from fer_core import EXPRESSIONS, ConfigError
-from fer_explain.layers import Layer, list_layers, logits_layer
-from fer_explain.objectives import (
+from fer_explain.layers.structure import Layer, list_layers, logits_layer
+from fer_explain.maximization.objectives import (
     channel_objectives,
     class_objective,
     direction_objective,

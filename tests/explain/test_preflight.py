@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from fer_core import ConfigError, Faces, ModelError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain import preflight as preflight_module
 from fer_explain.attribution import METHODS, Settings, attributions_of
-from fer_explain.gradient_graph import gradient_graph
-from fer_explain.preflight import judgements, preflight, require_suited
+from fer_explain.attribution import preflight as preflight_module
+from fer_explain.attribution.gradient_graph import gradient_graph
+from fer_explain.attribution.preflight import judgements, preflight, require_suited
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
 from fer_train.prediction import predict_logits

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny_models import CNN, make_card, make_network
 
 from fer_core import CardError, Faces, ModelError
-from fer_explain.proof import PROBES, compare_logits, compare_precisions, load_proven
+from fer_explain.verification import PROBES, compare_logits, compare_precisions, load_proven
 from fer_infer import Scorer
 from fer_train.export.agreement import halve, stamp
 from fer_train.export.graph import write_graph

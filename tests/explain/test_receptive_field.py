@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import ModelError
-from fer_explain.layers import Layer, find_layer, list_layers, run_to
-from fer_explain.receptive_field import receptive_field
+from fer_explain.layers.receptive_field import receptive_field
+from fer_explain.layers.structure import Layer, find_layer, list_layers, run_to
 from fer_train.models import build_model
 
 MODELS = {

@@ -12,11 +12,11 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError, OutputError
 from fer_explain.attribution import attributions_of, find_method
-from fer_explain.proof import load_proven
 from fer_explain.report import report
-from fer_explain.report.explained import choose_methods, settings_of
+from fer_explain.report.face_maps import choose_methods, settings_of
 from fer_explain.report.files import _scales
 from fer_explain.report.selection import select_faces
+from fer_explain.verification import load_proven
 from fer_train.export.agreement import halve, stamp
 from fer_train.export.graph import write_graph
 from fer_train.prediction import predict_logits

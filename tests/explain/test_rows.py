@@ -1,7 +1,7 @@
 import pytest
 
 from fer_core import ConfigError, DataError, Faces
-from fer_explain.rows import parse_numbers, take_rows
+from fer_explain.cli_types import parse_numbers, take_rows
 
 
 def test_numbers_and_ranges_are_read_in_order_and_once() -> None:

@@ -12,8 +12,8 @@ from torch import nn
 
 from fer_core import Faces
 from fer_explain.cli import main
-from fer_explain.measures.maps import maps_of
-from fer_explain.measures.randomization import (
+from fer_explain.evaluation.compared_maps import maps_of
+from fer_explain.evaluation.metrics.randomization import (
     MEASURES,
     MOST_STAGES,
     Randomization,
@@ -21,8 +21,8 @@ from fer_explain.measures.randomization import (
     randomized,
     weight_stages,
 )
-from fer_explain.measures.similarity import spearman, ssim
-from fer_explain.sanity import judge, sanity
+from fer_explain.evaluation.metrics.similarity import spearman, ssim
+from fer_explain.evaluation.sanity import judge, sanity
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import weights_sha256
 

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import DNN, make_card, make_network
 
 from fer_core import Faces, TrainingWarning
-from fer_explain.measures.skill import assess_skill
+from fer_explain.evaluation.skill import assess_skill
 
 CARD = replace(make_card(make_network("course-dnn", DNN), "course-dnn", DNN), scores={})
 

@@ -11,9 +11,9 @@ from tiny_models import CNN, make_card, make_network
 
 from fer_core import Faces
 from fer_explain.attribution import METHODS, Settings
-from fer_explain.map_file import attribute
-from fer_explain.proof import load_proven
-from fer_explain.report.explained import explain_faces, score_faces
+from fer_explain.attribution.map_file import attribute
+from fer_explain.report.face_maps import explain_faces, score_faces
+from fer_explain.verification import load_proven
 from fer_infer import Scorer
 from fer_train.export.graph import write_graph
 from fer_train.runs.checkpoint import save_weights

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_explain.transforms import Transform, draw_transform
+from fer_explain.maximization.transforms import Transform, draw_transform
 
 
 def image(seed: int = 0) -> torch.Tensor:

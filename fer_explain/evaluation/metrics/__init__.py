@@ -1,0 +1,1 @@
+"""Metrics of attribution maps, one per file."""

@@ -1,0 +1,82 @@
+"""Localization: how much of a map lies where the truth does."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import ConfigError
+from fer_explain.evaluation.compared_maps import require_maps
+
+
+def mass_share(attributions: NDArray[np.float32], regions: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of each map's absolute values that lies within its region.
+
+    Arras, Osman and Samek 2022, CLEVR-XAI, equation 2 (relevance mass accuracy). For the positive share alone, give
+    the maps without what is below 0.
+
+    Parameters
+    ----------
+    attributions : ndarray of float32, shape (N, 48, 48)
+        Maps.
+    regions : ndarray of bool, shape (N, 48, 48)
+        True where the truth lies.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        0..1; the region's share of the area, which is chance, for a map of zeros.
+
+    Raises
+    ------
+    ConfigError
+        If maps or regions are not as said.
+    """
+    _require_regions(attributions, regions)
+    strength = np.abs(attributions.astype(np.float64))
+    total = strength.sum(axis=(1, 2))
+    within = (strength * regions).sum(axis=(1, 2))
+    share: NDArray[np.float64] = np.divide(within, total, out=area_share(regions), where=total > 0)
+    return share
+
+
+def pointing_hits(attributions: NDArray[np.float32], regions: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Play the pointing game: see whether the highest value of each map lies within its region.
+
+    Zhang, Lin, Brandt, Shen and Sclaroff 2016, Top-down Neural Attention by Excitation Backprop, section 4.1, with no
+    tolerance around the region.
+
+    Parameters
+    ----------
+    attributions : ndarray of float32, shape (N, 48, 48)
+        Maps, with their sign.
+    regions : ndarray of bool, shape (N, 48, 48)
+        True where the truth lies.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        1 for a hit, 0 for a miss; where several pixels are highest, the share of them that hits, which for a map of
+        one value is the region's share of the area.
+
+    Raises
+    ------
+    ConfigError
+        If maps or regions are not as said.
+    """
+    _require_regions(attributions, regions)
+    highest = attributions == attributions.max(axis=(1, 2), keepdims=True)
+    hits: NDArray[np.float64] = (highest & regions).sum(axis=(1, 2)) / highest.sum(axis=(1, 2))
+    return hits
+
+
+def area_share(regions: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of the image that each region takes, float64 (N,): what a map without knowledge scores."""
+    share: NDArray[np.float64] = regions.mean(axis=(1, 2))
+    return share
+
+
+def _require_regions(attributions: NDArray[np.float32], regions: NDArray[np.bool_]) -> None:
+    require_maps(attributions)
+    if regions.shape != attributions.shape or regions.dtype != np.bool_:
+        raise ConfigError(f"regions: expected bool {attributions.shape}, found {regions.dtype} {regions.shape}")

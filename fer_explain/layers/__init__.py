@@ -1,0 +1,1 @@
+"""Layers of a network: structure, receptive fields, activations, filters and feature maps."""

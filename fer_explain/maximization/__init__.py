@@ -1,0 +1,1 @@
+"""Activation maximization: images that a channel, neuron, class or direction responds to most."""
