@@ -132,8 +132,8 @@ def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | Non
     Raises
     ------
     ModelError
-        If a logit or a probability differs by more than an export may show, `fer_train.export.export.PARITY_ATOL`: then the
-        graph carries the right card but computes something else.
+        If a logit or a probability differs by more than an export may show, `fer_train.export.export.PARITY_ATOL`: then
+        the graph carries the right card but computes something else.
     """
     if proven.scorer is None:
         return None

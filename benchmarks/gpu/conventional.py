@@ -1,8 +1,8 @@
 """The loop that tutorials train with: DataLoader, PIL transforms on the CPU, float32, NCHW.
 
-It has the same network, recipe, weight average and validation after each epoch as `fer_train.training.trainer.fit`, so that
-both need about as many epochs, and everything that tutorials know to do for speed: one affine resampling a face, worker
-processes that persist, pinned memory, copies that overlap. TensorFloat-32 is as PyTorch sets it.
+It has the same network, recipe, weight average and validation after each epoch as `fer_train.training.trainer.fit`, so
+that both need about as many epochs, and everything that tutorials know to do for speed: one affine resampling a face,
+worker processes that persist, pinned memory, copies that overlap. TensorFloat-32 is as PyTorch sets it.
 """
 
 # ruff: noqa: S311 - chance that changes faces guards no secret

@@ -45,8 +45,8 @@ def iter_faces(
     batch_rows : int
         Faces a batch at most.
     usage : str, optional
-        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLITS`. The other rows of a file are
-        validated all the same; other images stay unopened.
+        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLITS`. The other rows of a file
+        are validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
     threads : int

@@ -54,8 +54,8 @@ def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float3
     """Decide by labels that the model was not trained on, else by the model card.
 
     A model passes if it beats the most frequent class in an exact binomial test, or the class frequencies in negative
-    log likelihood (`fer_infer.evaluation.chance`). Labels decide where they show that it does; where they do not, they decide
-    if there are at least `ENOUGH_LABELS`, at most `LARGEST_MAJORITY` of them of one class.
+    log likelihood (`fer_infer.evaluation.chance`). Labels decide where they show that it does; where they do not, they
+    decide if there are at least `ENOUGH_LABELS`, at most `LARGEST_MAJORITY` of them of one class.
 
     Parameters
     ----------

@@ -120,8 +120,8 @@ def export(
     int8 : bool
         Make `model.int8.onnx`, too; see `fer_train.export.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.export.int8_calibration.load_calibration`; its labeled validation faces also fit the
-        temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
+        The data for it, see `fer_train.export.int8_calibration.load_calibration`; its labeled validation faces also fit
+        the temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
     fp16 : bool

@@ -21,7 +21,7 @@ from fer_core import ModelCard, ModelError
 from fer_infer import Scorer
 from fer_infer.runtime.onnx_runtime import TELEMETRY_SWITCH, first_line, load_runtime
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 UPLOAD_AFTER_S = 9
 """ONNX Runtime 1.31 looks up the address of its maker so long after it was imported."""

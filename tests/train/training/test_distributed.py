@@ -19,7 +19,7 @@ from fer_train.runs.run_folder import read_metrics
 from fer_train.training.distributed import first_only, leave_processes, share, share_batch_norm
 from fer_train.training.trainer import fit
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def torchrun(*arguments):
@@ -88,7 +88,10 @@ def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_an
 
 @pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("a line", 1)])
 def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code, status):
-    program = f"from fer_train.training.distributed import leave_processes; print('done'); leave_processes({code!r}); print('no')"
+    program = (
+        "from fer_train.training.distributed import leave_processes\n"
+        f"print('done'); leave_processes({code!r}); print('no')"
+    )
     by_torchrun = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "any"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=by_torchrun, timeout=300)
     assert (done.returncode, done.stdout) == (status, "done\n")

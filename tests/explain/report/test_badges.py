@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import Page, read_page
+from report_page import Page, read_page
 from tiny_models import CNN, make_card, make_network, train, write_csv
 from torch import nn
 

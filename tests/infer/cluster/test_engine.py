@@ -29,11 +29,7 @@ from fer_infer import score
 from fer_infer.cli import main
 
 ray = pytest.importorskip("ray")
-from fer_infer.cluster import engine as ray_engine
-from fer_infer.cluster import (
-    ray_cluster,
-    storage,
-)
+from fer_infer.cluster import engine, ray_cluster, storage  # noqa: E402
 from fer_infer.cluster.engine import RaySummary, score_files  # noqa: E402
 from fer_infer.cluster.manifest import Part  # noqa: E402
 from fer_infer.cluster.worker import FileScorer, Work  # noqa: E402
@@ -114,7 +110,7 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
         assert (part["rows"], part["input"]) == (rows, manifest["inputs"][n])
 
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr(ray_engine, "open_cluster", never)
+    monkeypatch.setattr(engine, "open_cluster", never)
     again = score_files(["in"], exports, "out", columns="probabilities", device="cpu", threads=2, batch_size=5)
     assert (again.reused, again.rows, again.rows_now, again.label_counts) == (4, 30, 0, done.label_counts)
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
@@ -134,7 +130,7 @@ def test_an_output_below_what_is_scored_is_no_input_of_the_next_run(cluster: Non
 def test_a_folder_that_another_run_fills_is_refused(
     inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    monkeypatch.setattr(ray_engine, "open_cluster", never)
+    monkeypatch.setattr(engine, "open_cluster", never)
     with (
         claimed(tmp_path / "out"),
         pytest.raises(OutputError, match=r"out: is being written by another run \(process \d+ on "),
@@ -330,9 +326,9 @@ def test_a_part_on_a_disk_of_its_worker_is_one_line(
     def elsewhere(*_: object) -> Iterator[tuple[int, Part]]:
         yield 0, part
 
-    monkeypatch.setattr(ray_engine, "open_cluster", lambda _: nullcontext())
-    monkeypatch.setattr(ray_engine, "find_room", lambda *_: (1, False))
-    monkeypatch.setattr(ray_engine, "_parts", elsewhere)
+    monkeypatch.setattr(engine, "open_cluster", lambda _: nullcontext())
+    monkeypatch.setattr(engine, "find_room", lambda *_: (1, False))
+    monkeypatch.setattr(engine, "_parts", elsewhere)
     expected = r"/out/part-00000\.csv: was written by a worker and is not on this machine; expected a folder that all "
     with pytest.raises(OutputError, match=expected):
         score_files(["in/d.csv"], exports, "out")
@@ -380,7 +376,7 @@ def test_an_unreachable_cluster_is_one_line(inputs: Path, exports: Path, monkeyp
 def test_what_is_wrong_is_told_before_a_cluster_is_asked_for(
     inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "open_cluster", never)
+    monkeypatch.setattr(engine, "open_cluster", never)
     with pytest.raises(DataError, match=r"^absent: cannot be listed: No such file or directory$"):
         score_files(["absent"], exports, "out")
     with pytest.raises(ModelError, match=r"^absent: expected an exports folder or an ONNX file, found none$"):
@@ -403,7 +399,7 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
         asked.update(settings, data=data)
         return RaySummary("out", 3, 2, 30, 4, 10, {"happy": 30}, "fp16", {"CUDAExecutionProvider": ""}, "none", 2.0)
 
-    monkeypatch.setattr(ray_engine, "score_files", stub)
+    monkeypatch.setattr(engine, "score_files", stub)
     options = ["--columns", "logits", "--workers", "4", "--threads", "2", "--ray-address", "auto", "--on-error", "skip"]
     done = CliRunner().invoke(
         main, ["score", "a", "b", "--model", "m", "--output", "s3://b/out", "--engine", "ray", *options]
