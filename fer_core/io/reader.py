@@ -14,7 +14,6 @@ from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_usage
 from fer_core.io.columns import ROLES, usage_of
 from fer_core.io.compression import table_type
-from fer_core.io.file_types import PARQUET_MAGIC as PARQUET_MAGIC
 from fer_core.io.file_types import TABLES
 from fer_core.io.places import can_be_reread
 

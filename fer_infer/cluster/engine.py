@@ -26,7 +26,7 @@ from fer_infer.cluster.ray_cluster import find_room, first_line, native_messages
 from fer_infer.cluster.worker import FileScorer, Work
 from fer_infer.graph_selection import find_graph
 from fer_infer.scorer import CARD_FILE, DEFAULT_BATCH_SIZE, Scorer
-from fer_infer.scoring.predictions import COLUMNS
+from fer_infer.scoring.prediction_writer import COLUMNS
 from fer_infer.tta import views_of
 
 SAVE_INTERVAL_S: Final = 2.0

@@ -18,7 +18,8 @@ from fer_infer.cluster.manifest import Part
 from fer_infer.cluster.storage import InputFile, join, local_copy, place, sha256
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.pipeline import Scored, scored
-from fer_infer.scoring.predictions import RejectWriter, prediction_writer
+from fer_infer.scoring.predictions import prediction_writer
+from fer_infer.scoring.rejects import RejectWriter
 
 
 @dataclass(frozen=True)

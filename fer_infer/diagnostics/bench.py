@@ -18,7 +18,8 @@ import numpy as np
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.lines import MAX_LINE_BYTES
-from fer_core.io.reader import PARQUET_MAGIC, available_cores
+from fer_core.io.file_types import PARQUET_MAGIC
+from fer_core.io.reader import available_cores
 from fer_core.progress import progress
 from fer_core.staging import scratch_folder, staged
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_infer.scoring.predictions import PredictionWriter, face_ids
+from fer_infer.scoring.prediction_writer import PredictionWriter, face_ids
 
 ROW_GROUP_ROWS: Final = 1 << 16
 """Rows that wait to be written together: some 3 MB of seven probabilities a face, which a reader loads at once."""

@@ -21,7 +21,8 @@ from fer_core.progress import progress
 from fer_core.staging import require_apart, require_free, staged
 from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
 from fer_infer.scorer import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
-from fer_infer.scoring.predictions import ENDINGS, RejectWriter, prediction_writer
+from fer_infer.scoring.predictions import ENDINGS, prediction_writer
+from fer_infer.scoring.rejects import RejectWriter
 from fer_infer.tta import views_of
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]

@@ -11,7 +11,7 @@ from fer_infer.graph_selection import GRAPH_FILES
 
 if TYPE_CHECKING:
     from fer_train.export.agreement import Agreement
-    from fer_train.export.export import Parity
+    from fer_train.export.parity import Parity
 
 
 SHARED = ("dropped", "held_out", "rows_left_out")

@@ -20,7 +20,7 @@ from fer_infer.cli import main
 from fer_infer.runtime import session as devices
 from fer_infer.scorer import DEFAULT_BATCH_SIZE
 from fer_infer.scoring.pipeline import CPU_BATCHES
-from fer_infer.scoring.predictions import COLUMNS
+from fer_infer.scoring.prediction_writer import COLUMNS
 
 Images = NDArray[np.uint8]
 PROGRAM = [sys.executable, "-c", "from fer_infer.cli import main; main(prog_name='fer-infer')"]

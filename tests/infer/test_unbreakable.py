@@ -333,12 +333,12 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
         def close(self) -> None:
             self.file.close()
 
-    import fer_infer.scoring.predictions as predictions
+    import fer_infer.scoring.csv_writer as csv_writer
 
     def open_disk(*names: Any, **options: Any) -> Disk:
         return Disk(open_csv(*names, **options))
 
-    monkeypatch.setattr(predictions, "open_csv", open_disk)
+    monkeypatch.setattr(csv_writer, "open_csv", open_disk)
     done = run(data, exports, work / "out.csv", "--batch-size", 4, "--threads", 1)
     require_refused(done, os.strerror(code), work)
 

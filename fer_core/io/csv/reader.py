@@ -27,7 +27,7 @@ from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv.blocks import Block, BlockReader
 from fer_core.io.csv.lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
 from fer_core.io.csv.rows import UTF8_BOM, Dialect, is_blank, parse_row
-from fer_core.io.reader import PARQUET_MAGIC
+from fer_core.io.file_types import PARQUET_MAGIC
 
 LEAST_LINES: Final = 256
 """Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""

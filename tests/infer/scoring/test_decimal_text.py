@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fer_infer.scoring.predictions import decimal_rows
+from fer_infer.scoring.csv_writer import decimal_rows
 
 
 def by_python(values):

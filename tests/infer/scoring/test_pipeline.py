@@ -26,7 +26,7 @@ from fer_core.io.read_ahead import READ_AHEAD
 from fer_infer import Scorer, score
 from fer_infer.evaluation.evaluate import evaluate
 from fer_infer.scoring import pipeline
-from fer_infer.scoring.predictions import COLUMNS
+from fer_infer.scoring.prediction_writer import COLUMNS
 
 Images = NDArray[np.uint8]
 CsvOf = Callable[..., str]

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, FerError
 from fer_infer import Scorer, score
+from fer_infer.scoring.csv_writer import CsvPredictionWriter
 from fer_infer.scoring.parquet_writer import ROW_GROUP_ROWS
-from fer_infer.scoring.predictions import COLUMNS, CsvPredictionWriter, RejectWriter, prediction_writer
+from fer_infer.scoring.prediction_writer import COLUMNS
+from fer_infer.scoring.predictions import prediction_writer
+from fer_infer.scoring.rejects import RejectWriter
 
 Images = NDArray[np.uint8]
 

@@ -15,8 +15,9 @@ from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import Scorer
 from fer_train.export import export as module
 from fer_train.export.agreement import Agreement
-from fer_train.export.export import check_parity, count_held_weights, export
+from fer_train.export.export import export
 from fer_train.export.graph import ScoringGraph, write_graph
+from fer_train.export.parity import check_parity, count_held_weights
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights
