@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer_core.errors import (
     CardError,
@@ -17,6 +17,7 @@ from fer_core.errors import (
     TrainingWarning,
 )
 from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
+from fer_core.lazy import attach
 
 if TYPE_CHECKING:
     from fer_core.faces import Faces
@@ -44,18 +45,12 @@ __all__ = [
     "read_faces",
 ]
 
-_HOMES = {
-    "Faces": "fer_core.faces",
-    "ModelCard": "fer_core.model_card",
-    "iter_faces": "fer_core.io.reader",
-    "read_faces": "fer_core.io.reader",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use (PEP 562), because NumPy alone takes a third of the time that `--help` may."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = attach(
+    __name__,
+    {
+        "Faces": "fer_core.faces",
+        "ModelCard": "fer_core.model_card",
+        "iter_faces": "fer_core.io.reader",
+        "read_faces": "fer_core.io.reader",
+    },
+)

@@ -6,7 +6,9 @@ The commands' functions of the same names as their modules are imported from the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fer_core.lazy import attach
 
 if TYPE_CHECKING:
     from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
@@ -39,31 +41,25 @@ __all__ = [
     "salient_mask",
 ]
 
-_HOMES = {
-    "METHODS": "attribution",
-    "AscentConfig": "ascent",
-    "FaithfulnessConfig": "measures.faithfulness",
-    "Settings": "attribution",
-    "attribute": "map_file",
-    "attributions_of": "attribution",
-    "compare_logits": "proof",
-    "layer_output": "feature_maps",
-    "list_layers": "layers",
-    "load_proven": "proof",
-    "masked_face": "saliency_mask",
-    "maximize": "maximization",
-    "maximize_channels": "ascent",
-    "measure_faithfulness": "measures.faithfulness",
-    "normalize": "saliency_mask",
-    "salient_mask": "saliency_mask",
-    "saliency": "attribution",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use (PEP 562), because torch and Captum take longer to load than `--help` may."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"fer_explain.{_HOMES[name]}"), name)
+__getattr__ = attach(
+    __name__,
+    {
+        "METHODS": "fer_explain.attribution",
+        "AscentConfig": "fer_explain.maximization.ascent",
+        "FaithfulnessConfig": "fer_explain.evaluation.metrics.faithfulness",
+        "Settings": "fer_explain.attribution",
+        "attribute": "fer_explain.attribution.map_file",
+        "attributions_of": "fer_explain.attribution",
+        "compare_logits": "fer_explain.verification",
+        "layer_output": "fer_explain.layers.feature_maps",
+        "list_layers": "fer_explain.layers.structure",
+        "load_proven": "fer_explain.verification",
+        "masked_face": "fer_explain.attribution.masks",
+        "maximize": "fer_explain.maximization.maximize",
+        "maximize_channels": "fer_explain.maximization.ascent",
+        "measure_faithfulness": "fer_explain.evaluation.metrics.faithfulness",
+        "normalize": "fer_explain.attribution.masks",
+        "salient_mask": "fer_explain.attribution.masks",
+        "saliency": "fer_explain.attribution",
+    },
+)

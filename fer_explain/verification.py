@@ -15,7 +15,7 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
 from fer_infer.graph_selection import GRAPH_FILES, find_graph
 from fer_infer.scorer import MODEL_FILE
-from fer_train.export.parity import PARITY_ATOL, count_held_weights
+from fer_train.exporting.parity import PARITY_ATOL, count_held_weights
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model_and_card, weights_path, weights_sha256
 
@@ -132,8 +132,8 @@ def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | Non
     Raises
     ------
     ModelError
-        If a logit or a probability differs by more than an export may show, `fer_train.export.parity.PARITY_ATOL`: then
-        the graph carries the right card but computes something else.
+        If a logit or a probability differs by more than an export may show, `fer_train.exporting.parity.PARITY_ATOL`:
+        then the graph carries the right card but computes something else.
     """
     if proven.scorer is None:
         return None

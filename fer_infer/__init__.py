@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fer_core.lazy import attach
 
 if TYPE_CHECKING:
     from fer_infer.evaluation.evaluate import evaluate
@@ -11,17 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Scorer", "evaluate", "score"]
 
-_HOMES = {
-    "Scorer": "fer_infer.scorer",
-    "evaluate": "fer_infer.evaluation.evaluate",
-    "score": "fer_infer.scoring.pipeline",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use (PEP 562), because ONNX Runtime and scikit-learn take longer to load than `--help` may."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = attach(
+    __name__,
+    {
+        "Scorer": "fer_infer.scorer",
+        "evaluate": "fer_infer.evaluation.evaluate",
+        "score": "fer_infer.scoring.pipeline",
+    },
+)

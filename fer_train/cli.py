@@ -272,7 +272,7 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     validation rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
-    from fer_train.export.export import export
+    from fer_train.exporting.export import export
 
     parity = export(run, output, **settings)
     click.echo(ModelCard.load_json(output / "card.json").temperature_text())

@@ -94,7 +94,7 @@ def test_an_output_that_another_run_writes_is_refused_before_any_work(
 
 @pytest.mark.parametrize("folder", sorted(EXPORTS.iterdir()), ids=lambda path: path.name)
 def test_the_exports_kept_here_can_be_made_anew(folder: Path) -> None:
-    from fer_train.export.export import FOLDER
+    from fer_train.exporting.export import FOLDER
 
     FOLDER.require_ours(folder, folder)
 

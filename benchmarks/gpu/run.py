@@ -24,7 +24,7 @@ from workbench import Workbench
 
 from fer_core import FerError
 from fer_train.config import FitConfig
-from fer_train.export.parity import PARITY_ATOL
+from fer_train.exporting.parity import PARITY_ATOL
 
 
 def _pack(bench: Workbench, record: Record) -> None:

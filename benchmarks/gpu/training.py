@@ -20,7 +20,7 @@ from workbench import REPOSITORY, Workbench
 
 from fer_core import FerError
 from fer_train.config import FitConfig
-from fer_train.export.export import export
+from fer_train.exporting.export import export
 from fer_train.runs.checkpoint import load_model_and_card
 from fer_train.runs.ensembling import ensemble
 from fer_train.runs.run_folder import CONFIG_FILE, read_metrics

@@ -17,7 +17,7 @@ from fer_core import Faces
 from fer_core.io.csv.writer import write_csv
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits, load_splits, synthesize
-from fer_train.export.parity import PARITY_ATOL
+from fer_train.exporting.parity import PARITY_ATOL
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 

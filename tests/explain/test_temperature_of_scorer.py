@@ -15,7 +15,7 @@ from fer_explain.attribution.map_file import attribute
 from fer_explain.report.face_maps import explain_faces, score_faces
 from fer_explain.verification import load_proven
 from fer_infer import Scorer
-from fer_train.export.graph import write_graph
+from fer_train.exporting.graph import write_graph
 from fer_train.runs.checkpoint import save_weights
 
 FITTED = {"value": 0.25, "fitted_on": "PublicTest", "n": 5}

@@ -172,7 +172,7 @@ def test_a_wrong_row_stops_training_before_a_run_exists(tmp_path, data):
 
 
 def test_int8_and_fp16_are_exported_from_the_command_line(tmp_path, run, data, monkeypatch):
-    from fer_train.export import quantize
+    from fer_train.exporting import quantize
 
     monkeypatch.setattr(quantize, "METHODS", {"MinMax": {}})
     settings = ["--int8", "--calibration", data, "--int8-tolerance", 100, "--fp16"]

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from fer_core import OutputError
-from fer_train.export import export as export_module
-from fer_train.export.export import export
+from fer_train.exporting import export as export_module
+from fer_train.exporting.export import export
 from fer_train.runs.run_folder import read_metrics
 from fer_train.training import trainer
 from fer_train.training.trainer import fit

@@ -13,10 +13,10 @@ import torch
 from fer_core import DataError, ModelCard, ModelError
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
-from fer_train.export import quantize
-from fer_train.export.export import export
-from fer_train.export.graph import write_graph
-from fer_train.export.parity import check_parity
+from fer_train.exporting import quantize
+from fer_train.exporting.export import export
+from fer_train.exporting.graph import write_graph
+from fer_train.exporting.parity import check_parity
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model, load_model_and_card
 from fer_train.temperature import SEARCHED, fit_temperature, temperature_record

@@ -15,7 +15,7 @@ from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Climbed, FirstFilters, Inside
 from fer_explain.report.page.picture import Picture, tint_scale
 from fer_explain.verification import Agreement, LowerPrecision, Proven
-from fer_train.export.parity import PARITY_ATOL
+from fer_train.exporting.parity import PARITY_ATOL
 
 MOST_LISTED: Final = 12
 """Dead filters, or pairs of duplicates, named on the page; `fer-explain filters` lists them all."""

@@ -12,7 +12,7 @@ from torch import nn
 from fer_core import TrainingWarning
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.report import report
-from fer_train.export.graph import write_graph
+from fer_train.exporting.graph import write_graph
 from fer_train.runs.checkpoint import save_weights
 
 DENSE = {"widths": [32], "dropout": 0.0}

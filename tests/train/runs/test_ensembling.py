@@ -10,7 +10,7 @@ from fer_core import ConfigError, OutputError
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_train.cli import main
-from fer_train.export.export import export
+from fer_train.exporting.export import export
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fer_core import Faces, ModelCard, ModelError
 from fer_infer.runtime.session import available_devices
 from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
-from fer_train.export.agreement import Agreement
-from fer_train.export.quantize import Quantization
+from fer_train.exporting.agreement import Agreement
+from fer_train.exporting.quantize import Quantization
 from fer_train.prediction import predict_logits, softmax
 
 PARITY_ATOL: Final = 1e-4

@@ -8,9 +8,9 @@ import torch
 from fer_core import DataError, Faces
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime_module
-from fer_train.export import int8_calibration as calibration
-from fer_train.export.graph import write_graph
-from fer_train.export.int8_calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
+from fer_train.exporting import int8_calibration as calibration
+from fer_train.exporting.graph import write_graph
+from fer_train.exporting.int8_calibration import CALIBRATION_BATCH, METHODS, calibrate, load_calibration
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import load_model_and_card
 

@@ -13,11 +13,11 @@ from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, Outpu
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import Scorer
-from fer_train.export import export as module
-from fer_train.export.agreement import Agreement
-from fer_train.export.export import export
-from fer_train.export.graph import ScoringGraph, write_graph
-from fer_train.export.parity import check_parity, count_held_weights
+from fer_train.exporting import export as module
+from fer_train.exporting.agreement import Agreement
+from fer_train.exporting.export import export
+from fer_train.exporting.graph import ScoringGraph, write_graph
+from fer_train.exporting.parity import check_parity, count_held_weights
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights

@@ -16,8 +16,8 @@ from fer_core.staging import scratch_folder
 from fer_infer.graph_selection import INT8_WEIGHTS
 from fer_infer.runtime.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.scorer import Scorer
-from fer_train.export.agreement import Agreement, stamp
-from fer_train.export.int8_calibration import METHODS, CalibrationData, calibrate
+from fer_train.exporting.agreement import Agreement, stamp
+from fer_train.exporting.int8_calibration import METHODS, CalibrationData, calibrate
 
 FLOAT_LAYERS: Final = {"last": 1, "first and last": 2}
 """Which of the layers with weights stay in float32, and how many they are; each costs speed.
@@ -51,7 +51,7 @@ class Candidate:
     Attributes
     ----------
     method : str
-        In `fer_train.export.int8_calibration.METHODS`.
+        In `fer_train.exporting.int8_calibration.METHODS`.
     float_layers : str
         In `FLOAT_LAYERS`.
     agreement : Agreement
@@ -105,7 +105,7 @@ def quantize(
     output : Path
         The ONNX file to write.
     data : CalibrationData
-        See `fer_train.export.int8_calibration.load_calibration`.
+        See `fer_train.exporting.int8_calibration.load_calibration`.
     card : ModelCard
         Of the float32 graph; the int8 graph's own follows from it.
     tolerance : float

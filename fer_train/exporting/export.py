@@ -22,12 +22,12 @@ from fer_infer.evaluation.chance import chance_note
 from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.runtime.session import available_devices
 from fer_infer.scorer import CARD_FILE, MODEL_FILE, Scorer
-from fer_train.export.agreement import Agreement, halve, stamp
-from fer_train.export.graph import write_graph
-from fer_train.export.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
-from fer_train.export.parity import PARITY_ATOL, Parity, check_parity
-from fer_train.export.quantize import TOLERANCE, quantize
-from fer_train.export.readme import export_readme
+from fer_train.exporting.agreement import Agreement, halve, stamp
+from fer_train.exporting.graph import write_graph
+from fer_train.exporting.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
+from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity
+from fer_train.exporting.quantize import TOLERANCE, quantize
+from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
 from fer_train.runs.provenance import git_commit, library_versions
@@ -74,10 +74,10 @@ def export(
     atol : float
         Largest absolute difference of a logit that passes.
     int8 : bool
-        Make `model.int8.onnx`, too; see `fer_train.export.quantize.quantize`.
+        Make `model.int8.onnx`, too; see `fer_train.exporting.quantize.quantize`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.export.int8_calibration.load_calibration`; its labeled validation faces also fit
-        the temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
+        The data for it, see `fer_train.exporting.int8_calibration.load_calibration`; its labeled validation faces also
+        fit the temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
     fp16 : bool

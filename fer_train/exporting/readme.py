@@ -10,8 +10,8 @@ from fer_infer.evaluation.chance import chance_note
 from fer_infer.graph_selection import GRAPH_FILES
 
 if TYPE_CHECKING:
-    from fer_train.export.agreement import Agreement
-    from fer_train.export.parity import Parity
+    from fer_train.exporting.agreement import Agreement
+    from fer_train.exporting.parity import Parity
 
 
 SHARED = ("dropped", "held_out", "rows_left_out")
@@ -51,7 +51,7 @@ Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, se
 `probabilities` as softmax(`logits` / {card.temperature["value"]:.6g}):
 {card.temperature_text()}.
 
-`weights.safetensors` is the PyTorch original: `fer_train.runs.checkpoint.load_model("exports/{name}")`.
+`weights.safetensors` is the PyTorch original: `fer_train.load_model("exports/{name}")`.
 Its sha256, over the tensors, is `{card.weights_sha256}`.
 
 Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes

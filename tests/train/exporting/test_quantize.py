@@ -12,11 +12,11 @@ from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_infer.runtime.onnx_runtime import load_runtime
-from fer_train.export import quantize as module
-from fer_train.export.export import export
-from fer_train.export.graph import write_graph
-from fer_train.export.int8_calibration import METHODS, CalibrationData
-from fer_train.export.quantize import FLOAT_LAYERS, WEIGHT_LIMIT, choose, quantize
+from fer_train.exporting import quantize as module
+from fer_train.exporting.export import export
+from fer_train.exporting.graph import write_graph
+from fer_train.exporting.int8_calibration import METHODS, CalibrationData
+from fer_train.exporting.quantize import FLOAT_LAYERS, WEIGHT_LIMIT, choose, quantize
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import load_model, load_model_and_card
 
