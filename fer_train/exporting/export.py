@@ -77,7 +77,8 @@ def export(
         Make `model.int8.onnx`, too; see `fer_train.exporting.quantize.quantize`.
     calibration : str or Path, optional
         The data for it, see `fer_train.exporting.int8_calibration.load_calibration`; its labeled validation faces also
-        fit the temperature, with `int8` or without. The temperature of the run's card stays where nothing is named here.
+        fit the temperature, with `int8` or without. The temperature of the run's card stays where nothing is
+        named here.
     int8_tolerance : float
         Points of accuracy that it may lose.
     fp16 : bool
