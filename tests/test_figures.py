@@ -46,7 +46,7 @@ def reliability_diagram(path: Path, name: str) -> None:
 
 def curves(path: Path, name: str) -> None:
     row = {"epoch": 1, "train_loss": 1.0, "validation_loss": 1.1, "train_accuracy": 0.5, "validation_accuracy": 0.4}
-    save_curves([row], path, name)
+    save_curves([row], path, name, name)
 
 
 def tiles(path: Path, name: str) -> None:
