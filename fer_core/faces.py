@@ -163,3 +163,31 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
         positions=np.concatenate([part.row_positions() for part in parts]) if counted else None,
         rejected=tuple(error for part in parts for error in part.rejected),
     )
+
+
+def positions_of(faces: Faces, rows: Sequence[int]) -> tuple[int, ...]:
+    """Return where in `faces` the faces of these row numbers are; parameters and errors as for `take_rows`."""
+    places = {row: place for place, row in enumerate(faces.rows.tolist())}
+    for row in rows:
+        if row not in places:
+            there = f"{min(places)}..{max(places)}, where {len(places):,} faces are" if places else "a file with faces"
+            raise DataError(faces.source, f"expected a row number in {there}, found {row}")
+    return tuple(places[row] for row in rows)
+
+
+def take_rows(faces: Faces, rows: Sequence[int]) -> Faces:
+    """Return the faces of these row numbers, in that order.
+
+    Parameters
+    ----------
+    faces : Faces
+        To choose from.
+    rows : sequence of int
+        Row numbers as in `Faces.rows`: of a CSV the header is row 1 and the first face row 2.
+
+    Raises
+    ------
+    DataError
+        If there is no such row; it says which there are.
+    """
+    return faces.take(np.array(positions_of(faces, rows), np.intp))

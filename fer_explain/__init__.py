@@ -13,12 +13,13 @@ from fer_core.lazy import attach
 if TYPE_CHECKING:
     from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
     from fer_explain.attribution.map_file import attribute
-    from fer_explain.attribution.masks import masked_face, normalize, salient_mask
+    from fer_explain.attribution.masks import masked_face, salient_mask
     from fer_explain.evaluation.metrics.faithfulness import FaithfulnessConfig, measure_faithfulness
     from fer_explain.layers.feature_maps import layer_output
     from fer_explain.layers.structure import list_layers
     from fer_explain.maximization.ascent import AscentConfig, maximize_channels
     from fer_explain.maximization.maximize import maximize
+    from fer_explain.plots import normalize
     from fer_explain.verification import compare_logits, load_proven
 
 __all__ = [
@@ -58,7 +59,7 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.metrics.faithfulness",
-        "normalize": "fer_explain.attribution.masks",
+        "normalize": "fer_explain.plots",
         "salient_mask": "fer_explain.attribution.masks",
         "saliency": "fer_explain.attribution",
     },

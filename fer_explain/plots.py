@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fer_core import figures
 from fer_core.figures import default_style
-from fer_explain.attribution.masks import normalize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +30,38 @@ MAGNITUDES: Final = "inferno"
 SIGNED: Final = "PuOr_r"
 POSITIVE: Final = np.array([230, 97, 1], np.float32)
 NEGATIVE: Final = np.array([33, 102, 232], np.float32)
+
+
+def normalize(attributions: NDArray[np.float32], percentile: float = 99.0) -> NDArray[np.float32]:
+    """Scale each map so that its strong pixels reach 1, and its strong negative ones -1.
+
+    Parameters
+    ----------
+    attributions : ndarray of float32, shape (..., 48, 48)
+        Maps of any scale.
+    percentile : float
+        Percentile of a map's absolute values that becomes 1, 0..100; what is stronger is cut off there, lest
+        one pixel darken all others. A map whose percentile is zero is scaled by its maximum instead.
+
+    Returns
+    -------
+    ndarray of float32, the same shape
+        -1..1; all zero for a flat map, which tells nothing, whatever its value.
+    """
+    strength = np.abs(attributions)
+    flat = is_flat(attributions)
+    pixels = strength.reshape(*strength.shape[:-2], strength.shape[-2] * strength.shape[-1])
+    full = np.percentile(pixels, percentile, axis=-1)[..., None, None]
+    full = np.where(full > 0, full, strength.max(axis=(-2, -1), keepdims=True))
+    scaled = np.clip(attributions / np.where(flat, 1.0, full), -1.0, 1.0)
+    return np.where(flat, 0.0, scaled).astype(np.float32)
+
+
+def is_flat(attributions: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each map has one value everywhere, shape (..., 1, 1)."""
+    lowest, highest = attributions.min(axis=(-2, -1), keepdims=True), attributions.max(axis=(-2, -1), keepdims=True)
+    flat: NDArray[np.bool_] = lowest == highest
+    return flat
 
 
 def overlay(images: NDArray[np.uint8], attributions: NDArray[np.float32], *, signed: bool) -> NDArray[np.uint8]:

@@ -5,40 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fer_core import ModelCard
 from fer_core.io.columns import usage_of
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import save_rejects
 from fer_core.staging import staged
-from fer_infer.evaluation.evaluate import FOLDER, ModelEvaluation, evaluate_file, require_expressions, save_evaluation
-from fer_infer.evaluation.metrics import Evaluation
+from fer_infer.evaluation.evaluate import (
+    FOLDER,
+    ModelEvaluation,
+    evaluate_file,
+    of_original,
+    require_expressions,
+    save_evaluation,
+)
 from fer_infer.tta import views_of
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model_and_card
-
-
-def of_original(
-    figures: Evaluation,
-    card: ModelCard,
-    data: str | Path,
-    *,
-    split: str,
-    tta: str = "none",
-    plain: Evaluation | None = None,
-    rows_left_out: int = 0,
-) -> ModelEvaluation:
-    """Say of an evaluation that it is of the PyTorch original on a split of `data`."""
-    return ModelEvaluation(
-        **vars(figures),
-        data=Path(data).name,
-        split=split,
-        tta=tta,
-        plain=plain,
-        precision=card.precision,
-        provider="PyTorch",
-        provider_note="",
-        rows_left_out=rows_left_out,
-    )
 
 
 def evaluate(

@@ -186,6 +186,25 @@ def read_faces(
     return faces
 
 
+def first_faces(data: str | Path, usage: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
+    """Read the first faces of a file, `most` at most, without labels and ids; `columns` as for `fer_core.iter_faces`.
+
+    Raises
+    ------
+    DataError
+        If they cannot be read, or there is none.
+    """
+    parts: list[Faces] = []
+    for batch in iter_faces(data, batch_rows=most, usage=usage, roles=(), columns=columns):
+        parts.append(batch.take(slice(most - sum(map(len, parts)))))
+        if sum(map(len, parts)) == most:
+            break
+    faces = concatenate(parts)
+    if not len(faces):
+        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage, columns=columns)
+    return faces
+
+
 def no_such_usage(path: str | Path, usage: str, *, columns: Mapping[str, str] | None = None) -> DataError:
     """Return the error for faces none of which is of `usage`.
 

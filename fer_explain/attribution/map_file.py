@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces, read_faces
+from fer_core.faces import take_rows
 from fer_core.io.reader import no_such_usage
 from fer_core.progress import progress
 from fer_core.staging import staged
@@ -33,7 +34,6 @@ from fer_explain.attribution import (
 )
 from fer_explain.attribution.preflight import Finding, require_suited
 from fer_explain.attribution.settings import DELTAS
-from fer_explain.cli_types import take_rows
 from fer_explain.verification import Proven, load_proven
 from fer_train.prediction import predict_logits
 

@@ -6,31 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError
-
-
-def normalize(attributions: NDArray[np.float32], percentile: float = 99.0) -> NDArray[np.float32]:
-    """Scale each map so that its strong pixels reach 1, and its strong negative ones -1.
-
-    Parameters
-    ----------
-    attributions : ndarray of float32, shape (..., 48, 48)
-        Maps of any scale.
-    percentile : float
-        Percentile of a map's absolute values that becomes 1, 0..100; what is stronger is cut off there, lest
-        one pixel darken all others. A map whose percentile is zero is scaled by its maximum instead.
-
-    Returns
-    -------
-    ndarray of float32, the same shape
-        -1..1; all zero for a flat map, which tells nothing, whatever its value.
-    """
-    strength = np.abs(attributions)
-    flat = _is_flat(attributions)
-    pixels = strength.reshape(*strength.shape[:-2], strength.shape[-2] * strength.shape[-1])
-    full = np.percentile(pixels, percentile, axis=-1)[..., None, None]
-    full = np.where(full > 0, full, strength.max(axis=(-2, -1), keepdims=True))
-    scaled = np.clip(attributions / np.where(flat, 1.0, full), -1.0, 1.0)
-    return np.where(flat, 0.0, scaled).astype(np.float32)
+from fer_explain.plots import is_flat
 
 
 def require_share(share: float) -> None:
@@ -66,7 +42,7 @@ def salient_mask(attributions: NDArray[np.float32], share: float = 0.2) -> NDArr
     strongest = np.argsort(-strength, axis=1, kind="stable")[:, :keep]
     mask = np.zeros(strength.shape, np.bool_)
     np.put_along_axis(mask, strongest, True, axis=1)
-    salient: NDArray[np.bool_] = mask.reshape(attributions.shape) & (attributions != 0) & ~_is_flat(attributions)
+    salient: NDArray[np.bool_] = mask.reshape(attributions.shape) & (attributions != 0) & ~is_flat(attributions)
     return salient
 
 
@@ -87,10 +63,3 @@ def masked_face(images: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[n
     """
     gray = np.rint(images.mean(axis=(-2, -1), keepdims=True)).astype(np.uint8)
     return np.where(mask, images, gray)
-
-
-def _is_flat(attributions: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each map has one value everywhere, shape (..., 1, 1)."""
-    lowest, highest = attributions.min(axis=(-2, -1), keepdims=True), attributions.max(axis=(-2, -1), keepdims=True)
-    flat: NDArray[np.bool_] = lowest == highest
-    return flat

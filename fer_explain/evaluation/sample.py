@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, read_faces
+from fer_core.faces import take_rows
 from fer_explain.attribution import resolve_targets
-from fer_explain.cli_types import take_rows
 from fer_explain.evaluation.compared_maps import cautions_about
 from fer_explain.evaluation.skill import Skill, assess_skill
 from fer_explain.verification import Proven, load_proven

@@ -1,10 +1,9 @@
-"""How the channels of a layer answer to real faces: their highest, where that is, and how often they speak at all."""
+"""Channel activations over a data set: maxima, their positions, and activation frequency."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,37 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fer_core import DataError, Faces, iter_faces
-from fer_core.faces import concatenate
-from fer_core.io.reader import no_such_usage
+from fer_core import Faces
 from fer_core.progress import Advance
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, run_to
-from fer_explain.maximization.objectives import Objectives
 
 BATCH_SIZE: Final = 64
 """Faces passed through the network at once; it changes speed and memory, not the results."""
 
 MOST_FACES: Final = 4096
 """Faces of a file that are looked at unless more are asked for, the first of them."""
-
-
-@dataclass(frozen=True)
-class Highest:
-    """The highest that real faces reach, for N objectives.
-
-    Attributes
-    ----------
-    values : ndarray of float32, shape (N,)
-        The objective, averaged over its places, on the face where it is highest.
-    rows : ndarray of int64, shape (N,)
-        Row number of that face; the first of equal ones.
-    n : int
-        How many faces were looked at.
-    """
-
-    values: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    n: int
 
 
 @dataclass(frozen=True)
@@ -73,52 +50,6 @@ class Activity:
     correlation: NDArray[np.float64]
 
 
-def first_faces(data: str | Path, usage: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
-    """Read the first faces of a file, `most` at most, without labels and ids; `columns` as for `fer_core.iter_faces`.
-
-    Raises
-    ------
-    DataError
-        If they cannot be read, or there is none.
-    """
-    parts: list[Faces] = []
-    for batch in iter_faces(data, batch_rows=most, usage=usage, roles=(), columns=columns):
-        parts.append(batch.take(slice(most - sum(map(len, parts)))))
-        if sum(map(len, parts)) == most:
-            break
-    faces = concatenate(parts)
-    if not len(faces):
-        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage, columns=columns)
-    return faces
-
-
-def highest_on_faces(
-    model: nn.Module, objectives: Objectives, faces: Faces, *, advance: Advance | None = None
-) -> Highest:
-    """Find the face that each objective is highest on.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
-    objectives : Objectives
-        Of one of its layers.
-    faces : Faces
-        At least one.
-    advance : callable, optional
-        Called with the number of faces just done.
-
-    Returns
-    -------
-    Highest
-    """
-    values = np.concatenate(
-        [objectives.of_all(outputs).cpu().numpy() for outputs in _outputs(model, objectives.layer, faces, advance)]
-    )
-    best = values.argmax(0)
-    return Highest(values[best, np.arange(len(objectives))], faces.rows[best], len(faces))
-
-
 def activity_on_faces(
     model: nn.Module, layer: Layer, faces: Faces, *, top: int = 9, advance: Advance | None = None
 ) -> Activity:
@@ -126,10 +57,14 @@ def activity_on_faces(
 
     Parameters
     ----------
-    model, faces, advance
-        As for `highest_on_faces`.
+    model : torch.nn.Module
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     layer : Layer
         Of this network.
+    faces : Faces
+        At least one.
+    advance : callable, optional
+        Called with the number of faces just done.
     top : int
         How many faces to keep for each channel; fewer where there are fewer faces.
 
@@ -142,7 +77,7 @@ def activity_on_faces(
     active = torch.zeros(channels, dtype=torch.float64)
     sums = torch.zeros(channels, dtype=torch.float64)
     products = torch.zeros(channels, channels, dtype=torch.float64)
-    for outputs in _outputs(model, layer, faces, advance):
+    for outputs in layer_outputs(model, layer, faces, advance):
         flat = outputs.flatten(2) if outputs.ndim == 4 else outputs[:, :, None]
         peak, place = flat.max(2)
         peaks.append(peak.cpu())
@@ -166,8 +101,8 @@ def activity_on_faces(
     )
 
 
-def _outputs(model: nn.Module, layer: Layer, faces: Faces, advance: Advance | None) -> Iterator[Tensor]:
-    """Yield what the layer puts out for each batch of the faces."""
+def layer_outputs(model: nn.Module, layer: Layer, faces: Faces, advance: Advance | None) -> Iterator[Tensor]:
+    """Yield the outputs of a layer for each batch of the faces."""
     images = torch.from_numpy(np.ascontiguousarray(faces.images)).unsqueeze(1)
     with evaluation_mode(model), torch.no_grad():
         for batch in torch.split(images, BATCH_SIZE):

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import ConfigError, Faces
+from fer_core.io.reader import first_faces
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import Advance, progress
 from fer_core.staging import staged
-from fer_explain.layers.activations import MOST_FACES, Activity, activity_on_faces, first_faces
+from fer_explain.layers.activations import MOST_FACES, Activity, activity_on_faces
 from fer_explain.layers.feature_maps import names_of_units
 from fer_explain.layers.patches import patch_mosaics
 from fer_explain.layers.receptive_field import ReceptiveField, receptive_field

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces, read_faces
+from fer_core.faces import take_rows
+from fer_core.io.reader import first_faces
 from fer_core.output_folder import OutputFolder
 from fer_core.progress import progress
 from fer_core.staging import staged
-from fer_explain.cli_types import take_rows
-from fer_explain.layers.activations import MOST_FACES, Highest, first_faces, highest_on_faces
+from fer_explain.layers.activations import MOST_FACES
 from fer_explain.layers.feature_maps import names_of_units
 from fer_explain.layers.structure import find_layer
 from fer_explain.maximization.ascent import AscentConfig, Maximization, maximize_objectives
@@ -28,6 +29,7 @@ from fer_explain.maximization.objectives import (
     parse_place,
     read_direction,
 )
+from fer_explain.maximization.on_faces import Highest, highest_on_faces
 from fer_explain.plots import save_figure, sheet
 from fer_explain.verification import Proven, load_proven
 

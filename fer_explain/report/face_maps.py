@@ -13,9 +13,10 @@ from torch import nn
 from fer_core import Faces, ModelError
 from fer_core.progress import progress
 from fer_explain.attribution import Method, Settings, attributions_of, find_method
-from fer_explain.attribution.masks import masked_face, normalize, salient_mask
+from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.preflight import preflight
 from fer_explain.attribution.settings import DELTAS
+from fer_explain.plots import normalize
 from fer_explain.verification import Proven
 from fer_train.prediction import predict_logits, softmax
 

@@ -11,13 +11,14 @@ from torch import nn
 
 from fer_core import Faces
 from fer_core.progress import progress
-from fer_explain.layers.activations import Activity, Highest, highest_on_faces
+from fer_explain.layers.activations import Activity
 from fer_explain.layers.feature_maps import layer_output
 from fer_explain.layers.filters import FilterReport, examine_filters
 from fer_explain.layers.patches import patch_mosaics
 from fer_explain.layers.structure import Layer, list_layers, logits_layer
 from fer_explain.layers.weights import weights_of
 from fer_explain.maximization.ascent import AscentConfig, Maximization, maximize_channels
+from fer_explain.maximization.on_faces import Highest, highest_on_faces
 from fer_explain.report.face_maps import evenly
 from fer_explain.verification import Proven
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
-from fer_explain.cli_types import positions_of
+from fer_core.faces import positions_of
 from fer_explain.report.label_errors import likely_label_errors
 
 DEFAULT_FACES: Final = 12

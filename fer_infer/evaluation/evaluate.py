@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, DataError, Faces, ModelError, iter_faces
+from fer_core import EXPRESSIONS, DataError, Faces, ModelCard, ModelError, iter_faces
 from fer_core.io.columns import usage_of
 from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError, check_layout, no_such_usage
@@ -83,6 +83,30 @@ class FileEvaluation(NamedTuple):
     evaluation: Evaluation
     plain: Evaluation | None
     rejected: tuple[DataError, ...]
+
+
+def of_original(
+    figures: Evaluation,
+    card: ModelCard,
+    data: str | Path,
+    *,
+    split: str,
+    tta: str = "none",
+    plain: Evaluation | None = None,
+    rows_left_out: int = 0,
+) -> ModelEvaluation:
+    """Say of an evaluation that it is of the PyTorch original on a split of `data`."""
+    return ModelEvaluation(
+        **vars(figures),
+        data=Path(data).name,
+        split=split,
+        tta=tta,
+        plain=plain,
+        precision=card.precision,
+        provider="PyTorch",
+        provider_note="",
+        rows_left_out=rows_left_out,
+    )
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> None:

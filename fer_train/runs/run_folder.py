@@ -15,11 +15,10 @@ from torch import Tensor
 from fer_core import ConfigError, Faces, ModelCard, OutputError
 from fer_core.output_folder import is_empty
 from fer_core.staging import staged
-from fer_infer.evaluation.evaluate import save_evaluation
+from fer_infer.evaluation.evaluate import of_original, save_evaluation
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_train.config import FitConfig
-from fer_train.evaluation import of_original
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import AVERAGE_FILE, load_model_and_card, load_weights, save_weights, weights_sha256
 from fer_train.runs.curves import save_curves

@@ -1,7 +1,8 @@
 import pytest
 
 from fer_core import ConfigError, DataError, Faces
-from fer_explain.cli_types import parse_numbers, take_rows
+from fer_core.faces import take_rows
+from fer_explain.cli_types import parse_numbers
 
 
 def test_numbers_and_ranges_are_read_in_order_and_once() -> None:

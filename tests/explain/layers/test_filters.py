@@ -10,14 +10,16 @@ from tiny_models import CNN, make_network
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
+from fer_core.io.reader import first_faces
 from fer_explain.cli import main
-from fer_explain.layers.activations import activity_on_faces, first_faces, highest_on_faces
+from fer_explain.layers.activations import activity_on_faces
 from fer_explain.layers.filters import FilterConfig, duplicates, examine_filters, filters, states_of
 from fer_explain.layers.patches import SEEN_NOTHING, patch_mosaics
 from fer_explain.layers.receptive_field import receptive_field
 from fer_explain.layers.structure import find_layer, run_to
 from fer_explain.layers.weights import weight_cosines, weight_sheet, weights_of
 from fer_explain.maximization.objectives import channel_objectives, direction_objective
+from fer_explain.maximization.on_faces import highest_on_faces
 
 LAYERS = ["features.3", "features.9", "classifier.2", "classifier.7"]
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
 from fer_explain.cli import main
-from fer_explain.layers.activations import Highest
 from fer_explain.layers.structure import find_layer, run_to
 from fer_explain.maximization.ascent import AscentConfig, maximize_channels
 from fer_explain.maximization.maximize import channel_captions, maximization_sheet, maximize
+from fer_explain.maximization.on_faces import Highest
 
 FEW = AscentConfig(steps=12)
 LAYERS = ["features.0", "features.1", "features.7", "features.9", "classifier.1", "classifier.2", "classifier.7"]
