@@ -1,6 +1,6 @@
 """Accuracy of the course networks by the weights that training starts from, over several seeds.
 
-python benchmarks/initialization.py [fer2013.csv] [--rows 2000] [--seeds 0 1 2 3 4] [--epochs 4]
+python benchmarks/initialization.py [fer2013.csv] [--rows 2000] [--seeds 0 1 2 3 4] [--epochs 4] [--schemes He Glorot]
 
 Without a file, faces are drawn. Each network is trained for few epochs on the first `rows` Training faces: with
 PyTorch's default weights, with those of He et al. (2015) and of Glorot and Bengio (2010), and with both where the last
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES, metavar="SCHEME")
     options = parser.parse_args()
     splits = splits_of(options.data, options.rows)
     labels = splits.validation.require_labels()
@@ -85,7 +86,7 @@ def main() -> None:
     print("| network | initialization | seeds | mean accuracy | standard deviation | lowest |")
     print("|---|---|---:|---:|---:|---:|")
     for name, arguments in NETWORKS.items():
-        for scheme in SCHEMES:
+        for scheme in options.schemes:
             found = []
             for seed in options.seeds:
                 config = FitConfig(
