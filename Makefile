@@ -34,13 +34,11 @@ check: $(INSTALLED)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# speed on drawn faces, or on real ones, and then the accuracy of what ships too: make bench DATA=FILE, or a folder with
-# test.csv and fer2013.csv; some 20 minutes
-MEASURED := "read_csv $(DATA)" "score_csv $(DATA)" memory "train $(DATA)" "attribute $(DATA)" scale_ray "accuracy $(DATA)"
+# speed on drawn faces, or on real ones, and then also the accuracy of the shipped models: make bench DATA=FILE, or a
+# folder with test.csv and fer2013.csv; some 20 minutes
 bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
-	{ $(BIN)/python benchmarks/_side_by_side.py && for measured in $(MEASURED); do read -r name data <<< "$$measured"; \
-	$(BIN)/python benchmarks/$$name.py $${data:+"$$data"} || exit 1; done; } | tee benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(DATA) | tee benchmarks/RESULTS.md
 
 clean:
 	rm -rf .venv demo dist

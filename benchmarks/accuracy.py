@@ -107,6 +107,8 @@ def main(report: Report, data: Path | None, models: tuple[Path, ...], faces: int
                     row = graph_row(public, folder, precision, report.device)
                     accuracy[folder.name, precision] = float(str(row[5]))
                     yield row
+        if report.device == "cuda":
+            return
         try:
             package = public.evaluate(FerPackage().probabilities(public.images), EXPRESSIONS)
         except LookupError as error:

@@ -79,11 +79,11 @@ def save(labels: NDArray[np.int64], path: Path) -> None:
     pd.DataFrame({"id": np.arange(len(labels)), "label": labels}).to_csv(path, index=False)
 
 
-def with_pytorch(path: Path, model: torch.nn.Module, device: str, output: Path) -> None:
+def with_pytorch(path: Path, model: torch.nn.Module, output: Path) -> None:
     """Score with PyTorch, eager, float32, batches of 64."""
     faces = torch.from_numpy(with_pandas(path)).unsqueeze(1)
     with torch.no_grad():
-        labels = [model(batch.to(device)).argmax(1).cpu() for batch in torch.split(faces, 64)]
+        labels = [model(batch).argmax(1) for batch in torch.split(faces, 64)]
     save(torch.cat(labels).numpy(), output)
 
 
@@ -146,7 +146,7 @@ def resident_pytorch(folder: Path, precision: str, faces: int, size: int, *, com
 
 
 def ways_of(folder: Path, path: Path, device: str, package: FerPackage | None) -> dict[str, Way | None]:
-    """Return every way to score with one exported model, None for those not available; the last is the tutorials'."""
+    """Return every way to score with one exported model, None for those not available."""
     images, size = read_faces(path).images, BATCH_SIZES[device]
     output, peer = path.with_name("predictions.csv"), path.with_name("peer.csv")
     ways: dict[str, Way | None] = {}
@@ -180,8 +180,8 @@ def ways_of(folder: Path, path: Path, device: str, package: FerPackage | None) -
         naive = own_session(folder / "model.onnx")
         ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive, peer)
         ways[PACKAGE] = package and partial(with_fer_package, path, package, peer)
-    eager = load_model(folder).to(device).to(memory_format=torch.contiguous_format)  # PyTorch's default layout
-    ways[TUTORIAL] = partial(with_pytorch, path, eager, device, peer)
+        eager = load_model(folder).to(memory_format=torch.contiguous_format)  # PyTorch's default layout
+        ways[TUTORIAL] = partial(with_pytorch, path, eager, peer)
     return ways
 
 
