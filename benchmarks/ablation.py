@@ -184,7 +184,11 @@ def _widths(_: click.Context, __: click.Parameter, text: str | None) -> list[Any
 @benchmark(
     click.argument("data", type=click.Path(path_type=Path)),
     click.option(
-        "--output", type=click.Path(path_type=Path), default=Path("runs/ablation"), show_default=True, help="Run folders."
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path("runs/ablation"),
+        show_default=True,
+        help="Run folders.",
     ),
     click.option("--study", "name", type=click.Choice(list(STUDIES)), default="course", show_default=True),
     click.option("--leave-out", multiple=True, metavar="VARIANT", help="Variant to leave out; repeatable."),

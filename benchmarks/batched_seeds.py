@@ -75,9 +75,7 @@ def build_models(seeds: int, widths: Sequence[int], device: str) -> list[nn.Modu
     count_option("--steps", 8, "Steps per run."),
     repeats_option(3),
 )
-def main(
-    report: Report, seeds: int, widths: tuple[int, int, int], batch_size: int, steps: int, repeats: int
-) -> None:
+def main(report: Report, seeds: int, widths: tuple[int, int, int], batch_size: int, steps: int, repeats: int) -> None:
     """Print the table; fail if the two ways disagree about a loss."""
     drawn = drawn_faces(640)
     rows = torch.randint(len(drawn), (steps, seeds, batch_size), generator=torch.Generator().manual_seed(0))
@@ -100,7 +98,9 @@ def main(
     )
     found, expected = losses[batched], losses[one_after_another]
     torch.testing.assert_close(found, expected, atol=MOST_DIFFERENT, rtol=MOST_DIFFERENT)
-    report.note(f"The losses of all steps agree; the largest difference is {float((found - expected).abs().max()):.1e}.")
+    report.note(
+        f"The losses of all steps agree; the largest difference is {float((found - expected).abs().max()):.1e}."
+    )
 
 
 if __name__ == "__main__":

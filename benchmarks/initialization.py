@@ -86,9 +86,7 @@ def measure(
     faces_option(2000),
     seeds_option,
     count_option("--epochs", 4, "Epochs per run."),
-    click.option(
-        "--scheme", "schemes", type=click.Choice(SCHEMES), multiple=True, default=SCHEMES, help="Repeatable."
-    ),
+    click.option("--scheme", "schemes", type=click.Choice(SCHEMES), multiple=True, default=SCHEMES, help="Repeatable."),
 )
 def main(
     report: Report, data: Path | None, faces: int, seeds: tuple[int, ...], epochs: int, schemes: tuple[str, ...]

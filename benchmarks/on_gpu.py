@@ -39,7 +39,7 @@ KEPT: Final = ("config.json", "metrics.csv", "metrics.json", "card.json", "parit
 """Files of runs and exports that are collected."""
 QUICK: Final = {
     "score_csv": ("--faces", "16", "--repeats", "1"),
-    "train": ("--faces", "16", "--repeats", "1"),
+    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn"),
     "attribute": ("--faces", "4", "--method-faces", "1", "--repeats", "1"),
     "cuda_options": ("--faces", "16", "--batch-size", "8", "--repeats", "1"),
     "ceilings": ("--small",),
@@ -66,7 +66,13 @@ def program(package: str, *arguments: str) -> tuple[str, ...]:
 
 
 def plan(
-    device: str, data: Path | None, output: Path, work: Path, models: tuple[str, ...], fits: tuple[str, ...], quick: bool
+    device: str,
+    data: Path | None,
+    output: Path,
+    work: Path,
+    models: tuple[str, ...],
+    fits: tuple[str, ...],
+    quick: bool,
 ) -> Iterator[Step]:
     """Yield the steps, the most valuable ones first."""
     exported = [work / "exports" / model for model in models]
@@ -87,8 +93,10 @@ def plan(
         yield Step(f"export-{model}", program("fer_train", "export", *arguments, "--fp16", "--force"))
     chosen = [word for folder in exported for word in ("--model", str(folder))]
     yield measure("score_csv", *given, *chosen)
-    for architecture, accuracy in ACCURACIES.items():
-        if not quick or architecture == "course-cnn":
+    if quick:
+        yield measure("train", *given)
+    else:
+        for architecture, accuracy in ACCURACIES.items():
             arguments = (*given, "--architecture", architecture, "--accuracy", accuracy)
             yield measure("train", *arguments, label=f"train-{architecture}", limit_s=900)
     yield measure("attribute", *given, *chosen)
@@ -183,4 +191,5 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the running step is ended as well
     main()

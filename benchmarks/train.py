@@ -70,9 +70,7 @@ def toolkit_until(splits: Splits, config: FitConfig, enough: Callable[[Epoch], b
     return epochs[-1]
 
 
-def conventional_until(
-    splits: Splits, config: FitConfig, enough: Callable[[Epoch], bool], workers: int
-) -> Epoch:
+def conventional_until(splits: Splits, config: FitConfig, enough: Callable[[Epoch], bool], workers: int) -> Epoch:
     """Return the same for the conventional loop."""
     for epoch in conventional.train(splits, config, workers):
         if enough(epoch):
@@ -98,7 +96,9 @@ def time_to_accuracy(
     faces_option(512),
     repeats_option(2),
     click.option("--architecture", default="course-cnn", show_default=True, help="Architecture to train."),
-    click.option("--accuracy", type=click.FloatRange(0, 100), help="Also time both loops to this accuracy, in percent."),
+    click.option(
+        "--accuracy", type=click.FloatRange(0, 100), help="Also time both loops to this accuracy, in percent."
+    ),
     click.option("--limit-s", type=float, default=240.0, show_default=True, help="Longest run of --accuracy."),
 )
 def main(

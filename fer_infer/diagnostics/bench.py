@@ -86,7 +86,9 @@ class Benchmark:
         from rich.table import Table
         from rich.text import Text
 
-        threads = "default threads" if self.threads is None else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        threads = (
+            "default threads" if self.threads is None else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        )
         conditions = f"{self.rows:,} rows, {self.precision}, {self.provider}, {threads}, median of {self.repeats}"
         table = Table(title=Text(f"{self.model}: {conditions}"), caption=", ".join(self.machine.values()))
         table.add_column("part")
