@@ -1,4 +1,4 @@
-"""Train variants of a config over several seeds, and compare their accuracy with that of the baseline.
+r"""Train variants of a config over several seeds, and compare their accuracy with that of the baseline.
 
 \b
 python -m benchmarks.ablation fer2013.csv
@@ -148,7 +148,7 @@ def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
 def rows(results: Mapping[str, Results]) -> list[tuple[Cell, ...]]:
     """Return the rows of the table: statistics over seeds, and of the differences from the baseline seed by seed."""
     baseline = next(iter(results))
-    table = []
+    table: list[tuple[Cell, ...]] = []
     for variant, (n, accuracies, seconds) in results.items():
         pairs = zip(accuracies, results[baseline].accuracies, strict=True)
         gains = [] if variant == baseline else [100 * (accuracy - before) for accuracy, before in pairs]

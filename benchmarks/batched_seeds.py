@@ -34,7 +34,7 @@ def one_after_another(models: Sequence[nn.Module], images: Tensor, labels: Tenso
         for step, (batch, target) in enumerate(zip(images[:, seed], labels[:, seed], strict=True)):
             loss = functional.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), target)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses[step, seed] = loss.detach()
     return losses
@@ -52,7 +52,7 @@ def batched(models: Sequence[nn.Module], images: Tensor, labels: Tensor) -> Tens
     for step, (batch, target) in enumerate(zip(images, labels, strict=True)):
         loss = torch.vmap(loss_of)(parameters, buffers, batch, target)
         optimizer.zero_grad()
-        loss.sum().backward()  # the loss of a seed depends on its own weights only
+        loss.sum().backward()  # type: ignore[no-untyped-call]  # the loss of a seed depends on its own weights only
         optimizer.step()
         losses[step] = loss.detach()
     return losses
@@ -64,7 +64,7 @@ def build_models(seeds: int, widths: Sequence[int], device: str) -> list[nn.Modu
     for seed in range(seeds):
         torch.manual_seed(seed)
         model = build_model("course-cnn", mean=128.0, std=64.0, widths=list(widths), hidden=64, dropout=0.0)
-        models.append(model.to(device).to(memory_format=torch.channels_last))
+        models.append(model.to(device).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     return models
 
 

@@ -43,7 +43,7 @@ def copies(report: Report, small: bool) -> Iterator[tuple[Cell, ...]]:
 @benchmark(click.option("--small", is_flag=True, help="Operations too small to be representative, for a test."))
 def main(report: Report, small: bool) -> None:
     """Print both tables."""
-    conditions = "shortest of 10 calls"
+    conditions = "shortest of 5 calls"
     columns = {"type": TEXT, "operation": TEXT, "G multiply-adds/s": "{:,.1f}"}
     report.table("Fastest operations", columns, products(report, small), conditions=conditions)
     report.table("Copies", {"copy": TEXT, "GB/s": "{:,.1f}"}, copies(report, small), conditions=conditions)

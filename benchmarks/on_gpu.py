@@ -1,4 +1,4 @@
-"""Run the tests and benchmarks that need a GPU within a time budget, and collect the results in one folder.
+r"""Run the tests and benchmarks that need a GPU within a time budget, and collect the results in one folder.
 
 \b
 python -m benchmarks.on_gpu fer2013.csv --output results
@@ -39,7 +39,7 @@ KEPT: Final = ("config.json", "metrics.csv", "metrics.json", "card.json", "parit
 """Files of runs and exports that are collected."""
 QUICK: Final = {
     "score_csv": ("--faces", "16", "--repeats", "1"),
-    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn"),
+    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn", "--workers", "1"),
     "attribute": ("--faces", "4", "--method-faces", "1", "--repeats", "1"),
     "cuda_options": ("--faces", "16", "--batch-size", "8", "--repeats", "1"),
     "ceilings": ("--small",),
@@ -97,8 +97,8 @@ def plan(
         yield measure("train", *given)
     else:
         for architecture, accuracy in ACCURACIES.items():
-            arguments = (*given, "--architecture", architecture, "--accuracy", accuracy)
-            yield measure("train", *arguments, label=f"train-{architecture}", limit_s=900)
+            goal = ("--architecture", architecture, "--accuracy", accuracy)
+            yield measure("train", *given, *goal, label=f"train-{architecture}", limit_s=900)
     yield measure("attribute", *given, *chosen)
     yield measure("cuda_options", *given, *chosen, limit_s=600)
     yield measure("ceilings")

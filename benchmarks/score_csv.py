@@ -131,7 +131,7 @@ def resident(graph: Path, faces: int, size: int, device: str = "cuda", options: 
 def resident_pytorch(folder: Path, precision: str, faces: int, size: int, *, compiled: bool) -> Way:
     """Return the same way with the PyTorch model; float32 is not TensorFloat-32, as in the scorer."""
     model = load_model(folder)
-    model = (halve(model) if precision == "fp16" else model).to("cuda").to(memory_format=torch.channels_last)
+    model = (halve(model) if precision == "fp16" else model).to("cuda")
     if compiled:
         model.compile(mode="reduce-overhead")  # which captures CUDA graphs
     batch = torch.randint(0, 256, (size, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device="cuda")
@@ -179,8 +179,9 @@ def ways_of(folder: Path, path: Path, device: str, package: FerPackage | None) -
     if device == "cpu":
         naive = own_session(folder / "model.onnx")
         ways["pandas + ONNX Runtime, fp32, one by one"] = partial(with_naive_onnx, path, naive, peer)
-        ways[PACKAGE] = package and partial(with_fer_package, path, package, peer)
-        eager = load_model(folder).to(memory_format=torch.contiguous_format)  # PyTorch's default layout
+        ways[PACKAGE] = partial(with_fer_package, path, package, peer) if package else None
+        eager = load_model(folder)
+        eager.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # PyTorch's default
         ways[TUTORIAL] = partial(with_pytorch, path, eager, peer)
     return ways
 

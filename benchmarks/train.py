@@ -96,6 +96,7 @@ def time_to_accuracy(
     faces_option(512),
     repeats_option(2),
     click.option("--architecture", default="course-cnn", show_default=True, help="Architecture to train."),
+    count_option("--workers", None, "DataLoader workers.  [default: one per core, at most 16]"),
     click.option(
         "--accuracy", type=click.FloatRange(0, 100), help="Also time both loops to this accuracy, in percent."
     ),
@@ -107,6 +108,7 @@ def main(
     faces: int,
     repeats: int,
     architecture: str,
+    workers: int | None,
     accuracy: float | None,
     limit_s: float,
 ) -> None:
@@ -115,7 +117,7 @@ def main(
     splits = splits_of(path, faces, VALIDATION_FACES)
     # the first epoch starts workers and chooses algorithms
     config = FitConfig.of(architecture, device=report.device, precision="fp32", epochs=2, mild_epochs=0)
-    workers = min(MOST_WORKERS, available_cores())
+    workers = workers or min(MOST_WORKERS, available_cores())
     ways = {"this toolkit, fp32": partial(toolkit_rate, splits, config)}
     emulated = precision_note(report.device, "bf16")
     if not emulated:

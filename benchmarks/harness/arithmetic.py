@@ -75,7 +75,7 @@ def operation_rates(dtype: torch.dtype, report: Report, *, tf32: bool = False, s
     }
 
 
-def shortest(call: Callable[[], object], report: Report, repeats: int = 10) -> float:
+def shortest(call: Callable[[], object], report: Report, repeats: int = 5) -> float:
     """Return the seconds of the shortest of several calls, after one that warms up."""
     call()
     return min(timed(call, report.wait)[0] for _ in range(repeats))

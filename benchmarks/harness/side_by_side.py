@@ -1,4 +1,4 @@
-"""Compare several ways of doing one thing in one process, interleaved, so that noise of the machine affects all alike."""
+"""Compare several ways of doing one thing, interleaved, so that noise of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def compare(
     units: float,
     unit: str,
     repeats: int,
+    warm_ups: int | None = None,
 ) -> dict[str, float]:
     """Time every way and print a table of rates.
 
@@ -35,6 +36,9 @@ def compare(
         Name of the unit, in plural.
     repeats : int
         Timed calls of each way.
+    warm_ups : int, optional
+        Calls of each way before. By default one on a CPU, and two on a GPU, where the first call chooses algorithms
+        and the second one captures graphs.
 
     Returns
     -------
@@ -46,20 +50,24 @@ def compare(
         return units / timed(way, report.wait)[0]
 
     rates = {name: None if way is None else partial(rate, way) for name, way in ways.items()}
-    return compare_rates(report, title, rates, unit=unit, repeats=repeats)
+    return compare_rates(report, title, rates, unit=unit, repeats=repeats, warm_ups=warm_ups)
 
 
 def compare_rates(
-    report: Report, title: str, ways: Mapping[str, Callable[[], float] | None], *, unit: str, repeats: int
+    report: Report,
+    title: str,
+    ways: Mapping[str, Callable[[], float] | None],
+    *,
+    unit: str,
+    repeats: int,
+    warm_ups: int | None = None,
 ) -> dict[str, float]:
-    """Compare ways that measure their own rate; otherwise like `compare`.
-
-    Each way is called to warm up, once on a CPU and twice on a GPU, where the first call chooses algorithms and the
-    second one captures graphs. Then the ways take turns.
-    """
+    """Compare ways that measure their own rate; otherwise like `compare`."""
+    if warm_ups is None:
+        warm_ups = 1 if report.device == "cpu" else 2
     present = {name: way for name, way in ways.items() if way is not None}
     for way in present.values():
-        for _ in range(1 if report.device == "cpu" else 2):
+        for _ in range(warm_ups):
             way()
     rates: dict[str, list[float]] = {name: [] for name in present}
     for _ in range(repeats):

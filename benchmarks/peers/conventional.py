@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image, ImageEnhance
@@ -29,7 +30,7 @@ from fer_train.models import build_model
 from fer_train.optim.optimizer import WeightAverage, learning_rate, make_optimizer
 from fer_train.training.initialization import initialize
 
-Loader = DataLoader[tuple[Tensor, Tensor]]
+Loader = DataLoader[Any]
 
 MIDDLE = IMAGE_SIZE / 2
 """Pillow measures from the corner of the first pixel, not from its center."""
@@ -138,7 +139,7 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             loss = _loss(model, images, labels, config, limits, generator)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             average.update(model)
             step += 1

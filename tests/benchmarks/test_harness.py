@@ -103,7 +103,7 @@ def test_the_first_faces_of_each_split_are_taken(tmp_path):
 
 def test_the_first_of_the_preferred_files_that_fits_is_found(tmp_path):
     write_csv(synthesize(10, 0), tmp_path / "fer2013.csv")
-    header, row, *_ = (tmp_path / "fer2013.csv").read_text().splitlines()
+    _, row, *_ = (tmp_path / "fer2013.csv").read_text().splitlines()
     (tmp_path / "test.csv").write_text(f"pixels\n{row.split(',')[1]}\n")
     assert find_data(tmp_path, "test.csv", "fer2013.csv") == tmp_path / "test.csv"
     assert find_data(tmp_path, "test.csv", "fer2013.csv", splits=True) == tmp_path / "fer2013.csv"

@@ -92,7 +92,7 @@ def test_every_planned_command_is_one_that_its_program_accepts(device, quick, tm
 
 def test_without_a_gpu_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(main, ["--output", str(tmp_path / "out")] + ["--device", "cuda"])
+    done = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--device", "cuda"])
     assert done.exit_code == 1
     assert done.stderr.startswith("on_gpu: ")
     assert not list(tmp_path.iterdir())
