@@ -4,16 +4,15 @@ r"""Run the tests and benchmarks that need a GPU within a time budget, and colle
 python -m benchmarks.on_gpu fer2013.csv --output results
 python -m benchmarks.on_gpu --output rehearsal --device cpu --quick
 
-Nothing starts unless PyTorch and ONNX Runtime really run on CUDA. OUTPUT gets steps.json, a JSON file and a log per
-step, and the cards, metrics and weights of trained and exported models, but no graphs and no faces. Results are saved
-as they are measured. The same command runs the steps again that failed, were cut, or had no time; trainings resume.
+Nothing starts unless PyTorch and ONNX Runtime really run on CUDA. OUTPUT gets steps.json, and a log and a JSON file
+per step, which are saved as results are measured. The same command reruns the steps that failed, were cut, or had no
+time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,8 +34,6 @@ from fer_infer.runtime.session import PROBE_MODEL, open_session
 
 ACCURACIES: Final = {"course-cnn": "66.8", "best": "72"}
 """PublicTest accuracy, in percent, up to which an architecture is trained against the clock."""
-KEPT: Final = ("config.json", "metrics.csv", "metrics.json", "card.json", "parity.json", "ema.safetensors")
-"""Files of runs and exports that are collected."""
 QUICK: Final = {
     "score_csv": ("--faces", "16", "--repeats", "1"),
     "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn", "--workers", "1"),
@@ -71,7 +68,6 @@ def plan(
     output: Path,
     work: Path,
     models: tuple[str, ...],
-    fits: tuple[str, ...],
     quick: bool,
 ) -> Iterator[Step]:
     """Yield the steps, the most valuable ones first."""
@@ -104,10 +100,6 @@ def plan(
     yield measure("ceilings")
     yield measure("batched_seeds")
     yield measure("accuracy", *given, *chosen)
-    for architecture in fits:
-        run = work / "runs" / architecture
-        more = ["--resume"] if (run / "config.json").is_file() else ["--model", architecture, "--device", device]
-        yield Step(f"fit-{architecture}", program("fer_train", "fit", *given, "--output", str(run), *more), 86400)
 
 
 def run(step: Step, log: Path, left_s: float) -> dict[str, Any]:
@@ -130,21 +122,11 @@ def run(step: Step, log: Path, left_s: float) -> dict[str, Any]:
     return {"status": status, "took_s": round(time.perf_counter() - start, 1), "command": list(step.command)}
 
 
-def collect(work: Path, output: Path) -> None:
-    """Copy what is kept of runs and exports."""
-    for path in sorted(work.glob("*/*/*")):
-        if path.name in KEPT:
-            target = output / path.relative_to(work)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-
-
 @benchmark(
     data_argument,
     click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of the results."),
-    click.option("--work", type=click.Path(path_type=Path), default=Path("runs/on_gpu"), help="Folder of the models."),
+    click.option("--work", type=click.Path(path_type=Path), default=Path("runs/on_gpu"), help="Folder of the exports."),
     click.option("--model", "models", multiple=True, default=("course-cnn", "compact", "best"), show_default=True),
-    click.option("--fit", "fits", multiple=True, help="Also train this architecture; repeatable. Needs DATA."),
     click.option("--step", "only", multiple=True, help="Run only this step; repeatable."),
     click.option("--budget-s", type=float, default=3600.0, show_default=True, help="Time for all steps."),
     click.option("--quick", is_flag=True, help="Rehearse with the smallest options."),
@@ -155,7 +137,6 @@ def main(
     output: Path,
     work: Path,
     models: tuple[str, ...],
-    fits: tuple[str, ...],
     only: tuple[str, ...],
     budget_s: float,
     quick: bool,
@@ -174,7 +155,7 @@ def main(
         raise FerError(f"{record}: contains results of {results['on']}; choose another output for those of {on}")
     write_faces(data, 512, work / "parity.csv")
     failed = []
-    for step in plan(report.device, data and data.resolve(), output, work, models, fits, quick):
+    for step in plan(report.device, data and data.resolve(), output, work, models, quick):
         before = results["steps"].get(step.name, {}).get("status")
         if before == "done" or (only and step.name not in only):
             continue
@@ -183,7 +164,6 @@ def main(
         results["steps"][step.name] = done
         with staged(record, force=True) as stage:
             stage.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        collect(work, output)
         click.echo(f"{step.name}: {done['status']}, {done.get('took_s', 0)} s")
         failed += [step.name] if done["status"] != "done" else []
     if failed:

@@ -36,19 +36,20 @@ def _pixel_column(names: list[str]) -> str:
     return next(name for name in names if name.strip() in ("pixels", "feature"))
 
 
-def _pixel_texts(path: Path) -> Any:
+def pixel_texts(path: Path) -> Any:
+    """Return the column of pixels, read with pandas."""
     table = pd.read_csv(path)
     return table[_pixel_column(list(table.columns))]
 
 
 def with_split(path: Path) -> Pixels:
     """Read with pandas and str.split, one face at a time."""
-    return np.stack([np.array(cell.split(), dtype=np.uint8) for cell in _pixel_texts(path)])
+    return np.stack([np.array(cell.split(), dtype=np.uint8) for cell in pixel_texts(path)])
 
 
 def with_fromstring(path: Path) -> Pixels:
     """Read with pandas and one np.fromstring over all cells."""
-    return np.fromstring(" ".join(_pixel_texts(path)), dtype=np.uint8, sep=" ").reshape(-1, PIXELS)
+    return np.fromstring(" ".join(pixel_texts(path)), dtype=np.uint8, sep=" ").reshape(-1, PIXELS)
 
 
 def with_polars(path: Path) -> Pixels:

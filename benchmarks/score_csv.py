@@ -29,6 +29,7 @@ from benchmarks.harness.faces import find_data, write_faces
 from benchmarks.harness.report import Goal, Report
 from benchmarks.harness.side_by_side import compare
 from benchmarks.peers.fer_package import FerPackage
+from benchmarks.read_csv import pixel_texts
 from fer_core import IMAGE_SIZE, ModelError, read_faces
 from fer_infer import Scorer, score
 from fer_infer.runtime.cuda import CudaOptions
@@ -68,9 +69,7 @@ def alone(precision: str, device: str) -> str:
 
 def with_pandas(path: Path) -> NDArray[np.float32]:
     """Read a CSV as tutorials do: pandas, and np.fromstring per row."""
-    table = pd.read_csv(path)
-    column = next(name for name in table.columns if name.strip() in ("pixels", "feature"))
-    images = np.stack([np.fromstring(cell, dtype=np.float32, sep=" ") for cell in table[column]])
+    images = np.stack([np.fromstring(cell, dtype=np.float32, sep=" ") for cell in pixel_texts(path)])
     return images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 

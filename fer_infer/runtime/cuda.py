@@ -33,7 +33,7 @@ LIBRARIES: Final = {
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """How a session uses the GPU; what each costs and brings is measured in `benchmarks/gpu`.
+    """How a session uses the GPU; `benchmarks.cuda_options` measures each option.
 
     Attributes
     ----------
