@@ -18,6 +18,7 @@ from benchmarks.harness.report import Report
 from benchmarks.harness.side_by_side import compare_rates
 from fer_infer.diagnostics.stopwatch import timed
 from fer_train.models import build_model
+from fer_train.prediction import true_float32
 
 LR: Final = 3e-4
 MOST_DIFFERENT: Final = 1e-3
@@ -85,7 +86,8 @@ def main(report: Report, seeds: int, widths: tuple[int, int, int], batch_size: i
 
     def rate(way: Way) -> float:
         models = build_models(seeds, widths, report.device)
-        seconds, losses[way] = timed(lambda: way(models, images, labels), report.wait)
+        with true_float32():
+            seconds, losses[way] = timed(lambda: way(models, images, labels), report.wait)
         return labels.numel() / seconds
 
     channels = "/".join(map(str, widths))

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ import click
 
 from benchmarks import EXPORTS, ROOT
 from benchmarks.harness.command import benchmark, data_argument
-from benchmarks.harness.faces import write_faces
+from benchmarks.harness.faces import find_data, write_faces
 from benchmarks.harness.report import Report
 from fer_core import FerError
 from fer_core.staging import staged
@@ -36,7 +36,7 @@ ACCURACIES: Final = {"course-cnn": "66.8", "best": "72"}
 """PublicTest accuracy, in percent, up to which an architecture is trained against the clock."""
 QUICK: Final = {
     "score_csv": ("--faces", "16", "--repeats", "1"),
-    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn", "--workers", "1"),
+    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn", "--workers", "0"),
     "attribute": ("--faces", "4", "--method-faces", "1", "--repeats", "1"),
     "cuda_options": ("--faces", "16", "--batch-size", "8", "--repeats", "1"),
     "ceilings": ("--small",),
@@ -57,18 +57,12 @@ class Step:
     limit_s: float = 300.0
 
 
-def program(package: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line of one of the toolkit's programs, whether or not it is installed."""
-    return (sys.executable, "-c", f"from {package}.cli import main; main()", *arguments)
+def _program(package: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", f"from {package}.cli import main; main()", *arguments)  # not installed, perhaps
 
 
 def plan(
-    device: str,
-    data: Path | None,
-    output: Path,
-    work: Path,
-    models: tuple[str, ...],
-    quick: bool,
+    device: str, data: Path | None, output: Path, work: Path, models: Iterable[str], quick: bool
 ) -> Iterator[Step]:
     """Yield the steps, the most valuable ones first."""
     exported = [work / "exports" / model for model in models]
@@ -79,14 +73,14 @@ def plan(
         where = ("--device", device, "--json", str(output / f"{label or name}.json"))
         return Step(label or name, (sys.executable, "-m", f"benchmarks.{name}", *options, *where), limit_s)
 
-    yield Step("doctor", program("fer_infer", "doctor"))
+    yield Step("doctor", _program("fer_infer", "doctor"))
     if device == "cuda":
         yield Step("nvidia-smi", ("nvidia-smi", "-q", "-d", "CLOCK,POWER,MEMORY"))
         tests = [path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text("utf-8")]
         yield Step("tests", (sys.executable, "-m", "pytest", "-m", "gpu", "-q", *map(str, sorted(tests))))
-    for model, folder in zip(models, exported, strict=True):
-        arguments = (str(EXPORTS / model), "--output", str(folder), "--data", str(work / "parity.csv"))
-        yield Step(f"export-{model}", program("fer_train", "export", *arguments, "--fp16", "--force"))
+    for folder in exported:
+        arguments = (str(EXPORTS / folder.name), "--output", str(folder), "--data", str(work / "parity.csv"))
+        yield Step(f"export-{folder.name}", _program("fer_train", "export", *arguments, "--fp16", "--force"))
     chosen = [word for folder in exported for word in ("--model", str(folder))]
     yield measure("score_csv", *given, *chosen)
     if quick:
@@ -145,7 +139,7 @@ def main(
     end = time.perf_counter() + budget_s
     if report.device == "cuda":
         open_session(PROBE_MODEL, "cuda")  # raises DeviceError unless the session itself reports CUDA
-    output, work = output.resolve(), work.resolve()
+    output, work, data = output.resolve(), work.resolve(), find_data(data, "fer2013.csv", splits=True)
     for folder in (output, work):
         folder.mkdir(parents=True, exist_ok=True)
     record = output / "steps.json"

@@ -19,7 +19,7 @@ import click
 import torch
 
 from benchmarks.harness.arithmetic import note_limit
-from benchmarks.harness.command import benchmark, count_option, data_argument, faces_option, repeats_option
+from benchmarks.harness.command import benchmark, data_argument, faces_option, repeats_option
 from benchmarks.harness.faces import find_data, splits_of
 from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.harness.side_by_side import compare_rates
@@ -96,7 +96,9 @@ def time_to_accuracy(
     faces_option(512),
     repeats_option(2),
     click.option("--architecture", default="course-cnn", show_default=True, help="Architecture to train."),
-    count_option("--workers", None, "DataLoader workers.  [default: one per core, at most 16]"),
+    click.option(
+        "--workers", type=click.IntRange(min=0), help="DataLoader workers.  [default: one per core, at most 16]"
+    ),
     click.option(
         "--accuracy", type=click.FloatRange(0, 100), help="Also time both loops to this accuracy, in percent."
     ),
@@ -117,12 +119,14 @@ def main(
     splits = splits_of(path, faces, VALIDATION_FACES)
     # the first epoch starts workers and chooses algorithms
     config = FitConfig.of(architecture, device=report.device, precision="fp32", epochs=2, mild_epochs=0)
-    workers = workers or min(MOST_WORKERS, available_cores())
+    workers = min(MOST_WORKERS, available_cores()) if workers is None else workers
     ways = {"this toolkit, fp32": partial(toolkit_rate, splits, config)}
     emulated = precision_note(report.device, "bf16")
     if not emulated:
         ways["this toolkit, bf16"] = partial(toolkit_rate, splits, replace(config, precision="bf16"))
-    for number in (workers, 0):  # workers and training share the cores; with none, the training waits for transforms
+    for number in sorted(
+        {workers, 0}, reverse=True
+    ):  # workers and training share the cores; with none, the training waits for transforms
         name = f"{REFERENCE}, {number or 'no'} workers"
         ways[name] = partial(conventional_rate, splits, config, number)
     source = path.name if path else "drawn"
