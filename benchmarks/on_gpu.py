@@ -35,16 +35,16 @@ from fer_infer.runtime.session import PROBE_MODEL, open_session
 ACCURACIES: Final = {"course-cnn": "66.8", "best": "72"}
 """PublicTest accuracy, in percent, up to which an architecture is trained against the clock."""
 QUICK: Final = {
-    "score_csv": ("--faces", "16", "--repeats", "1"),
-    "train": ("--faces", "16", "--repeats", "1", "--architecture", "course-dnn", "--workers", "0"),
-    "attribute": ("--faces", "4", "--method-faces", "1", "--repeats", "1"),
-    "cuda_options": ("--faces", "16", "--batch-size", "8", "--repeats", "1"),
-    "ceilings": ("--small",),
-    "batched_seeds": ("--seeds", "2", "--widths", "2", "2", "2", "--steps", "1", "--repeats", "1"),
-    "accuracy": ("--faces", "8"),
+    "score_csv": "--faces 16 --repeats 1",
+    "train": "--faces 16 --repeats 1 --architecture course-dnn --workers 0 --accuracy 1 --limit-s 0",
+    "attribute": "--faces 4 --method-faces 1 --repeats 1",
+    "cuda_options": "--faces 16 --batch-size 8 --repeats 1",
+    "ceilings": "--small",
+    "batched_seeds": "--seeds 2 --widths 2 2 2 --steps 1 --repeats 1",
+    "accuracy": "--faces 8",
 }
 """Smallest options of each benchmark, for a rehearsal."""
-FULL: Final = {"score_csv": ("--faces", "200000"), "train": ("--faces", "8192"), "attribute": ("--method-faces", "256")}
+FULL: Final = {"score_csv": "--faces 200000", "train": "--faces 8192", "attribute": "--method-faces 256"}
 """Options of the benchmarks that have too little to do on a GPU by default."""
 
 
@@ -69,7 +69,7 @@ def plan(
     given = [str(data)] if data else []
 
     def measure(name: str, *arguments: str, label: str = "", limit_s: float = 300.0) -> Step:
-        options = (*arguments, *(QUICK if quick else FULL).get(name, ()))
+        options = (*arguments, *(QUICK if quick else FULL).get(name, "").split())
         where = ("--device", device, "--json", str(output / f"{label or name}.json"))
         return Step(label or name, (sys.executable, "-m", f"benchmarks.{name}", *options, *where), limit_s)
 

@@ -91,6 +91,18 @@ def time_to_accuracy(
         yield name, "yes" if 100 * last.accuracy >= accuracy else "no", last.elapsed_s, last.number, last.accuracy
 
 
+def ways_of(splits: Splits, config: FitConfig, workers: int) -> dict[str, Callable[[], float]]:
+    """Return the ways to train, without bf16 where the processor emulates it."""
+    ways = {"this toolkit, fp32": partial(toolkit_rate, splits, config)}
+    if not precision_note(config.device, "bf16"):
+        ways["this toolkit, bf16"] = partial(toolkit_rate, splits, replace(config, precision="bf16"))
+    peers: dict[str, Callable[[], float]] = {}
+    for number in dict.fromkeys((workers, 0)):  # workers take cores from the training, which waits without them
+        name = f"{REFERENCE}, {number or 'no'} worker{'' if number == 1 else 's'}"
+        peers[name] = partial(conventional_rate, splits, config, number)
+    return ways | peers
+
+
 @benchmark(
     data_argument,
     faces_option(512),
@@ -120,21 +132,12 @@ def main(
     # the first epoch starts workers and chooses algorithms
     config = FitConfig.of(architecture, device=report.device, precision="fp32", epochs=2, mild_epochs=0)
     workers = min(MOST_WORKERS, available_cores()) if workers is None else workers
-    ways = {"this toolkit, fp32": partial(toolkit_rate, splits, config)}
-    emulated = precision_note(report.device, "bf16")
-    if not emulated:
-        ways["this toolkit, bf16"] = partial(toolkit_rate, splits, replace(config, precision="bf16"))
-    for number in sorted(
-        {workers, 0}, reverse=True
-    ):  # workers and training share the cores; with none, the training waits for transforms
-        name = f"{REFERENCE}, {number or 'no'} workers"
-        ways[name] = partial(conventional_rate, splits, config, number)
     source = path.name if path else "drawn"
     rates = compare_rates(
         report,
         f"Training {architecture}, {len(splits.training):,} faces ({source}), augmented, "
         f"batches of {config.batch_size}",
-        ways,
+        ways_of(splits, config, workers),
         unit="faces",
         repeats=repeats,
     )
@@ -143,12 +146,12 @@ def main(
     report.goals(Goal("times as fast as the faster conventional loop", ours / best, at_least=4))
     model = build_model(architecture, mean=splits.mean, std=splits.std)
     passes = 3  # forward, and back to the features and to the weights
-    dtype = torch.float32 if emulated else torch.bfloat16
+    dtype = torch.float32 if precision_note(report.device, "bf16") else torch.bfloat16
     note_limit(
         report, "A training step", passes * count_multiply_adds(model), dtype, "the faster conventional loop", best
     )
-    if accuracy is not None and path is not None:
-        everything = load_splits(path)
+    if accuracy is not None:
+        everything = load_splits(path) if path else splits
         report.table(
             f"Time to {accuracy:g}% on PublicTest, n = {len(everything.validation):,}, {architecture}",
             {"way": TEXT, "reached": TEXT, "s": "{:,.1f}", "epochs": "{:,d}", "accuracy": "{:.2%}"},
