@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,9 +27,9 @@ from benchmarks import EXPORTS
 from benchmarks.harness.command import benchmark, count_option, seeds_option
 from benchmarks.harness.report import TEXT, Cell, Report
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, load_splits
+from fer_train.data.splits import load_splits
 from fer_train.runs.run_folder import read_metrics
-from fer_train.training.trainer import fit
+from fer_train.training.seeds import fit_seeds, seed_folder
 
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}
@@ -53,14 +53,6 @@ class Study(NamedTuple):
     model: str
     epochs: int
     variants: Mapping[str, Mapping[str, Any]]
-
-
-class Results(NamedTuple):
-    """Runs of a variant: number of Training faces, and accuracy and seconds per seed."""
-
-    n: int
-    accuracies: list[float]
-    seconds: list[float]
 
 
 STUDIES: Final[Mapping[str, Study]] = {
@@ -113,61 +105,42 @@ COLUMNS: Final = {
 }
 
 
-def run_all(
-    study: Study,
-    whole: Splits,
-    cleaned: Splits,
-    output: Path,
-    variants: Sequence[str],
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-) -> dict[str, Results]:
-    """Train every variant with every seed; return the results by variant."""
-    results: dict[str, Results] = {}
-    for seed in seeds:
-        for variant in variants:
-            changes = study.variants[variant]
-            splits = cleaned if changes.get("drop_conflicts") else whole
-            arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
-            options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
-            folder = output / re.sub("[^\\w.]+", "-", variant).strip("-") / f"seed-{seed}"
-            accuracy = _accuracy(splits, FitConfig.of(study.model, **options), folder)
-            found = results.setdefault(variant, Results(len(splits.training), [], []))
-            found.accuracies.append(accuracy)
-            found.seconds.append(read_metrics(folder)[-1]["elapsed_s"])
-            click.echo(f"{folder}: {accuracy:.2%}", err=True)
-    return results
+def measure(
+    study: Study, data: Path, output: Path, variants: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Any]
+) -> Iterator[tuple[Cell, ...]]:
+    """Train each variant with all seeds, and yield its row."""
+    whole, cleaned = load_splits(data), load_splits(data, drop_conflicts=True)
+    baseline: list[float] = []
+    for variant in variants:
+        changes = study.variants[variant]
+        splits = cleaned if changes.get("drop_conflicts") else whole
+        arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
+        config = FitConfig.of(study.model, **{**settings, **changes, "model_arguments": arguments})
+        folder = output / re.sub("[^\\w.]+", "-", variant).strip("-")
+        found = fit_seeds(splits, config, folder, seeds, resume=True).accuracies
+        accuracies = [found[str(seed)] for seed in seeds]
+        seconds = [read_metrics(seed_folder(folder, seed))[-1]["elapsed_s"] for seed in seeds]
+        yield variant, len(splits.training), *statistics_of(accuracies, baseline), statistics.mean(seconds)
+        baseline = baseline or accuracies
 
 
-def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
-    # A finished run has no epoch left: its config and faces are checked, and it is scored again.
-    card = fit(splits, config, folder, resume=(folder / "config.json").is_file())
-    return float(card.scores["PublicTest"]["accuracy"])
+def statistics_of(accuracies: Sequence[float], baseline: Sequence[float]) -> tuple[Cell, ...]:
+    """Return n, mean and deviation over seeds, and mean and standard error of the gains in points, seed by seed.
+
+    The baseline itself has no gains; its `baseline` is empty.
+    """
+    gains = [100 * (accuracy - before) for accuracy, before in zip(accuracies, baseline, strict=bool(baseline))]
+    error = _deviation(gains)
+    return (
+        len(accuracies),
+        statistics.mean(accuracies),
+        _deviation([100 * accuracy for accuracy in accuracies]),
+        statistics.mean(gains) if gains else None,
+        None if error is None else error / len(gains) ** 0.5,
+    )
 
 
-def rows(results: Mapping[str, Results]) -> list[tuple[Cell, ...]]:
-    """Return the rows of the table: statistics over seeds, and of the differences from the baseline seed by seed."""
-    baseline = next(iter(results))
-    table: list[tuple[Cell, ...]] = []
-    for variant, (n, accuracies, seconds) in results.items():
-        pairs = zip(accuracies, results[baseline].accuracies, strict=True)
-        gains = [] if variant == baseline else [100 * (accuracy - before) for accuracy, before in pairs]
-        table.append(
-            (
-                variant,
-                n,
-                len(accuracies),
-                statistics.mean(accuracies),
-                _deviation([100 * accuracy for accuracy in accuracies]),
-                statistics.mean(gains) if gains else None,
-                None if (deviation := _deviation(gains)) is None else deviation / len(gains) ** 0.5,
-                statistics.mean(seconds),
-            )
-        )
-    return table
-
-
-def _deviation(values: list[float]) -> float | None:
+def _deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -222,12 +195,10 @@ def main(
         "epochs": study.epochs if epochs is None else epochs,
         "model_arguments": {} if widths is None else {"widths": widths},
     }
-    whole, cleaned = load_splits(data), load_splits(data, drop_conflicts=True)
-    results = run_all(study, whole, cleaned, output, variants, seeds, settings)
     report.table(
-        f"Ablation of {study.model}: PublicTest, n = {len(whole.validation):,}, without test-time augmentation",
+        f"Ablation of {study.model}: PublicTest accuracy without test-time augmentation",
         COLUMNS,
-        rows(results),
+        measure(study, data, output, variants, seeds, settings),
         conditions=f"{settings['epochs']} epochs, batches of {settings['batch_size']}, "
         f"widths {'of the architecture' if widths is None else widths}, seeds {', '.join(map(str, seeds))}",
     )

@@ -25,6 +25,7 @@ from fer_train.config import FitConfig
 from fer_train.data.splits import Splits
 from fer_train.models import build_model
 from fer_train.training import trainer
+from fer_train.training.seeds import fit_seeds
 
 NETWORKS: Final[dict[str, dict[str, Any]]] = {"course-cnn": {"widths": [16, 32, 64], "dropout": 0.2}, "course-dnn": {}}
 SCHEMES: Final = ("PyTorch's default", "He", "He, last layer small", "Glorot", "Glorot, last layer small")
@@ -56,15 +57,14 @@ def draw_weights(model: nn.Module, scheme: str) -> nn.Module:
     return model
 
 
-def accuracy(splits: Splits, config: FitConfig, scheme: str) -> float:
-    """Train from the weights of a scheme; return the validation accuracy."""
+def accuracies(splits: Splits, config: FitConfig, scheme: str, seeds: tuple[int, ...]) -> list[float]:
+    """Train from the weights of a scheme with every seed; return the validation accuracies."""
 
     def build(*arguments: Any, **options: Any) -> nn.Module:
         return draw_weights(build_model(*arguments, **options), scheme)
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(trainer, "build_model", build):
-        card = trainer.fit(splits, config, Path(folder) / "run")
-    return float(card.scores["PublicTest"]["accuracy"])
+        return list(fit_seeds(splits, config, folder, seeds).accuracies.values())
 
 
 def measure(
@@ -73,10 +73,8 @@ def measure(
     """Yield one row per network and scheme."""
     for network, arguments in NETWORKS.items():
         for scheme in schemes:
-            found = []
-            for seed in seeds:
-                config = FitConfig(model=network, model_arguments=arguments, seed=seed, **settings)
-                found.append(accuracy(splits, config, scheme))
+            config = FitConfig(model=network, model_arguments=arguments, **settings)
+            found = accuracies(splits, config, scheme, seeds)
             deviation = 100 * statistics.stdev(found) if len(found) > 1 else None
             yield network, scheme, len(found), statistics.mean(found), deviation, min(found)
 
