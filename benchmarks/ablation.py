@@ -129,7 +129,8 @@ def statistics_of(accuracies: Sequence[float], baseline: Sequence[float]) -> tup
 
     The baseline itself has no gains; its `baseline` is empty.
     """
-    gains = [100 * (accuracy - before) for accuracy, before in zip(accuracies, baseline, strict=bool(baseline))]
+    pairs = zip(accuracies, baseline, strict=True) if baseline else ()
+    gains = [100 * (accuracy - before) for accuracy, before in pairs]
     error = _deviation(gains)
     return (
         len(accuracies),

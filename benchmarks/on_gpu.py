@@ -41,7 +41,6 @@ QUICK: Final = {
     "cuda_options": "--faces 16 --batch-size 8 --repeats 1",
     "ceilings": "--small",
     "batched_seeds": "--seeds 2 --widths 2 2 2 --steps 1 --repeats 1",
-    "accuracy": "--faces 8",
 }
 """Smallest options of each benchmark, for a rehearsal."""
 FULL: Final = {"score_csv": "--faces 200000", "train": "--faces 8192", "attribute": "--method-faces 256"}

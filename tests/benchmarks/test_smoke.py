@@ -20,6 +20,7 @@ FOLDER = Path(benchmarks.__file__).parent
 DNN = f" --model {benchmarks.EXPORTS / 'course-dnn'}"
 SMALLEST = {
     **QUICK,
+    "accuracy": "",
     "initialization": "--faces 8 --epochs 1 --seeds 0 --scheme He",
     "memory": "--faces 16 --times 2",
     "read_csv": "--faces 16 --repeats 1",
@@ -59,7 +60,7 @@ def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(name, tm
         assert all(f"| {row[0]} |" in done.stdout for row in table["rows"])
 
 
-@pytest.mark.parametrize("name", sorted(QUICK))
+@pytest.mark.parametrize("name", sorted({*QUICK, "accuracy"}))
 def test_cuda_that_is_not_there_is_one_line(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = CliRunner().invoke(importlib.import_module(f"benchmarks.{name}").main, ["--device", "cuda"])
