@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.__main__ import main as run_all
 from benchmarks.harness.faces import find_data, splits_of, write_faces
 from benchmarks.harness.report import Goal, Report
 from benchmarks.harness.side_by_side import compare
 from fer_core import DataError, read_faces
 from fer_core.io.csv.writer import write_csv
+from fer_infer.diagnostics.machine import processor
 from fer_train.data.splits import synthesize
 
 
@@ -109,3 +117,22 @@ def test_the_first_of_the_preferred_files_that_fits_is_found(tmp_path):
     assert find_data(tmp_path, "test.csv", "fer2013.csv", splits=True) == tmp_path / "fer2013.csv"
     assert find_data(tmp_path, "other.csv") is None
     assert find_data(None, "test.csv") is None
+
+
+def test_all_benchmarks_run_below_a_heading_with_date_and_machine(monkeypatch):
+    commands = []
+
+    def run(command):
+        commands.append(command[2:])
+        return SimpleNamespace(returncode=int(command[2] == "benchmarks.memory"))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    done = CliRunner().invoke(run_all, [str(Path(__file__))])
+    assert done.exit_code == 1, "the first benchmark that fails ends the run"
+    assert commands[0] == ["benchmarks.read_csv", __file__]
+    assert commands[-1] == ["benchmarks.memory"]
+    assert all(importlib.util.find_spec(command[0]) for command in commands)
+    title, _, machine, versions, _, _ = done.stdout.splitlines()
+    assert re.fullmatch(r"# Measured on \d{4}-\d\d-\d\d by `make bench`", title)
+    assert machine.startswith(processor())
+    assert f"numpy {np.__version__}" in versions
