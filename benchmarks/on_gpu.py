@@ -27,7 +27,7 @@ import click
 from benchmarks import EXPORTS, ROOT
 from benchmarks.harness.command import benchmark, data_argument
 from benchmarks.harness.faces import find_data, write_faces
-from benchmarks.harness.report import Report
+from benchmarks.harness.report import TEXT, Cell, Report
 from fer_core import FerError
 from fer_core.staging import staged
 from fer_infer.runtime.session import PROBE_MODEL, open_session
@@ -148,17 +148,22 @@ def main(
         raise FerError(f"{record}: contains results of {results['on']}; choose another output for those of {on}")
     write_faces(data, 512, work / "parity.csv")
     failed = []
-    for step in plan(report.device, data and data.resolve(), output, work, models, quick):
-        before = results["steps"].get(step.name, {}).get("status")
-        if before == "done" or (only and step.name not in only):
-            continue
-        left_s = end - time.perf_counter()
-        done = run(step, output / f"{step.name}.log", left_s) if left_s > 1 else {"status": "no time left"}
-        results["steps"][step.name] = done
-        with staged(record, force=True) as stage:
-            stage.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        click.echo(f"{step.name}: {done['status']}, {done.get('took_s', 0)} s")
-        failed += [step.name] if done["status"] != "done" else []
+
+    def outcomes() -> Iterator[tuple[Cell, ...]]:
+        for step in plan(report.device, data and data.resolve(), output, work, models, quick):
+            done = results["steps"].get(step.name, {})
+            if (only and step.name not in only) or done.get("status") == "done":
+                continue
+            left_s = end - time.perf_counter()
+            done = run(step, output / f"{step.name}.log", left_s) if left_s > 1 else {"status": "no time left"}
+            results["steps"][step.name] = done
+            with staged(record, force=True) as stage:
+                stage.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            if done["status"] != "done":
+                failed.append(step.name)
+            yield step.name, done["status"], done.get("took_s")
+
+    report.table(f"Steps within {budget_s:g} s", {"step": TEXT, "status": TEXT, "s": "{:.1f}"}, outcomes())
     if failed:
         raise FerError(f"not done: {', '.join(failed)}; see {output}")
 

@@ -60,12 +60,15 @@ def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(name, tm
         assert all(f"| {row[0]} |" in done.stdout for row in table["rows"])
 
 
-@pytest.mark.parametrize("name", sorted({*QUICK, "accuracy"}))
-def test_cuda_that_is_not_there_is_one_line(name, monkeypatch):
+@pytest.mark.parametrize("name", sorted({*QUICK, "accuracy", "on_gpu"}))
+def test_cuda_that_is_not_there_is_one_line_and_nothing_is_written(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(importlib.import_module(f"benchmarks.{name}").main, ["--device", "cuda"])
+    more = ["--output", "results"] if name == "on_gpu" else []
+    done = CliRunner().invoke(importlib.import_module(f"benchmarks.{name}").main, ["--device", "cuda", *more])
     assert done.exit_code == 1
     assert done.stderr.startswith(f"{name}: ")
     assert "cuda" in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
