@@ -1,7 +1,7 @@
 """Write what others say into the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
-The README gets the help of each program and the foremost goals, docs/commands.md the help of each command, and
-docs/results.md all goals. The tests hold them to what the programs print and to what was measured last.
+The README gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command, and
+docs/reference/results.md all goals. The tests hold them to what the programs print and to what was measured last.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import click
 
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ROOT / "docs" / "commands.md"
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 README = ROOT / "README.md"
-PAGE = ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "reference" / "results.md"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 GOALS = "| goal | bound | found | reached |"
 
@@ -33,7 +33,7 @@ def help_text(program: str, command: str | None = None) -> str:
 
 
 def page() -> str:
-    """Return the whole of docs/commands.md."""
+    """Return the whole of docs/reference/commands.md."""
     parts = [
         "# Commands",
         "Written by `scripts/update_docs.py`. Exit codes: 0 done, 1 wrong input or environment, 2 wrong usage.",

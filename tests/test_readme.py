@@ -65,7 +65,7 @@ def updates():
 
 
 def test_the_help_texts_are_those_of_the_programs():
-    assert updates().page() == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert updates().page() == (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     assert updates().readme(README, RESULTS) == README
     assert all(updates().help_text(program) in README for program in updates().PROGRAMS)
 
@@ -74,7 +74,7 @@ def test_every_goal_that_was_measured_stands_in_the_docs_and_those_that_were_mis
     measured = [line for line in RESULTS.splitlines() if re.search(r"\| at (least|most) [\d,.]+ \|", line)]
     missed = [line for line in measured if "| no |" in line]
     assert len(measured) >= 15
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
     assert updates().filled(page, results=updates().goals(RESULTS, foremost=False)) == page
     assert [line for line in measured if line not in page] == []
     block = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
@@ -126,7 +126,7 @@ def test_every_command_stands_in_the_readme(program):
 
 
 def test_the_files_that_readme_and_docs_link_to_exist():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
         assert [link for link, _ in links if not (page.parent / link).exists()] == []
         for link, anchor in links:
