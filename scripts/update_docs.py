@@ -1,7 +1,7 @@
-"""Write what others say into the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
+"""Write generated parts of the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
-The README gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command, and
-docs/reference/results.md all goals. The tests hold them to what the programs print and to what was measured last.
+README.md gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command,
+and docs/reference/results.md all goals. The tests compare them with what the programs print and what was measured.
 """
 
 from __future__ import annotations
