@@ -1,7 +1,8 @@
 """Write generated parts of the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
 README.md gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command,
-and docs/reference/results.md all goals. The tests compare them with what the programs print and what was measured.
+docs/reference/results.md all goals, and docs/reference/attribution-methods.md the table of methods. The tests compare
+them with what the programs print and what was measured.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import click
 
+from fer_explain.attribution import methods_table
+
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 README = ROOT / "README.md"
+METHODS = ROOT / "docs" / "reference" / "attribution-methods.md"
 PAGE = ROOT / "docs" / "reference" / "results.md"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 GOALS = "| goal | bound | found | reached |"
@@ -98,3 +102,4 @@ if __name__ == "__main__":
     README.write_text(readme(README.read_text(encoding="utf-8"), results), encoding="utf-8")
     every = filled(PAGE.read_text(encoding="utf-8"), results=goals(results, foremost=False))
     PAGE.write_text(every, encoding="utf-8")
+    METHODS.write_text(filled(METHODS.read_text(encoding="utf-8"), methods=methods_table()), encoding="utf-8")

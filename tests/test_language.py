@@ -98,7 +98,7 @@ RULES = [
     Rule(r"\bheat ?maps?\b", "attribution map", "a heat map", "an attribution map"),
     Rule(r"\b(?:views|one view|two views)\b", "augmented copies", "10 views of a face", "the image viewer"),
     Rule(
-        r"\b(?:[Tt]hat|[Tt]his|[Ee]ach|[Ee]very|[Aa]|[Tt]he|its|same|other|given|no) usage\b(?! (?:error|events|statistics))",
+        r"\b(?i:that|this|each|every|a|the|its|same|other|given|no) usage\b(?! (?:error|events|statistics))",
         "split",
         "faces of that usage",
         "wrong usage; memory usage; its Usage column; pixels, label, usage or id",
