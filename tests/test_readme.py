@@ -38,18 +38,16 @@ def shape(line):
     return re.sub(r"[\d.,%]+(e-?\d+)?", "#", line).strip()
 
 
-def example():
-    """Every console block of the README, in order: together they are one road."""
-    return [step for block in console_blocks(README) for step in steps(block)]
-
-
-def test_the_commands_of_the_readme_print_what_it_shows(tmp_path):
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/quickstart.md"])
+def test_the_commands_in_console_blocks_print_what_is_shown(page, tmp_path):
+    blocks = console_blocks((ROOT / page).read_text(encoding="utf-8"))
+    example = [step for block in blocks for step in steps(block)]
     (tmp_path / "exports").mkdir()
     for model in (ROOT / "exports").iterdir():
         (tmp_path / "exports" / model.name).symlink_to(model)
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    assert len(example()) >= 5
-    for command, lines in example():
+    assert len(example) >= 3
+    for command, lines in example:
         done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         printed = {shape(line) for line in done.stdout.splitlines()}
