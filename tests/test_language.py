@@ -158,7 +158,7 @@ def pages() -> list[Path]:
 def blank(text: str, *patterns: str) -> str:
     """Return the text with what matches replaced by nothing but its line ends, so that lines keep their numbers."""
     for pattern in patterns:
-        text = re.sub(pattern, lambda found: "`" + "\n" * found[0].count("\n"), text, flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(pattern, lambda found: "~" + "\n" * found[0].count("\n"), text, flags=re.DOTALL | re.MULTILINE)
     return text
 
 
