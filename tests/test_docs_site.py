@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -84,3 +85,23 @@ def test_a_section_that_the_readme_lacks_is_an_error() -> None:
     assert hooks().section(readme, "Install") == "Run pip.\n### Windows\nToo."
     with pytest.raises(Exception, match=r"README\.md has no section 'Usage'; docs/index\.md repeats it"):
         hooks().section(readme, "Usage")
+
+
+def test_search_works_without_a_server(site: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the search needs a browser: no Playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("the search needs a browser: found no chromium")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((site / "guides" / "train.html").as_uri())
+        page.fill(".md-search__input", "temperature scaling")
+        page.locator(".md-search-result__item a").first.wait_for(state="attached")
+        assert "exports-folder.html" in "".join(
+            link.get_attribute("href") or "" for link in page.locator(".md-search-result__item a").all()
+        )
+        browser.close()
+    assert [url for url in requests if not url.startswith("file:")] == []
