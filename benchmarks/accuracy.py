@@ -44,8 +44,8 @@ class PublicTest:
     def of(cls, path: Path) -> PublicTest:
         """Read it."""
         faces = read_faces(path)
-        public = faces.with_usage("PublicTest")
-        in_training = TrainingFaces([faces.with_usage("Training").images]).hold(public.images)
+        public = faces.of_split("PublicTest")
+        in_training = TrainingFaces([faces.of_split("Training").images]).hold(public.images)
         return cls(public.images, public.require_labels(), in_training)
 
     def evaluate(self, probabilities: np.ndarray, names: tuple[str, ...]) -> Evaluation:

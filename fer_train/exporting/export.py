@@ -16,8 +16,8 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.io.reader import OnError
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_infer.evaluation.chance import chance_note
 from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.runtime.session import available_devices

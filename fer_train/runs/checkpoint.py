@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
 from fer_core.io.file_types import refuse_lfs_pointer
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_infer.runtime.onnx_runtime import first_line
 from fer_infer.scorer import CARD_FILE
 from fer_train.models import as_json, build_model
