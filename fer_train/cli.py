@@ -272,10 +272,11 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     validation rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
+    from fer_core.exports_folder import CARD_FILE
     from fer_train.exporting.export import export
 
     parity = export(run, output, **settings)
-    click.echo(ModelCard.load_json(output / "card.json").temperature_text())
+    click.echo(ModelCard.load_json(output / CARD_FILE).temperature_text())
     click.echo(
         f"parity on {parity.n:,} faces, {', '.join(parity.providers)}: max |d logit| "
         f"{parity.max_absolute_difference:.1e}, {parity.changed_predictions} predictions changed"
