@@ -15,10 +15,10 @@ from _fer_package import FerPackage
 from _side_by_side import Goal, print_goals, real_data
 
 from fer_core import EXPRESSIONS, read_faces
+from fer_core.exports_folder import GRAPH_FILES
 from fer_infer import Scorer
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.tta import TTA, average_views
 from fer_train.models import count_multiply_adds, count_parameters
 from fer_train.runs.checkpoint import load_model
@@ -44,8 +44,8 @@ class PublicTest:
     def of(cls, path: Path) -> PublicTest:
         """Read it."""
         faces = read_faces(path)
-        public = faces.with_usage("PublicTest")
-        in_training = TrainingFaces([faces.with_usage("Training").images]).hold(public.images)
+        public = faces.of_split("PublicTest")
+        in_training = TrainingFaces([faces.of_split("Training").images]).hold(public.images)
         return cls(public.images, public.require_labels(), in_training)
 
     def evaluate(self, probabilities: np.ndarray, names: tuple[str, ...]) -> Evaluation:

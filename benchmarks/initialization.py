@@ -52,8 +52,8 @@ def draw_weights(model: nn.Module, scheme: str) -> nn.Module:
 def splits_of(data: str | None, rows: int) -> Splits:
     """Return the first Training faces, and PublicTest faces to validate on."""
     faces = synthesize(rows * 10 // 8, 123) if data is None else read_faces(data)
-    training = faces.with_usage("Training").take(slice(rows))
-    validation: Faces = faces.with_usage("PublicTest").take(slice(MOST_VALIDATION_FACES))
+    training = faces.of_split("Training").take(slice(rows))
+    validation: Faces = faces.of_split("PublicTest").take(slice(MOST_VALIDATION_FACES))
     return Splits(training, validation, *pixel_statistics(training.images))
 
 

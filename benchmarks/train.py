@@ -65,8 +65,8 @@ def main() -> None:
         splits = load_splits(path)
     else:
         drawn = synthesize(max(chosen.faces * 10 // 8, 640), 0)
-        training = drawn.with_usage("Training")
-        splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+        training = drawn.of_split("Training")
+        splits = Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
     splits = few(splits, chosen.faces)
     config = FitConfig.of(chosen.model, device="cpu", epochs=2)  # the first starts workers and is not counted
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

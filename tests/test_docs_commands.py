@@ -1,4 +1,4 @@
-"""Commands and options that README and docs name exist; values are not checked."""
+"""Commands, options, Python names and files that README and docs name exist."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("fer_core", "fer_infer", "fer_train", "fer_explain")
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "commands.md"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
@@ -62,6 +64,48 @@ def test_options_in_prose_exist(page: Path) -> None:
     every = [command for program in PROGRAMS for command in group(program).commands.values()]
     known = {option for command in every for param in command.params for option in (*param.opts, *param.secondary_opts)}
     assert named - known - {"--help", "--version"} == set()
+
+
+def is_python_name(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for depth in range(len(parts), 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(parts[:depth]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[depth:]:
+            if not hasattr(value, attribute):
+                return False
+            value = getattr(value, attribute)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_names_and_files_in_prose_exist(page: Path) -> None:
+    code = re.findall(r"`([^`\s]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+    names = [name for name in code if re.fullmatch(r"fer_(?:core|infer|train|explain)\.[\w.]+", name)]
+    paths = [path for path in code if re.fullmatch(r"(?:fer_\w+|tests|scripts|benchmarks|exports)/[\w./-]+", path)]
+    assert [name for name in names if not is_python_name(name)] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_architecture_page_lists_every_folder_of_the_packages() -> None:
+    page = (ROOT / "docs" / "reference" / "architecture.md").read_text(encoding="utf-8")
+    folders = [found.parent for package in PACKAGES for found in (ROOT / package).rglob("*/__init__.py")]
+    assert len(folders) > 15
+    assert [
+        folder.relative_to(ROOT)
+        for folder in folders
+        if f" {folder.name}/" not in page and f"/{folder.name}/" not in page
+    ] == []
+
+
+def test_python_names_are_found_by_import() -> None:
+    assert is_python_name("fer_core.model_card.ModelCard.load_json")
+    assert not is_python_name("fer_core.model_card.ModelCards")
+    assert not is_python_name("fer_cores.model_card")
 
 
 @pytest.mark.parametrize(

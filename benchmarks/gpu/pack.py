@@ -9,7 +9,7 @@ from typing import Final
 
 from workbench import Workbench
 
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 PART_BYTES: Final = 15 * 2**20
 PARTS: Final = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_core import FerError
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 Entry = dict[str, Any]
 

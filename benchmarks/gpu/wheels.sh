@@ -5,7 +5,7 @@
 #
 # Versions are those of constraints.txt. No dependency comes along unless it is named, so torch and CUDA stay as they are.
 set -euo pipefail
-folder=$(realpath -m "${1:?usage: wheels.sh FOLDER [NAME...]}")
+folder=$(realpath -m "${1:?split: wheels.sh FOLDER [NAME...]}")
 shift
 cd "$(dirname "$0")/../.."
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.io.reader import available_cores
-from fer_core.progress import progress
+from fer_core.terminal.progress import progress
 
 SIMILARITY: Final = 0.95
 """Least correlation of near duplicates; `docs/concepts/honesty-protocol.md` says how it was chosen."""

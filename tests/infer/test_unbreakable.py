@@ -26,10 +26,10 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fer_core import ModelError, OutputError, iter_faces
-from fer_core.claims import HIDDEN
 from fer_core.io.csv_output import open_csv
-from fer_core.program import Program
+from fer_core.outputs.claims import HIDDEN
 from fer_core.synthetic.drawn_faces import draw_faces
+from fer_core.terminal.program import Program
 from fer_infer import Scorer, score
 from fer_infer.cli import main
 from fer_infer.scoring import pipeline

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from fer_core.console import is_terminal, say
+from fer_core.terminal.console import is_terminal, say
 
 PLAIN_INTERVAL_S: Final = 10.0
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from fer_core.claims import HIDDEN
 from fer_core.errors import OutputError
+from fer_core.outputs.claims import HIDDEN
 
 SYSTEM_FILES: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that operating systems put into folders by themselves."""

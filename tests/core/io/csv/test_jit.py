@@ -15,12 +15,12 @@ import pytest
 from numba.core.errors import TypingError
 
 from fer_core.errors import CacheWarning
-from fer_core.jit import jit
+from fer_core.io.csv.jit import jit
 
 MODULE = """
 import numba
 import constants
-from fer_core.jit import jit
+from fer_core.io.csv.jit import jit
 
 @jit(numba.int64(numba.int64), constants=(constants,))
 def add(x):
@@ -118,7 +118,7 @@ def test_functions_are_compiled_where_no_machine_code_can_be_kept(
             raise error
         return original(*arguments, **options)
 
-    monkeypatch.setattr("fer_core.jit.njit", njit)
+    monkeypatch.setattr("fer_core.io.csv.jit.njit", njit)
 
     def double(x: Any) -> Any:
         return 2 * x

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from fer_core.progress import PLAIN_INTERVAL_S, progress
+from fer_core.terminal.progress import PLAIN_INTERVAL_S, progress
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("fer_core.progress.time.monotonic", clock)
+    monkeypatch.setattr("fer_core.terminal.progress.time.monotonic", clock)
     return clock
 
 

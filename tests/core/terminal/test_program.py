@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from fer_core import CardError, ConfigError, DataError, DataWarning, DeviceError, FerError, ModelError, OutputError
 from fer_core.errors import CacheWarning
-from fer_core.program import OUT_OF_MEMORY, Program
+from fer_core.terminal.program import OUT_OF_MEMORY, Program
 
 
 def run(command: Callable[[], object], *arguments: str) -> int:
@@ -148,9 +149,39 @@ HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch
 
 
 @pytest.mark.parametrize(
-    "modules", ["fer_core", "fer_core, fer_core.program, fer_core.progress, fer_core.staging, fer_core.io.csv.writer"]
+    "modules",
+    [
+        "fer_core",
+        "fer_core, fer_core.terminal.program, fer_core.outputs.staging, fer_core.io.csv.writer",
+    ],
 )
 def test_importing_the_package_loads_nothing_heavy(modules: str) -> None:
     code = f"import sys, {modules}; print(*sorted(sys.modules.keys() & set({HEAVY})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConfigError("expected 1, found 2", parameter="batch_size"), "--batch-size: expected 1, found 2"),
+        (ConfigError("expected 1, found 2", parameter="other"), "other: expected 1, found 2"),
+        (OutputError("x.csv exists; `force=True` replaces it"), "x.csv exists; --force replaces it"),
+        (OutputError("`batch_size=1` or `device='cpu'` needs less"), "--batch-size 1 or --device cpu needs less"),
+        (OutputError("`batch_size` and `other=3` are given"), "--batch-size and `other=3` are given"),
+    ],
+)
+def test_parameters_are_spelled_as_the_options_of_the_command(error: FerError, line: str) -> None:
+    @click.group(cls=Program, name="fer")
+    def main() -> None:
+        """Group."""
+
+    @main.command()
+    @click.option("--batch-size")
+    @click.option("--device")
+    @click.option("--force", is_flag=True)
+    def work(**_: object) -> None:
+        raise error
+
+    done = CliRunner().invoke(main, ["work"])
+    assert (done.exit_code, done.stderr) == (1, f"fer: {line}\n")

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from fer_core import OutputError, claims
-from fer_core.claims import HIDDEN, claimed
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core import OutputError
+from fer_core.outputs import claims
+from fer_core.outputs.claims import HIDDEN, claimed
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 
 HOLD = """
 import sys
-from fer_core.claims import claimed
+from fer_core.outputs.claims import claimed
 with claimed(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
@@ -28,9 +29,9 @@ WRITE = """
 import sys, time
 from pathlib import Path
 from fer_core import OutputError
-from fer_core.staging import staged
-from fer_core.output_folder import OutputFolder
-from fer_core.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.output_folder import OutputFolder
 target, force, folder, me = sys.argv[1], sys.argv[2] == "force", sys.argv[3] == "folder", sys.argv[4]
 sys.stdin.read()  # all begin when the test closes it
 kind = OutputFolder(always=("a", "b"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fer_core import OutputError
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import scratch_folder, staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import scratch_folder, staged
 
 FOLDER = OutputFolder(always=(), sometimes=("a", "*.txt", "x", "link", "faces.csv", "inner/a", "inner/*.txt"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import threading
 import warnings
@@ -13,14 +14,18 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from fer_core.console import standard_streams
-from fer_core.errors import NO_THREADS, FerError, FerWarning, lacks_memory, lacks_threads
+from fer_core.errors import NO_THREADS, ConfigError, FerError, FerWarning, lacks_memory, lacks_threads
 from fer_core.extras import remedy
+from fer_core.terminal.console import standard_streams
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
 """What a program needs beside the base install."""
 OUT_OF_MEMORY: Final = "out of memory; fewer faces at once need less, by --batch-size or --memory-mb where there is one"
 
+
+PARAMETER: Final = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]+))?`")
+"""A parameter in the text of an error, with or without its value."""
+QUOTES: Final = "'\""
 
 SIGNALS: Final = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
 """Signals that end a program as Ctrl-C does, and what it says then; not all systems have both."""
@@ -47,7 +52,7 @@ class Program(click.Group):
             with _termination_cleans_up(), _warnings_as_lines(str(self.name)):
                 return super().invoke(ctx)
         except FerError as error:
-            self._stop(str(error))
+            self._stop(with_options(error, self._command(ctx)))
         except (MemoryError, RuntimeError) as error:
             if lacks_threads(error):
                 self._stop(NO_THREADS)
@@ -67,9 +72,31 @@ class Program(click.Group):
                 raise  # click ends without a word where the reader of our output has gone
             self._stop(NO_THREADS if lacks_threads(error) else str(error))
 
+    def _command(self, ctx: click.Context) -> click.Command | None:
+        return None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
+
     def _stop(self, line: str) -> NoReturn:
         click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
         raise SystemExit(1)
+
+
+def with_options(error: FerError, command: click.Command | None) -> str:
+    """Return an error's message with parameters spelled as the options of the command that failed.
+
+    `ConfigError.parameter` and names in backticks, such as ``force=True``, are parameters.
+    """
+    spelled = {str(p.name): p.opts[0] for p in command.params if isinstance(p, click.Option)} if command else {}
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if name not in spelled:
+            return match[0]
+        return spelled[name] if value in (None, "True") else f"{spelled[name]} {value.strip(QUOTES)}"
+
+    message = PARAMETER.sub(option, str(error))
+    if isinstance(error, ConfigError) and error.parameter in spelled:
+        message = spelled[error.parameter] + message.removeprefix(error.parameter)
+    return message
 
 
 def _expand_home(argument: str) -> str:

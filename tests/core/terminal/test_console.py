@@ -16,21 +16,21 @@ from typing import Any
 import click
 import pytest
 
-from fer_core.console import is_terminal, say, standard_streams
 from fer_core.errors import NO_THREADS
-from fer_core.program import Program
-from fer_core.progress import progress
+from fer_core.terminal.console import is_terminal, say, standard_streams
+from fer_core.terminal.program import Program
+from fer_core.terminal.progress import progress
 
 PROGRAM = """
 import os, sys, warnings, click
 from contextlib import suppress
 from pathlib import Path
 from fer_core import DataWarning, FerError
-from fer_core.staging import staged
-from fer_core.program import Program
-from fer_core.progress import progress
-import fer_core.progress
-fer_core.progress.PLAIN_INTERVAL_S = 0.0
+from fer_core.outputs.staging import staged
+from fer_core.terminal.program import Program
+from fer_core.terminal.progress import progress
+import fer_core.terminal.progress
+fer_core.terminal.progress.PLAIN_INTERVAL_S = 0.0
 
 @click.group(name="fer-test", cls=Program)
 def main():
@@ -122,7 +122,7 @@ class Closed(io.StringIO):
 
 @pytest.mark.parametrize("stream", [lambda: None, Logger, Closed], ids=["none", "logger", "closed"])
 def test_progress_of_a_library_call_needs_no_stream(monkeypatch: pytest.MonkeyPatch, stream: Callable[[], Any]) -> None:
-    monkeypatch.setattr("fer_core.progress.PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr("fer_core.terminal.progress.PLAIN_INTERVAL_S", 0.0)
     monkeypatch.setattr(sys, "stderr", found := stream())
     with progress("score", 10) as advance:
         advance(5)
@@ -209,8 +209,8 @@ def test_a_lack_of_threads_is_one_line_with_a_remedy(capsys: pytest.CaptureFixtu
 
 SLEEP = """
 import click, sys, time
-from fer_core.staging import staged
-from fer_core.program import Program
+from fer_core.outputs.staging import staged
+from fer_core.terminal.program import Program
 @click.group(name="fer-test", cls=Program)
 def main(): pass
 @main.command()

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from fer_core.claims import claimed
 from fer_core.errors import FerError, OutputError
 from fer_core.io.places import locate
-from fer_core.output_folder import OutputFolder
+from fer_core.outputs.claims import claimed
+from fer_core.outputs.output_folder import OutputFolder
 
 READ_IN_FOLDERS: Final = frozenset(
     {".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg", ".parquet", ".arrow", ".feather"}
