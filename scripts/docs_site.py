@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = {
-    "README.md": "index.md",
+    "README.md": "about.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/RESULTS.md": "reference/benchmarks.md",
@@ -31,16 +31,15 @@ LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)")
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages from outside docs/."""
     for name, page in OUTSIDE.items():
-        if files.get_file_from_path(page) is None:
-            text = (ROOT / name).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=relink(text, name, page)))
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=relink(text, name, page)))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Insert the sections of the README, and adapt the links of a page in docs/."""
     here = page.file.src_uri
-    if here in OUTSIDE.values() and here != OUTSIDE["README.md"]:
+    if here in OUTSIDE.values():
         return markdown
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     return re.sub(

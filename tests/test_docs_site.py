@@ -66,11 +66,11 @@ def hooks() -> ModuleType:
 @pytest.mark.parametrize(
     ("source", "page", "link", "expected"),
     [
-        ("README.md", "index.md", "[a](docs/guides/train.md)", "[a](guides/train.md)"),
+        ("README.md", "about.md", "[a](docs/guides/train.md)", "[a](guides/train.md)"),
         ("README.md", "index.md", "![a](docs/images/a.png)", "![a](images/a.png)"),
         ("CONTRIBUTING.md", "contributing.md", "[a](docs/reference/data.md#csv)", "[a](reference/data.md#csv)"),
         ("docs/guides/gpu.md", "guides/gpu.md", "[a](../../benchmarks/RESULTS.md)", "[a](../reference/benchmarks.md)"),
-        ("docs/guides/gpu.md", "guides/gpu.md", "[a](../../README.md)", "[a](../index.md)"),
+        ("docs/guides/gpu.md", "guides/gpu.md", "[a](../../README.md)", "[a](../about.md)"),
         ("docs/guides/gpu.md", "guides/gpu.md", "[a](#b) [c](https://d.e/f)", "[a](#b) [c](https://d.e/f)"),
         ("docs/guides/gpu.md", "guides/gpu.md", "[a](score.md)", "[a](score.md)"),
     ],
