@@ -16,10 +16,10 @@ from benchmarks.harness.command import benchmark, data_argument, models_option
 from benchmarks.harness.faces import find_data
 from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.peers.fer_package import FerPackage
+from fer_core.exports_folder import GRAPH_FILES
 from fer_infer import Scorer
 from fer_infer.evaluation.evaluate import evaluate_file
 from fer_infer.evaluation.metrics import Evaluation
-from fer_infer.graph_selection import GRAPH_FILES
 from fer_train.models import count_multiply_adds, count_parameters
 from fer_train.runs.checkpoint import load_model
 
@@ -55,7 +55,7 @@ def evaluate_graph(data: Path, folder: Path, precision: str, device: str) -> tup
 
 
 def _evaluate(data: Path, score: Score, tta: str = "none") -> Evaluation:
-    return evaluate_file(data, score, usage="PublicTest", tta=tta).evaluation
+    return evaluate_file(data, score, split="PublicTest", tta=tta).evaluation
 
 
 def _figures(plain: Evaluation) -> tuple[Cell, ...]:

@@ -29,7 +29,7 @@ from benchmarks.harness.command import benchmark, data_argument
 from benchmarks.harness.faces import find_data, write_faces
 from benchmarks.harness.report import TEXT, Cell, Report
 from fer_core import FerError
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_infer.runtime.session import PROBE_MODEL, open_session
 
 ACCURACIES: Final = {"course-cnn": "66.8", "best": "72"}

@@ -16,7 +16,7 @@ from fer_core.errors import (
     OutputError,
     TrainingWarning,
 )
-from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE, PIXELS, SPLITS
 from fer_core.lazy import attach
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = [
     "EXPRESSIONS",
     "IMAGE_SIZE",
     "PIXELS",
-    "USAGES",
+    "SPLITS",
     "CardError",
     "ConfigError",
     "DataError",

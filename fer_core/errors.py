@@ -1,4 +1,22 @@
-"""What this toolkit raises; a command turns any of these into one line and exit code 1."""
+"""Errors and warnings of the toolkit; a command prints any of them as one line.
+
+    Exception
+    └── FerError            base class: the user can fix it
+        ├── DataError       a file of faces: names the file, the row and the column
+        ├── CardError       a model card
+        ├── ModelError      a model file
+        ├── DeviceError     a device that is not available
+        ├── OutputError     an output that exists already or cannot be written
+        └── ConfigError     a setting outside its range (also a ValueError)
+    UserWarning
+    └── FerWarning
+        ├── DataWarning     columns or rows that a reader left out
+        ├── TrainingWarning a network that does not learn
+        └── CacheWarning    compiled code that could not be reused
+
+Messages name parameters as Python writes them, in backticks: "out.csv exists; `force=True` replaces it". A command
+with such an option prints that as ``--force``.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +103,29 @@ class CacheWarning(FerWarning):
 
 
 class ConfigError(FerError, ValueError):
-    """A setting outside its range."""
+    """A setting or parameter outside its range.
+
+    Parameters
+    ----------
+    message : str
+        What was expected and what was found.
+    parameter : str, optional
+        Name of the parameter; a command spells it as its option.
+
+    Examples
+    --------
+    >>> print(ConfigError("expected at least 1, found 0", parameter="epochs"))
+    epochs: expected at least 1, found 0
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        self.message = message
+        self.parameter = parameter
+        super().__init__(message if parameter is None else f"{parameter}: {message}")
+
+    def __reduce__(self) -> tuple[Callable[..., ConfigError], tuple[str]]:
+        """Rebuild from the parts."""
+        return partial(type(self), parameter=self.parameter), (self.message,)
 
 
 NO_THREADS: Final = "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fer_core.errors import DataError
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.columns import usage_of
+from fer_core.io.columns import split_of
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth, so faces are equal to themselves alone
@@ -29,7 +29,7 @@ class Faces:
         0..6, positions in `EXPRESSIONS`; None where the source has no labels.
     ids : ndarray of str, shape (N,), or None
         The `id` column as written, or the file's path within an image tree.
-    usage : ndarray of str, shape (N,), or None
+    splits : ndarray of str, shape (N,), or None
         The `Usage` column, or the split folder's name.
     source : str
         The file or folder as the user named it.
@@ -47,7 +47,7 @@ class Faces:
     rows: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None
     ids: NDArray[np.str_] | None = None
-    usage: NDArray[np.str_] | None = None
+    splits: NDArray[np.str_] | None = None
     source: str = ""
     first_row: int = 2
     positions: NDArray[np.int64] | None = None
@@ -57,7 +57,7 @@ class Faces:
         n = len(self.images)
         if self.images.dtype != np.uint8 or self.images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"images: expected uint8 (N, 48, 48), found {self.images.dtype} {self.images.shape}")
-        for name in ("rows", "labels", "ids", "usage", "positions"):
+        for name in ("rows", "labels", "ids", "splits", "positions"):
             column = getattr(self, name)
             if column is not None and column.shape != (n,):
                 raise ValueError(f"{name}: expected shape ({n},) to go with {n} images, found {column.shape}")
@@ -81,7 +81,7 @@ class Faces:
             rows=self.rows[chosen],
             labels=of(self.labels),
             ids=of(self.ids),
-            usage=of(self.usage),
+            splits=of(self.splits),
             positions=of(self.positions),
         )
 
@@ -89,20 +89,20 @@ class Faces:
         """Return the positions of the faces among all rows of the source, from 0; see `positions`."""
         return self.rows - self.first_row if self.positions is None else self.positions
 
-    def with_usage(self, usage: str) -> Faces:
-        """Return the faces of one split, which may be spelled in any way that `fer_core.io.columns.SPLITS` knows.
+    def of_split(self, split: str) -> Faces:
+        """Return the faces of one split, which may be spelled in any way that `fer_core.io.columns.SPLIT_NAMES` knows.
 
         Raises
         ------
         DataError
-            If the source does not say which split a face belongs to, or has no face of `usage`.
+            If the source does not say which split a face belongs to, or has no face of `split`.
         """
-        if self.usage is None:
-            raise no_usage_column(self.source, usage)
-        usage = usage_of(usage) or usage
-        faces = self.take(self.usage == usage)
+        if self.splits is None:
+            raise no_split_column(self.source, split)
+        split = split_of(split) or split
+        faces = self.take(self.splits == split)
         if not len(faces):
-            raise no_row_of_usage(self.source, usage, self.usage.tolist())
+            raise no_row_of_split(self.source, split, self.splits.tolist())
         return faces
 
     def require_labels(self) -> NDArray[np.int64]:
@@ -119,15 +119,15 @@ class Faces:
         return digest.hexdigest()
 
 
-def no_usage_column(source: str, usage: str) -> DataError:
+def no_split_column(source: str, split: str) -> DataError:
     """Return the error for a source that does not say which split a row belongs to."""
-    return DataError(source, f"has no Usage column; cannot select {usage} rows")
+    return DataError(source, f"has no Usage column; cannot select {split} rows")
 
 
-def no_row_of_usage(source: str, usage: str, found: Iterable[str] | None) -> DataError:
+def no_row_of_split(source: str, split: str, found: Iterable[str] | None) -> DataError:
     """Return the error for a source without a row of one split; `found` are the splits of its rows, where known."""
     known = "" if found is None else f"; found {', '.join(sorted(set(found))) or 'none'}"
-    return DataError(source, f"has no row of usage {usage!r}{known}")
+    return DataError(source, f"has no row of split {split!r}{known}")
 
 
 def concatenate(parts: Sequence[Faces]) -> Faces:
@@ -157,7 +157,7 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
         rows=joined("rows"),
         labels=joined("labels"),
         ids=joined("ids"),
-        usage=joined("usage"),
+        splits=joined("splits"),
         source=parts[0].source,
         first_row=parts[0].first_row,
         positions=np.concatenate([part.row_positions() for part in parts]) if counted else None,

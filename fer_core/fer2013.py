@@ -21,5 +21,5 @@ IMAGE_SIZE: Final = 48
 PIXELS: Final = IMAGE_SIZE * IMAGE_SIZE
 """Pixels of a face: 2,304."""
 
-USAGES: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
+SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
 """The three splits of FER2013, as its `Usage` column names them."""

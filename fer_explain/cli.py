@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fer_core.program import Program
+from fer_core.terminal.program import Program
 from fer_infer.cli import column_option, on_error_option
 
 SEED = click.IntRange(0, 2**32 - 1)
@@ -18,8 +18,12 @@ SEED = click.IntRange(0, 2**32 - 1)
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), required=True, help="An exports folder or a run."
 )
-usage_option = click.option(
-    "--usage", metavar="SPLIT", help="Use this split alone, such as PublicTest.  [default: all rows]"
+split_option = click.option(
+    "--split",
+    "--usage",
+    "split",
+    metavar="SPLIT",
+    help="Use this split alone, such as PublicTest.  [default: all rows]",
 )
 layer_option = click.option(
     "--layer", metavar="NAME|INDEX", required=True, help="Such as features.0 or 0; a wrong one lists those there are."
@@ -38,7 +42,7 @@ methods_option = click.option(
 )
 
 
-TARGET_OPTIONS = ("layer", "class_name", "direction", "place", "start", "data", "usage", "most_faces")
+TARGET_OPTIONS = ("layer", "class_name", "direction", "place", "start", "data", "split", "most_faces")
 """Options of `maximize` that say what is climbed for and from; the others are those of `AscentConfig`."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,7 +65,7 @@ def main() -> None:
 @output_option("The folder to make: index.html, figures/ and attributions.npz.")
 @rows_option
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="Show the N most confident mistakes.")
-@usage_option
+@split_option
 @click.option(
     "--methods", metavar="NAMES", help="How to attribute; the first leads.  [default: five, those that suit the model]"
 )
@@ -121,7 +125,7 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
 @click.option("--layer", metavar="NAME|INDEX", help="Of Grad-CAM.  [default: the last convolution's activation]")
 @click.option("--seed", type=int, help="Of all chance, together with the row number.  [default: 0]")
 @rows_option
-@usage_option
+@split_option
 @click.option(
     "--memory-mb",
     type=click.FloatRange(0, min_open=True),
@@ -138,7 +142,7 @@ def attribute(
     output: Path,
     target: str,
     rows: str | None,
-    usage: str | None,
+    split: str | None,
     memory_mb: float,
     input_columns: dict[str, str],
     force: bool,
@@ -162,7 +166,7 @@ def attribute(
         target=target,
         settings=Settings(**settings),
         rows=None if rows is None else parse_numbers(rows, "rows"),
-        usage=usage,
+        split=split,
         memory_mb=memory_mb,
         input_columns=input_columns,
         force=force,
@@ -208,7 +212,7 @@ def preflight(model: Path, layer: str | None) -> None:
 )
 @click.option("--place", metavar="Y,X|centre", help="The one neuron that counts.  [default: the mean over all places]")
 @click.option("--data", help="Faces to compare with and to start from.")
-@usage_option
+@split_option
 @most_faces_option
 @click.option(
     "--start", default="noise", show_default=True, metavar="noise|mean|row:N", help="The image to begin with."
@@ -255,7 +259,7 @@ def maximize(
 @model_option
 @layer_option
 @output_option("The folder to make: patches.png, filters.csv, duplicates.csv, filters.npz and, if 2-D, weights.png.")
-@usage_option
+@split_option
 @most_faces_option
 @click.option("--inputs", metavar="CHANNELS", help="Input channels to draw weights of.  [default: the only one]")
 @click.option("--top", type=int, metavar="N", help="Faces shown for each filter.  [default: 9]")
@@ -269,7 +273,7 @@ def filters(
     model: Path,
     layer: str,
     output: Path,
-    usage: str | None,
+    split: str | None,
     inputs: str | None,
     input_columns: dict[str, str],
     force: bool,
@@ -282,7 +286,7 @@ def filters(
 
     config = FilterConfig(**{name: value for name, value in settings.items() if value is not None})
     chosen = None if inputs is None else parse_numbers(inputs, "inputs")
-    options: dict[str, Any] = {"usage": usage, "input_columns": input_columns, "force": force}
+    options: dict[str, Any] = {"split": split, "input_columns": input_columns, "force": force}
     found = run(data, model, layer, output, inputs=chosen, config=config, **options)
     click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     dead, rare = found.states.count("dead"), found.states.count("rare")
@@ -314,7 +318,7 @@ def sample_options(faces: int) -> Callable[[Command], Command]:
             "--faces", type=int, default=faces, show_default=True, help="Faces to draw from DATA, without --rows."
         ),
         rows_option,
-        usage_option,
+        split_option,
         click.option(
             "--target",
             default="predicted",

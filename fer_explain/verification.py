@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import CardError, ModelCard, ModelError
+from fer_core.exports_folder import GRAPH_FILES, MODEL_FILE
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
-from fer_infer.graph_selection import GRAPH_FILES, find_graph
-from fer_infer.scorer import MODEL_FILE
+from fer_infer.graph_selection import find_graph
 from fer_train.exporting.parity import PARITY_ATOL, count_held_weights
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model_and_card, weights_path, weights_sha256

@@ -10,7 +10,7 @@ import click
 from fer_core import FerError
 from fer_core.extras import needed_from
 from fer_core.io.columns import ROLES
-from fer_core.program import Program
+from fer_core.terminal.program import Program
 
 # Whatever takes long to import is imported inside the commands, so that --help answers at once.
 
@@ -64,7 +64,7 @@ column_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     callback=_by_role,
-    help="Read the column NAME of DATA as ROLE: pixels, label, usage or id. Repeatable.  [default: recognized by name]",
+    help="Read the column NAME of DATA as ROLE: pixels, label, split or id. Repeatable.  [default: recognized by name]",
 )
 on_error_option = click.option(
     "--on-error",
@@ -188,7 +188,13 @@ def _provider(provider: str, note: str, precision: str, tta: str = "none") -> st
 @click.argument("data")
 @click.option("--model", type=_file(), required=True, help=MODEL_HELP)
 @click.option("--output", type=_file(), required=True, help="The folder to make, whole or not at all.")
-@click.option("--usage", metavar="SPLIT", help="Evaluate this split alone, such as PublicTest.  [default: all rows]")
+@click.option(
+    "--split",
+    "--usage",
+    "split",
+    metavar="SPLIT",
+    help="Evaluate this split alone, such as PublicTest.  [default: all rows]",
+)
 @click.option(
     "--training",
     metavar="DATA",

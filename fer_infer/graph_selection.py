@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from fer_core import ConfigError, ModelError
+from fer_core.exports_folder import GRAPH_FILES, ExportsFolder
 from fer_infer.runtime.session import available_devices
-
-GRAPH_FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
-"""The graphs that an exports folder may hold; it holds the first in any case."""
-
-
-INT8_WEIGHTS: Final = "weights of 7 bits"
-"""What the card of an int8 graph says of it in its `selection`.
-
-Larger weights would be summed otherwise by processors without VNNI: the network would be another one there.
-"""
 
 
 def find_graph(model: Path, precision: str, device: str) -> Path:
@@ -44,7 +34,7 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
         if not model.is_file():
             raise ModelError(f"{model}: expected an exports folder or an ONNX file, found none")
         return model
-    if not (model / GRAPH_FILES["fp32"]).is_file():
+    if not ExportsFolder(model).exists():
         why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one of a run"
         raise ModelError(f"{model}: expected an exports folder, {why}")
     chosen = _suited(model, device) if precision == "auto" else precision
@@ -56,9 +46,8 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
 
 def _suited(folder: Path, device: str) -> str:
     """Return the precision that suits the device, by a rule and not by a timing, which would vary."""
-    lower = [precision for precision in ("int8", "fp16") if (folder / GRAPH_FILES[precision]).is_file()]
-    if not lower:
-        return "fp32"
-    if device != "cpu" and "cuda" in available_devices():
-        return "fp16" if "fp16" in lower else "fp32"
-    return "int8" if "int8" in lower else "fp32"
+    present = ExportsFolder(folder).precisions()
+    if present == ("fp32",):
+        return "fp32"  # without asking ONNX Runtime for its devices
+    fast = "fp16" if device != "cpu" and "cuda" in available_devices() else "int8"
+    return fast if fast in present else "fp32"

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
 from fer_core.errors import NO_THREADS, lacks_threads
+from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, INT8_WEIGHTS
 from fer_core.per_process import PerProcess
-from fer_infer.graph_selection import GRAPH_FILES, INT8_WEIGHTS, find_graph
+from fer_infer.graph_selection import find_graph
 from fer_infer.runtime.contract import read_graph, require_contract
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.runtime.onnx_runtime import first_line
@@ -23,9 +24,6 @@ from fer_infer.tta import average_views, log_probabilities
 
 DEFAULT_BATCH_SIZE: Final = 128
 """Faces a run: enough to amortize a call, few enough that the activations stay in a CPU's cache."""
-
-MODEL_FILE: Final = GRAPH_FILES["fp32"]
-CARD_FILE: Final = "card.json"
 
 
 class NotFiniteError(ModelError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_core.program import Program
+from fer_core.terminal.program import Program
 from fer_infer.cli import column_option, on_error_option, tta_option
 from fer_train.cli_options import DATA, config_of, recipe_options
 
@@ -228,7 +228,7 @@ def _print_epoch(validation: str, metrics: dict[str, Any]) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @DATA
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option("--usage", help="Evaluate this split of DATA only, such as PublicTest.")
+@click.option("--split", "--usage", metavar="SPLIT", help="Use only this split, e.g. PublicTest.  [default: all rows]")
 @click.option("--training", metavar="DATA", help="The Training faces.  [default: Training rows of DATA, if any]")
 @column_option
 @on_error_option
@@ -272,10 +272,11 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     validation rows. To add to an exports folder, export the folder onto itself with --force.
     """
     from fer_core import ModelCard
+    from fer_core.exports_folder import CARD_FILE
     from fer_train.exporting.export import export
 
     parity = export(run, output, **settings)
-    click.echo(ModelCard.load_json(output / "card.json").temperature_text())
+    click.echo(ModelCard.load_json(output / CARD_FILE).temperature_text())
     click.echo(
         f"parity on {parity.n:,} faces, {', '.join(parity.providers)}: max |d logit| "
         f"{parity.max_absolute_difference:.1e}, {parity.changed_predictions} predictions changed"

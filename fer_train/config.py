@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 OPTIMIZERS: Final[dict[str, dict[str, float]]] = {
     "adam": {"lr": 3e-4, "weight_decay": 0.0},

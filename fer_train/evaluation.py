@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fer_core.io.columns import usage_of
+from fer_core.io.columns import split_of
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import save_rejects
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import (
     FOLDER,
     ModelEvaluation,
@@ -27,7 +27,7 @@ def evaluate(
     data: str | Path,
     output: str | Path,
     *,
-    usage: str | None = None,
+    split: str | None = None,
     training: str | Path | None = None,
     tta: str = "none",
     force: bool = False,
@@ -40,7 +40,7 @@ def evaluate(
     ----------
     run : str or Path
         A run or an exports folder.
-    data, usage, training, tta, on_error, input_columns
+    data, split, training, tta, on_error, input_columns
         As for `fer_infer.evaluation.evaluate.evaluate_file`.
     output : str or Path
         The folder to make; see `fer_infer.evaluation.evaluate.save_evaluation`.
@@ -59,13 +59,13 @@ def evaluate(
         figures, plain, rejected = evaluate_file(
             data,
             lambda images: softmax(predict_logits(model, images), card.temperature["value"]),
-            usage=usage,
+            split=split,
             training=training,
             tta=tta,
             on_error=on_error,
             input_columns=input_columns,
         )
-        split = "" if usage is None else usage_of(usage) or usage
+        split = "" if split is None else split_of(split) or split
         result = of_original(figures, card, data, split=split, tta=tta, plain=plain, rows_left_out=len(rejected))
         save_rejects(stage, rejected)
         save_evaluation(result, stage, f"{card.architecture}, PyTorch: {result.title()}")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_core import staging as output
-from fer_core.output_folder import OutputFolder
+from fer_core.outputs import staging as output
+from fer_core.outputs.output_folder import OutputFolder
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ def test_both_evaluations_give_the_same_figures(road):
         "fer-infer": ["evaluate", "faces.csv", "--model", "exports/small"],
         "fer-train": ["evaluate", "runs/small", "faces.csv"],
     }.items():
-        program(name, *arguments, "--usage", "PublicTest", "--output", name, cwd=road)
+        program(name, *arguments, "--split", "PublicTest", "--output", name, cwd=road)
     first, second = (json.loads((road / name / "metrics.json").read_text()) for name in ("fer-infer", "fer-train"))
     assert first["n"] == second["n"] == 30
     assert first["accuracy"] == second["accuracy"]
@@ -66,7 +66,7 @@ def test_both_evaluations_give_the_same_figures(road):
 
 def test_the_report_proves_that_it_explains_the_scored_model(road):
     program(
-        "fer-explain", "report", "faces.csv", "--usage", "PublicTest", "--model", "exports/small", "--worst", 3,
+        "fer-explain", "report", "faces.csv", "--split", "PublicTest", "--model", "exports/small", "--worst", 3,
         "--output", "report", cwd=road,
     )  # fmt: skip
     page = (road / "report" / "index.html").read_text()

@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from fer_core import EXPRESSIONS, ModelCard, read_faces
+from fer_core.exports_folder import GRAPH_FILES
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer, score
-from fer_infer.graph_selection import GRAPH_FILES
 from fer_train.exporting.parity import count_held_weights
 from fer_train.exporting.quantize import WEIGHT_LIMIT
 from fer_train.prediction import predict_logits

@@ -37,8 +37,8 @@ fer-train synthesize faces.csv --rows 200 --seed 1
 fer-train audit faces.csv --output audit
 fer-train fit faces.csv --output 'RUN' --epochs 1 --model-argument widths=[4,8,8] --model-argument hidden=16
 fer-train export 'RUN' --output model
-fer-train evaluate 'RUN' faces.csv --usage PublicTest --output evaluation
-fer-infer evaluate faces.csv --model model --usage PublicTest --output evaluation2
+fer-train evaluate 'RUN' faces.csv --split PublicTest --output evaluation
+fer-infer evaluate faces.csv --model model --split PublicTest --output evaluation2
 fer-explain attribute faces.csv --model model --rows 2,3 --output maps.npz
 fer-explain maximize --model model --layer 1 --channels 0 --steps 4 --output images
 fer-explain filters faces.csv --model model --layer 0 --output filters

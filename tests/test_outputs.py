@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fer_core.claims import claimed
+from fer_core.outputs.claims import claimed
 from fer_explain.cli import main as explain
 from fer_infer.cli import main as infer
 from fer_train.cli import main as train

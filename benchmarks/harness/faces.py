@@ -32,7 +32,7 @@ def find_data(data: Path | None, *names: str, splits: bool = False) -> Path | No
     if data is None:
         return None
     for path in [data / name for name in names] if data.is_dir() else [data]:
-        if path.exists() and (not splits or next(iter_faces(path, batch_rows=1)).usage is not None):
+        if path.exists() and (not splits or next(iter_faces(path, batch_rows=1)).splits is not None):
             return path
     return None
 
@@ -79,7 +79,7 @@ def splits_of(path: Path | None, training: int, validation: int) -> Splits:
     """Return the first Training and PublicTest faces of a file, or of drawn faces where `path` is None."""
     if path is None:
         faces = synthesize(10 * max(training // 8 + 1, min(validation, DRAWN // 10)), 0)
-        whole = faces.with_usage("Training"), faces.with_usage("PublicTest")
+        whole = faces.of_split("Training"), faces.of_split("PublicTest")
     else:
         splits = load_splits(path)
         whole = splits.training, splits.validation

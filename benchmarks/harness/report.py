@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_infer.diagnostics.machine import describe_machine, processor
 from fer_train.training.hardware import pick_device
 

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
 
-ROLES: Final = ("pixels", "label", "usage", "id")
+ROLES: Final = ("pixels", "label", "split", "id")
 """What a column can hold, in the order in which the cells of a row are checked."""
 
 COLUMNS: Final = {
@@ -18,7 +18,8 @@ COLUMNS: Final = {
     "feature": "pixels",
     "emotion": "label",
     "label": "label",
-    "usage": "usage",
+    "usage": "split",
+    "split": "split",
     "id": "id",
 }
 """Column names in lower case, and their roles."""
@@ -26,7 +27,7 @@ COLUMNS: Final = {
 MAX_ID_LENGTH: Final = 256
 """A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
 
-SPLITS: Final = {name.lower(): name for name in USAGES} | {
+SPLIT_NAMES: Final = {name.lower(): name for name in SPLITS} | {
     "train": "Training",
     "val": "validation",
     "valid": "validation",
@@ -46,7 +47,7 @@ CLASS_NAMES: Final = {name: number for number, name in enumerate(EXPRESSIONS)} |
 """Names of classes in lower case, as data sets write them, and their labels."""
 
 LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1} or the name of a class"
-USAGE_EXPECTED: Final = f"expected one of {', '.join(USAGES)}, train, validation, test"
+SPLIT_EXPECTED: Final = f"expected one of {', '.join(SPLITS)}, train, validation, test"
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
 """How the error of a cell begins, in every file format."""
 
@@ -78,15 +79,15 @@ def label_of(text: str) -> int | None:
     return label if 0 <= label < len(EXPRESSIONS) else None
 
 
-def usage_of(text: str) -> str | None:
+def split_of(text: str) -> str | None:
     """Return the split that a cell or a folder names, as it is called here, or None where it names none.
 
     Parameters
     ----------
     text : str
-        A name in `SPLITS`, in any case; spaces around it are ignored.
+        A name in `SPLIT_NAMES`, in any case; spaces around it are ignored.
     """
-    return SPLITS.get(text.strip(" ").lower())
+    return SPLIT_NAMES.get(text.strip(" ").lower())
 
 
 def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:

@@ -33,7 +33,7 @@ def open_csv(path: Path, name: str | Path, *, encoding: str = "utf-8", errors: s
     Parameters
     ----------
     path : Path
-        The file to make, as a rule one yielded by `fer_core.staging.staged`.
+        The file to make, as a rule one yielded by `fer_core.outputs.staging.staged`.
     name : str or Path
         The name that it is going to have: `.gz` and `.zst` at its end say how it is packed.
     encoding, errors : str

@@ -18,7 +18,7 @@ from fer_core.faces import Faces
 from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
 from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
 from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
-from fer_core.io.columns import CLASS_NAMES, ROLES, usage_of
+from fer_core.io.columns import CLASS_NAMES, ROLES, split_of
 from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
 
 ORIENTATION: Final = 0x0112
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
     file: Path
     label: int | None
-    usage: str | None
+    split: str | None
 
 
 def label_of_folder(name: str) -> int | None:
@@ -119,10 +119,10 @@ def _files_below(folder: Path, tables: list[Path], above: frozenset[Path]) -> li
 def _labelled(root: Path, tables: list[Path]) -> list[Entry]:
     top = _folders(root, tables)
     flat = any(_is_meant_as_label(folder.name) for folder in top)
-    splits = [(root, None)] if flat else [(folder, usage_of(folder.name) or folder.name) for folder in top]
-    labels = [(folder, usage) for split, usage in splits for folder in _folders(split, tables)]
+    splits = [(root, None)] if flat else [(folder, split_of(folder.name) or folder.name) for folder in top]
+    labels = [(folder, split) for top_folder, split in splits for folder in _folders(top_folder, tables)]
     _require_counted_from_zero([folder for folder, _ in labels])
-    return [Entry(entry, _label(folder), usage) for folder, usage in labels for entry in _entries(folder, tables)]
+    return [Entry(entry, _label(folder), split) for folder, split in labels for entry in _entries(folder, tables)]
 
 
 def _is_meant_as_label(name: str) -> bool:
@@ -236,18 +236,18 @@ def _type_of(image: Path | bytes) -> str | None:
 
 
 def check_image_folder(
-    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    path: str | Path, *, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> None:
     """Raise the error that `iter_image_folder` would raise for the names of folders and files."""
     _require_no_columns(path, columns)
-    entries, _ = _list(Path(path), _needs_labels(usage, roles))
-    if usage is not None:
-        _require_splits(entries, str(path), usage)
+    entries, _ = _list(Path(path), _needs_labels(split, roles))
+    if split is not None:
+        _require_splits(entries, str(path), split)
 
 
-def _needs_labels(usage: str | None, roles: Collection[str]) -> bool:
+def _needs_labels(split: str | None, roles: Collection[str]) -> bool:
     """Whether the names of folders must be read, since they state what is asked for."""
-    return usage is not None or "label" in roles or "usage" in roles
+    return split is not None or "label" in roles or "split" in roles
 
 
 def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
@@ -255,16 +255,16 @@ def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> 
         raise ConfigError(f"{path}: columns are for tables; an image tree has none")
 
 
-def _require_splits(entries: list[Entry], source: str, usage: str) -> None:
-    if all(entry.usage is None for entry in entries):
-        raise DataError(source, f"has no split folders; cannot select {usage} images")
+def _require_splits(entries: list[Entry], source: str, split: str) -> None:
+    if all(entry.split is None for entry in entries):
+        raise DataError(source, f"has no split folders; cannot select {split} images")
 
 
 def iter_image_folder(
     path: str | Path,
     *,
     batch_rows: int,
-    usage: str | None,
+    split: str | None,
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
@@ -272,12 +272,12 @@ def iter_image_folder(
     """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
     root, source = Path(path), str(path)
     _require_no_columns(path, columns)
-    listing = list(enumerate(list_images(root, with_labels=_needs_labels(usage, roles)), start=1))
-    if usage is not None:
-        _require_splits([entry for _, entry in listing], source, usage)
-        listing = [(row, entry) for row, entry in listing if entry.usage == usage]
+    listing = list(enumerate(list_images(root, with_labels=_needs_labels(split, roles)), start=1))
+    if split is not None:
+        _require_splits([entry for _, entry in listing], source, split)
+        listing = [(row, entry) for row, entry in listing if entry.split == split]
     labelled = "label" in roles and (not listing or listing[0][1].label is not None)
-    split = "usage" in roles and (not listing or listing[0][1].usage is not None)
+    with_splits = "split" in roles and (not listing or listing[0][1].split is not None)
     for start in range(0, max(len(listing), 1), batch_rows):
         images, kept, rejected = [], [], []
         for row, entry in listing[start : start + batch_rows]:
@@ -294,7 +294,7 @@ def iter_image_folder(
             rows=np.array([row for row, _ in kept], np.int64),
             labels=np.array([entry.label for _, entry in kept], np.int64) if labelled else None,
             ids=np.array(names, np.str_) if "id" in roles else None,
-            usage=np.array([entry.usage for _, entry in kept], np.str_) if split else None,
+            splits=np.array([entry.split for _, entry in kept], np.str_) if with_splits else None,
             source=source,
             first_row=1,
             rejected=tuple(rejected),

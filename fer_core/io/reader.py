@@ -11,8 +11,8 @@ from typing import Final, Literal, get_args
 
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
-from fer_core.faces import Faces, concatenate, no_row_of_usage
-from fer_core.io.columns import ROLES, usage_of
+from fer_core.faces import Faces, concatenate, no_row_of_split
+from fer_core.io.columns import ROLES, split_of
 from fer_core.io.compression import table_type
 from fer_core.io.file_types import TABLES
 from fer_core.io.places import can_be_reread
@@ -27,7 +27,7 @@ def iter_faces(
     path: str | Path,
     *,
     batch_rows: int = 4096,
-    usage: str | None = None,
+    split: str | None = None,
     on_error: OnError = "fail",
     threads: int = 1,
     roles: Collection[str] = ROLES,
@@ -43,14 +43,14 @@ def iter_faces(
         `parquet`); or the root of an image tree. The content decides, not the name.
     batch_rows : int
         Faces a batch at most.
-    usage : str, optional
-        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLITS`. The other rows of a file
-        are validated all the same; other images stay unopened.
+    split : str, optional
+        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLIT_NAMES`. The other rows
+        of a file are validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
     threads : int
         That decode a CSV. With 1 it is done in the caller's, and no more is read than the batch asked for needs.
-    roles : collection of {"label", "usage", "id"}
+    roles : collection of {"label", "split", "id"}
         What to read besides pixels. Columns of other roles are neither read nor validated.
     columns : mapping of str to str, optional
         Role to column name, for files in which no column, or more than one, has a name of that role.
@@ -75,9 +75,9 @@ def iter_faces(
         raise ConfigError(f"on_error: expected 'fail' or 'skip', found {on_error!r}")
     if unknown := set(roles) - set(ROLES):
         raise ConfigError(f"roles: expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
-    usage = usage if usage is None else usage_of(usage) or usage
+    split = split if split is None else split_of(split) or split
     source = _reader_of(path, threads)
-    return source(path, batch_rows=batch_rows, usage=usage, on_error=on_error, roles=roles, columns=columns)
+    return source(path, batch_rows=batch_rows, split=split, on_error=on_error, roles=roles, columns=columns)
 
 
 def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
@@ -104,7 +104,7 @@ def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]
 def check_layout(
     path: str | Path,
     *,
-    usage: str | None = None,
+    split: str | None = None,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> None:
@@ -115,7 +115,7 @@ def check_layout(
     """
     if not can_be_reread(path):
         return
-    usage = usage if usage is None else usage_of(usage) or usage
+    split = split if split is None else split_of(split) or split
     if os.path.isdir(path):  # noqa: PTH112 - as above
         from fer_core.io.tables.shards import find_shards
 
@@ -123,17 +123,17 @@ def check_layout(
         if not shards:
             from fer_core.io.image_folder import check_image_folder
 
-            check_image_folder(path, usage=usage, roles=roles, columns=columns)
+            check_image_folder(path, split=split, roles=roles, columns=columns)
             return
-        path, usage = shards[0].file, None if shards[0].usage is not None else usage
+        path, split = shards[0].file, None if shards[0].split is not None else split
     elif table_type(path) not in TABLES:
         from fer_core.io.csv.reader import check_csv
 
-        check_csv(path, usage=usage, roles=roles, columns=columns)
+        check_csv(path, split=split, roles=roles, columns=columns)
         return
     with needed_from("parquet"):
         from fer_core.io.tables.reader import check_table
-    check_table(path, usage=usage, roles=roles, columns=columns)
+    check_table(path, split=split, roles=roles, columns=columns)
 
 
 def splits_of_folder(path: str | Path) -> set[str]:
@@ -147,7 +147,7 @@ def splits_of_folder(path: str | Path) -> set[str]:
     from fer_core.io.tables.shards import find_shards
 
     files = find_shards(Path(path)) or list_images(Path(path))
-    return {file.usage for file in files if file.usage is not None}
+    return {file.split for file in files if file.split is not None}
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -163,17 +163,17 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 def read_faces(
     path: str | Path,
-    usage: str | None = None,
+    split: str | None = None,
     *,
     on_error: OnError = "fail",
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Faces:
-    """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `usage`."""
+    """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `split`."""
     batches = iter_faces(
         path,
         batch_rows=WHOLE_ROWS,
-        usage=usage,
+        split=split,
         on_error=on_error,
         threads=available_cores(),
         roles=roles,
@@ -181,12 +181,12 @@ def read_faces(
     )
     parts = list(batches)
     faces = concatenate(parts) if len(parts) > 1 else parts[0]
-    if usage is not None and not len(faces):
-        raise no_such_usage(path, usage, columns=columns)
+    if split is not None and not len(faces):
+        raise no_such_split(path, split, columns=columns)
     return faces
 
 
-def first_faces(data: str | Path, usage: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
+def first_faces(data: str | Path, split: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
     """Read the first faces of a file, `most` at most, without labels and ids; `columns` as for `fer_core.iter_faces`.
 
     Raises
@@ -195,25 +195,25 @@ def first_faces(data: str | Path, usage: str | None, most: int, *, columns: Mapp
         If they cannot be read, or there is none.
     """
     parts: list[Faces] = []
-    for batch in iter_faces(data, batch_rows=most, usage=usage, roles=(), columns=columns):
+    for batch in iter_faces(data, batch_rows=most, split=split, roles=(), columns=columns):
         parts.append(batch.take(slice(most - sum(map(len, parts)))))
         if sum(map(len, parts)) == most:
             break
     faces = concatenate(parts)
     if not len(faces):
-        raise DataError(str(data), "has no face") if usage is None else no_such_usage(data, usage, columns=columns)
+        raise DataError(str(data), "has no face") if split is None else no_such_split(data, split, columns=columns)
     return faces
 
 
-def no_such_usage(path: str | Path, usage: str, *, columns: Mapping[str, str] | None = None) -> DataError:
-    """Return the error for faces none of which is of `usage`.
+def no_such_split(path: str | Path, split: str, *, columns: Mapping[str, str] | None = None) -> DataError:
+    """Return the error for faces none of which is of `split`.
 
     It names the splits that there are, except for a pipe, which cannot be read again.
     """
     if not can_be_reread(path):
-        return no_row_of_usage(str(path), usage, None)
+        return no_row_of_split(str(path), split, None)
     if found := splits_of_folder(path):
-        return no_row_of_usage(str(path), usage, found)
-    for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("usage",), columns=columns):
-        found.update(() if faces.usage is None else faces.usage.tolist())
-    return no_row_of_usage(str(path), usage, found)
+        return no_row_of_split(str(path), split, found)
+    for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("split",), columns=columns):
+        found.update(() if faces.splits is None else faces.splits.tolist())
+    return no_row_of_split(str(path), split, found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fer_core.errors import DataError
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 REJECTS_FILE: Final = "rejects.csv"
 """The list, in an output folder."""

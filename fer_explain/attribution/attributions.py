@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.attribution.registry import METHODS, Method
 from fer_explain.attribution.settings import Batch, Settings
 from fer_explain.attribution.targets import require_targets

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces, read_faces
 from fer_core.faces import take_rows
-from fer_core.io.reader import no_such_usage
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.io.reader import no_such_split
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
 from fer_explain.attribution import (
     Method,
     Settings,
@@ -73,7 +73,7 @@ def attribute(
     target: str = "predicted",
     settings: Settings | None = None,
     rows: tuple[int, ...] | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     memory_mb: float = MEMORY_MB,
     force: bool = False,
     input_columns: Mapping[str, str] | None = None,
@@ -98,7 +98,7 @@ def attribute(
         How the method goes about it.
     rows : tuple of int, optional
         Row numbers to explain, in the order wanted; the file is then read whole. All rows without it.
-    usage : str, optional
+    split : str, optional
         The split to explain.
     memory_mb : float
         What the passes through the network may use, in MiB; see `batch_size_for`. It changes speed, not the results.
@@ -127,7 +127,7 @@ def attribute(
         columns = _Columns(stage.parent, stack)
         shares: list[NDArray[np.float64]] = []
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
-        for faces in _read(data, usage, rows, roles=("label",) * (target == "true"), columns=input_columns):
+        for faces in _read(data, split, rows, roles=("label",) * (target == "true"), columns=input_columns):
             logits = predict_logits(proven.network, faces.images)
             targets = resolve_targets(target, logits, faces, proven.card.labels)
             found = attributions_of(
@@ -170,21 +170,21 @@ def _resolved(proven: Proven, method: Method, settings: Settings) -> Settings:
     return settings
 
 
-def _read(data: str | Path, usage: str | None, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
+def _read(data: str | Path, split: str | None, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
     """Yield the faces to explain, which are at least one; `options` are roles and columns."""
     if rows is not None:
-        yield take_rows(read_faces(data, usage, **options), rows)
+        yield take_rows(read_faces(data, split, **options), rows)
         return
     empty = True
-    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, usage=usage, **options):
+    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, split=split, **options):
         if len(faces):
             empty = False
             yield faces
     if empty:
         raise (
             DataError(str(data), "has no face")
-            if usage is None
-            else no_such_usage(data, usage, columns=options["columns"])
+            if split is None
+            else no_such_split(data, split, columns=options["columns"])
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.attribution import BATCH_SIZE, METHODS, Settings, attributions_of, find_method
 from fer_explain.attribution.preflight import require_suited
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
 from fer_explain.evaluation.compared_maps import maps_of, with_controls
 from fer_explain.evaluation.comparison import MethodScore, compare_methods
 from fer_explain.evaluation.files import write_json, write_table
@@ -50,7 +50,7 @@ def faithfulness(
     *,
     faces: int = 300,
     rows: tuple[int, ...] | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     target: str = "predicted",
     config: FaithfulnessConfig | None = None,
     force: bool = False,
@@ -74,7 +74,7 @@ def faithfulness(
         Faces to draw from `data`, at least 2.
     rows : tuple of int, optional
         Row numbers to take instead.
-    usage : str, optional
+    split : str, optional
         The split to take faces of.
     target : str
         ``predicted``, ``true``, or the name of a class.
@@ -100,7 +100,7 @@ def faithfulness(
     config = config or FaithfulnessConfig()
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        options: dict[str, Any] = {"count": faces, "rows": rows, "usage": usage, "target": target, "seed": config.seed}
+        options: dict[str, Any] = {"count": faces, "rows": rows, "split": split, "target": target, "seed": config.seed}
         subject = load_subject(data, model, named, **options, input_columns=input_columns)
         network, temperature = subject.proven.network, subject.proven.temperature
         chosen = subject.faces.images, subject.targets, subject.faces.rows
@@ -111,7 +111,7 @@ def faithfulness(
             measured = measure_faithfulness(network, maps, *chosen, config, temperature=temperature, advance=advance)
         measured = _with_sensitivity(measured, subject, config)
         compared = compare_methods(named, measured.scores, measured.controls, SCORES, RANKED_BY, seed=config.seed)
-        settings = {"target": target, "usage": usage, **asdict(config), "resamples": RESAMPLES}
+        settings = {"target": target, "split": split, **asdict(config), "resamples": RESAMPLES}
         settings["controls"] = config.count_controls(len(subject.faces))
         write_json(
             stage / "faithfulness.json",

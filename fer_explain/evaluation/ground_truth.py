@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, ModelError
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
+from fer_core.terminal.progress import progress
 from fer_explain.evaluation.compared_maps import cautions_about, maps_of, with_controls
 from fer_explain.evaluation.comparison import Better, MethodScore, compare_methods
 from fer_explain.evaluation.controls import STREAM, control_maps

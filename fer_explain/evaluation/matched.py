@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.controls import STREAM, control_maps
 from fer_explain.evaluation.metrics.deletion_insertion import Curves, pixel_ranks, trace_curves
 

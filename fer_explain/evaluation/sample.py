@@ -64,7 +64,7 @@ def load_subject(
     *,
     count: int,
     rows: tuple[int, ...] | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     target: str = "predicted",
     seed: int = 0,
     input_columns: Mapping[str, str] | None = None,
@@ -83,7 +83,7 @@ def load_subject(
         Faces to draw, without regard to their labels; all where there are fewer.
     rows : tuple of int, optional
         Row numbers to take instead of drawing.
-    usage : str, optional
+    split : str, optional
         The split to take faces of.
     target : str
         ``predicted``, ``true``, or the name of a class.
@@ -102,7 +102,7 @@ def load_subject(
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {count}")
     proven = load_proven(model)
     cautions = cautions_about(proven.network, methods)
-    faces = read_faces(data, usage, roles=("label",), columns=input_columns)
+    faces = read_faces(data, split, roles=("label",), columns=input_columns)
     if rows is not None:
         faces = take_rows(faces, rows)
     elif len(faces) > count:

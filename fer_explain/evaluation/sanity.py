@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from fer_core import ModelCard
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
 from fer_explain.evaluation.compared_maps import CONTROLS, maps_of, with_controls
 from fer_explain.evaluation.files import write_json, write_table
 from fer_explain.evaluation.intervals import RESAMPLES, Answer, Estimate, estimate
@@ -93,7 +93,7 @@ def sanity(
     *,
     faces: int = 24,
     rows: tuple[int, ...] | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     target: str = "predicted",
     seed: int = 0,
     force: bool = False,
@@ -117,7 +117,7 @@ def sanity(
         Faces to draw from `data`, at least 2.
     rows : tuple of int, optional
         Row numbers to take instead.
-    usage : str, optional
+    split : str, optional
         The split to take faces of.
     target : str
         ``predicted``, ``true``, or the name of a class.
@@ -140,7 +140,7 @@ def sanity(
     """
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        options: dict[str, Any] = {"count": faces, "rows": rows, "usage": usage, "target": target, "seed": seed}
+        options: dict[str, Any] = {"count": faces, "rows": rows, "split": split, "target": target, "seed": seed}
         subject = load_subject(data, model, named, **options, input_columns=input_columns)
         network, n = subject.proven.network, len(subject.faces)
         explainers = {method: partial(maps_of, method, seed=seed) for method in named}
@@ -156,7 +156,7 @@ def sanity(
                 advance=advance,
             )
         verdicts = judge(checked, seed=seed)
-        _write(checked, verdicts, subject, {"target": target, "usage": usage, "seed": seed}, stage)
+        _write(checked, verdicts, subject, {"target": target, "split": split, "seed": seed}, stage)
     return verdicts
 
 

@@ -71,7 +71,7 @@ def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float3
     Skill
     """
     if faces.labels is not None:
-        held_out = np.full(len(faces), True) if faces.usage is None else np.asarray(faces.usage) != "Training"
+        held_out = np.full(len(faces), True) if faces.splits is None else np.asarray(faces.splits) != "Training"
         skill = _by_labels(faces.labels[held_out], probabilities[held_out], card.labels)
         if skill is not None:
             return skill

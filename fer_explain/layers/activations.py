@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import Faces
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, run_to
 
 BATCH_SIZE: Final = 64

@@ -13,8 +13,8 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError, read_faces
 from fer_core.faces import take_rows
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, run_to
 from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
 from fer_explain.verification import load_proven

@@ -15,9 +15,9 @@ from torch import nn
 
 from fer_core import ConfigError, Faces
 from fer_core.io.reader import first_faces
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import Advance, progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import Advance, progress
 from fer_explain.layers.activations import MOST_FACES, Activity, activity_on_faces
 from fer_explain.layers.feature_maps import names_of_units
 from fer_explain.layers.patches import patch_mosaics
@@ -176,7 +176,7 @@ def filters(
     layer: str | int,
     output: str | Path,
     *,
-    usage: str | None = None,
+    split: str | None = None,
     inputs: Sequence[int] | None = None,
     config: FilterConfig | None = None,
     force: bool = False,
@@ -198,7 +198,7 @@ def filters(
         `weights.png`, if they are two-dimensional. `filters.npz`: `top_values`, `top_rows` (C, top), `top_places`
         (C, top, 2), `field_rows` (height, 2), `field_columns` (width, 2), `active` (C,), `correlation` (C, C) and the
         `settings` as JSON; see `Activity` and `ReceptiveField`.
-    usage : str, optional
+    split : str, optional
         Use this split only.
     inputs : sequence of int, optional
         Input channels of which the weights are drawn; by default all where there is one, else none.
@@ -225,7 +225,7 @@ def filters(
         found = find_layer(network, layer)
         weights = weights_of(network, found)
         drawn = _inputs_to_draw(weights, found, inputs)
-        faces = first_faces(data, usage, config.most_faces, columns=input_columns)
+        faces = first_faces(data, split, config.most_faces, columns=input_columns)
         with progress(f"faces through {found.name}", len(faces)) as advance:
             report, activity = examine_filters(network, found, faces, config, advance=advance)
         names = names_of_units(found, proven.card.labels)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, list_layers, run_to
 from fer_explain.maximization.objectives import Objectives, channel_objectives
 from fer_explain.maximization.parametrization import MID_GRAY, NO_GRADIENT, SPACES, unit_rms

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, Faces, read_faces
 from fer_core.faces import take_rows
 from fer_core.io.reader import first_faces
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
 from fer_explain.layers.activations import MOST_FACES
 from fer_explain.layers.feature_maps import names_of_units
 from fer_explain.layers.structure import find_layer
@@ -104,7 +104,7 @@ def maximize(
     place: str | None = None,
     start: str = "noise",
     data: str | Path | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     most_faces: int | None = None,
     config: AscentConfig | None = None,
     force: bool = False,
@@ -135,7 +135,7 @@ def maximize(
         Climb from ``noise`` around mid gray, from the ``mean`` of the faces, or from one of them, such as ``row:17``.
     data : str or Path, optional
         Faces, as `fer_core.read_faces` takes them, to compare with and to start from.
-    usage : str, optional
+    split : str, optional
         Use this split of `data` only.
     most_faces : int, optional
         Compare with, and take the mean of, so many of the faces at most, the first of them; 4,096 if None.
@@ -157,8 +157,8 @@ def maximize(
         If the model, the layer, an objective, the data or the output is not what it must be.
     """
     config = config or AscentConfig()
-    if data is None and usage is not None:
-        raise ConfigError(f"usage: {usage} is a split of faces, but there is no data")
+    if data is None and split is not None:
+        raise ConfigError(f"split: {split} is a split of faces, but there is no data")
     if data is None and most_faces is not None:
         raise ConfigError(f"most_faces: expected no limit of {most_faces:,}, as there is no data")
     if data is None and input_columns:
@@ -167,8 +167,8 @@ def maximize(
         proven = load_proven(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
         most = MOST_FACES if most_faces is None else most_faces
-        faces = None if data is None else first_faces(data, usage, most, columns=input_columns)
-        home = _start(start, data, usage, faces, input_columns)
+        faces = None if data is None else first_faces(data, split, most, columns=input_columns)
+        home = _start(start, data, split, faces, input_columns)
         total = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", total, "steps") as advance:
             found = maximize_objectives(proven.network, objectives, config, start=home, advance=advance)
@@ -213,7 +213,7 @@ def _objectives(
 def _start(
     start: str,
     data: str | Path | None,
-    usage: str | None,
+    split: str | None,
     faces: Faces | None,
     columns: Mapping[str, str] | None,
 ) -> NDArray[np.float32] | None:
@@ -228,7 +228,7 @@ def _start(
     if start == "mean":
         return np.asarray(faces.images.mean(0, dtype=np.float64), np.float32)
     if int(row) not in faces.rows:  # what is read once is not read again
-        faces = read_faces(data, usage, roles=(), columns=columns)
+        faces = read_faces(data, split, roles=(), columns=columns)
     return np.asarray(take_rows(faces, [int(row)]).images[0], np.float32)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import Faces
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.layers.activations import layer_outputs
 from fer_explain.maximization.objectives import Objectives
 

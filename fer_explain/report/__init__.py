@@ -10,7 +10,7 @@ import numpy as np
 from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import save_rejects
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_explain.attribution.masks import require_share
 from fer_explain.evaluation.skill import assess_skill
 from fer_explain.layers.structure import find_layer
@@ -34,7 +34,7 @@ def report(
     *,
     rows: Sequence[int] | None = None,
     worst: int | None = None,
-    usage: str | None = None,
+    split: str | None = None,
     methods: Sequence[str] | None = None,
     layer: str | int | None = None,
     share: float = 0.2,
@@ -63,7 +63,7 @@ def report(
         How many of the most confident mistakes to show. Without `rows` and `worst`: 12 faces spread over the
         classes and, if there are labels, 6 mistakes. With labels, up to 8 faces of the two most confused pairs
         of classes are shown besides.
-    usage : str, optional
+    split : str, optional
         Use this split only.
     methods : sequence of str, optional
         Names in `fer_explain.attribution.METHODS`, of which the first masks faces and makes the mean maps; by
@@ -100,7 +100,7 @@ def report(
         network = proven.network
         chosen_layer = default_layer(network) if layer is None else find_layer(network, layer)
         chosen = choose_methods(network, methods)
-        faces = _read(data, usage, proven, on_error, input_columns)
+        faces = _read(data, split, proven, on_error, input_columns)
         probabilities = score_faces(proven, faces.images)
         evaluation = None
         if faces.labels is not None:
@@ -141,9 +141,9 @@ def report(
 
 
 def _read(
-    data: str | Path, usage: str | None, proven: Proven, on_error: OnError, columns: Mapping[str, str] | None
+    data: str | Path, split: str | None, proven: Proven, on_error: OnError, columns: Mapping[str, str] | None
 ) -> Faces:
-    faces = read_faces(data, usage, on_error=on_error, columns=columns)
+    faces = read_faces(data, split, on_error=on_error, columns=columns)
     if not len(faces):
         raise DataError(str(data), "has no face")
     classes = len(proven.card.labels)

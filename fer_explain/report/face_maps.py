@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import Faces, ModelError
-from fer_core.progress import progress
+from fer_core.terminal.progress import progress
 from fer_explain.attribution import Method, Settings, attributions_of, find_method
 from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.preflight import preflight

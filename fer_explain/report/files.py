@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
 from fer_core.io.rejects import REJECTS_FILE
-from fer_core.output_folder import OutputFolder
+from fer_core.outputs.output_folder import OutputFolder
 from fer_explain.attribution import Method
 from fer_explain.layers.feature_maps import feature_map_sheet, names_of_units
 from fer_explain.maximization.maximize import maximization_sheet

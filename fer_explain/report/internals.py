@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import Faces
-from fer_core.progress import progress
+from fer_core.terminal.progress import progress
 from fer_explain.layers.activations import Activity
 from fer_explain.layers.feature_maps import layer_output
 from fer_explain.layers.filters import FilterReport, examine_filters

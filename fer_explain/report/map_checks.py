@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import Faces
-from fer_core.progress import progress
+from fer_core.terminal.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.evaluation.compared_maps import Explain, maps_of
 from fer_explain.evaluation.comparison import Gain

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from fer_core import OutputError
-from fer_core.claims import HIDDEN
+from fer_core.outputs.claims import HIDDEN
 from fer_infer.cluster import storage
 from fer_infer.cluster.storage import InputFile, join
 

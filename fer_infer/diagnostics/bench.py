@@ -17,8 +17,8 @@ from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.file_types import PARQUET_MAGIC
-from fer_core.progress import progress
-from fer_core.staging import scratch_folder, staged
+from fer_core.outputs.staging import scratch_folder, staged
+from fer_core.terminal.progress import progress
 from fer_infer.diagnostics.machine import describe_machine
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
 from fer_infer.runtime.runners import LaneRunner, Scores

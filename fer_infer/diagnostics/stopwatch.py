@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 
 T = TypeVar("T")
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, ModelCard, ModelError, iter_faces
-from fer_core.io.columns import usage_of
+from fer_core.io.columns import split_of
 from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import OnError, check_layout, no_such_usage
+from fer_core.io.reader import OnError, check_layout, no_such_split
 from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
-from fer_core.output_folder import OutputFolder
-from fer_core.progress import progress
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_infer.tta import average_views, views_of
@@ -116,7 +116,7 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     ----------
     evaluation : Evaluation
     folder : Path
-        Best one yielded by `fer_core.staging.staged`, so that all appear together.
+        Best one yielded by `fer_core.outputs.staging.staged`, so that all appear together.
     title : str
         Of the pictures.
     """
@@ -157,7 +157,7 @@ def evaluate_file(
     data: str | Path,
     score: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     *,
-    usage: str | None = None,
+    split: str | None = None,
     training: str | Path | None = None,
     tta: str = "none",
     batch_rows: int = 256,
@@ -172,7 +172,7 @@ def evaluate_file(
         Faces with labels, as `fer_core.iter_faces` takes them.
     score : callable
         Returns probabilities of the seven expressions, float32 (N, 7), of uint8 (N, 48, 48).
-    usage : str, optional
+    split : str, optional
         Evaluate this split only; all rows where None.
     training : str or Path, optional
         The file of the Training faces; where None, the Training rows of `data`, if it names any.
@@ -192,17 +192,17 @@ def evaluate_file(
     Raises
     ------
     DataError
-        If the data has no labels, no face, or no face of `usage`.
+        If the data has no labels, no face, or no face of `split`.
     """
     if training is None:
         known = TrainingFaces.beside(data, on_error=on_error, columns=input_columns)
     else:
         known = TrainingFaces.read(training, on_error=on_error)
-    roles = ("label",) if usage is None else ("label", "usage")
+    roles = ("label",) if split is None else ("label", "split")
 
     def read() -> Iterator[Faces]:
         options: dict[str, Any] = {"on_error": on_error, "roles": roles, "columns": input_columns}
-        return iter_faces(data, batch_rows=batch_rows, usage=usage, **options)
+        return iter_faces(data, batch_rows=batch_rows, split=split, **options)
 
     rejected: list[DataError] = []
     labels, plain, averaged, seen = [], [], [], []
@@ -220,10 +220,10 @@ def evaluate_file(
                 seen.append(known.hold(faces.images))
             advance(len(faces))
     if not any(map(len, labels)):
-        if usage is None:
+        if split is None:
             left_out = f"; {rejects_text(rejected, None)}" if rejected else ""
             raise DataError(str(data), f"has no row to evaluate{left_out}")
-        raise no_such_usage(data, usage, columns=input_columns)
+        raise no_such_split(data, split, columns=input_columns)
 
     def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
         in_training = None if known is None else np.concatenate(seen)
@@ -238,7 +238,7 @@ def evaluate(
     model: str | Path,
     output: str | Path,
     *,
-    usage: str | None = None,
+    split: str | None = None,
     training: str | Path | None = None,
     tta: str = "none",
     device: str = "auto",
@@ -253,7 +253,7 @@ def evaluate(
 
     Parameters
     ----------
-    data, usage, training, tta, on_error, input_columns
+    data, split, training, tta, on_error, input_columns
         As for `evaluate_file`.
     model : str or Path
         An exports folder or an ONNX file; its classes must be the seven expressions.
@@ -267,7 +267,7 @@ def evaluate(
     Raises
     ------
     DataError
-        If the data has no labels, no face, or no face of `usage`.
+        If the data has no labels, no face, or no face of `split`.
     ModelError, CardError, DeviceError, OutputError, ConfigError
         In every case no output is left, nor a part of one.
     """
@@ -276,13 +276,13 @@ def evaluate(
     views_of(tta)
     size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
-        check_layout(data, usage=usage, roles=("label",), columns=input_columns)  # before the model, which takes longer
+        check_layout(data, split=split, roles=("label",), columns=input_columns)  # before the model, which takes longer
         scorer = Scorer(model, device, precision, threads=threads)
         require_expressions(scorer.card.labels, scorer.path)
         figures, plain, rejected = evaluate_file(
             data,
             lambda images: scorer.score(images, batch_size=size),
-            usage=usage,
+            split=split,
             training=training,
             tta=tta,
             batch_rows=size,
@@ -292,7 +292,7 @@ def evaluate(
         result = ModelEvaluation(
             **vars(figures),
             data=Path(data).name,
-            split="" if usage is None else usage_of(usage) or usage,
+            split="" if split is None else split_of(split) or split,
             tta=tta,
             plain=plain,
             precision=scorer.card.precision,

@@ -52,11 +52,11 @@ class TrainingFaces:
             If it cannot be read or has no such row.
         """
         found = cls(
-            faces.images if faces.usage is None else faces.images[faces.usage == "Training"]
+            faces.images if faces.splits is None else faces.images[faces.splits == "Training"]
             for faces in _batches(path, on_error, columns)
         )
         if not len(found):
-            raise DataError(str(path), "has no row of usage 'Training' to compare with")
+            raise DataError(str(path), "has no row of split 'Training' to compare with")
         return found
 
     @classmethod
@@ -70,14 +70,14 @@ class TrainingFaces:
         if not can_be_reread(path):
             return None
         batches = _batches(path, on_error, columns)
-        found = cls(faces.images[faces.usage == "Training"] for faces in batches if faces.usage is not None)
+        found = cls(faces.images[faces.splits == "Training"] for faces in batches if faces.splits is not None)
         return found if len(found) else None
 
 
 def _batches(path: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Iterator[Faces]:
     """Read pixels and splits; of a folder that states the splits of its files only the Training ones are opened."""
-    usage = "Training" if splits_of_folder(path) else None
-    return iter_faces(path, usage=usage, on_error=on_error, roles=("usage",), columns=columns)
+    split = "Training" if splits_of_folder(path) else None
+    return iter_faces(path, split=split, on_error=on_error, roles=("split",), columns=columns)
 
 
 def _digests(images: Images) -> Iterable[bytes]:

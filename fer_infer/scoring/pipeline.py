@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from fer_core import Faces, ModelError, iter_faces
 from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError, available_cores, check_layout
-from fer_core.progress import progress
-from fer_core.staging import require_apart, require_free, staged
+from fer_core.outputs.staging import require_apart, require_free, staged
+from fer_core.terminal.progress import progress
 from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
 from fer_infer.scorer import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fer_core import DataError, OutputError
 from fer_core.io.rejects import HEADER, reject_cells
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 NAME_BYTES: Final = 255
 """Longest name of a file on nearly all file systems."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.io.reader import OnError
 from fer_core.io.rejects import REJECTS_FILE, save_rejects
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_train.audit.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.audit.findings import Audit, Duplicates, Finding
 from fer_train.audit.near_duplicates import find_near_duplicates
@@ -42,7 +42,7 @@ def audit(
     Parameters
     ----------
     data : str or Path
-        Anything that `read_faces` reads. Labels and usage may be missing; what needs them is then not found.
+        Anything that `read_faces` reads. Labels and splits may be missing; what needs them is then not found.
     output : str or Path, optional
         Folder to make; see `Audit.save`. Its contact sheets show faces of `data`.
     near_duplicates : bool
@@ -116,9 +116,9 @@ def _group(
     """Count groups and list their faces: `grouped` tells which faces are in one, `group` its first face."""
     nothing = np.zeros(len(faces), np.bool_)
     conflict = nothing if faces.labels is None else disagreeing(group, faces.labels)
-    leak = nothing if faces.usage is None else disagreeing(group, faces.usage)
-    usage = np.full(len(faces), "") if faces.usage is None else faces.usage
-    with_training = np.isin(group, group[usage == "Training"])
+    leak = nothing if faces.splits is None else disagreeing(group, faces.splits)
+    splits = np.full(len(faces), "") if faces.splits is None else faces.splits
+    with_training = np.isin(group, group[splits == "Training"])
     first = group == np.arange(len(faces))
     counts = Duplicates(
         groups=int((grouped & first).sum()),
@@ -126,8 +126,8 @@ def _group(
         conflicting_groups=int((grouped & first & conflict).sum()),
         leaking_groups=int((grouped & first & leak).sum()),
         leaked_faces={
-            split: int((with_training & (usage == split)).sum())
-            for split in np.unique(usage).tolist()
+            split: int((with_training & (splits == split)).sum())
+            for split in np.unique(splits).tolist()
             if split not in ("", "Training")
         },
     )
@@ -148,15 +148,15 @@ def _group(
 
 def _place(faces: Faces, at: int) -> tuple[int, str, str]:
     label = "" if faces.labels is None else EXPRESSIONS[faces.labels[at]]
-    return int(faces.rows[at]), label, "" if faces.usage is None else str(faces.usage[at])
+    return int(faces.rows[at]), label, "" if faces.splits is None else str(faces.splits[at])
 
 
 def _class_counts(faces: Faces) -> dict[str, dict[str, int]]:
     if faces.labels is None:
         return {}
     splits = {"all": faces.labels}
-    if faces.usage is not None:
-        splits = {str(split): faces.labels[faces.usage == split] for split in np.unique(faces.usage)}
+    if faces.splits is not None:
+        splits = {str(split): faces.labels[faces.splits == split] for split in np.unique(faces.splits)}
     return {
         split: dict(zip(EXPRESSIONS, np.bincount(labels, minlength=len(EXPRESSIONS)).tolist(), strict=True))
         for split, labels in splits.items()

@@ -54,7 +54,7 @@ class Finding:
         Row number of the first face of its group.
     row : int
         Row number in the source.
-    label, usage : str
+    label, split : str
         As the source says; empty where it does not.
     conflict, leak : bool
         Whether its group has more than one label, and is in more than one split.
@@ -68,7 +68,7 @@ class Finding:
     group: int
     row: int
     label: str
-    usage: str
+    split: str
     conflict: bool = False
     leak: bool = False
     similarity: float | None = None
@@ -84,7 +84,7 @@ class Audit:
     faces : Faces
         That were examined.
     class_counts : dict
-        By usage (or "all"), then by label name; empty where there are no labels.
+        By split (or "all"), then by label name; empty where there are no labels.
     published_differences : dict or None
         See `fer_train.audit.published_counts.published_differences`.
     duplicates : Duplicates
@@ -186,7 +186,7 @@ def _save_sheet(faces: Faces, findings: Sequence[Finding], path: Path) -> None:
     strips = [
         Strip(
             faces.images[[position[finding.row] for finding in members]],
-            [(f"row {finding.row}", finding.label, finding.usage) for finding in members],
+            [(f"row {finding.row}", finding.label, finding.split) for finding in members],
             warning=members[0].conflict,
         )
         for members in shown

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_core import USAGES, ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core import SPLITS, ConfigError, DataError, Faces, ModelCard, read_faces
 from fer_core.io.reader import OnError
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.data.duplicates import disagreeing, first_equal
@@ -112,7 +112,7 @@ def load_splits(
     if hold_out is not None and validation is not None:
         raise ConfigError("hold_out: expected none with validation, which names the faces to validate on")
     faces = _read(data, on_error, columns)
-    training = faces if faces.usage is None else faces.with_usage("Training")
+    training = faces if faces.splits is None else faces.of_split("Training")
     held_out: dict[str, Any] = {}
     rejected = faces.rejected
     if hold_out is not None:
@@ -120,14 +120,14 @@ def load_splits(
         name = HELD_OUT
     elif validation is None:
         name = own_validation(faces)
-        chosen = faces.with_usage(name)
+        chosen = faces.of_split(name)
     elif (named := split_named(faces, validation)) is not None:
         name = named
-        chosen = faces.with_usage(name)
+        chosen = faces.of_split(name)
     else:
         other = _read(validation, on_error, columns)
         name = validation_of(other)
-        chosen = other if other.usage is None else other.with_usage(name)
+        chosen = other if other.splits is None else other.of_split(name)
         rejected += other.rejected
     training.require_labels()
     chosen.require_labels()
@@ -137,7 +137,7 @@ def load_splits(
         raise DataError(training.source, "expected faces that differ, found one gray level in all Training pixels")
     return Splits(
         replace(training, rejected=()),
-        replace(chosen, usage=np.full(len(chosen), name), rejected=()),
+        replace(chosen, splits=np.full(len(chosen), name), rejected=()),
         mean,
         std,
         dropped,
@@ -148,7 +148,7 @@ def load_splits(
 
 
 def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
-    """Find in a data set the faces that a network was validated on, with the name of their split as `usage`.
+    """Find in a data set the faces that a network was validated on, with the name of their split as `split`.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
     record, name = card.training_data, card.validation_split
     if faces.labels is None:
         return None
-    if faces.usage is not None and name in faces.usage:
-        return faces.with_usage(name)
+    if faces.splits is not None and name in faces.splits:
+        return faces.of_split(name)
     if "held_out" in record:
-        training = faces if faces.usage is None else faces.with_usage("Training")
+        training = faces if faces.splits is None else faces.of_split("Training")
         _, faces, _ = _held_out(training, **record["held_out"])
     if faces.sha256() != record.get("validation_sha256"):
         return None
-    return replace(faces, usage=np.full(len(faces), name))
+    return replace(faces, splits=np.full(len(faces), name))
 
 
 def _read(data: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
@@ -189,7 +189,7 @@ def _held_out(faces: Faces, fraction: float, seed: int) -> tuple[Faces, Faces, d
     chosen = draw(faces, fraction, seed)
     drawn = faces.take(chosen)
     record = {"fraction": fraction, "seed": seed}
-    return faces.take(~chosen), replace(drawn, usage=np.full(len(drawn), HELD_OUT)), record
+    return faces.take(~chosen), replace(drawn, splits=np.full(len(drawn), HELD_OUT)), record
 
 
 def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tuple[Faces, dict[str, int]]:
@@ -225,8 +225,8 @@ def synthesize(rows: int, seed: int) -> Faces:
         raise ConfigError(f"rows: expected at least 10, found {rows}")
     drawn = draw_faces(rows, seed=seed)
     tenth = rows // 10
-    usage = np.repeat(np.array(USAGES), [rows - 2 * tenth, tenth, tenth])
-    return Faces(drawn.images, np.arange(2, rows + 2), labels=drawn.labels, usage=usage, source="drawn faces")
+    split = np.repeat(np.array(SPLITS), [rows - 2 * tenth, tenth, tenth])
+    return Faces(drawn.images, np.arange(2, rows + 2), labels=drawn.labels, splits=split, source="drawn faces")
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from fer_core import ConfigError, DataError, Faces
-from fer_core.faces import no_row_of_usage
-from fer_core.io.columns import usage_of
+from fer_core.faces import no_row_of_split
+from fer_core.io.columns import split_of
 from fer_core.io.places import can_be_reread
 
 VALIDATION_SPLITS: Final = ("PublicTest", "validation")
@@ -20,10 +20,10 @@ NEVER_VALIDATE: Final = ("Training", "PrivateTest")
 def own_validation(faces: Faces) -> str:
     """Return the split of the data that validates where none is named."""
     hold_out = "draw them with --hold-out 0.1"
-    if faces.usage is None:
+    if faces.splits is None:
         message = f"has no Usage column; name the faces to validate on with --validation, or {hold_out}"
         raise DataError(faces.source, message)
-    found = np.unique(faces.usage).tolist()
+    found = np.unique(faces.splits).tolist()
     for name in VALIDATION_SPLITS:
         if name in found:
             return name
@@ -37,11 +37,11 @@ def split_named(faces: Faces, validation: str | Path) -> str | None:
     """Return the split of the data that `validation` names; None where it names other faces."""
     if isinstance(validation, Path):
         return None
-    name = usage_of(validation) or validation
-    found = () if faces.usage is None else faces.usage
+    name = split_of(validation) or validation
+    found = () if faces.splits is None else faces.splits
     if name not in found:
-        if usage_of(validation) is not None and not can_be_reread(validation):
-            raise no_row_of_usage(faces.source, name, found)
+        if split_of(validation) is not None and not can_be_reread(validation):
+            raise no_row_of_split(faces.source, name, found)
         return None
     _require_validation(name)
     return name
@@ -49,11 +49,11 @@ def split_named(faces: Faces, validation: str | Path) -> str | None:
 
 def validation_of(faces: Faces) -> str:
     """Return the split of other faces that validates; of those without splits, the one that their name states."""
-    if faces.usage is None:
-        name = usage_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
+    if faces.splits is None:
+        name = split_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
         name = VALIDATION_SPLITS[1] if name == "Training" else name
     else:
-        found = np.unique(faces.usage).tolist()
+        found = np.unique(faces.splits).tolist()
         others = [name for name in found if name not in NEVER_VALIDATE]
         name = next((one for one in VALIDATION_SPLITS if one in found), others[0] if len(others) == 1 else "")
         if not name:

@@ -48,7 +48,7 @@ class Agreement:
     ) -> Agreement:
         """Compare the logits, float32 (N, classes), of N faces, one at least."""
         found, expected = logits.argmax(axis=1), fp32_logits.argmax(axis=1)
-        splits = [] if faces.usage is None else np.unique(faces.usage).tolist()
+        splits = [] if faces.splits is None else np.unique(faces.splits).tolist()
         return cls(
             source=Path(faces.source).name,
             split=splits[0] if len(splits) == 1 else "",

@@ -15,13 +15,13 @@ import numpy as np
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
+from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, MODEL_FILE, PARITY_FILE, README_FILE, WEIGHTS_FILE
 from fer_core.io.reader import OnError
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_infer.evaluation.chance import chance_note
-from fer_infer.graph_selection import GRAPH_FILES
 from fer_infer.runtime.session import available_devices
-from fer_infer.scorer import CARD_FILE, MODEL_FILE, Scorer
+from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement, halve, stamp
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
@@ -29,7 +29,7 @@ from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity
 from fer_train.exporting.quantize import TOLERANCE, quantize
 from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
-from fer_train.runs.checkpoint import WEIGHTS_FILE, load_model_and_card, save_weights
+from fer_train.runs.checkpoint import load_model_and_card, save_weights
 from fer_train.runs.provenance import git_commit, library_versions
 from fer_train.runs.run_folder import SAMPLE_FILE
 from fer_train.temperature import temperature_record
@@ -39,7 +39,7 @@ HALF_ATOL: Final = 0.05
 
 FOLDER: Final = OutputFolder(
     always=(MODEL_FILE, CARD_FILE),
-    sometimes=(*GRAPH_FILES.values(), "saliency.onnx", WEIGHTS_FILE, "parity.json", "README.md"),
+    sometimes=(*GRAPH_FILES.values(), "saliency.onnx", WEIGHTS_FILE, PARITY_FILE, README_FILE),
 )
 """Names of all that is written."""
 
@@ -138,8 +138,8 @@ def export(
             parity = replace(parity, int8=made)
         if fp16:
             parity = replace(parity, fp16=_write_half(model, card, stage / GRAPH_FILES["fp16"], faces))
-        (stage / "parity.json").write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
-        (stage / "README.md").write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
+        (stage / PARITY_FILE).write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
+        (stage / README_FILE).write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity
 
 

@@ -42,7 +42,7 @@ class CalibrationData:
     training : Faces
         Give the ranges of the activations.
     selection : Faces
-        Choose among the candidates: the labeled validation faces, with their split as `usage`; or, where there are
+        Choose among the candidates: the labeled validation faces, with their split as `split`; or, where there are
         none, Training rows that are not in `training`, without their labels, which the network has learned.
     split : str
         Name of the validation split.
@@ -74,11 +74,11 @@ def load_calibration(data: str | Path, card: ModelCard | None = None) -> Calibra
 def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
     """Choose the faces to calibrate on and those to choose by; errors as for `load_calibration`."""
     chosen = labelled_validation(faces, card)
-    if chosen is not None and chosen.usage is not None and chosen.usage[0] == HELD_OUT:
-        rest = faces if faces.usage is None else faces.with_usage("Training")
+    if chosen is not None and chosen.splits is not None and chosen.splits[0] == HELD_OUT:
+        rest = faces if faces.splits is None else faces.of_split("Training")
         training = rest.take(~np.isin(rest.rows, chosen.rows))
     else:
-        training = faces.with_usage("Training")
+        training = faces.of_split("Training")
     if len(training) < 2:
         raise DataError(training.source, "expected at least two Training faces to calibrate on, found one")
     count = min(len(training), 2 * CALIBRATION_FACES)
@@ -88,20 +88,20 @@ def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
 
 
 def labelled_validation(faces: Faces, card: ModelCard | None) -> Faces | None:
-    """Return the labeled faces by which everything is chosen, with their split as `usage`.
+    """Return the labeled faces by which everything is chosen, with their split as `split`.
 
     They are those of the network's validation split, else those of PublicTest; None where there are neither.
     """
     found = None if card is None else validation_faces(faces, card)
-    if found is not None or faces.labels is None or faces.usage is None or DEFAULT_SPLIT not in faces.usage:
+    if found is not None or faces.labels is None or faces.splits is None or DEFAULT_SPLIT not in faces.splits:
         return found
-    return faces.with_usage(DEFAULT_SPLIT)
+    return faces.of_split(DEFAULT_SPLIT)
 
 
 def split_of(validation: Faces | None, card: ModelCard | None) -> str:
     """Return the name of the split of validation faces, or of the split that was looked for where there are none."""
-    if validation is not None and validation.usage is not None:
-        return str(validation.usage[0])
+    if validation is not None and validation.splits is not None:
+        return str(validation.splits[0])
     return DEFAULT_SPLIT if card is None else card.validation_split
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
-from fer_core.progress import progress
-from fer_core.staging import scratch_folder
-from fer_infer.graph_selection import INT8_WEIGHTS
+from fer_core.exports_folder import INT8_WEIGHTS
+from fer_core.outputs.staging import scratch_folder
+from fer_core.terminal.progress import progress
 from fer_infer.runtime.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement, stamp

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fer_core import ModelCard
+from fer_core.exports_folder import GRAPH_FILES
 from fer_infer.evaluation.chance import chance_note
-from fer_infer.graph_selection import GRAPH_FILES
 
 if TYPE_CHECKING:
     from fer_train.exporting.agreement import Agreement

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_core.figures import default_style, save_figure
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 
 @default_style()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, Faces, ModelCard, read_faces
-from fer_core.faces import no_row_of_usage
+from fer_core.faces import no_row_of_split
 from fer_core.io.reader import OnError
 from fer_core.model_card import unfitted_temperature
-from fer_core.output_folder import OutputFolder
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import FILES
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
@@ -125,8 +125,8 @@ def _validation(faces: Faces, card: ModelCard) -> Faces:
     found = validation_faces(faces, card)
     if found is None:
         faces.require_labels()
-        splits = None if faces.usage is None else set(faces.usage.tolist())
-        raise no_row_of_usage(faces.source, card.validation_split, splits)
+        splits = None if faces.splits is None else set(faces.splits.tolist())
+        raise no_row_of_split(faces.source, card.validation_split, splits)
     return found
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
-from fer_core.output_folder import is_empty
-from fer_core.staging import staged
+from fer_core.outputs.output_folder import is_empty
+from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import of_original, save_evaluation
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fer_core import ModelError
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 from fer_train.optim.optimizer import WeightAverage
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, ModelCard, OutputError
-from fer_core.claims import claimed
-from fer_core.staging import staged
+from fer_core.outputs.claims import claimed
+from fer_core.outputs.staging import staged
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits
 from fer_train.runs.checkpoint import AVERAGE_FILE, load_weights

@@ -104,7 +104,7 @@ def test_the_first_faces_of_each_split_are_taken(tmp_path):
     write_csv(faces, tmp_path / "faces.csv")
     splits = splits_of(tmp_path / "faces.csv", 5, 2)
     np.testing.assert_array_equal(splits.training.images, faces.images[:5])
-    np.testing.assert_array_equal(splits.validation.images, faces.with_usage("PublicTest").images[:2])
+    np.testing.assert_array_equal(splits.validation.images, faces.of_split("PublicTest").images[:2])
     drawn = splits_of(None, 100, 10)
     assert (len(drawn.training), len(drawn.validation)) == (100, 10)
 

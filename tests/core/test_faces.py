@@ -16,9 +16,9 @@ from fer_core.faces import concatenate
 @pytest.fixture
 def faces() -> Faces:
     images = np.random.default_rng(0).integers(0, 256, (5, 48, 48)).astype(np.uint8)
-    usage = np.array(["Training", "PublicTest", "Training", "PublicTest", "Training"])
+    split = np.array(["Training", "PublicTest", "Training", "PublicTest", "Training"])
     ids = np.array(["a", "b", "c", "d", "e"])
-    return Faces(images, np.arange(2, 7), labels=np.arange(5), ids=ids, usage=usage, source="test.csv")
+    return Faces(images, np.arange(2, 7), labels=np.arange(5), ids=ids, splits=split, source="test.csv")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_images_of_another_shape_or_type_are_refused(images: np.ndarray, found: 
         Faces(images, np.arange(2))
 
 
-@pytest.mark.parametrize("name", ["rows", "labels", "ids", "usage"])
+@pytest.mark.parametrize("name", ["rows", "labels", "ids", "splits"])
 def test_a_column_of_another_length_is_refused(faces: Faces, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: expected shape \(5,\) to go with 5 images, found \(4,\)$"):
         replace(faces, **{name: getattr(faces, name)[:4]})
@@ -58,24 +58,24 @@ def test_taking_keeps_all_columns_in_step(faces: Faces, index: list[int], kept: 
     taken = faces.take(index)
     assert taken.images.shape == (len(kept), 48, 48)
     assert np.array_equal(taken.images, np.array([faces.images[i] for i in kept], np.uint8).reshape(-1, 48, 48))
-    for name in ("rows", "labels", "ids", "usage"):
+    for name in ("rows", "labels", "ids", "splits"):
         assert getattr(taken, name).tolist() == [getattr(faces, name)[i] for i in kept]
     assert taken.source == "test.csv"
 
 
 def test_taking_leaves_missing_columns_missing(faces: Faces) -> None:
     bare = Faces(faces.images, faces.rows).take([2])
-    assert (bare.labels, bare.ids, bare.usage) == (None, None, None)
+    assert (bare.labels, bare.ids, bare.splits) == (None, None, None)
 
 
 def test_a_split_is_found_or_named_as_missing(faces: Faces) -> None:
-    assert faces.with_usage("PublicTest").rows.tolist() == [3, 5]
-    with pytest.raises(DataError, match=r"^test\.csv: has no row of usage 'test'; found PublicTest, Training$"):
-        faces.with_usage("test")
-    with pytest.raises(DataError, match=r"^test\.csv: has no row of usage 'Training'; found none$"):
-        faces.take([]).with_usage("Training")
+    assert faces.of_split("PublicTest").rows.tolist() == [3, 5]
+    with pytest.raises(DataError, match=r"^test\.csv: has no row of split 'test'; found PublicTest, Training$"):
+        faces.of_split("test")
+    with pytest.raises(DataError, match=r"^test\.csv: has no row of split 'Training'; found none$"):
+        faces.take([]).of_split("Training")
     with pytest.raises(DataError, match=r"^test\.csv: has no Usage column; cannot select Training rows$"):
-        replace(faces, usage=None).with_usage("Training")
+        replace(faces, splits=None).of_split("Training")
 
 
 def test_labels_are_returned_or_named_as_missing(faces: Faces) -> None:
@@ -89,7 +89,7 @@ def test_the_sha256_is_that_of_pixels_and_labels_alone(faces: Faces) -> None:
     labels = b"".join(label.to_bytes(8, "little") for label in range(5))
     assert faces.sha256() == hashlib.sha256(pixels + labels).hexdigest()
     assert replace(faces, labels=None).sha256() == hashlib.sha256(pixels).hexdigest()
-    stored_otherwise = replace(faces, images=np.asfortranarray(faces.images), ids=None, usage=None, source="other")
+    stored_otherwise = replace(faces, images=np.asfortranarray(faces.images), ids=None, splits=None, source="other")
     assert stored_otherwise.sha256() == faces.sha256()
     assert faces.take([1, 0, 2, 3, 4]).sha256() != faces.sha256()
 
@@ -103,7 +103,7 @@ def test_batches_join_to_what_they_were(faces: Faces) -> None:
     ]
     joined = concatenate(parts)
     assert joined.sha256() == faces.sha256()
-    for name in ("rows", "ids", "usage"):
+    for name in ("rows", "ids", "splits"):
         assert getattr(joined, name).tolist() == getattr(faces, name).tolist()
     assert (joined.rejected, joined.source) == (errors, "test.csv")
 

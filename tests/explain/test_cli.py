@@ -71,7 +71,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
         (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
         (("--share", "nan"), "share: expected above 0 and at most 1, found nan"),
         (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),
-        (("--usage", "PublicTest"), "has no Usage column"),
+        (("--split", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
     ],
 )

@@ -15,7 +15,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
 
 LAYOUTS = {
     "fer2013.csv": "emotion,pixels,Usage",
@@ -27,7 +27,7 @@ LAYOUTS = {
     "another order": "Usage,pixels,id,label",
     "other capitals": "PIXELS,Emotion,usage,ID",
 }
-ROLES = {"pixels": "pixels", "feature": "pixels", "emotion": "label", "label": "label", "usage": "usage", "id": "id"}
+ROLES = {"pixels": "pixels", "feature": "pixels", "emotion": "label", "label": "label", "usage": "split", "id": "id"}
 BOM = b"\xef\xbb\xbf"
 
 
@@ -54,7 +54,7 @@ def make_csv(
         cells = {
             "pixels": '"' * quoted + pixels_text(seed + i) + '"' * quoted,
             "label": str((seed + i) % 7),
-            "usage": USAGES[(seed + i) % 3],
+            "split": SPLITS[(seed + i) % 3],
             "id": f"face {i}",
         }
         lines.append(",".join(cells[ROLES[name.strip().lower()]] for name in header.split(",")))
@@ -78,7 +78,7 @@ def read_slowly(data: bytes) -> dict[str, Any]:
         "rows": list(range(2, len(table) + 2)),
         "labels": labels,
         "ids": columns.get("id"),
-        "usage": columns.get("usage"),
+        "splits": columns.get("split"),
     }
 
 
@@ -89,13 +89,13 @@ def _label(cell: str) -> int:
 def assert_same(faces: Faces, expected: dict[str, Any]) -> None:
     assert faces.images.dtype == np.uint8
     assert np.array_equal(faces.images, expected["images"])
-    for name in ("rows", "labels", "ids", "usage"):
+    for name in ("rows", "labels", "ids", "splits"):
         column = getattr(faces, name)
         assert (None if column is None else column.tolist()) == expected[name], name
 
 
 def assert_faces_equal(one: Faces, other: Faces) -> None:
-    assert_same(one, {name: _listed(getattr(other, name)) for name in ("images", "rows", "labels", "ids", "usage")})
+    assert_same(one, {name: _listed(getattr(other, name)) for name in ("images", "rows", "labels", "ids", "splits")})
 
 
 def _listed(column: NDArray[Any] | None) -> Any:

@@ -21,7 +21,7 @@ MEAN, STD = 129.5, 65.0
 @pytest.fixture(autouse=True)
 def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plain line of progress, which a slow machine would have among the lines that tests expect."""
-    monkeypatch.setattr("fer_core.progress.PLAIN_INTERVAL_S", float("inf"))
+    monkeypatch.setattr("fer_core.terminal.progress.PLAIN_INTERVAL_S", float("inf"))
 
 
 def make_card(labels: Sequence[str] = EXPRESSIONS, **changes: Any) -> ModelCard:

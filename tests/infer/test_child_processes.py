@@ -153,7 +153,7 @@ def test_a_child_forked_while_another_thread_compiles_can_compile(tmp_path: Path
     code = """
 import os, signal, threading, time
 from numba.core.compiler_lock import global_compiler_lock
-import fer_core.jit
+import fer_core.io.csv.jit
 
 held = threading.Event()
 

@@ -191,8 +191,8 @@ def test_columns_are_chosen_by_role(images: Images, csv_of: Callable[..., str], 
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["label"], "expected ROLE=NAME with one of pixels, label, usage, id, found 'label'"),
-        (["emotion=label"], "expected ROLE=NAME with one of pixels, label, usage, id, found 'emotion=label'"),
+        (["label"], "expected ROLE=NAME with one of pixels, label, split, id, found 'label'"),
+        (["emotion=label"], "expected ROLE=NAME with one of pixels, label, split, id, found 'emotion=label'"),
         (["label=a", "label=b"], "expected one column of label, found 'a' and 'b'"),
     ],
 )
@@ -209,15 +209,15 @@ def test_a_split_is_evaluated_by_any_of_its_names(
     images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "faces.csv"
-    data.write_text(csv_of(images, emotion=["Happy", "sad"] * 15, usage=["train", "val", "TEST"] * 10))
+    data.write_text(csv_of(images, emotion=["Happy", "sad"] * 15, split=["train", "val", "TEST"] * 10))
     for asked, split in (("TRAIN", "Training"), ("val", "validation"), ("test", "test")):
-        arguments = ("evaluate", data, "--model", exports, "--output", tmp_path / split, "--usage", asked)
+        arguments = ("evaluate", data, "--model", exports, "--output", tmp_path / split, "--split", asked)
         done = run(*arguments, "--device", "cpu")
         assert done.exit_code == 0, done.output
         figures = json.loads((tmp_path / split / "metrics.json").read_text())
         assert (figures["split"], figures["n"]) == (split, 10)
-    done = run("evaluate", data, "--model", exports, "--output", tmp_path / "none", "--usage", "PublicTest")
-    assert done.stderr == f"fer-infer: {data}: has no row of usage 'PublicTest'; found Training, test, validation\n"
+    done = run("evaluate", data, "--model", exports, "--output", tmp_path / "none", "--split", "PublicTest")
+    assert done.stderr == f"fer-infer: {data}: has no row of split 'PublicTest'; found Training, test, validation\n"
 
 
 def test_scoring_a_short_file_loads_nothing_that_it_does_not_need(data: Path, exports: Path, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, ModelCard, ModelError
+from fer_core.exports_folder import INT8_WEIGHTS
 from fer_infer import Scorer
 from fer_infer import graph_selection as precision
 from fer_infer import scorer as session
 from fer_infer.cli import main
-from fer_infer.graph_selection import INT8_WEIGHTS, find_graph
+from fer_infer.graph_selection import find_graph
 
 Images = NDArray[np.uint8]
 

@@ -26,10 +26,10 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fer_core import ModelError, OutputError, iter_faces
-from fer_core.claims import HIDDEN
 from fer_core.io.csv_output import open_csv
-from fer_core.program import Program
+from fer_core.outputs.claims import HIDDEN
 from fer_core.synthetic.drawn_faces import draw_faces
+from fer_core.terminal.program import Program
 from fer_infer import Scorer, score
 from fer_infer.cli import main
 from fer_infer.scoring import pipeline
@@ -451,7 +451,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
 
 @pytest.mark.parametrize("name", ["course-cnn", "course-dnn"])
 def test_labels_do_not_depend_on_batch_size_or_threads_and_logits_hardly(name: str) -> None:
-    """The bound that docs/architecture.md states: sums of floats are grouped by batch and thread."""
+    """The bound that docs/reference/architecture.md states: sums of floats are grouped by batch and thread."""
     faces = draw_faces(64 if name == "course-dnn" else 12, seed=3).images
     expected = Scorer(EXPORTS / name, "cpu", threads=1).logits(faces, batch_size=len(faces))
     for threads in (1, 2):

@@ -23,8 +23,8 @@ def drawn() -> Faces:
 
 @pytest.fixture(scope="session")
 def splits(drawn) -> Splits:
-    training = drawn.with_usage("Training")
-    return Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+    training = drawn.of_split("Training")
+    return Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def test_audit_prints_counts_and_writes_findings(tmp_path, data):
     assert "200 faces" in result.output
     assert "0 faces in 0 groups of exact duplicates" in result.output
     assert "0 faces in 0 groups of near duplicates" in result.output
-    header = "kind,group,row,label,usage,conflict,leak,similarity,flat_share\n"
+    header = "kind,group,row,label,split,conflict,leak,similarity,flat_share\n"
     assert (tmp_path / "found" / "findings.csv").read_text() == header
     again = run_command("audit", data, "--output", tmp_path / "found", "--no-near-duplicates")
     assert (again.exit_code, again.output) == (
@@ -111,7 +111,7 @@ def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):
     assert "parity on 20 faces" in exported.output
     for folder in (run, out):
         target = tmp_path / f"evaluation-{folder.parent.name}"
-        evaluated = run_command("evaluate", folder, data, "--usage", "PublicTest", "--output", target)
+        evaluated = run_command("evaluate", folder, data, "--split", "PublicTest", "--output", target)
         assert evaluated.exit_code == 0, evaluated.output
         assert "of 20 faces, 95% interval" in evaluated.output
     figures = [(tmp_path / f"evaluation-{name}" / "metrics.json").read_text() for name in ("runs", "exports")]

@@ -101,7 +101,7 @@ def calibrated(run, data, tmp_path_factory):
 
 
 def test_the_temperature_is_fitted_on_public_test_rows(calibrated, run, drawn):
-    public = drawn.with_usage("PublicTest")
+    public = drawn.of_split("PublicTest")
     expected = temperature_record(predict_logits(load_model(run), public.images), public.labels, "PublicTest")
     card = ModelCard.load_json(calibrated / "card.json")
     assert card.temperature == pytest.approx(expected)
@@ -149,13 +149,13 @@ def test_a_temperature_stays_where_nothing_is_given_to_fit_it_on(calibrated, tmp
 
 
 def test_public_test_rows_alone_fit_a_temperature(run, drawn, tmp_path):
-    write_csv(drawn.with_usage("PublicTest"), tmp_path / "public.csv")
+    write_csv(drawn.of_split("PublicTest"), tmp_path / "public.csv")
     export(run, tmp_path / "small", calibration=tmp_path / "public.csv")
     assert ModelCard.load_json(tmp_path / "small" / "card.json").temperature["n"] == 20
 
 
 def test_a_file_without_labelled_public_test_rows_fits_nothing(run, drawn, tmp_path):
-    write_csv(drawn.with_usage("Training"), tmp_path / "train.csv")
+    write_csv(drawn.of_split("Training"), tmp_path / "train.csv")
     message = r"train\.csv: expected labelled PublicTest rows to fit the temperature on, found none$"
     with pytest.raises(DataError, match=message):
         export(run, tmp_path / "exports" / "small", calibration=tmp_path / "train.csv")

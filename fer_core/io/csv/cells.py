@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.fer2013 import EXPRESSIONS
-from fer_core.io.columns import MAX_ID_LENGTH, SPLITS, label_of, usage_of
-from fer_core.io.csv.lines import ID_END, ID_START, LABEL_END, LABEL_START, USAGE_END, USAGE_START
+from fer_core.io.columns import MAX_ID_LENGTH, SPLIT_NAMES, label_of, split_of
+from fer_core.io.csv.lines import ID_END, ID_START, LABEL_END, LABEL_START, SPLIT_END, SPLIT_START
 
-USAGE_DTYPE: Final = np.dtype(f"U{max(map(len, SPLITS.values()))}")
+SPLIT_DTYPE: Final = np.dtype(f"U{max(map(len, SPLIT_NAMES.values()))}")
 
-LONGEST_USAGE: Final = max(map(len, SPLITS))
+LONGEST_SPLIT: Final = max(map(len, SPLIT_NAMES))
 
 Column = tuple[NDArray[Any], NDArray[np.bool_]]
 """The values of some lines, and which of them are good."""
@@ -31,23 +31,23 @@ def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
     return labels, good
 
 
-def read_usages(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
+def read_splits(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
     """Return the splits of lines, as text; `table` is as in `fer_core.io.csv.lines`."""
     # a cell that is too long for any split is cut to one that is none
-    cells = _cells(text, table[:, USAGE_START], table[:, USAGE_END], LONGEST_USAGE + 1)
+    cells = _cells(text, table[:, SPLIT_START], table[:, SPLIT_END], LONGEST_SPLIT + 1)
     if len(cells) and (cells == cells[0]).all():
-        usage = usage_of(cells[0].decode("ascii"))
-        return np.full(len(cells), usage or "", USAGE_DTYPE), np.full(len(cells), usage is not None)
+        split = split_of(cells[0].decode("ascii"))
+        return np.full(len(cells), split or "", SPLIT_DTYPE), np.full(len(cells), split is not None)
     different: list[str] = []  # of which there are few
     which, left = np.zeros(len(cells), np.intp), np.ones(len(cells), np.bool_)
     while left.any():
         cell = cells[left.argmax()]
         same = cells == cell
         which[same] = len(different)
-        different.append(usage_of(cell.decode("ascii")) or "")
+        different.append(split_of(cell.decode("ascii")) or "")
         left &= ~same
-    usages = np.array(different or [""], USAGE_DTYPE)
-    return usages[which], (usages != "")[which]
+    splits = np.array(different or [""], SPLIT_DTYPE)
+    return splits[which], (splits != "")[which]
 
 
 def read_ids(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fer_core import fer2013 as expressions
 from fer_core.fer2013 import PIXELS
 from fer_core.io.csv import lines as csv_lines
+from fer_core.io.csv.jit import jit
 from fer_core.io.csv.lines import (
     CELL_END,
     CELL_START,
@@ -36,7 +37,6 @@ from fer_core.io.csv.lines import (
     SHORTEST,
     START,
 )
-from fer_core.jit import jit
 
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
 

@@ -11,7 +11,7 @@ text : bytearray, at least size + PADDING long; for the kernel as ndarray of uin
 position, size : int
     Start of the first line, and end of the text.
 kinds : ndarray of int64, shape (columns,)
-    Kind of each column: exactly one PIXEL_CELL; LABEL_CELL, USAGE_CELL and ID_CELL at most once each; any number of
+    Kind of each column: exactly one PIXEL_CELL; LABEL_CELL, SPLIT_CELL and ID_CELL at most once each; any number of
     OTHER_CELL, which are skipped.
 table : ndarray of int64, shape (N, TABLE_COLUMNS)
     Filled with one row per line; the constants below name its columns. START and END are the bounds of the line without
@@ -47,10 +47,10 @@ SHORTEST: Final = 2 * PIXELS - 1
 LONGEST: Final = 4 * PIXELS - 1
 """Bytes of the shortest and the longest face."""
 
-PIXEL_CELL, LABEL_CELL, USAGE_CELL, ID_CELL, OTHER_CELL = range(5)
+PIXEL_CELL, LABEL_CELL, SPLIT_CELL, ID_CELL, OTHER_CELL = range(5)
 """Kinds of columns."""
 
 START, END, GOOD = range(3)
-CELL_START, CELL_END, LABEL_START, LABEL_END, USAGE_START, USAGE_END, ID_START, ID_END = range(3, 11)
+CELL_START, CELL_END, LABEL_START, LABEL_END, SPLIT_START, SPLIT_END, ID_START, ID_END = range(3, 11)
 """Columns of a table of lines. The bounds of a cell of kind k are columns 3 + 2 k and 4 + 2 k."""
 TABLE_COLUMNS: Final = 11

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.errors import DataError
-from fer_core.faces import Faces, concatenate, no_usage_column
+from fer_core.faces import Faces, concatenate, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
 from fer_core.io.columns import ROLES, warn_of_columns_left_out
 from fer_core.io.compression import open_stream, plain_size
@@ -40,7 +40,7 @@ class _Decoded(NamedTuple):
     good: NDArray[np.bool_]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
-    usages: NDArray[np.str_] | None
+    splits: NDArray[np.str_] | None
     ids: NDArray[np.str_] | None
 
 
@@ -65,7 +65,7 @@ def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], ima
     cells = table if good.all() else np.where(good[:, None], table, 0)  # the bounds in other lines are undefined
     for place, read in (
         (dialect.label, csv_cells.read_labels),
-        (dialect.usage, csv_cells.read_usages),
+        (dialect.split, csv_cells.read_splits),
         (dialect.id, csv_cells.read_ids),
     ):
         if place is None:
@@ -104,14 +104,14 @@ class _Assembler:
 
     source: str
     dialect: Dialect
-    usage: str | None
+    split: str | None
     on_error: str
     first_row: int
     blank_lines: int = 0
 
     def faces(self, block: Block, part: _Decoded, row: int) -> Faces:
         """Return the faces of some lines, the first of which is `row`."""
-        table, good, images, labels, usages, ids = part
+        table, good, images, labels, splits, ids = part
         rejected = []
         blank = []
         for i in np.flatnonzero(~good).tolist():
@@ -129,8 +129,8 @@ class _Assembler:
             good[i] = True
             if labels is not None:
                 labels[i] = cells.label
-            if usages is not None:
-                usages[i] = cells.usage
+            if splits is not None:
+                splits[i] = cells.split
             if ids is not None:
                 if len(cells.id) > ids.itemsize // 4:
                     ids = ids.astype(f"U{len(cells.id)}")
@@ -141,14 +141,14 @@ class _Assembler:
             rows=rows,
             labels=labels,
             ids=ids,
-            usage=usages,
+            splits=splits,
             source=self.source,
             first_row=self.first_row,
             positions=self._positions(rows, blank),
             rejected=tuple(rejected),
         )
-        if self.usage is not None and usages is not None:
-            good &= usages == self.usage
+        if self.split is not None and splits is not None:
+            good &= splits == self.split
         return faces if good.all() else faces.take(good)  # or images would be copied for nothing
 
     def _positions(self, rows: NDArray[np.int64], blank: list[int]) -> NDArray[np.int64] | None:
@@ -195,7 +195,7 @@ def iter_csv(
     path: str | Path,
     *,
     batch_rows: int,
-    usage: str | None,
+    split: str | None,
     on_error: str,
     threads: int = 1,
     roles: Collection[str] = ROLES,
@@ -205,9 +205,9 @@ def iter_csv(
     source = str(path)
     with open_stream(path) as stream:
         blocks = BlockReader(stream, plain_size(stream))
-        first, dialect, first_row = _begin(blocks, source, usage, roles, columns)
+        first, dialect, first_row = _begin(blocks, source, split, roles, columns)
         warn_of_columns_left_out(dialect.names, source, dialect.read, columns=columns)
-        assembler = _Assembler(source, dialect, usage, on_error, first_row)
+        assembler = _Assembler(source, dialect, split, on_error, first_row)
 
         def parts() -> Iterator[Faces]:
             row = assembler.first_row
@@ -226,15 +226,15 @@ def iter_csv(
 
 
 def check_csv(
-    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    path: str | Path, *, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> None:
     """Raise the DataError that `iter_csv` would raise for the header of a file."""
     with open_stream(path) as stream:
-        _begin(BlockReader(stream, None), str(path), usage, roles, columns)
+        _begin(BlockReader(stream, None), str(path), split, roles, columns)
 
 
 def _begin(
-    blocks: BlockReader, source: str, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    blocks: BlockReader, source: str, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> tuple[Block, Dialect, int]:
     """Read the first block; return it from behind the header on, what the header says, and the next row number."""
     first = blocks.read()
@@ -243,10 +243,10 @@ def _begin(
     if first is None:
         raise DataError(source, "expected a header, found an empty file", row=1)
     header, row, begin = _header(first, source)
-    wanted = roles if usage is None else {*roles, "usage"}
+    wanted = roles if split is None else {*roles, "split"}
     dialect = Dialect.from_header(header, source, row=row, roles=wanted, columns=columns)
-    if usage is not None and dialect.usage is None:
-        raise no_usage_column(source, usage)
+    if split is not None and dialect.split is None:
+        raise no_split_column(source, split)
     return first._replace(begin=begin), dialect, row + 1
 
 

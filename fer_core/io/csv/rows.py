@@ -17,12 +17,12 @@ from fer_core.io.columns import (
     LABEL_EXPECTED,
     MAX_ID_LENGTH,
     ROLES,
-    USAGE_EXPECTED,
+    SPLIT_EXPECTED,
     assign_roles,
     label_of,
     pixel_columns,
     shorten,
-    usage_of,
+    split_of,
 )
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.lines import MAX_LINE_BYTES
@@ -42,7 +42,7 @@ class Dialect:
     ----------
     names : tuple of str
         Names of the columns. Where there is one column per pixel, these together are one of them.
-    pixels, label, usage, id : int or None
+    pixels, label, split, id : int or None
         Position of each column in `names`; None where the file has none or it is not read.
     pixel_names : tuple of str
         Names of the 2,304 columns, where there is one per pixel; else empty.
@@ -51,7 +51,7 @@ class Dialect:
     names: tuple[str, ...]
     pixels: int
     label: int | None = None
-    usage: int | None = None
+    split: int | None = None
     id: int | None = None
     pixel_names: tuple[str, ...] = ()
 
@@ -109,7 +109,7 @@ class Dialect:
     @property
     def read(self) -> set[int]:
         """Positions in `names` of the columns that are read."""
-        return {place for place in (self.pixels, self.label, self.usage, self.id) if place is not None}
+        return {place for place in (self.pixels, self.label, self.split, self.id) if place is not None}
 
     def kinds(self) -> NDArray[np.int64]:
         """Return the kind of each column, as `fer_core.io.csv.lines` defines it."""
@@ -117,7 +117,7 @@ class Dialect:
         for kind, place in (
             (csv_lines.PIXEL_CELL, self.pixels),
             (csv_lines.LABEL_CELL, self.label),
-            (csv_lines.USAGE_CELL, self.usage),
+            (csv_lines.SPLIT_CELL, self.split),
             (csv_lines.ID_CELL, self.id),
         ):
             if place is not None:
@@ -150,7 +150,7 @@ class Cells(NamedTuple):
     """The cells of a row other than its pixels; empty where its file has no such column."""
 
     label: int
-    usage: str
+    split: str
     id: str
 
 
@@ -179,7 +179,7 @@ def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDAr
             if (message := explain_value(value.encode())) is not None:
                 raise DataError(source, message, row=row, column=name)
         raise wrong(dialect.pixels, explain(text))
-    label, usage, identity = -1, "", ""
+    label, split, identity = -1, "", ""
     if dialect.label is not None:
         found = label_of(cells[dialect.label])
         if found is None:
@@ -189,9 +189,9 @@ def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDAr
         identity = cells[dialect.id].strip(" ")
         if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
             raise wrong(dialect.id, f"{ID_EXPECTED}, found {shorten(identity)}")
-    if dialect.usage is not None:
-        split = usage_of(cells[dialect.usage])
-        if split is None:
-            raise wrong(dialect.usage, f"{USAGE_EXPECTED}, found {shorten(cells[dialect.usage].strip(' '))}")
-        usage = split
-    return Cells(label, usage, identity)
+    if dialect.split is not None:
+        named = split_of(cells[dialect.split])
+        if named is None:
+            raise wrong(dialect.split, f"{SPLIT_EXPECTED}, found {shorten(cells[dialect.split].strip(' '))}")
+        split = named
+    return Cells(label, split, identity)

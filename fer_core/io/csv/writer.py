@@ -8,9 +8,9 @@ import numpy as np
 
 from fer_core.errors import DataError
 from fer_core.faces import Faces
-from fer_core.io.columns import USAGE_EXPECTED, usage_of
+from fer_core.io.columns import SPLIT_EXPECTED, split_of
 from fer_core.io.csv_output import CSV_ENDINGS, open_csv
-from fer_core.staging import staged
+from fer_core.outputs.staging import staged
 
 
 def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
@@ -19,7 +19,7 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     Parameters
     ----------
     faces : Faces
-        With labels and usage.
+        With labels and split.
     path : str or Path
         The file to make, whose name ends in `.csv`, `.csv.gz` or `.csv.zst`.
     force : bool
@@ -28,18 +28,18 @@ def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
     Raises
     ------
     DataError
-        If the faces have no labels or no usage, or a usage that no file can be read with.
+        If the faces have no labels or no split, or a split that no file can be read with.
     OutputError
         If `path` exists and `force` is false, has another ending, or cannot be written.
     """
     labels = faces.require_labels()
-    if faces.usage is None:
+    if faces.splits is None:
         raise DataError(faces.source, "has no Usage, which the layout of fer2013.csv needs")
-    unknown = sorted(usage for usage in set(faces.usage.tolist()) if usage_of(usage) != usage)
+    unknown = sorted(split for split in set(faces.splits.tolist()) if split_of(split) != split)
     if unknown:
-        raise DataError(faces.source, f"has usage {', '.join(unknown)}; {USAGE_EXPECTED}")
+        raise DataError(faces.source, f"has split {', '.join(unknown)}; {SPLIT_EXPECTED}")
     gray_levels = np.array([str(level) for level in range(256)], dtype=object)
     with staged(path, force=force, endings=CSV_ENDINGS) as stage, open_csv(stage, path, encoding="ascii") as file:
         file.write("emotion,pixels,Usage\n")
-        for image, label, usage in zip(faces.images, labels, faces.usage, strict=True):
-            file.write(f"{label},{' '.join(gray_levels[image.reshape(-1)])},{usage}\n")
+        for image, label, split in zip(faces.images, labels, faces.splits, strict=True):
+            file.write(f"{label},{' '.join(gray_levels[image.reshape(-1)])},{split}\n")

@@ -13,7 +13,7 @@ from pyarrow import types
 
 from fer_core.errors import DataError
 from fer_core.fer2013 import EXPRESSIONS, PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, USAGE_EXPECTED, label_of, shorten, usage_of
+from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, SPLIT_EXPECTED, label_of, shorten, split_of
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain
@@ -109,10 +109,10 @@ def decode_labels(column: pa.Array, class_names: Sequence[str] | None) -> Cells:
     return Cells(labels, good, wrong)
 
 
-def decode_usages(column: pa.Array) -> Cells:
+def decode_splits(column: pa.Array) -> Cells:
     """Decode a column of splits to str (N,), as they are called here."""
-    values, good = _by_text(_text(column), usage_of, "")
-    return Cells(values.astype(np.str_), good, lambda i: f"{USAGE_EXPECTED}, found {_shown(column[i])}")
+    values, good = _by_text(_text(column), split_of, "")
+    return Cells(values.astype(np.str_), good, lambda i: f"{SPLIT_EXPECTED}, found {_shown(column[i])}")
 
 
 def decode_ids(column: pa.Array) -> Cells:

@@ -149,7 +149,7 @@ _TYPES: Final[dict[str, tuple[Callable[[pa.DataType], bool], str]]] = {
     ),
     "label": (lambda kind: is_text(kind) or _is_number(kind), "integers, whole floats or text"),
     "id": (lambda kind: is_text(kind) or bool(types.is_integer(kind)), "text or integers"),
-    "usage": (is_text, "text"),
+    "split": (is_text, "text"),
 }
 """For each role, in the order in which the cells of a row are checked, the types that can hold it and their names."""
 

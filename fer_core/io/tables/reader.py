@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fer_core.errors import DataError
-from fer_core.faces import Faces, no_usage_column
+from fer_core.faces import Faces, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES, warn_of_columns_left_out
 from fer_core.io.compression import open_seekable, table_type
@@ -24,7 +24,7 @@ from fer_core.io.tables.cells import (
     decode_labels,
     decode_pixel_columns,
     decode_pixels,
-    decode_usages,
+    decode_splits,
     plain,
 )
 from fer_core.io.tables.layout import Layout
@@ -49,7 +49,7 @@ def iter_table(
     path: str | Path,
     *,
     batch_rows: int,
-    usage: str | None,
+    split: str | None,
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
@@ -62,35 +62,35 @@ def iter_table(
     """
     source = str(path)
     with _open_table(path) as table:
-        layout = _layout(table, source, usage, roles, columns)
+        layout = _layout(table, source, split, roles, columns)
         warn_of_columns_left_out(layout.names, source, layout.read, columns=columns, named=named)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
-            faces = _faces(batch, layout, row, source, usage=usage, on_error=on_error)
+            faces = _faces(batch, layout, row, source, split=split, on_error=on_error)
             row += batch.num_rows
             if len(faces) or faces.rejected:
                 yield faces
                 sent = True
         if not sent:
             nothing = pa.RecordBatch.from_pylist([], schema=table.schema)
-            yield _faces(nothing, layout, row, source, usage=usage, on_error=on_error)
+            yield _faces(nothing, layout, row, source, split=split, on_error=on_error)
 
 
 def check_table(
-    path: str | Path, *, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    path: str | Path, *, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> None:
     """Raise the DataError that `iter_table` would raise for the columns of a file."""
     with _open_table(path) as table:
-        _layout(table, str(path), usage, roles, columns)
+        _layout(table, str(path), split, roles, columns)
 
 
 def _layout(
-    table: _Table, source: str, usage: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    table: _Table, source: str, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> Layout:
-    needed = roles if usage is None else {*roles, "usage"}
+    needed = roles if split is None else {*roles, "split"}
     layout = Layout.of(table.schema, source, needed, columns)
-    if usage is not None and "usage" not in layout.places:
-        raise no_usage_column(source, usage)
+    if split is not None and "split" not in layout.places:
+        raise no_split_column(source, split)
     return layout
 
 
@@ -98,7 +98,7 @@ def iter_shards(
     path: str | Path,
     *,
     batch_rows: int,
-    usage: str | None,
+    split: str | None,
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
@@ -106,18 +106,18 @@ def iter_shards(
     """Stream a folder of Parquet or Arrow files as batches; see `fer_core.iter_faces`, which this serves.
 
     Rows are numbered through all files, in the order of their names; an error names a file and a row in it. Files of
-    other splits than `usage` are not read.
+    other splits than `split` are not read.
     """
     source, offset = str(path), 0
     shards = find_shards(Path(path))
     first: Faces | None = None
     named: set[str] = set()
     for shard in shards:
-        if None not in (usage, shard.usage) and shard.usage != usage:
+        if None not in (split, shard.split) and shard.split != split:
             offset += _count_rows(shard.file)
             continue
-        within = None if shard.usage is not None else usage
-        options: dict[str, Any] = {"usage": within, "on_error": on_error, "roles": roles, "columns": columns}
+        within = None if shard.split is not None else split
+        options: dict[str, Any] = {"split": within, "on_error": on_error, "roles": roles, "columns": columns}
         for faces in iter_table(shard.file, batch_rows=batch_rows, named=named, **options):
             faces = _of_shard(faces, shard, source, offset)
             first = first or faces
@@ -126,7 +126,7 @@ def iter_shards(
         offset += _count_rows(shard.file)
     if first is None:  # every file is of another split
         for faces in iter_table(
-            shards[0].file, batch_rows=1, usage=None, on_error="skip", roles=roles, columns=columns
+            shards[0].file, batch_rows=1, split=None, on_error="skip", roles=roles, columns=columns
         ):
             yield replace(_of_shard(faces, shards[0], source, 0).take(slice(0)), rejected=())
             return
@@ -134,14 +134,14 @@ def iter_shards(
 
 def _of_shard(faces: Faces, shard: Shard, source: str, offset: int) -> Faces:
     """Give the faces of one file the place that they have in the folder, and its split where they state none."""
-    usage = faces.usage
-    if usage is None and shard.usage is not None:
-        usage = np.full(len(faces), shard.usage)
-    return replace(faces, rows=faces.rows + offset, usage=usage, source=source)
+    split = faces.splits
+    if split is None and shard.split is not None:
+        split = np.full(len(faces), shard.split)
+    return replace(faces, rows=faces.rows + offset, splits=split, source=source)
 
 
 def _require_alike(faces: Faces, first: Faces, shard: Shard) -> None:
-    for name in ("labels", "ids", "usage"):
+    for name in ("labels", "ids", "splits"):
         if (getattr(faces, name) is None) != (getattr(first, name) is None):
             missing = "no" if getattr(faces, name) is None else "a"
             message = f"has {missing} column of {name}, unlike the files before it in the folder"
@@ -204,8 +204,8 @@ def _sliced(batches: Any, batch_rows: int, columns: list[str] | None) -> Iterato
             yield batch.slice(start, batch_rows)
 
 
-def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, usage: str | None, on_error: str) -> Faces:
-    """Validate one batch, whose first row is `row`, and return its good faces, only those of `usage` if given."""
+def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, split: str | None, on_error: str) -> Faces:
+    """Validate one batch, whose first row is `row`, and return its good faces, only those of `split` if given."""
     cells = {role: _decode(batch, layout, role) for role in layout.places}
     keep = np.logical_and.reduce([column.good for column in cells.values()])
     rejected = []
@@ -215,8 +215,8 @@ def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, usag
         rejected.append(DataError(source, cells[role].wrong(i), row=row + i, column=name))
         if on_error == "fail":
             raise rejected[0]
-    if usage is not None:
-        keep &= cells["usage"].values == usage
+    if split is not None:
+        keep &= cells["split"].values == split
 
     def kept(role: str) -> Any:
         return cells[role].values[keep] if role in cells else None
@@ -226,7 +226,7 @@ def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, usag
         rows=row + np.flatnonzero(keep),
         labels=kept("label"),
         ids=kept("id"),
-        usage=kept("usage"),
+        splits=kept("split"),
         source=source,
         first_row=1,
         rejected=tuple(rejected),
@@ -246,4 +246,4 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-_DECODERS: Final = {"pixels": decode_pixels, "usage": decode_usages, "id": decode_ids}
+_DECODERS: Final = {"pixels": decode_pixels, "split": decode_splits, "id": decode_ids}

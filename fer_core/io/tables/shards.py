@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from fer_core.errors import DataError
 from fer_core.io.archives import is_clutter
-from fer_core.io.columns import usage_of
+from fer_core.io.columns import split_of
 
 SUFFIXES: Final = frozenset({".parquet", ".arrow", ".feather"})
 NEUTRAL: Final = "data"
@@ -21,7 +21,7 @@ class Shard(NamedTuple):
     """One file of a data set, and the split that its name states."""
 
     file: Path
-    usage: str | None
+    split: str | None
 
 
 def find_shards(folder: Path) -> list[Shard]:
@@ -43,8 +43,8 @@ def find_shards(folder: Path) -> list[Shard]:
     except OSError as error:
         raise DataError(str(error.filename or folder), f"cannot be read: {error.strerror}") from None
     _require_complete(files)
-    shards = [Shard(file, _usage(file, folder)) for file in files]
-    without = [shard for shard in shards if shard.usage is None]
+    shards = [Shard(file, _split(file, folder)) for file in files]
+    without = [shard for shard in shards if shard.split is None]
     if without and len(without) < len(shards):
         message = "its name states no split, but those of other files in the folder do"
         raise DataError(str(without[0].file), message)
@@ -56,12 +56,12 @@ def _tables(folder: Path) -> list[Path]:
     return [entry for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file()]
 
 
-def _usage(file: Path, folder: Path) -> str | None:
+def _split(file: Path, folder: Path) -> str | None:
     match = _SHARD.fullmatch(file.stem)
     name = match["prefix"] if match else file.stem
     if name.lower() == NEUTRAL:
         name = file.parent.name if file.parent != folder else NEUTRAL
-    return None if name.lower() == NEUTRAL else usage_of(name) or name
+    return None if name.lower() == NEUTRAL else split_of(name) or name
 
 
 def _require_complete(files: list[Path]) -> None:

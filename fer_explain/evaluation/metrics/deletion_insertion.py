@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import IMAGE_SIZE, PIXELS, ConfigError, ModelError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import require_maps
 from fer_explain.layers.structure import evaluation_mode
 from fer_train.prediction import predict_logits, softmax

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import IMAGE_SIZE, PIXELS, ConfigError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import require_maps
 from fer_explain.evaluation.comparison import Better
 from fer_explain.evaluation.controls import STREAM, control_maps

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import Explain
 from fer_explain.evaluation.metrics.similarity import spearman, ssim
 from fer_explain.layers.structure import device_of, evaluation_mode

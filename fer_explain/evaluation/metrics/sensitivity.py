@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import ConfigError
-from fer_core.progress import Advance
+from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import Explain
 
 STREAM: Final = 2

@@ -32,7 +32,7 @@ def evaluation_view(
         "classes": [_class_line(evaluation, c) for c in range(len(evaluation.classes))],
         "most_confused": evaluation.most_confused[:3],
         "pairs": evaluation.most_confused_pairs[:3],
-        "seen_in_training": faces.usage is not None and "Training" in faces.usage,
+        "seen_in_training": faces.splits is not None and "Training" in faces.splits,
     }
 
 

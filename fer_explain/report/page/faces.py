@@ -80,7 +80,7 @@ class FaceCard:
 
     row: int
     id: str | None
-    usage: str | None
+    split: str | None
     predicted: str
     percent: float
     true: str | None
@@ -101,7 +101,7 @@ def face_cards(explained: ExplainedFaces, checked: CheckedMaps, names: tuple[str
         cards[row] = FaceCard(
             row=row,
             id=None if faces.ids is None else str(faces.ids[i]),
-            usage=None if faces.usage is None else str(faces.usage[i]),
+            split=None if faces.splits is None else str(faces.splits[i]),
             predicted=names[predicted],
             percent=float(percents[predicted]),
             true=None if true is None else names[true],

@@ -81,7 +81,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "name": contents.name,
         "architecture": contents.proven.card.architecture,
         "source": Path(faces.source).name or faces.source,
-        "splits": [] if faces.usage is None else list(dict.fromkeys(faces.usage.tolist())),
+        "splits": [] if faces.splits is None else list(dict.fromkeys(faces.splits.tolist())),
         "n": len(faces),
         "labels": names,
         "chosen": chosen,

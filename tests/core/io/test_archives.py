@@ -22,7 +22,7 @@ from csv_samples import assert_faces_equal, make_csv
 
 from fer_core import DataError, OutputError, read_faces
 from fer_core.io.places import can_be_reread, locate
-from fer_core.staging import require_apart
+from fer_core.outputs.staging import require_apart
 
 CSV = make_csv("emotion,pixels,Usage", 40)
 OTHER = make_csv("id,pixels", 3)

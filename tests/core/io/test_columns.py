@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from fer_core import DataError
 from fer_core.errors import ConfigError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, USAGES
-from fer_core.io.columns import assign_roles, label_of, pixel_columns, usage_of, warn_of_columns_left_out
-from fer_core.program import Program
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
+from fer_core.io.columns import assign_roles, label_of, pixel_columns, split_of, warn_of_columns_left_out
+from fer_core.terminal.program import Program
 
 WIDE = [f"pixel{n}" for n in range(PIXELS)]
 
@@ -48,7 +48,7 @@ def test_other_columns_are_not_taken_for_pixels(names):
 def test_a_table_with_one_column_per_pixel_has_its_pixels_at_the_first_of_them():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert assign_roles(["emotion", *WIDE, "Usage"], "wide.csv") == {"label": 0, "pixels": 1, "usage": 1 + PIXELS}
+        assert assign_roles(["emotion", *WIDE, "Usage"], "wide.csv") == {"label": 0, "pixels": 1, "split": 1 + PIXELS}
 
 
 def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
@@ -96,7 +96,7 @@ def test_anything_else_is_no_label(text):
 @pytest.mark.parametrize(
     ("text", "split"),
     [
-        *((usage, usage) for usage in USAGES),
+        *((split, split) for split in SPLITS),
         ("train", "Training"),
         ("TRAINING", "Training"),
         (" publictest", "PublicTest"),
@@ -107,17 +107,17 @@ def test_anything_else_is_no_label(text):
     ],
 )
 def test_splits_go_by_several_names(text, split):
-    assert usage_of(text) == split
+    assert split_of(text) == split
 
 
 @pytest.mark.parametrize("text", ["", "testing", "dev", "train 1", "Public Test", "fold0"])
 def test_any_other_name_is_no_split(text):
-    assert usage_of(text) is None
+    assert split_of(text) is None
 
 
 def test_columns_are_found_in_any_order_and_case_and_with_spaces_around_them():
     names = ["Usage", " PIXELS", "Id ", "Emotion"]
-    assert assign_roles(names, "x.csv") == {"usage": 0, "pixels": 1, "id": 2, "label": 3}
+    assert assign_roles(names, "x.csv") == {"split": 0, "pixels": 1, "id": 2, "label": 3}
 
 
 def test_columns_without_a_role_are_left_out_and_named(recwarn):
@@ -131,7 +131,7 @@ def test_columns_without_a_role_are_left_out_and_named(recwarn):
 
 def test_columns_of_roles_that_are_not_read_are_left_out_without_a_word(recwarn):
     names = ["emotion", "label", "pixels", "Usage"]
-    assert assign_roles(names, "x.csv", roles=("usage",)) == {"pixels": 2, "usage": 3}
+    assert assign_roles(names, "x.csv", roles=("split",)) == {"pixels": 2, "split": 3}
     warn_of_columns_left_out(names, "x.csv", {2, 3})
     warn_of_columns_left_out(["target", "pixels"], "x.csv", {1}, columns={"label": "target"})
     assert not list(recwarn)
@@ -159,7 +159,7 @@ def test_a_chosen_column_must_be_there_once(names, found):
 
 
 def test_an_unknown_role_is_refused():
-    with pytest.raises(ConfigError, match=r"^columns: expected roles pixels, label, usage, id, found class"):
+    with pytest.raises(ConfigError, match=r"^columns: expected roles pixels, label, split, id, found class"):
         assign_roles(["pixels"], "x.csv", columns={"class": "pixels"})
 
 

@@ -47,22 +47,22 @@ def test_a_tree_with_split_folders_reads_in_the_order_of_its_names(tree: Path) -
     ]
     assert np.array_equal(faces.images, [gray(seed) for seed in (6, 1, 0, 3, 2, 5, 4)])
     assert [EXPRESSIONS[label] for label in faces.require_labels()] == [Path(i).parent.name for i in faces.ids]
-    assert faces.usage is not None
-    assert faces.usage.tolist() == ["test"] + ["Training"] * 6
+    assert faces.splits is not None
+    assert faces.splits.tolist() == ["test"] + ["Training"] * 6
     assert faces.rows.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert faces.source == str(tree)
 
 
 def test_a_tree_without_split_folders_has_no_usage(tree: Path) -> None:
     faces = read_faces(tree / "train")
-    assert faces.usage is None
+    assert faces.splits is None
     assert faces.require_labels().tolist() == [0, 0, 3, 3, 4, 4]
     with pytest.raises(DataError, match=r"has no split folders; cannot select Training images$"):
         read_faces(tree / "train", "Training")
 
 
 @pytest.mark.parametrize(
-    ("folder", "usage"),
+    ("folder", "split"),
     [
         ("train", "Training"),
         ("Training", "Training"),
@@ -74,11 +74,11 @@ def test_a_tree_without_split_folders_has_no_usage(tree: Path) -> None:
         ("Fold 1", "Fold 1"),
     ],
 )
-def test_split_folders_go_by_the_names_of_fer2013_or_by_their_own(tmp_path: Path, folder: str, usage: str) -> None:
+def test_split_folders_go_by_the_names_of_fer2013_or_by_their_own(tmp_path: Path, folder: str, split: str) -> None:
     save(tmp_path / folder / "Happy" / "a.png", gray())
     faces = read_faces(tmp_path)
-    assert faces.usage is not None
-    assert faces.usage.tolist() == [usage]
+    assert faces.splits is not None
+    assert faces.splits.tolist() == [split]
     assert faces.require_labels().tolist() == [3]
 
 
@@ -93,7 +93,7 @@ def test_a_split_is_read_alone_and_other_images_stay_unopened(tree: Path) -> Non
     (tree / "test" / "fear" / "a.PNG").write_bytes(b"damaged")
     faces = read_faces(tree, "Training")
     assert faces.rows.tolist() == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training, test$"):
+    with pytest.raises(DataError, match=r"has no row of split 'PublicTest'; found Training, test$"):
         read_faces(tree, "PublicTest")
 
 
@@ -254,7 +254,7 @@ def test_images_without_folders_have_no_label(tmp_path: Path) -> None:
         save(tmp_path / name, gray(seed))
     (tmp_path / ".hidden").touch()
     faces = read_faces(tmp_path)
-    assert (faces.labels, faces.usage) == (None, None)
+    assert (faces.labels, faces.splits) == (None, None)
     assert faces.ids is not None
     assert faces.ids.tolist() == ["a.JPG", "b.png", "c.jpeg"]
     assert faces.rows.tolist() == [1, 2, 3]
@@ -360,7 +360,7 @@ def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path, split: st
 @pytest.mark.parametrize("folder", ["contempt", "1", "a/b/c", "0_happy", "train/alice"])
 def test_folders_may_have_any_names_where_no_label_is_read(tree: Path, folder: str) -> None:
     before = next(iter_faces(tree, roles=("id",)))
-    assert_faces_equal(before, replace(read_faces(tree), labels=None, usage=None))
+    assert_faces_equal(before, replace(read_faces(tree), labels=None, splits=None))
     save(tree / folder / "a.png", gray(7))
     save(tree / "beside.png", gray(8))
     (tree / folder / "back").symlink_to(tree, target_is_directory=True)
@@ -370,7 +370,7 @@ def test_folders_may_have_any_names_where_no_label_is_read(tree: Path, folder: s
     assert faces.ids is not None
     assert before.ids is not None
     assert sorted(faces.ids.tolist()) == sorted([*before.ids.tolist(), f"{folder}/a.png", "beside.png"])
-    assert (faces.labels, faces.usage) == (None, None)
+    assert (faces.labels, faces.splits) == (None, None)
 
 
 def test_a_file_that_is_no_image_is_refused_also_where_no_label_is_read(tree: Path) -> None:
@@ -407,7 +407,7 @@ def test_tables_beside_images_are_left_out_and_named_once(tree: Path) -> None:
 
 def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
     (faces,) = iter_faces(tree, roles=())
-    assert (faces.labels, faces.ids, faces.usage) == (None, None, None)
+    assert (faces.labels, faces.ids, faces.splits) == (None, None, None)
 
 
 def test_columns_of_an_image_tree_cannot_be_chosen(tree: Path) -> None:

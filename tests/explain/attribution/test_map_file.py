@@ -126,7 +126,7 @@ def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
     ("arguments", "error", "match"),
     [
         ({"rows": (2, 23)}, DataError, r"expected a row number in 2\.\.22, where 21 faces are, found 23"),
-        ({"usage": "PublicTest"}, DataError, "has no Usage column"),
+        ({"split": "PublicTest"}, DataError, "has no Usage column"),
         ({"target": "joy"}, ConfigError, "target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": 0.01}, ConfigError, r"memory_mb: saliency needs .* MiB for one pass, found 0\.01"),
         ({"settings": Settings(seed=3)}, ConfigError, "seed: expected a setting of saliency: of"),
@@ -153,6 +153,6 @@ def test_a_file_without_faces_is_refused(exports: Path, tmp_path: Path) -> None:
 
 
 def test_a_split_without_faces_is_refused_naming_those_there_are(exports: Path, tmp_path: Path) -> None:
-    write_faces(synthesize(10, 0).with_usage("Training"), tmp_path / "faces.csv")
-    with pytest.raises(DataError, match=r"faces\.csv: has no row of usage 'PublicTest'; found Training$"):
-        attribute(tmp_path / "faces.csv", exports, "saliency", tmp_path / "maps.npz", usage="PublicTest")
+    write_faces(synthesize(10, 0).of_split("Training"), tmp_path / "faces.csv")
+    with pytest.raises(DataError, match=r"faces\.csv: has no row of split 'PublicTest'; found Training$"):
+        attribute(tmp_path / "faces.csv", exports, "saliency", tmp_path / "maps.npz", split="PublicTest")

@@ -12,10 +12,10 @@ from fer_explain.evaluation.skill import assess_skill
 CARD = replace(make_card(make_network("course-dnn", DNN), "course-dnn", DNN), scores={})
 
 
-def make_faces(labels: np.ndarray, usage: str | None = None) -> Faces:
+def make_faces(labels: np.ndarray, split: str | None = None) -> Faces:
     n = len(labels)
-    split = None if usage is None else np.full(n, usage)
-    return Faces(np.zeros((n, 48, 48), np.uint8), np.arange(n), labels, usage=split)
+    split = None if split is None else np.full(n, split)
+    return Faces(np.zeros((n, 48, 48), np.uint8), np.arange(n), labels, splits=split)
 
 
 def predict(labels: np.ndarray, sure: float = 0.9) -> np.ndarray:

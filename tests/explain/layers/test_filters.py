@@ -220,7 +220,7 @@ def test_settings_outside_their_range_are_told(settings: dict[str, float], match
 
 def test_a_split_that_is_not_there_is_told(exports: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no Usage column"):
-        filters(data, exports, 0, tmp_path / "out", usage="PublicTest")
+        filters(data, exports, 0, tmp_path / "out", split="PublicTest")
     assert not list(tmp_path.iterdir())
 
 

@@ -230,7 +230,7 @@ def test_a_class_and_a_direction_are_climbed(exports: Path, tmp_path: Path) -> N
         ),
         (0, {"start": "median"}, r"start: expected noise, mean or row:N, such as row:17, found 'median'"),
         (0, {"start": "mean"}, "start: mean is taken from faces, but there is no data"),
-        (0, {"usage": "PublicTest"}, "usage: PublicTest is a split of faces, but there is no data"),
+        (0, {"split": "PublicTest"}, "split: PublicTest is a split of faces, but there is no data"),
         (0, {"most_faces": 5000}, "most_faces: expected no limit of 5,000, as there is no data"),
         ("nose", {}, "layer: found 'nose', expected one of these by index or name"),
     ],

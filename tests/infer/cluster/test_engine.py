@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
-from fer_core.claims import claimed
+from fer_core.outputs.claims import claimed
 from fer_infer import score
 from fer_infer.cli import main
 

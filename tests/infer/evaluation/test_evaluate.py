@@ -212,17 +212,17 @@ def test_the_picture_is_the_same_for_the_same_numbers_and_not_blank(evaluation: 
 
 @pytest.fixture
 def labelled(images: Images, csv_of: Callable[..., str], tmp_path: Path) -> Path:
-    usage = ["Training"] * 10 + ["PublicTest"] * 20
+    split = ["Training"] * 10 + ["PublicTest"] * 20
     path = tmp_path / "faces.csv"
-    path.write_text(csv_of(images, emotion=[n % 7 for n in range(30)], Usage=usage))
+    path.write_text(csv_of(images, emotion=[n % 7 for n in range(30)], Usage=split))
     return path
 
 
-@pytest.mark.parametrize(("usage", "chosen"), [(None, slice(0, 30)), ("PublicTest", slice(10, 30))])
+@pytest.mark.parametrize(("split", "chosen"), [(None, slice(0, 30)), ("PublicTest", slice(10, 30))])
 def test_evaluate_counts_the_rows_given_and_no_other(
-    labelled: Path, exports: Path, model: Any, images: Images, tmp_path: Path, usage: str | None, chosen: slice
+    labelled: Path, exports: Path, model: Any, images: Images, tmp_path: Path, split: str | None, chosen: slice
 ) -> None:
-    found = evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu", batch_size=4)
+    found = evaluate(labelled, exports, tmp_path / "scores", split=split, device="cpu", batch_size=4)
     expected = evaluate_predictions(np.arange(30)[chosen] % 7, model.run(images[chosen])[1], EXPRESSIONS)
     np.testing.assert_array_equal(found.confusion, expected.confusion)
     assert found.nll == pytest.approx(expected.nll, abs=1e-5)
@@ -233,7 +233,7 @@ def test_evaluate_counts_the_rows_given_and_no_other(
 def test_the_plain_figures_stand_beside_the_augmented_ones(
     labelled: Path, exports: Path, images: Images, tmp_path: Path, tta: str
 ) -> None:
-    found = evaluate(labelled, exports, tmp_path / "scores", usage="PublicTest", tta=tta, device="cpu", batch_size=7)
+    found = evaluate(labelled, exports, tmp_path / "scores", split="PublicTest", tta=tta, device="cpu", batch_size=7)
     labels, scorer = np.arange(10, 30) % 7, Scorer(exports, "cpu")
     expected = evaluate_predictions(labels, scorer.score(images[10:], tta=tta), EXPRESSIONS)
     plain = evaluate_predictions(labels, scorer.score(images[10:]), EXPRESSIONS)
@@ -262,7 +262,7 @@ def test_training_rows_are_taken_from_the_data_or_from_the_file_named(
     labelled.write_text(
         csv_of(repeats, emotion=[n % 7 for n in range(30)], Usage=["Training"] * 10 + ["PublicTest"] * 20)
     )
-    settings: dict[str, Any] = {"usage": "PublicTest", "device": "cpu", "force": True}
+    settings: dict[str, Any] = {"split": "PublicTest", "device": "cpu", "force": True}
     assert evaluate(labelled, exports, tmp_path / "scores", **settings).in_training == 3
     (tmp_path / "train.csv").write_text(csv_of(repeats[15:]))
     named = evaluate(labelled, exports, tmp_path / "scores", training=tmp_path / "train.csv", **settings)
@@ -283,8 +283,8 @@ def test_faces_without_labels_are_refused(
 
 
 def test_a_split_without_rows_is_refused(labelled: Path, exports: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"faces\.csv: has no row of usage 'PrivateTest'; found .*$"):
-        evaluate(labelled, exports, tmp_path / "scores", usage="PrivateTest", device="cpu")
+    with pytest.raises(DataError, match=r"faces\.csv: has no row of split 'PrivateTest'; found .*$"):
+        evaluate(labelled, exports, tmp_path / "scores", split="PrivateTest", device="cpu")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv"]
 
 
@@ -313,17 +313,17 @@ def test_what_a_user_keeps_in_an_earlier_output_survives_force(labelled: Path, e
     assert (tmp_path / "scores" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("usage", [None, "PublicTest"])
+@pytest.mark.parametrize("split", [None, "PublicTest"])
 def test_wrong_rows_are_left_out_where_asked_for_and_counted_and_listed(
-    labelled: Path, exports: Path, tmp_path: Path, usage: str | None
+    labelled: Path, exports: Path, tmp_path: Path, split: str | None
 ) -> None:
-    expected = evaluate(labelled, exports, tmp_path / "expected", usage=usage, device="cpu")
+    expected = evaluate(labelled, exports, tmp_path / "expected", split=split, device="cpu")
     with labelled.open("a") as file:
         file.write("1 2 3,4,PublicTest\n" if labelled.read_text().startswith("pixels") else "4,1 2 3,PublicTest\n")
     with pytest.raises(DataError, match=r"faces\.csv row 32, column "):
-        evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu")
+        evaluate(labelled, exports, tmp_path / "scores", split=split, device="cpu")
     assert not (tmp_path / "scores").exists()
-    found = evaluate(labelled, exports, tmp_path / "scores", usage=usage, device="cpu", on_error="skip")
+    found = evaluate(labelled, exports, tmp_path / "scores", split=split, device="cpu", on_error="skip")
     np.testing.assert_array_equal(found.confusion, expected.confusion)
     assert (found.rows_left_out, expected.rows_left_out) == (1, 0)
     assert "\nrows left out: 1\naccuracy " in found.to_text()

@@ -62,7 +62,7 @@ def test_a_file_without_training_rows_tells_of_none(
     path = tmp_path / "public.csv"
     path.write_text(csv_of(repeated, Usage=["PublicTest"] * 30))
     assert TrainingFaces.beside(path) is None
-    with pytest.raises(DataError, match=r"public\.csv: has no row of usage 'Training' to compare with$"):
+    with pytest.raises(DataError, match=r"public\.csv: has no row of split 'Training' to compare with$"):
         TrainingFaces.read(path)
 
 
@@ -76,7 +76,7 @@ def test_of_an_image_tree_only_the_training_images_are_opened(repeated: Images, 
         assert known.hold(repeated[:2]).tolist() == [True, False]
     (tmp_path / "train").rename(tmp_path / "PrivateTest")
     assert TrainingFaces.beside(tmp_path) is None
-    with pytest.raises(DataError, match=r"has no row of usage 'Training' to compare with$"):
+    with pytest.raises(DataError, match=r"has no row of split 'Training' to compare with$"):
         TrainingFaces.read(tmp_path)
 
 

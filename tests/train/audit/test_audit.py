@@ -30,7 +30,7 @@ def faces():
         images=np.stack([a, b, a, c, c, c, blank, a, b // 2, d, sign]),
         rows=np.arange(2, 13),
         labels=np.array([0, 1, 2, 3, 3, 3, 4, 0, 1, 5, 6]),
-        usage=np.array(["Training"] * 3 + ["PublicTest"] * 8),
+        splits=np.array(["Training"] * 3 + ["PublicTest"] * 8),
         source="faces.csv",
     )
 
@@ -96,7 +96,7 @@ def test_unlabelled_faces_without_splits_can_be_audited(faces):
     found = result.duplicates
     assert (found.faces, found.conflicting_groups, found.leaking_groups, found.leaked_faces) == (6, 0, 0, {})
     assert (result.class_counts, result.published_differences) == ({}, None)
-    assert {(f.label, f.usage) for f in result.findings} == {("", "")}
+    assert {(f.label, f.split) for f in result.findings} == {("", "")}
 
 
 def test_no_faces_have_no_findings():
@@ -122,13 +122,13 @@ def test_findings_counts_and_contact_sheets_are_written_once(tmp_path, faces):
     result = audit(tmp_path / "faces.csv", tmp_path / "out")
     with (tmp_path / "out" / "findings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(r["kind"], r["group"], r["row"], r["label"], r["usage"]) for r in rows] == [
-        (f.kind, str(f.group), str(f.row), f.label, f.usage) for f in result.findings
+    assert [(r["kind"], r["group"], r["row"], r["label"], r["split"]) for r in rows] == [
+        (f.kind, str(f.group), str(f.row), f.label, f.split) for f in result.findings
     ]
     assert [r["conflict"] for r in rows] == ["yes" if f.conflict else "" for f in result.findings]
     assert rows[-1] | {"flat_share": ""} == {
         **dict.fromkeys(rows[-1], ""),
-        **{"kind": "faceless", "group": "12", "row": "12", "label": "neutral", "usage": "PublicTest"},
+        **{"kind": "faceless", "group": "12", "row": "12", "label": "neutral", "split": "PublicTest"},
     }
     table = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert (table["rows"], table["duplicates"]["faces"], table["near_duplicates"]["faces"]) == (11, 6, 2)

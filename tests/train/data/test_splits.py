@@ -45,7 +45,7 @@ def test_course_files_name_their_validation_faces_apart(tmp_path, drawn):
 
 
 def test_private_test_rows_never_choose(tmp_path, drawn):
-    private = drawn.with_usage("PrivateTest")
+    private = drawn.of_split("PrivateTest")
     write_csv(private, tmp_path / "private.csv")
     train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
     with pytest.raises(
@@ -75,8 +75,8 @@ def test_empty_and_flat_training_data_are_refused(tmp_path, drawn):
 def contradicting(tmp_path, drawn):
     """Training a a' b b c d, validated on c e, where a and a' are equal with other labels and b stands twice."""
     images = drawn.images[[0, 0, 1, 1, 2, 3, 2, 4]]
-    labels, usage = np.array([0, 1, 2, 2, 3, 4, 3, 5]), np.array(["Training"] * 6 + ["PublicTest"] * 2)
-    write_csv(Faces(images, np.arange(2, 10), labels=labels, usage=usage), tmp_path / "contradicting.csv")
+    labels, split = np.array([0, 1, 2, 2, 3, 4, 3, 5]), np.array(["Training"] * 6 + ["PublicTest"] * 2)
+    write_csv(Faces(images, np.arange(2, 10), labels=labels, splits=split), tmp_path / "contradicting.csv")
     return tmp_path / "contradicting.csv"
 
 
@@ -126,7 +126,7 @@ def test_the_device_gets_bytes_with_a_channel_axis(drawn):
 
 def test_drawn_data_are_split_80_10_10_and_follow_the_seed():
     first, again, other = synthesize(57, 1), synthesize(57, 1), synthesize(57, 2)
-    assert [(first.usage == usage).sum() for usage in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
+    assert [(first.splits == split).sum() for split in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
     np.testing.assert_array_equal(first.images, again.images)
     assert not np.array_equal(first.images, other.images)
     with pytest.raises(ConfigError, match="rows: expected at least 10, found 9"):

@@ -82,8 +82,8 @@ def test_a_validation_split_needs_no_option(tmp_path, drawn, name):
 
 
 def test_public_test_comes_before_validation(tmp_path, drawn):
-    usage = ["Training"] * 20 + ["validation"] * 5 + ["PublicTest"] * 5
-    path = write(tmp_path / "a.csv", drawn.take(slice(30)), Usage=usage)
+    split = ["Training"] * 20 + ["validation"] * 5 + ["PublicTest"] * 5
+    path = write(tmp_path / "a.csv", drawn.take(slice(30)), Usage=split)
     assert load_splits(path).validation_name == "PublicTest"
     assert load_splits(path, "val").validation_name == "validation"
 
@@ -105,7 +105,7 @@ def test_a_folder_named_private_test_never_validates(tree, drawn):
 
 
 def test_a_split_that_is_not_there_is_named(tree):
-    with pytest.raises(DataError, match=r"tree: has no row of usage 'validation'; found Training, test$"):
+    with pytest.raises(DataError, match=r"tree: has no row of split 'validation'; found Training, test$"):
         load_splits(tree, "val")
 
 
@@ -117,7 +117,7 @@ def test_other_faces_without_splits_go_by_the_name_of_their_file(tmp_path, drawn
     other = write(tmp_path / name, drawn.take(slice(30, 40)))
     splits = load_splits(train, other)
     assert splits.validation_name == expected
-    assert set(splits.validation.usage) == {expected}
+    assert set(splits.validation.splits) == {expected}
 
 
 def test_a_drawn_split_is_of_the_training_rows_alone(tmp_path, drawn):
@@ -146,7 +146,7 @@ def test_the_faces_that_a_network_was_validated_on_are_found_again(tmp_path, dra
     for splits, data in ((drawn_split, flat), (named, tree), (other, tmp_path / "public.csv")):
         found = validation_faces(read_faces(data), card(splits))
         np.testing.assert_array_equal(found.images, splits.validation.images)
-        assert set(found.usage) == {splits.validation_name}
+        assert set(found.splits) == {splits.validation_name}
     changed = read_faces(flat).take(slice(1, None))
     assert validation_faces(changed, card(drawn_split)) is None
     assert validation_faces(replace(read_faces(tree), labels=None), card(named)) is None
@@ -248,7 +248,7 @@ def test_columns_are_chosen_for_fitting(tmp_path, drawn):
     path = tmp_path / "data.csv"
     write_csv(drawn, path)
     path.write_text(path.read_text().replace("emotion,pixels,Usage", "feeling,face,fold", 1))
-    chosen = ["--column", "pixels=face", "--column", "label=feeling", "--column", "usage=fold"]
+    chosen = ["--column", "pixels=face", "--column", "label=feeling", "--column", "split=fold"]
     done = run("fit", path, "--output", tmp_path / "run", *chosen, *SMALL)
     assert done.exit_code == 0, done.output
     assert "PublicTest accuracy " in done.output

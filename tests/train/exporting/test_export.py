@@ -147,7 +147,7 @@ def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_i
 
 
 def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, drawn):
-    write_csv(drawn.with_usage("PublicTest"), tmp_path / "public.csv")
+    write_csv(drawn.of_split("PublicTest"), tmp_path / "public.csv")
     parity = export(run, tmp_path / "small", fp16=True, data=tmp_path / "public.csv")
     path = tmp_path / "small" / "model.fp16.onnx"
     expected = predict_logits(load_model(run), drawn.images)
@@ -163,7 +163,7 @@ def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, draw
     assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
 
 
-@pytest.mark.parametrize("unknown", ["labels", "usage"])
+@pytest.mark.parametrize("unknown", ["labels", "split"])
 def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn, unknown):
     logits = np.eye(7, dtype=np.float32)[drawn.labels]
     faces = replace(drawn, labels=None) if unknown == "labels" else drawn

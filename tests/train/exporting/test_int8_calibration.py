@@ -33,31 +33,31 @@ def write(tmp_path, drawn):
 def test_the_ranges_come_from_evenly_spaced_training_rows(write, drawn, monkeypatch):
     monkeypatch.setattr(calibration, "CALIBRATION_FACES", 8)
     data = load_calibration(write())
-    assert set(data.training.usage) == {"Training"}
+    assert set(data.training.splits) == {"Training"}
     assert len(data.training) == 8
     assert set(np.diff(data.training.rows)) <= {20, 21, 22}
 
 
 def test_labelled_public_test_rows_choose_and_private_test_rows_never_do(write, drawn):
     data = load_calibration(write())
-    expected = drawn.with_usage("PublicTest")
+    expected = drawn.of_split("PublicTest")
     np.testing.assert_array_equal(data.selection.images, expected.images)
     np.testing.assert_array_equal(data.selection.labels, expected.labels)
 
 
 @pytest.mark.parametrize("missing", ["rows", "labels"])
 def test_without_labelled_public_test_rows_held_out_training_rows_choose(write, drawn, missing):
-    path = write(drawn.usage != "PublicTest") if missing == "rows" else write(without="emotion")
+    path = write(drawn.splits != "PublicTest") if missing == "rows" else write(without="emotion")
     data = load_calibration(path)
     assert data.selection.labels is None
-    assert set(data.selection.usage) == {"Training"}
+    assert set(data.selection.splits) == {"Training"}
     assert len(data.selection) == len(data.training) == 80
     assert not set(data.selection.rows) & set(data.training.rows)
 
 
 def test_data_without_training_rows_are_refused(write, drawn):
-    with pytest.raises(DataError, match=r"data\.csv: has no row of usage 'Training'; found PrivateTest, PublicTest$"):
-        load_calibration(write(drawn.usage != "Training"))
+    with pytest.raises(DataError, match=r"data\.csv: has no row of split 'Training'; found PrivateTest, PublicTest$"):
+        load_calibration(write(drawn.splits != "Training"))
 
 
 def test_data_without_usage_are_refused(write):

@@ -188,7 +188,7 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
     rough = make(model, card, faces, tmp_path)
     monkeypatch.setattr(module, "METHODS", {"MinMax": {}, "Percentile": {}})
     flattering = replace(faces, labels=Scorer(rough, "cpu").logits(faces.images).argmax(axis=1))
-    flattering = replace(flattering, usage=np.repeat("PublicTest", len(faces)))
+    flattering = replace(flattering, splits=np.repeat("PublicTest", len(faces)))
     data = CalibrationData(faces, flattering)
     made = quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", data, card, tolerance=100)
     by_method = {candidate.method: candidate.agreement for candidate in made.candidates}
@@ -199,7 +199,7 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
 
 def test_the_record_is_what_the_two_graphs_do(exported, drawn):
     record = json.loads((exported / "parity.json").read_text())["int8"]
-    faces = drawn.with_usage("PublicTest")
+    faces = drawn.of_split("PublicTest")
     floats, ints = (Scorer(exported, "cpu", name).logits(faces.images) for name in ("fp32", "int8"))
     agreement = record["chosen"]["agreement"]
     assert (agreement["n"], agreement["source"], agreement["split"]) == (20, "drawn.csv", "PublicTest")
@@ -301,7 +301,7 @@ def undecided(card, folder, images):
     labels = Scorer(folder / "model.onnx", "cpu").logits(images).argmax(axis=1)
     rows = np.arange(len(images))
     return CalibrationData(
-        Faces(images, rows), Faces(images, rows, labels=labels, usage=np.repeat("PublicTest", len(rows)))
+        Faces(images, rows), Faces(images, rows, labels=labels, splits=np.repeat("PublicTest", len(rows)))
     )
 
 
@@ -374,7 +374,7 @@ class _Fail:
 
 
 def test_data_without_training_rows_leave_nothing(tmp_path, run, drawn):
-    write_csv(drawn.with_usage("PublicTest"), tmp_path / "public.csv")
-    with pytest.raises(DataError, match=r"public\.csv: has no row of usage 'Training'; found PublicTest$"):
+    write_csv(drawn.of_split("PublicTest"), tmp_path / "public.csv")
+    with pytest.raises(DataError, match=r"public\.csv: has no row of split 'Training'; found PublicTest$"):
         export(run, tmp_path / "exports" / "small", int8=True, calibration=tmp_path / "public.csv")
     assert not (tmp_path / "exports").exists()

@@ -31,8 +31,8 @@ NARROW = {
 @pytest.fixture(scope="module")
 def splits() -> Splits:
     drawn = synthesize(1500, seed=5)
-    training = drawn.with_usage("Training")
-    return Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+    training = drawn.of_split("Training")
+    return Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
 
 
 def recipe(name: str, **options: object) -> FitConfig:
@@ -80,8 +80,8 @@ import sys
 from test_learning import Splits, fit, pixel_statistics, recipe, synthesize
 output, name, precision = sys.argv[1:]
 drawn = synthesize(1000, seed=5)
-training = drawn.with_usage("Training")
-splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+training = drawn.of_split("Training")
+splits = Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
 fit(splits, recipe(name, precision=precision, seed=4), output)
 """
 

@@ -45,8 +45,8 @@ def test_a_run_folder_holds_all_that_is_promised(run):
 
 def test_it_learns_drawn_faces(tmp_path, small_config):
     drawn = synthesize(1000, seed=3)
-    training = drawn.with_usage("Training")
-    splits = Splits(training, drawn.with_usage("PublicTest"), *pixel_statistics(training.images))
+    training = drawn.of_split("Training")
+    splits = Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
     arguments = {"widths": [64], "dropout": 0.0}
     config = replace(
         small_config, model="course-dnn", model_arguments=arguments, epochs=12, lr=1e-3, augment=None, ema_decay=0.9

@@ -21,7 +21,7 @@ from fer_core.io.csv import vectors as csv_vectors
 KINDS = {
     "pixels": contract.PIXEL_CELL,
     "label": contract.LABEL_CELL,
-    "usage": contract.USAGE_CELL,
+    "split": contract.SPLIT_CELL,
     "id": contract.ID_CELL,
     "other": contract.OTHER_CELL,
 }
@@ -129,13 +129,13 @@ def test_random_changes_are_judged_as_the_slow_path_judges_them(run: Run) -> Non
 
 def test_cells_beside_the_pixels_are_found_from_both_sides(run: Run) -> None:
     line = f' 3 ,face 7,any thing,,"  {FACE} ", PublicTest,x\r'.encode()
-    table, images, _ = run([line, line], ["label", "id", "other", "other", "pixels", "usage", "other"])
+    table, images, _ = run([line, line], ["label", "id", "other", "other", "pixels", "split", "other"])
     assert table[:, contract.GOOD].tolist() == [1, 1]
     assert images[1].tolist() == [int(value) for value in FACE.split()]
     text = line + b"\n" + line
     for row in table:
         bounds = [
-            row[column : column + 2] for column in (contract.LABEL_START, contract.USAGE_START, contract.ID_START)
+            row[column : column + 2] for column in (contract.LABEL_START, contract.SPLIT_START, contract.ID_START)
         ]
         assert [text[start:end] for start, end in bounds] == [b"3", b"PublicTest", b"face 7"]
 
@@ -153,7 +153,7 @@ def test_what_a_cell_holds_is_not_judged(run: Run, line: str) -> None:
         (f'"3",{FACE}', ["label", "pixels"]),
         (f"ü,{FACE}", ["id", "pixels"]),
         (f"a\0,{FACE}", ["id", "pixels"]),
-        (FACE, ["pixels", "usage"]),
+        (FACE, ["pixels", "split"]),
         (f"{FACE},1", ["pixels"]),
         (f'"{FACE}', ["pixels"]),
         (f'{FACE}"', ["pixels"]),
@@ -168,7 +168,7 @@ def test_what_a_cell_holds_is_not_judged(run: Run, line: str) -> None:
         (f"[{FACE}]", ["pixels"]),
         (FACE.replace(" ", ".0 "), ["pixels"]),
         ("", ["pixels"]),
-        ("", ["label", "pixels", "usage"]),
+        ("", ["label", "pixels", "split"]),
         (FACE + " " * contract.MAX_LINE_BYTES, ["pixels"]),
     ],
 )
@@ -209,7 +209,7 @@ def test_commas_between_pixels_are_judged_as_spaces_are(value: str, place: int) 
 PIECES = [b" ", b"0", b"1", b"9", b"", b"00", b"x", b"\0", b"  ", b",", b'"', b"\r", b"\xc3", b"-", b".", b":", b"/"]
 LAYOUTS = [
     ["pixels"],
-    ["label", "pixels", "usage"],
+    ["label", "pixels", "split"],
     ["id", "pixels"],
     ["other", "id", "other", "pixels", "other", "label"],
 ]
@@ -221,7 +221,7 @@ def hostile_blocks(draw: st.DrawFn) -> tuple[list[bytes], list[str]]:
     columns = draw(st.sampled_from(LAYOUTS))
     lines = []
     for seed in draw(st.lists(st.integers(0, 5), max_size=40)):
-        cells = {"pixels": pixels_text(seed), "label": "3", "usage": "Training", "id": f"a{seed}", "other": "1.5 x"}
+        cells = {"pixels": pixels_text(seed), "label": "3", "split": "Training", "id": f"a{seed}", "other": "1.5 x"}
         line = ",".join(cells[name] for name in columns).encode()
         for _ in range(draw(st.integers(0, 3))):
             edges = st.sampled_from([0, 1, 2, 3, 4, 9, len(line) // 2, len(line) - 10, len(line) - 1, len(line)])

@@ -33,7 +33,7 @@ def _value(new: str, place: int = 5) -> bytes:
 EXPECTED = "expected 2304 integers in 0..255"
 IN_PIXELS = f", column 'pixels': {EXPECTED}"
 IN_LABEL = ", column 'emotion': expected a label in 0..6 or the name of a class"
-USAGE_EXPECTED = ", column 'Usage': expected one of Training, PublicTest, PrivateTest, train, validation, test"
+SPLIT_EXPECTED = ", column 'Usage': expected one of Training, PublicTest, PrivateTest, train, validation, test"
 WRONG_ROWS = {
     "one value missing": (_with(pixels_text(0, PIXELS - 1)), f"{IN_PIXELS}, found 2303"),
     "one value more": (_with(pixels_text(0, PIXELS + 1)), f"{IN_PIXELS}, found 2305"),
@@ -80,8 +80,8 @@ WRONG_ROWS = {
     "label empty": (f",{FACE},Training".encode(), f"{IN_LABEL}, found ''"),
     "label of another script": (f"٣,{FACE},Training".encode(), f"{IN_LABEL}, found '٣'"),
     "label after a tab": (f"\t3,{FACE},Training".encode(), f"{IN_LABEL}, found '\\t3'"),
-    "usage unknown": (f"3,{FACE},dev".encode(), f"{USAGE_EXPECTED}, found 'dev'"),
-    "usage empty": (f"3,{FACE},".encode(), f"{USAGE_EXPECTED}, found ''"),
+    "split unknown": (f"3,{FACE},dev".encode(), f"{SPLIT_EXPECTED}, found 'dev'"),
+    "split empty": (f"3,{FACE},".encode(), f"{SPLIT_EXPECTED}, found ''"),
     "quote never closed": (_with('"' + FACE), ": expected 3 cells, found bad quotes (unexpected end of data)"),
     "text after a quote": (
         _with(f'"{FACE}" '),
@@ -229,8 +229,8 @@ def test_a_header_alone_holds_no_face_and_is_one_empty_batch(tmp_path: Path, dat
     (faces,) = iter_faces(written(tmp_path, data))
     assert faces.images.shape == (0, 48, 48)
     assert faces.require_labels().tolist() == []
-    assert faces.usage is not None
-    assert faces.usage.tolist() == []
+    assert faces.splits is not None
+    assert faces.splits.tolist() == []
     assert faces.ids is None
 
 

@@ -15,7 +15,7 @@ from csv_samples import FACE, make_csv, pixels_text, read_slowly, written
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces, read_faces
 from fer_core.faces import concatenate
 from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import CLASS_NAMES, SPLITS
+from fer_core.io.columns import CLASS_NAMES, SPLIT_NAMES
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (4, PIXELS)).astype(np.uint8)
 ENDS = ["\n", "\r\n", "\r\r\n", "\n\n", "\n \t\n", "\r\n\r\n"]
@@ -82,25 +82,25 @@ def test_a_label_may_be_a_whole_number_with_a_point(tmp_path: Path) -> None:
     assert faces.require_labels().tolist() == [5, 5, 5, 0]
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", SPLIT_NAMES)
 def test_a_split_may_be_spelled_in_any_case(tmp_path: Path, name: str) -> None:
     texts = [name, name.upper(), f" {name.title()} ", f'"{name}"']
     text = "Usage,pixels\n" + "".join(f"{text},{FACE}\n" for text in texts)
     faces = read(tmp_path, text)
-    assert faces.usage is not None
-    assert faces.usage.tolist() == [SPLITS[name]] * 4
-    assert len(read(tmp_path, text, usage=name.upper())) == 4
+    assert faces.splits is not None
+    assert faces.splits.tolist() == [SPLIT_NAMES[name]] * 4
+    assert len(read(tmp_path, text, split=name.upper())) == 4
 
 
 def test_a_split_is_asked_for_by_any_of_its_names(tmp_path: Path) -> None:
     text = f"Usage,pixels\nTRAIN,{FACE}\nval,{FACE}\ntest,{FACE}\nPrivateTest,{FACE}\n"
-    rows = {usage: read(tmp_path, text, usage=usage).rows.tolist() for usage in ("Training", "validation", "test")}
+    rows = {split: read(tmp_path, text, split=split).rows.tolist() for split in ("Training", "validation", "test")}
     assert rows == {"Training": [2], "validation": [3], "test": [4]}
-    assert read(tmp_path, text).with_usage("train").rows.tolist() == [2]
-    with pytest.raises(DataError, match=r"has no row of usage 'publictest'; found PrivateTest, Training, test, valid"):
-        read(tmp_path, text, usage="publictest")
-    with pytest.raises(DataError, match=r"has no row of usage 'dev'; found PrivateTest, "):
-        read(tmp_path, text, usage="dev")
+    assert read(tmp_path, text).of_split("train").rows.tolist() == [2]
+    with pytest.raises(DataError, match=r"has no row of split 'publictest'; found PrivateTest, Training, test, valid"):
+        read(tmp_path, text, split="publictest")
+    with pytest.raises(DataError, match=r"has no row of split 'dev'; found PrivateTest, "):
+        read(tmp_path, text, split="dev")
 
 
 FORMS: dict[str, Callable[[list[str]], str]] = {
@@ -192,12 +192,12 @@ def test_roles_that_are_not_asked_for_are_neither_read_nor_validated(tmp_path: P
     text = f"emotion,pixels,Usage,id\ncontempt,{FACE},dev,a\n,{FACE},,b\n"
     faces = read(tmp_path, text, roles=("id",))
     assert faces.ids is not None
-    assert (faces.ids.tolist(), faces.labels, faces.usage) == (["a", "b"], None, None)
+    assert (faces.ids.tolist(), faces.labels, faces.splits) == (["a", "b"], None, None)
     with pytest.raises(DataError, match=r"row 2, column 'Usage': expected one of Training, .* found 'dev'$"):
-        read(tmp_path, text, roles=("usage",))
+        read(tmp_path, text, roles=("split",))
     with pytest.raises(DataError, match=r"row 2, column 'Usage'"):  # a split that is asked for must be read
-        read(tmp_path, text, roles=(), usage="train")
-    with pytest.raises(ConfigError, match=r"^roles: expected some of pixels, label, usage, id, found ids$"):
+        read(tmp_path, text, roles=(), split="train")
+    with pytest.raises(ConfigError, match=r"^roles: expected some of pixels, label, split, id, found ids$"):
         read(tmp_path, text, roles=("ids",))
 
 

@@ -15,10 +15,10 @@ from csv_samples import BOM, ROLES, make_csv, read_slowly, written
 
 from fer_core import DataError, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.fer2013 import PIXELS, USAGES
+from fer_core.fer2013 import PIXELS, SPLITS
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-SPLITS = {name.lower(): name for name in USAGES} | {"train": "Training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {name.lower(): name for name in SPLITS} | {"train": "Training", "val": "validation", "test": "test"}
 
 
 def strict_reference(data: bytes) -> tuple[list[tuple[Any, ...]], list[int]] | None:
@@ -55,8 +55,8 @@ def _judged(role: str, cell: str) -> Any:
     cell = cell.strip(" ")
     if role == "id":
         return cell if 1 <= len(cell) <= 256 and not re.search(r"[\x00-\x1f]", cell) else None
-    if role == "usage":
-        return SPLITS.get(cell.lower())
+    if role == "split":
+        return SPLIT_NAMES.get(cell.lower())
     if cell.lower() in CLASSES:
         return str(CLASSES.index(cell.lower()))
     number = re.fullmatch(r"([0-9]{1,3})(\.0*)?", cell, re.ASCII)
@@ -186,7 +186,7 @@ def test_what_survives_damage_is_what_a_strict_reference_accepts(tmp_path: Path,
                 continue
             batches = iter_faces(path, batch_rows=rng.randint(1, 4), on_error="skip", threads=rng.randint(1, 2))
             faces = concatenate(list(batches))
-            columns = (faces.ids, faces.labels, faces.usage)  # in the order of their roles
+            columns = (faces.ids, faces.labels, faces.splits)  # in the order of their roles
             texts = [[str(value) for value in column.tolist()] for column in columns if column is not None]
             pixels = faces.images.reshape(-1, PIXELS).tolist()
             assert list(zip(faces.rows.tolist(), pixels, *texts, strict=True)) == expected[0], data[:200]

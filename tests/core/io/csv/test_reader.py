@@ -45,7 +45,7 @@ def test_a_quoted_header_and_spaces_around_every_cell_are_read(tmp_path: Path) -
     data = f'"emotion","pixels","Usage","id"\n 3 ,  {FACE}  , Training , a b \n'.encode()
     faces = read_faces(written(tmp_path, BOM + data))
     assert faces.images.reshape(-1).tolist() == [int(value) for value in FACE.split()]
-    columns = [getattr(faces, name).tolist() for name in ("labels", "usage", "ids")]
+    columns = [getattr(faces, name).tolist() for name in ("labels", "splits", "ids")]
     assert columns == [[3], ["Training"], ["a b"]]
 
 
@@ -97,7 +97,7 @@ def test_a_pipe_without_the_split_is_not_read_again() -> None:
     read_end, write_end = os.pipe()
     with open(write_end, "wb") as pipe:
         pipe.write(make_csv("emotion,pixels,Usage", 2))
-    with open(read_end, "rb"), pytest.raises(DataError, match=r"has no row of usage 'PrivateTest'$"):
+    with open(read_end, "rb"), pytest.raises(DataError, match=r"has no row of split 'PrivateTest'$"):
         read_faces(f"/dev/fd/{read_end}", "PrivateTest")
 
 
@@ -170,9 +170,9 @@ def test_a_file_of_wrong_rows_alone_gives_no_face_and_all_rejects(tmp_path: Path
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
 def test_a_split_is_read_alone_with_its_row_numbers(tmp_path: Path, batch_rows: int) -> None:
     path = written(tmp_path, make_csv("emotion,pixels,Usage", 9))
-    faces = concatenate(list(iter_faces(path, batch_rows=batch_rows, usage="PublicTest")))
+    faces = concatenate(list(iter_faces(path, batch_rows=batch_rows, split="PublicTest")))
     assert faces.rows.tolist() == [3, 6, 9]
-    assert_faces_equal(faces, read_faces(path).with_usage("PublicTest"))
+    assert_faces_equal(faces, read_faces(path).of_split("PublicTest"))
     assert_faces_equal(faces, read_faces(path, "PublicTest"))
 
 
@@ -190,13 +190,13 @@ def test_an_id_that_is_refused_does_not_widen_those_beside_it(tmp_path: Path) ->
 def test_rows_of_other_splits_are_validated_too(tmp_path: Path) -> None:
     path = written(tmp_path, f"Usage,pixels\nTraining,1\nPublicTest,{FACE}\n".encode())
     with pytest.raises(DataError, match="row 2, column 'pixels'"):
-        read_faces(path, usage="PublicTest")
+        read_faces(path, split="PublicTest")
 
 
 def test_a_split_that_cannot_be_told_or_has_no_row_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no Usage column; cannot select PublicTest rows$"):
         read_faces(written(tmp_path, make_csv("emotion,pixels", 2)), "PublicTest")
-    with pytest.raises(DataError, match=r"has no row of usage 'PrivateTest'; found PublicTest, Training$"):
+    with pytest.raises(DataError, match=r"has no row of split 'PrivateTest'; found PublicTest, Training$"):
         read_faces(written(tmp_path, make_csv("emotion,pixels,Usage", 2)), "PrivateTest")
 
 

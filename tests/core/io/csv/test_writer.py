@@ -10,15 +10,15 @@ import pytest
 from csv_samples import assert_faces_equal
 
 from fer_core import DataError, Faces, OutputError, read_faces
-from fer_core.fer2013 import USAGES
+from fer_core.fer2013 import SPLITS
 from fer_core.io.csv.writer import write_csv
 
 
 @pytest.fixture
 def faces() -> Faces:
     images = np.random.default_rng(0).integers(0, 256, (7, 48, 48)).astype(np.uint8)
-    usage = np.array([USAGES[i % 3] for i in range(7)])
-    return Faces(images, np.arange(2, 9), labels=np.arange(7), usage=usage, source="drawn")
+    split = np.array([SPLITS[i % 3] for i in range(7)])
+    return Faces(images, np.arange(2, 9), labels=np.arange(7), splits=split, source="drawn")
 
 
 def test_faces_come_back_as_they_were_written(tmp_path: Path, faces: Faces) -> None:
@@ -27,7 +27,7 @@ def test_faces_come_back_as_they_were_written(tmp_path: Path, faces: Faces) -> N
 
 
 def test_splits_other_than_those_of_fer2013_come_back_as_well(tmp_path: Path, faces: Faces) -> None:
-    others = replace(faces, usage=np.array(["Training", "validation", "test", "test", "validation", "test", "test"]))
+    others = replace(faces, splits=np.array(["Training", "validation", "test", "test", "validation", "test", "test"]))
     write_csv(others, tmp_path / "faces.csv")
     assert_faces_equal(read_faces(tmp_path / "faces.csv"), others)
 
@@ -37,7 +37,7 @@ def test_the_file_is_what_a_slow_writer_writes(tmp_path: Path, faces: Faces) -> 
     lines = ["emotion,pixels,Usage"]
     for i in range(len(faces)):
         levels = " ".join(str(int(level)) for level in faces.images[i].ravel())
-        lines.append(f"{i},{levels},{USAGES[i % 3]}")
+        lines.append(f"{i},{levels},{SPLITS[i % 3]}")
     assert (tmp_path / "faces.csv").read_bytes() == ("\n".join(lines) + "\n").encode()
 
 
@@ -55,9 +55,9 @@ def test_images_that_are_views_are_written_in_their_own_order(tmp_path: Path, fa
 def test_faces_that_the_layout_cannot_hold_are_refused(tmp_path: Path, faces: Faces) -> None:
     for wrong, message in (
         (replace(faces, labels=None), "^drawn: has no labels"),
-        (replace(faces, usage=None), "^drawn: has no Usage, which the layout of fer2013.csv needs$"),
-        (replace(faces, usage=np.array(["dev"] * 7)), "^drawn: has usage dev; expected one of Training, PublicTest, "),
-        (replace(faces, usage=np.array(["train"] * 7)), "^drawn: has usage train; expected one of Training, "),
+        (replace(faces, splits=None), "^drawn: has no Usage, which the layout of fer2013.csv needs$"),
+        (replace(faces, splits=np.array(["dev"] * 7)), "^drawn: has split dev; expected one of Training, PublicTest, "),
+        (replace(faces, splits=np.array(["train"] * 7)), "^drawn: has split train; expected one of Training, "),
     ):
         with pytest.raises(DataError, match=message):
             write_csv(wrong, tmp_path / "faces.csv")

@@ -198,11 +198,11 @@ def test_labels_are_names_and_whole_numbers_of_any_type(path: Path, labels: pa.A
 
 
 def test_splits_go_by_several_names(path: Path) -> None:
-    usage = ["train", "TEST", "val", "PrivateTest"]
-    pq.write_table(pa.table({"pixels": raw(IMAGES[:4]), "Usage": pa.array(usage).dictionary_encode()}), path)
+    split = ["train", "TEST", "val", "PrivateTest"]
+    pq.write_table(pa.table({"pixels": raw(IMAGES[:4]), "Usage": pa.array(split).dictionary_encode()}), path)
     faces = read_faces(path)
-    assert faces.usage is not None
-    assert faces.usage.tolist() == ["Training", "test", "validation", "PrivateTest"]
+    assert faces.splits is not None
+    assert faces.splits.tolist() == ["Training", "test", "validation", "PrivateTest"]
     assert read_faces(path, "train").rows.tolist() == [1]
 
 
@@ -230,7 +230,7 @@ def test_columns_that_are_not_read_are_not_validated(path: Path) -> None:
     columns = {"pixels": raw(IMAGES[:2]), "label": [99, 98], "id": [None, "a"], "Usage": ["x", "y"]}
     pq.write_table(pa.table(columns), path)
     (faces,) = iter_faces(path, roles=())
-    assert (len(faces), faces.labels, faces.ids, faces.usage) == (2, None, None, None)
+    assert (len(faces), faces.labels, faces.ids, faces.splits) == (2, None, None, None)
 
 
 def test_a_chosen_column_is_read_in_place_of_the_one_that_has_the_name(path: Path) -> None:
@@ -314,14 +314,14 @@ def test_a_folder_of_shards_is_one_data_set_with_the_splits_of_their_names(
     faces = concatenate(list(iter_faces(folder, batch_rows=batch_rows)))
     order = [*range(14, N), *range(14)]
     assert np.array_equal(faces.images, IMAGES[order])
-    assert faces.usage is not None
-    assert faces.usage.tolist() == ["test"] * 9 + ["Training"] * 14
+    assert faces.splits is not None
+    assert faces.splits.tolist() == ["test"] * 9 + ["Training"] * 14
     assert faces.rows.tolist() == list(range(1, N + 1))
     assert faces.source == str(folder)
     training = read_faces(folder, "train")
     assert training.rows.tolist() == list(range(10, N + 1))
     assert np.array_equal(training.images, IMAGES[:14])
-    with pytest.raises(DataError, match=r"has no row of usage 'PublicTest'; found Training, test$"):
+    with pytest.raises(DataError, match=r"has no row of split 'PublicTest'; found Training, test$"):
         read_faces(folder, "PublicTest")
 
 
@@ -359,12 +359,12 @@ def test_a_data_set_saved_to_disk_has_the_splits_of_its_folders(tmp_path: Path) 
         (tmp_path / split / "dataset_info.json").write_text("{}")
     (tmp_path / "dataset_dict.json").write_text("{}")
     faces = read_faces(tmp_path)
-    assert faces.usage is not None
-    assert faces.usage.tolist() == ["test"] * 4 + ["Training"] * 4
+    assert faces.splits is not None
+    assert faces.splits.tolist() == ["test"] * 4 + ["Training"] * 4
 
 
 def test_shards_without_splits_have_no_usage(tmp_path: Path) -> None:
     write_file(table(), tmp_path / "data-00000-of-00001.arrow")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert read_faces(tmp_path).usage is None
+        assert read_faces(tmp_path).splits is None

@@ -17,9 +17,9 @@ import pytest
 from csv_samples import assert_same
 from numpy.typing import NDArray
 
-from fer_core import USAGES, DataError, FerError, iter_faces, read_faces
+from fer_core import SPLITS, DataError, FerError, iter_faces, read_faces
 from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, USAGE_EXPECTED
+from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, SPLIT_EXPECTED
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, PIXELS), dtype=np.uint8)
@@ -69,7 +69,7 @@ def test_pixels_are_read_from_every_type_that_holds_them(
     write(path, {"pixels": store(IMAGES, kind)}, row_group_size=row_group_size)
     faces = read_faces(path)
     expected = {"images": IMAGES.reshape(-1, 48, 48), "rows": list(range(1, N + 1))}
-    assert_same(faces, expected | dict.fromkeys(("labels", "ids", "usage")))
+    assert_same(faces, expected | dict.fromkeys(("labels", "ids", "splits")))
     assert (faces.first_row, faces.source) == (1, str(path))
 
 
@@ -86,10 +86,10 @@ def test_batches_join_to_the_whole_whatever_the_row_groups(path: Path, batch_row
 
 @pytest.mark.parametrize("ids", [[f"face {i}" for i in range(N)], [i * 10 for i in range(N)]], ids=["text", "integers"])
 def test_every_column_is_read_whatever_its_capitals_and_place(path: Path, ids: list[Any]) -> None:
-    usage = [USAGES[i % 3] for i in range(N)]
-    columns = {"ID": ids, " Usage": pa.array(usage).dictionary_encode(), "PIXELS": as_bytes(IMAGES, pa.binary())}
+    split = [SPLITS[i % 3] for i in range(N)]
+    columns = {"ID": ids, " Usage": pa.array(split).dictionary_encode(), "PIXELS": as_bytes(IMAGES, pa.binary())}
     faces = read_faces(write(path, columns | {"Emotion": np.arange(N, dtype=np.uint8) % 7}))
-    expected = {"images": IMAGES.reshape(-1, 48, 48), "rows": list(range(1, N + 1)), "usage": usage}
+    expected = {"images": IMAGES.reshape(-1, 48, 48), "rows": list(range(1, N + 1)), "splits": split}
     assert_same(faces, expected | {"labels": [i % 7 for i in range(N)], "ids": [str(name) for name in ids]})
 
 
@@ -106,20 +106,20 @@ def test_what_polars_writes_is_read(path: Path) -> None:
 
 def test_one_split_is_read_and_the_other_rows_are_validated_all_the_same(path: Path) -> None:
     pixels = [image.tobytes() for image in IMAGES]
-    usage = [USAGES[i % 3] for i in range(N)]
-    faces = read_faces(write(path, {"pixels": pixels, "usage": usage}), "PublicTest")
+    split = [SPLITS[i % 3] for i in range(N)]
+    faces = read_faces(write(path, {"pixels": pixels, "split": split}), "PublicTest")
     assert faces.rows.tolist() == [row for row in range(1, N + 1) if row % 3 == 2]
     pixels[0] = b"short"
-    write(path, {"pixels": pixels, "usage": usage})
+    write(path, {"pixels": pixels, "split": split})
     with pytest.raises(DataError, match=r"row 1, column 'pixels': expected 2304 bytes, found 5$"):
         read_faces(path, "PublicTest")
 
 
 def test_a_split_without_a_face_gives_one_empty_batch(path: Path) -> None:
-    write(path, {"pixels": as_bytes(IMAGES, pa.binary()), "usage": ["Training"] * N})
-    (nothing,) = iter_faces(path, usage="PublicTest", batch_rows=5)
+    write(path, {"pixels": as_bytes(IMAGES, pa.binary()), "split": ["Training"] * N})
+    (nothing,) = iter_faces(path, split="PublicTest", batch_rows=5)
     assert (len(nothing), nothing.images.shape) == (0, (0, 48, 48))
-    with pytest.raises(DataError, match=r"faces\.parquet: has no row of usage 'PublicTest'; found Training$"):
+    with pytest.raises(DataError, match=r"faces\.parquet: has no row of split 'PublicTest'; found Training$"):
         read_faces(path, "PublicTest")
 
 
@@ -144,8 +144,8 @@ def _text(values: list[Any]) -> str:
 EXPECTED = "expected 2304 integers in 0..255, found"
 IN_ID = f", column 'id': {ID_EXPECTED}, found"
 IN_LABEL = f", column 'label': {LABEL_EXPECTED}, found"
-IN_USAGE = f", column 'usage': {USAGE_EXPECTED}, found"
-GOOD = {"pixels": IMAGES[0].tobytes(), "label": 3, "id": "a", "usage": "Training"}
+IN_SPLIT = f", column 'split': {SPLIT_EXPECTED}, found"
+GOOD = {"pixels": IMAGES[0].tobytes(), "label": 3, "id": "a", "split": "Training"}
 LISTS = pa.list_(pa.int64())
 WRONG_ROWS: dict[str, tuple[str, Any, pa.DataType, str]] = {
     "bytes too few": ("pixels", b"12", pa.binary(), ", column 'pixels': expected 2304 bytes, found 2"),
@@ -210,8 +210,8 @@ WRONG_ROWS: dict[str, tuple[str, Any, pa.DataType, str]] = {
     "label of another class": ("label", "contempt", pa.string(), f"{IN_LABEL} 'contempt'"),
     "label of an empty text": ("label", "", pa.large_string(), f"{IN_LABEL} ''"),
     "no text for a label": ("label", None, pa.string(), f"{IN_LABEL} null"),
-    "usage unknown": ("usage", "fold 1", pa.string(), f"{IN_USAGE} 'fold 1'"),
-    "no usage": ("usage", None, pa.string(), f"{IN_USAGE} null"),
+    "split unknown": ("split", "fold 1", pa.string(), f"{IN_SPLIT} 'fold 1'"),
+    "no split": ("split", None, pa.string(), f"{IN_SPLIT} null"),
     "id empty": ("id", "", pa.string(), f"{IN_ID} ''"),
     "id of spaces": ("id", "  ", pa.string(), f"{IN_ID} ''"),
     "id too long": ("id", "x" * 257, pa.string(), f"{IN_ID} '{'x' * 40}...'"),
@@ -251,7 +251,7 @@ def test_a_wrong_row_is_named_with_what_is_wrong(
 
 
 def test_a_row_wrong_in_several_cells_is_told_once_and_by_its_first(path: Path) -> None:
-    columns = {"usage": ["x", "Training"], "label": [9, 9], "pixels": [b"", IMAGES[0].tobytes()]}
+    columns = {"split": ["x", "Training"], "label": [9, 9], "pixels": [b"", IMAGES[0].tobytes()]}
     write(path, columns)
     faces = read_faces(path, on_error="skip")
     assert [(error.row, error.column) for error in faces.rejected] == [(1, "pixels"), (2, "label")]
@@ -282,7 +282,7 @@ WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
         {"pixels": BYTES, "label": [True]},
         ", column 'label': expected integers, whole floats or text, found bool",
     ),
-    "usage of integers": ({"pixels": BYTES, "usage": [1]}, ", column 'usage': expected text, found int64"),
+    "split of integers": ({"pixels": BYTES, "split": [1]}, ", column 'split': expected text, found int64"),
     "id of floats": ({"pixels": BYTES, "id": [1.0]}, ", column 'id': expected text or integers, found double"),
     "a text column among the pixels": (
         {f"p{n}": ["7"] if n == 9 else [7] for n in range(PIXELS)},
@@ -305,7 +305,7 @@ def test_a_file_that_is_none_of_ours_is_refused_whole(
 def test_a_split_that_cannot_be_told_is_an_error(path: Path) -> None:
     write(path, {"pixels": BYTES})
     with pytest.raises(DataError, match=r"faces\.parquet: has no Usage column; cannot select PublicTest rows$"):
-        list(iter_faces(path, usage="PublicTest"))
+        list(iter_faces(path, split="PublicTest"))
 
 
 @pytest.mark.parametrize("keep", [4, 12, 0.5, 0.99])

@@ -1,0 +1,1 @@
+"""Outputs that are complete or absent: staged, claimed by one writer, and replaced whole."""

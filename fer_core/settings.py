@@ -1,0 +1,186 @@
+"""Settings that are declared once: type, default, range and help. Validation and command-line options follow.
+
+A class of settings is a frozen dataclass that derives from `Settings` and declares each field by `setting`:
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class WalkConfig(Settings):
+...     steps: int = setting(64, "Number of steps.", at_least=1)
+...     speed: float = setting(1.5, "Speed in m/s.", above=0)
+>>> WalkConfig(steps=0)
+Traceback (most recent call last):
+    ...
+fer_core.errors.ConfigError: steps: expected at least 1, found 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
+
+from fer_core.errors import ConfigError
+
+SEED_LIMIT: Final = 2**32 - 1
+"""Largest random seed that NumPy and PyTorch both accept."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is declared about one setting.
+
+    Attributes
+    ----------
+    help : str
+        One or two sentences, shown by ``--help`` and in the documentation.
+    above, at_least, below, at_most : float, optional
+        Limits of a number; `above` and `below` are exclusive.
+    choices : sequence of str, optional
+        Allowed texts.
+    default_text : str, optional
+        What the documentation states as the default where the value itself does not say it.
+    option : str, optional
+        Spelling on the command line; derived from the field's name without it.
+    metavar : str, optional
+        Placeholder of the value in ``--help``.
+    """
+
+    help: str
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: Sequence[str] | None = None
+    default_text: str | None = None
+    option: str | None = None
+    metavar: str | None = None
+
+    def range_text(self) -> str:
+        """Return the allowed values in words, such as ``0 to below 1``; empty where any value is allowed."""
+        if self.choices is not None:
+            return f"one of {', '.join(self.choices)}"
+        low = "" if self.at_least is None else f"{self.at_least:,}"
+        low = low if self.above is None else f"above {self.above:,}"
+        if self.at_most is not None:
+            return f"{low} to {self.at_most:,}" if low else f"at most {self.at_most:,}"
+        if self.below is not None:
+            joint = "and" if self.above is not None else "to"
+            return f"{low} {joint} below {self.below:,}" if low else f"below {self.below:,}"
+        return f"at least {low}" if self.at_least is not None else low
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value of the right type lies in the range."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise ConfigError naming the setting unless the value lies in the range."""
+        if not self.allows(value):
+            expected = self.range_text() or "a finite number"
+            if isinstance(value, float) and not math.isfinite(value) and "finite" not in expected:
+                expected += " and finite"
+            raise ConfigError(f"expected {expected}, found {value!r}", parameter=name)
+
+
+def setting(
+    default: Any = MISSING,
+    help: str = "",
+    *,
+    factory: Callable[[], Any] | None = None,
+    **limits: Any,
+) -> Any:
+    """Declare a field of a class of `Settings`.
+
+    Parameters
+    ----------
+    default : object
+        Value where none is given.
+    help : str
+        Sentence for the command line and the documentation.
+    factory : callable, optional
+        Makes the default instead, for values that can change, such as a dict.
+    **limits
+        Fields of `Setting`.
+    """
+    metadata = {"setting": Setting(help, **limits)}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+class Settings:
+    """Base of dataclasses whose fields are declared by `setting`: types and ranges are checked at construction."""
+
+    def __post_init__(self) -> None:
+        kinds = types_of(type(self))
+        for name, declared in settings_of(type(self)).items():
+            value = getattr(self, name)
+            if not _is_of(value, kinds[name]):
+                kind = getattr(kinds[name], "__name__", str(kinds[name]))
+                raise ConfigError(f"expected {kind}, found {value!r:.80}", parameter=name)
+            if value is not None:
+                declared.require(name, value)
+
+    def __init_subclass__(cls) -> None:
+        """Append a description of each setting to the class's docstring."""
+        super().__init_subclass__()
+        lines = [
+            f"{name} : {_documented(cls.__annotations__[name], entry)}\n    {entry.metadata['setting'].help}"
+            for name, entry in vars(cls).items()
+            if isinstance(entry, Field) and "setting" in entry.metadata
+        ]
+        if lines:
+            cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\nParameters\n----------\n" + "\n".join(lines)
+
+
+def settings_of(config: type) -> Mapping[str, Setting]:
+    """Return the declared settings of a class by name, in order."""
+    return {entry.name: entry.metadata["setting"] for entry in fields(config) if "setting" in entry.metadata}
+
+
+def types_of(config: type) -> Mapping[str, Any]:
+    """Return the type of each field of a class."""
+    return get_type_hints(config)
+
+
+def default_text(config: type, name: str) -> str:
+    """Return the default of a setting as documentation states it; empty where it has none to state."""
+    entry = next(entry for entry in fields(config) if entry.name == name)
+    declared: Setting = entry.metadata["setting"]
+    if declared.default_text is not None:
+        return declared.default_text
+    return _value_text(entry.default)
+
+
+def _value_text(value: Any) -> str:
+    if value is MISSING or value is None or value is False:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _documented(kind: Any, entry: Field[Any]) -> str:
+    declared: Setting = entry.metadata["setting"]
+    default = _value_text(entry.default) if declared.default_text is None else declared.default_text
+    parts = [getattr(kind, "__name__", str(kind)), declared.range_text(), f"default {default}" if default else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a plain type; anything is of one that is not plain."""
+    allowed = get_args(kind) if NoneType in get_args(kind) else (kind,)
+    if not all(plain in (bool, int, float, str, NoneType) for plain in allowed):
+        return True
+    if isinstance(value, bool):
+        return bool in allowed
+    return isinstance(value, allowed) or (float in allowed and isinstance(value, int))

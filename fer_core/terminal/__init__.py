@@ -1,0 +1,1 @@
+"""The terminal: programs, their options, progress bars and standard streams."""

@@ -1,0 +1,93 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from fer_core.terminal.console import is_terminal, say
+
+PLAIN_INTERVAL_S: Final = 10.0
+
+
+class Advance(Protocol):
+    """Report `n` more units done, and optionally a note such as the current loss."""
+
+    def __call__(self, n: int, note: str = "") -> None:
+        """Count `n` more units."""
+
+
+@contextmanager
+def progress(task: str, total: int | None, unit: str = "faces", *, done: int = 0) -> Iterator[Advance]:
+    """Show how far `task` is, how fast it goes and how long it still takes.
+
+    Parameters
+    ----------
+    task : str
+        What is being done, such as ``score``.
+    total : int or None
+        Units in all; None where the end is not known before it comes.
+    unit : str
+        What is counted.
+    done : int
+        Units that were done before and do not count for the speed, as in a resumed run.
+
+    Yields
+    ------
+    Advance
+        Call it with the units just done.
+    """
+    if is_terminal(sys.stderr):
+        yield from _bar(task, total, unit, done)
+    else:
+        yield from _lines(task, total, unit, done)
+
+
+def _bar(task: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as BarTask
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: BarTask) -> Text:
+            return Text(f"{task.speed or 0:,.0f} {unit}/s")
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}" + ("" if total is None else "/{task.total:.0f}")),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar_task = bar.add_task(task, total=total, completed=done, note="")
+
+        def advance(n: int, note: str = "") -> None:
+            bar.update(bar_task, advance=n, note=note)
+
+        yield advance
+
+
+def _lines(task: str, total: int | None, unit: str, before: int) -> Iterator[Advance]:
+    start = shown = time.monotonic()
+    done = before
+
+    def advance(n: int, note: str = "") -> None:
+        nonlocal done, shown
+        done += n
+        now = time.monotonic()
+        if now - shown < PLAIN_INTERVAL_S:
+            return
+        shown = now
+        rate = (done - before) / (now - start)
+        parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
+        if total is not None and rate:
+            parts.append(f"{max(total - done, 0) / rate:.0f} s left")
+        say(f"{task}: {', '.join([*parts, note] if note else parts)}")
+
+    yield advance
