@@ -13,6 +13,7 @@ import click
 from benchmarks import EXPORTS
 from benchmarks.harness.report import Report
 from fer_core import FerError
+from fer_core.terminal.program import with_options
 
 Decorator = Callable[[Any], Any]
 
@@ -76,7 +77,8 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except (FerError, OSError) as error:
-            click.echo(f"{self.name}: {error}", err=True)
+            line = with_options(error, self) if isinstance(error, FerError) else str(error)
+            click.echo(f"{self.name}: {line}", err=True)
             raise SystemExit(1) from None
 
 
