@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -58,6 +61,19 @@ def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(name, tm
     for table in results["tables"]:
         assert f"| {' | '.join(table['columns'])} |" in done.stdout
         assert all(f"| {row[0]} |" in done.stdout for row in table["rows"])
+
+
+def test_the_documentation_names_benchmarks_with_options_that_they_have():
+    root = FOLDER.parent
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")]
+    found = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += re.findall(r"python -m benchmarks\.([a-z]\w*)([^`#\n]*)", text)
+    assert len(found) > 10
+    for name, arguments in found:
+        command = importlib.import_module(f"benchmarks.{name}").main
+        command.make_parser(click.Context(command)).parse_args(shlex.split(arguments))
 
 
 @pytest.mark.parametrize("name", sorted({*QUICK, "accuracy", "on_gpu"}))
