@@ -268,7 +268,7 @@ def test_labels_of_hugging_face_count_the_names_that_the_file_states(path: Path)
 UNREADABLE = "expected a PNG or JPEG image, found none that can be read (damaged or of another format)"
 WRONG_IMAGES = {
     "too small": (encoded(IMAGES[0][:9]), None, "expected a 48x48 image, found 48x9"),
-    "in color": (encoded(np.dstack(list(IMAGES[:3]))), None, "expected a gray image, found colour"),
+    "in color": (encoded(np.dstack(list(IMAGES[:3]))), None, "expected a gray image, found color"),
     "cut": (encoded(IMAGES[0])[:99], None, UNREADABLE),
     "raw": (bytes(PIXELS), None, UNREADABLE),
     "only a path": (None, "images/a.png", "expected an encoded image, found only its path 'images/a.png'"),
