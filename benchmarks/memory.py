@@ -16,7 +16,7 @@ from pathlib import Path
 from _side_by_side import Goal, machine, print_goals
 
 from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-dnn"
 ROWS, TIMES = 1000, 100

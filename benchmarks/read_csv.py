@@ -20,7 +20,7 @@ from _side_by_side import Goal, compare, print_goals, real_data
 from fer_core import PIXELS, read_faces
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 
 ROWS = 7178
 """As many as test.csv of the course has."""

@@ -16,8 +16,8 @@ import ray
 from _side_by_side import compare
 
 from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.data_set import synthesize
 from fer_infer.cluster.engine import score_files
-from fer_train.data.splits import synthesize
 
 MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-cnn"
 DRAWN = 200

@@ -18,8 +18,9 @@ from _arithmetic import print_limit
 from _side_by_side import Goal, machine, print_goals, real_data
 
 from fer_core import FerError
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, load_splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, load_splits, pixel_statistics
 from fer_train.models import build_model, count_multiply_adds
 from fer_train.runs.run_folder import read_metrics
 from fer_train.training.hardware import precision_note

@@ -21,7 +21,7 @@ with such an option prints that as ``--force``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -145,3 +145,20 @@ def lacks_memory(error: MemoryError | RuntimeError) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, or the name of its class if it has none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__).rstrip(".")
+
+
+def shorten(text: str, length: int = 40) -> str:
+    """Return a text in quotes, cut after `length` characters."""
+    return repr(text if len(text) <= length else text[:length] + "...")
+
+
+def listed(items: Sequence[str], most: int = 8) -> str:
+    """Return the first `most` items, separated by commas, and the number of the others."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more or "none"

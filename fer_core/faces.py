@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.errors import DataError
-from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import IMAGE_SIZE, split_of
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth, so faces are equal to themselves alone
@@ -90,7 +89,7 @@ class Faces:
         return self.rows - self.first_row if self.positions is None else self.positions
 
     def of_split(self, split: str) -> Faces:
-        """Return the faces of one split, which may be spelled in any way that `fer_core.io.columns.SPLIT_NAMES` knows.
+        """Return the faces of one split, which may be spelled in any way that `fer_core.fer2013.SPLIT_NAMES` knows.
 
         Raises
         ------

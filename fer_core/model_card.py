@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fer_core.errors import CardError
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.file_types import refuse_lfs_pointer
+from fer_core.git_lfs import refuse_lfs_pointer
 
 SCHEMA_VERSION: Final = 2
 PRECISIONS: Final = ("fp32", "fp16", "int8")

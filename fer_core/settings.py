@@ -154,6 +154,14 @@ def types_of(config: type) -> Mapping[str, Any]:
     return get_type_hints(config)
 
 
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one table: ``{"augment": {"zoom": 0.1}}`` becomes ``{"augment.zoom": 0.1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def default_text(config: type, name: str) -> str:
     """Return the default of a setting as documentation states it; empty where it has none to state."""
     entry = next(entry for entry in fields(config) if entry.name == name)

@@ -15,8 +15,9 @@ from record import SkippedError
 
 from fer_core import Faces
 from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, load_splits, synthesize
+from fer_train.data.splits import Splits, load_splits
 from fer_train.exporting.parity import PARITY_ATOL
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, cast
 
-from fer_core.errors import DataError
-from fer_core.io.columns import shorten
+from fer_core.errors import DataError, listed, shorten
 from fer_core.io.file_types import TAR, ZIP
 
 TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather"})
@@ -24,7 +23,6 @@ TEXT_NAMES: Final = ("readme", "license", "licence", "copying", "notice", "citat
 SYSTEM_NAMES: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 """Files and folders that operating systems leave behind, in lower case; names that begin with a dot are others."""
 
-MOST_LISTED: Final = 8
 _AES: Final = 99
 _OTHER_METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 93: "zstandard", 95: "xz", 98: "PPMd"}
 _DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
@@ -72,10 +70,10 @@ def choose_member(names: Sequence[str], source: str, kind: str) -> str:
         raise DataError(source, f"is {kind} of {len(images):,} images; unpack it and name the folder")
     chosen = tables or others
     if not chosen:
-        raise DataError(source, f"is {kind} without a CSV, Parquet or Arrow file; found {listed(files)}")
+        raise DataError(source, f"is {kind} without a CSV, Parquet or Arrow file; found {_quoted(files)}")
     if len(chosen) > 1:
         example = f"{source}/{chosen[-1]}"
-        raise DataError(source, f"is {kind} of several files, found {listed(chosen)}; name one, such as {example}")
+        raise DataError(source, f"is {kind} of several files, found {_quoted(chosen)}; name one, such as {example}")
     return chosen[0]
 
 
@@ -92,14 +90,8 @@ def find_member(names: Sequence[str], wanted: str, source: str) -> str:
     if len(matching) != 1:
         files = [name for name in names if not is_clutter(name)]
         problem = f"contains {len(matching)} files {wanted!r}" if matching else f"contains no file {wanted!r}"
-        raise DataError(source, f"{problem}; found {listed(files)}")
+        raise DataError(source, f"{problem}; found {_quoted(files)}")
     return matching[0]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as an error lists them."""
-    shown = ", ".join(shorten(name, 80) for name in names[:MOST_LISTED])
-    return f"{shown} and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else shown or "no file"
 
 
 @contextmanager
@@ -229,3 +221,7 @@ def _office_type(names: Sequence[str]) -> str | None:
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "a PyTorch checkpoint"
     return None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return listed([shorten(name, 80) for name in names])

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
+from fer_core.errors import ConfigError, DataError, DataWarning, listed, shorten
+from fer_core.fer2013 import PIXELS
 
 ROLES: Final = ("pixels", "label", "split", "id")
 """What a column can hold, in the order in which the cells of a row are checked."""
@@ -27,27 +27,6 @@ COLUMNS: Final = {
 MAX_ID_LENGTH: Final = 256
 """A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
 
-SPLIT_NAMES: Final = {name.lower(): name for name in SPLITS} | {
-    "train": "Training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-"""Names of splits in lower case, and what each is called here. `test` stays `test`: it can be either test split."""
-
-CLASS_NAMES: Final = {name: number for number, name in enumerate(EXPRESSIONS)} | {
-    "anger": 0,
-    "disgusted": 1,
-    "fearful": 2,
-    "happiness": 3,
-    "sadness": 4,
-    "surprised": 5,
-}
-"""Names of classes in lower case, as data sets write them, and their labels."""
-
-LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1} or the name of a class"
-SPLIT_EXPECTED: Final = f"expected one of {', '.join(SPLITS)}, train, validation, test"
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
 """How the error of a cell begins, in every file format."""
 
@@ -60,34 +39,6 @@ LEAST_PIXEL_COLUMNS: Final = 100
 """Numbered columns that are taken for pixels, also where they are not 2,304."""
 
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
-_WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,3})(?:\.0*)?")
-
-
-def label_of(text: str) -> int | None:
-    """Return the label that a cell holds, or None where it holds none.
-
-    Parameters
-    ----------
-    text : str
-        A number in 0..6, also written as `5.0`, or the name of a class in any case; spaces around it are ignored.
-    """
-    text = text.strip(" ").lower()
-    if text in CLASS_NAMES:
-        return CLASS_NAMES[text]
-    number = _WHOLE_NUMBER.fullmatch(text)
-    label = int(number[1]) if number else -1
-    return label if 0 <= label < len(EXPRESSIONS) else None
-
-
-def split_of(text: str) -> str | None:
-    """Return the split that a cell or a folder names, as it is called here, or None where it names none.
-
-    Parameters
-    ----------
-    text : str
-        A name in `SPLIT_NAMES`, in any case; spaces around it are ignored.
-    """
-    return SPLIT_NAMES.get(text.strip(" ").lower())
 
 
 def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
@@ -181,7 +132,7 @@ def assign_roles(
         found = [place for place, other in enumerate(plain) if other == name.strip(" ")]
         if len(found) != 1:
             raise DataError(
-                source, f"expected one column {name!r} for {role}, found {len(found)} in {_listed(plain)}", row=row
+                source, f"expected one column {name!r} for {role}, found {len(found)} in {_quoted(plain)}", row=row
             )
         places[role] = found[0]
     taken = set(places.values())
@@ -202,7 +153,7 @@ def assign_roles(
         if known in roles or known == "pixels":
             places[known] = place
     if "pixels" not in places:
-        raise DataError(source, f"{PIXELS_EXPECTED}, found {_listed(plain)}", row=row)
+        raise DataError(source, f"{PIXELS_EXPECTED}, found {_quoted(plain)}", row=row)
     return places
 
 
@@ -233,14 +184,8 @@ def warn_of_columns_left_out(
         left_out = [name for name in left_out if name not in named]
         named.update(left_out)
     if left_out:
-        warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
+        warnings.warn(f"{source}: columns left out: {_quoted(left_out)}", DataWarning, stacklevel=2)
 
 
-def shorten(text: str, length: int = 40) -> str:
-    """Return a text in quotes, cut where it is long."""
-    return repr(text if len(text) <= length else text[:length] + "...")
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    listed = ", ".join(shorten(name) for name in names[:most])
-    return f"{listed} and {len(names) - most} more" if len(names) > most else listed or "none"
+def _quoted(names: Sequence[str]) -> str:
+    return listed([shorten(name) for name in names])

@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import zstandard
-
 from fer_core.errors import DataError
+from fer_core.git_lfs import LFS_REMEDY
+from fer_core.io import zstd
 from fer_core.io.archives import choose_tar_member, open_tar_member, open_zip_member
 from fer_core.io.file_types import (
     ARCHIVES,
@@ -30,16 +30,15 @@ from fer_core.io.file_types import (
     HEAD_BYTES,
     IMAGES,
     LFS_POINTER,
-    LFS_REMEDY,
     TABLES,
     XZ,
     ZIP,
     ZSTD,
     file_type,
 )
-from fer_core.io.places import Place, locate
+from fer_core.places import Place, locate
 
-DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
 _READ_ONCE: Final = "expected a CSV, found {kind}, which is read from a plain file only"
 
 
@@ -207,52 +206,9 @@ class _Rewound(io.RawIOBase):
         return n
 
 
-class _ZstdFrames(io.RawIOBase):
-    """The content of the frames of `raw`, one after the other.
-
-    The stream reader of `zstandard` takes the middle of a frame for the end of the file where the file ends
-    there, and would lose rows without a word.
-    """
-
-    # A kilobyte can unpack to 32 MiB, so no more is unpacked at once.
-    CHUNK: Final = 1 << 10
-
-    def __init__(self, raw: io.BufferedReader) -> None:
-        self._raw = raw
-        self._packed = b""
-        self._text = memoryview(b"")
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        filled = 0
-        while filled < len(buffer) and self._unpack():
-            n = min(len(buffer) - filled, len(self._text))
-            buffer[filled : filled + n] = self._text[:n]
-            self._text = self._text[n:]
-            filled += n
-        return filled
-
-    def _unpack(self) -> bool:
-        """See that there is text; return whether there is any left."""
-        while not self._text:
-            packed = self._packed or self._raw.read1(self.CHUNK)
-            if not packed and self._frame is not None:
-                raise EOFError("it ends within a zstandard frame")
-            if not packed:
-                return False
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._text = memoryview(frame.decompress(packed))
-            self._packed = frame.unused_data
-            self._frame = None if frame.eof else frame
-        return True
-
-
 _DECOMPRESSORS: Final[dict[str | None, Any]] = {
     GZIP: lambda raw: gzip.GzipFile(fileobj=raw),
-    ZSTD: _ZstdFrames,
+    ZSTD: zstd.open_reader,
     XZ: lzma.LZMAFile,
     BZIP2: bz2.BZ2File,
 }

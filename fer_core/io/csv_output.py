@@ -8,7 +8,6 @@ from typing import IO, Final, cast
 
 CSV_ENDINGS: Final = (".csv", ".csv.gz", ".csv.zst")
 """Endings of the names of CSV outputs."""
-ZSTD_LEVEL: Final = 3
 GZIP_LEVEL: Final = 6
 
 
@@ -57,7 +56,6 @@ def _gzip(raw: IO[bytes]) -> IO[bytes]:
 
 
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
-    import zstandard
+    from fer_core.io import zstd
 
-    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
-    return cast(IO[bytes], compressor.stream_writer(raw, closefd=False))
+    return cast(IO[bytes], zstd.open_writer(raw))

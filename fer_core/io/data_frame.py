@@ -9,20 +9,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.errors import DataError
+from fer_core.errors import DataError, shorten
 from fer_core.faces import Faces, no_row_of_split, no_split_column
-from fer_core.fer2013 import IMAGE_SIZE, PIXELS
-from fer_core.io.columns import (
-    ID_EXPECTED,
-    LABEL_EXPECTED,
-    MAX_ID_LENGTH,
-    SPLIT_EXPECTED,
-    assign_roles,
-    label_of,
-    pixel_columns,
-    shorten,
-    split_of,
-)
+from fer_core.fer2013 import IMAGE_SIZE, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH, assign_roles, pixel_columns
 from fer_core.io.csv.pixel_text import EXPECTED, EXPECTED_VALUE, decode_face, explain
 from fer_core.io.csv.vectors import GROUP, decode_faces
 from fer_core.io.images import is_encoded, read_image

@@ -10,17 +10,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fer_core.errors import ConfigError, DataError, DataWarning
+from fer_core.errors import ConfigError, DataError, DataWarning, listed
 from fer_core.faces import Faces
-from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
+from fer_core.fer2013 import CLASS_NAMES, EXPRESSIONS, IMAGE_SIZE, split_of
 from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
 from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
-from fer_core.io.columns import CLASS_NAMES, ROLES, split_of
+from fer_core.io.columns import ROLES
 from fer_core.io.images import read_image
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
-MOST_SHOWN: Final = 8
-"""Names that a message lists at most."""
 
 _NUMBERED: Final = re.compile(r"([0-9]+)(?:[ _.-]+(.+))?")
 
@@ -39,7 +37,7 @@ def label_of_folder(name: str) -> int | None:
     Parameters
     ----------
     name : str
-        The name of a class as in `fer_core.io.columns.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
+        The name of a class as in `fer_core.fer2013.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
         `0_angry`, which must agree.
     """
     name = name.strip(" ").lower()
@@ -69,9 +67,8 @@ def list_images(root: Path, *, with_labels: bool = True) -> list[Entry]:
     """
     found, tables = _list(root, with_labels)
     if tables:
-        names = ", ".join(repr(table.relative_to(root).as_posix()) for table in tables[:MOST_SHOWN])
-        more = f" and {len(tables) - MOST_SHOWN:,} more" if len(tables) > MOST_SHOWN else ""
-        message = f"{root}: tables left out: {names}{more}; the labels of images are the names of their folders"
+        names = listed([repr(table.relative_to(root).as_posix()) for table in tables])
+        message = f"{root}: tables left out: {names}; the labels of images are the names of their folders"
         warnings.warn(message, DataWarning, stacklevel=2)
     return found
 

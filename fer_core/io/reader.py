@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from fer_core.cores import available_cores
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_split
-from fer_core.io.columns import ROLES, split_of
+from fer_core.fer2013 import split_of
+from fer_core.io.columns import ROLES
 from fer_core.io.compression import table_type
 from fer_core.io.file_types import TABLES
-from fer_core.io.places import can_be_reread
+from fer_core.places import can_be_reread
 
 OnError = Literal["fail", "skip"]
 
@@ -44,7 +45,7 @@ def iter_faces(
     batch_rows : int
         Faces a batch at most.
     split : str, optional
-        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLIT_NAMES`. The other rows
+        Yield this split only; it may be spelled in any way in `fer_core.fer2013.SPLIT_NAMES`. The other rows
         of a file are validated all the same; other images stay unopened.
     on_error : {"fail", "skip"}
         At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
@@ -148,17 +149,6 @@ def splits_of_folder(path: str | Path) -> set[str]:
 
     files = find_shards(Path(path)) or list_images(Path(path))
     return {file.split for file in files if file.split is not None}
-
-
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many cores this process may use: those it may run on, or fewer where a container limits its time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of version 2 and of version 1
-        with suppress(OSError, ValueError):  # a ValueError also where the quota is "max"
-            quota, period = map(int, " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split())
-            if quota > 0:
-                return max(1, min(cores, -(-quota // period)))
-    return cores
 
 
 def read_faces(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from fer_core.errors import FerError, OutputError
-from fer_core.io.places import locate
 from fer_core.outputs.claims import claimed
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.places import locate
 
 READ_IN_FOLDERS: Final = frozenset(
     {".onnx", ".json", ".safetensors", ".pt", ".png", ".jpg", ".jpeg", ".parquet", ".arrow", ".feather"}

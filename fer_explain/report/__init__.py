@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.io.reader import OnError
-from fer_core.io.rejects import save_rejects
+from fer_core.outputs.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.attribution.masks import require_share
 from fer_explain.evaluation.skill import assess_skill

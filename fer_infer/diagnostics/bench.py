@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
+from fer_core.cores import available_cores
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.file_types import PARQUET_MAGIC
-from fer_core.io.reader import available_cores
 from fer_core.outputs.staging import scratch_folder, staged
 from fer_core.terminal.progress import progress
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.fer2013 import EXPRESSIONS
-from fer_core.io.columns import MAX_ID_LENGTH, SPLIT_NAMES, label_of, split_of
+from fer_core.fer2013 import EXPRESSIONS, SPLIT_NAMES, label_of, split_of
+from fer_core.io.columns import MAX_ID_LENGTH
 from fer_core.io.csv.lines import ID_END, ID_START, LABEL_END, LABEL_START, SPLIT_END, SPLIT_START
 
 SPLIT_DTYPE: Final = np.dtype(f"U{max(map(len, SPLIT_NAMES.values()))}")

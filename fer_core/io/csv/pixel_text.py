@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.errors import shorten
 from fer_core.fer2013 import PIXELS
 from fer_core.io.csv.vectors import decode_faces
 
@@ -89,5 +90,4 @@ def _without_brackets(text: bytes) -> bytes:
 
 
 def _shown(token: bytes) -> str:
-    shown = token.decode("utf-8", "replace")
-    return repr(shown if len(shown) <= 12 else shown[:12] + "...")
+    return shorten(token.decode("utf-8", "replace"), 12)

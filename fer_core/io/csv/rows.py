@@ -10,20 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.errors import DataError
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import (
-    ID_EXPECTED,
-    LABEL_EXPECTED,
-    MAX_ID_LENGTH,
-    ROLES,
-    SPLIT_EXPECTED,
-    assign_roles,
-    label_of,
-    pixel_columns,
-    shorten,
-    split_of,
-)
+from fer_core.errors import DataError, shorten
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH, ROLES, assign_roles, pixel_columns
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.csv.pixel_text import decode_face, explain, explain_value

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_core.errors import DataError
 from fer_core.faces import Faces
-from fer_core.io.columns import SPLIT_EXPECTED, split_of
+from fer_core.fer2013 import SPLIT_EXPECTED, split_of
 from fer_core.io.csv_output import CSV_ENDINGS, open_csv
 from fer_core.outputs.staging import staged
 

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from fer_core.errors import DataError
-from fer_core.fer2013 import EXPRESSIONS, PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, SPLIT_EXPECTED, label_of, shorten, split_of
+from fer_core.errors import DataError, shorten
+from fer_core.fer2013 import EXPRESSIONS, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain

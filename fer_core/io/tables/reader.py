@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_core.errors import DataError
+from fer_core.errors import DataError, first_line
 from fer_core.faces import Faces, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES, warn_of_columns_left_out
@@ -166,11 +166,11 @@ def _open_table(path: str | Path) -> Iterator[_Table]:
                 with pa.memory_map(file) if isinstance(file, str) else pa.PythonFile(file, "r") as opened:
                     yield _arrow_stream(opened, file, source) if kind == ARROW_STREAM else _arrow_file(opened)
     except OSError as error:
-        raise DataError(source, f"cannot be read: {error.strerror or _first_line(error)}") from None
+        raise DataError(source, f"cannot be read: {error.strerror or first_line(error)}") from None
     except UnicodeDecodeError as error:  # in the name of a column, or in text that Arrow does not check
         raise DataError(source, f"cannot be read as {name}: text is not UTF-8 ({error.reason})") from None
     except pa.ArrowException as error:
-        raise DataError(source, f"cannot be read as {name}: {_first_line(error)}") from None
+        raise DataError(source, f"cannot be read as {name}: {first_line(error)}") from None
 
 
 def _parquet(file: Any) -> _Table:
@@ -240,10 +240,6 @@ def _decode(batch: pa.RecordBatch, layout: Layout, role: str) -> Cells:
     if role == "label":
         return decode_labels(column, layout.class_names)
     return _DECODERS[role](column)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 _DECODERS: Final = {"pixels": decode_pixels, "split": decode_splits, "id": decode_ids}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fer_core.errors import DataError
+from fer_core.fer2013 import split_of
 from fer_core.io.archives import is_clutter
-from fer_core.io.columns import split_of
 
 SUFFIXES: Final = frozenset({".parquet", ".arrow", ".feather"})
 NEUTRAL: Final = "data"

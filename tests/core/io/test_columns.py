@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from fer_core import DataError
 from fer_core.errors import ConfigError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
-from fer_core.io.columns import assign_roles, label_of, pixel_columns, split_of, warn_of_columns_left_out
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS, label_of, split_of
+from fer_core.io.columns import assign_roles, pixel_columns, warn_of_columns_left_out
 from fer_core.terminal.program import Program
 
 WIDE = [f"pixel{n}" for n in range(PIXELS)]

@@ -145,7 +145,7 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
         main.main(["work"])
 
 
-HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch", "zstandard"]
+HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch", "backports.zstd"]
 
 
 @pytest.mark.parametrize(

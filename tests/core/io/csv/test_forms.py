@@ -14,8 +14,7 @@ from csv_samples import FACE, make_csv, pixels_text, read_slowly, written
 
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import CLASS_NAMES, SPLIT_NAMES
+from fer_core.fer2013 import CLASS_NAMES, PIXELS, SPLIT_NAMES
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (4, PIXELS)).astype(np.uint8)
 ENDS = ["\n", "\r\n", "\r\r\n", "\n\n", "\n \t\n", "\r\n\r\n"]

@@ -22,8 +22,7 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, DataWarning, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import LABEL_EXPECTED
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, 48, 48), dtype=np.uint8)

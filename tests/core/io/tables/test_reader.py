@@ -18,8 +18,8 @@ from csv_samples import assert_same
 from numpy.typing import NDArray
 
 from fer_core import SPLITS, DataError, FerError, iter_faces, read_faces
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, SPLIT_EXPECTED
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED
+from fer_core.io.columns import ID_EXPECTED
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, PIXELS), dtype=np.uint8)
