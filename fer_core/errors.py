@@ -128,7 +128,7 @@ class ConfigError(FerError, ValueError):
         return partial(type(self), parameter=self.parameter), (self.message,)
 
 
-NO_THREADS: Final = "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"
+NO_THREADS: Final = "no more threads can be started; `threads=1` or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"
 
 
 def lacks_threads(error: BaseException) -> bool:

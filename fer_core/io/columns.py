@@ -41,6 +41,12 @@ LEAST_PIXEL_COLUMNS: Final = 100
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 
 
+def id_of(text: str) -> str | None:
+    """Return the id in a cell without the spaces around it, or None if it cannot be one."""
+    text = text.strip(" ")
+    return text if 0 < len(text) <= MAX_ID_LENGTH and min(text) >= " " else None
+
+
 def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
     """Return the positions of the columns of pixels in a table with one column per pixel; None in any other table.
 
@@ -67,7 +73,7 @@ def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) 
     for name in plain:
         if COLUMNS.get(name.lower()) == "pixels":
             message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
-            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
+            raise DataError(source, f"{message}; `columns={{'pixels': {name!r}}}` chooses the former", row=row)
     return run
 
 
@@ -124,17 +130,8 @@ def assign_roles(
         If there is no column of pixels, a chosen column is missing, or two columns could play one role.
     """
     chosen = dict(columns or {})
-    if unknown := set(chosen) - set(ROLES):
-        raise ConfigError(f"columns: expected roles {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
     plain = [name.strip(" ") for name in names]
-    places: dict[str, int] = {}
-    for role, name in chosen.items():
-        found = [place for place, other in enumerate(plain) if other == name.strip(" ")]
-        if len(found) != 1:
-            raise DataError(
-                source, f"expected one column {name!r} for {role}, found {len(found)} in {_quoted(plain)}", row=row
-            )
-        places[role] = found[0]
+    places = _chosen_places(plain, source, row, chosen)
     taken = set(places.values())
     run = None if "pixels" in places else pixel_columns(plain, source, row=row)
     if run is not None:
@@ -146,15 +143,32 @@ def assign_roles(
         if (known := COLUMNS.get(name.lower())) is None or known in chosen:
             continue
         if known in places:
-            other = plain[places[known]]
-            remedy = "rename one of them" if name == other else f"choose one with --column {known}={name}"
-            message = f"expected one column of {known}, found {other!r} and {name!r}; {remedy}"
-            raise DataError(source, message, row=row)
+            raise _two_columns(plain[places[known]], name, known, source, row)
         if known in roles or known == "pixels":
             places[known] = place
     if "pixels" not in places:
         raise DataError(source, f"{PIXELS_EXPECTED}, found {_quoted(plain)}", row=row)
     return places
+
+
+def _chosen_places(names: Sequence[str], source: str, row: int | None, chosen: Mapping[str, str]) -> dict[str, int]:
+    """Return the positions of the columns that the user chose, by role."""
+    if unknown := set(chosen) - set(ROLES):
+        expected = f"expected roles {', '.join(ROLES)}"
+        raise ConfigError(f"{expected}, found {', '.join(sorted(unknown))}", parameter="columns")
+    places: dict[str, int] = {}
+    for role, name in chosen.items():
+        found = [place for place, other in enumerate(names) if other == name.strip(" ")]
+        if len(found) != 1:
+            message = f"expected one column {name!r} for {role}, found {len(found)} in {_quoted(names)}"
+            raise DataError(source, message, row=row)
+        places[role] = found[0]
+    return places
+
+
+def _two_columns(one: str, other: str, role: str, source: str, row: int | None) -> DataError:
+    remedy = "rename one of them" if one == other else f"`columns={{{role!r}: {other!r}}}` chooses one"
+    return DataError(source, f"expected one column of {role}, found {one!r} and {other!r}; {remedy}", row=row)
 
 
 def warn_of_columns_left_out(

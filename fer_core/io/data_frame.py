@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fer_core.errors import DataError, shorten
 from fer_core.faces import Faces, no_row_of_split, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
-from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH, assign_roles, pixel_columns
+from fer_core.io.columns import ID_EXPECTED, assign_roles, id_of, pixel_columns
 from fer_core.io.csv.pixel_text import EXPECTED, EXPECTED_VALUE, decode_face, explain
 from fer_core.io.csv.vectors import GROUP, decode_faces
 from fer_core.io.images import is_encoded, read_image
@@ -126,8 +126,7 @@ def _split(cell: Any) -> str | None:
 def _id(cell: Any) -> str | None:
     if isinstance(cell, bool) or not isinstance(cell, str | Integral):
         return None
-    text = str(cell).strip(" ")
-    return text if 0 < len(text) <= MAX_ID_LENGTH and min(text) >= " " else None
+    return id_of(str(cell))
 
 
 def _pixels_of_columns(table: _Table, wide: range) -> NDArray[np.uint8]:

@@ -122,7 +122,7 @@ def require_free(
             known = f"{', '.join(endings[:-1])} or {endings[-1]}" if endings[1:] else endings[0]
             raise OutputError(f"{target}: expected the name of an output to end in {known}")
         if exists and not force:
-            raise OutputError(f"{target}: exists already; --force replaces it")
+            raise OutputError(f"{target}: exists already; `force=True` replaces it")
         if exists and folder is not None:
             _require_replaceable(path, target, folder)
     except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 report a circle of links as a RuntimeError

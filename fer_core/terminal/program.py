@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -10,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -25,6 +26,8 @@ OUT_OF_MEMORY: Final = "out of memory; fewer faces at once need less, by --batch
 
 PARAMETER: Final = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]+))?`")
 """A parameter in the text of an error, with or without its value."""
+COLUMN: Final = re.compile(r"`columns=\{'(?P<role>\w+)': (?P<name>'[^`]*'|\"[^`]*\")\}`")
+"""The choice of a column in the text of an error."""
 QUOTES: Final = "'\""
 
 SIGNALS: Final = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
@@ -51,41 +54,47 @@ class Program(click.Group):
         try:
             with _termination_cleans_up(), _warnings_as_lines(str(self.name)):
                 return super().invoke(ctx)
-        except FerError as error:
-            self._stop(with_options(error, self._command(ctx)))
-        except (MemoryError, RuntimeError) as error:
-            if lacks_threads(error):
-                self._stop(NO_THREADS)
-            if not lacks_memory(error):
+        except (Exception, KeyboardInterrupt) as error:
+            line = self._line_of(error)
+            if line is None:
                 raise
-            self._stop(OUT_OF_MEMORY)
-        except UnicodeEncodeError as error:  # by whatever cannot hold a name that is no text
-            self._stop(f"a name is not UTF-8: {error.object!a:.200}")
-        except KeyboardInterrupt as error:
-            self._stop(str(error) or "interrupted")
-        except ModuleNotFoundError as error:
-            if self.name not in EXTRAS:
-                raise
-            self._stop(remedy(error.name, EXTRAS[self.name]))
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise  # click ends without a word where the reader of our output has gone
-            self._stop(NO_THREADS if lacks_threads(error) else str(error))
+            line = with_options(line, error, self._command(ctx))
+            click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
+            raise SystemExit(1) from None
+
+    def _line_of(self, error: BaseException) -> str | None:
+        """Return the line to print for an error; None for a mistake of ours, and for what click handles."""
+        match error:
+            case MemoryError() | RuntimeError() | OSError() if lacks_threads(error):
+                return NO_THREADS
+            case MemoryError() | RuntimeError():
+                return OUT_OF_MEMORY if lacks_memory(error) else None
+            case OSError():  # click ends silently after EPIPE: the reader of our output is gone
+                return None if error.errno == errno.EPIPE else str(error)
+            case UnicodeEncodeError():  # a file name with bytes that are not text
+                return f"a name is not UTF-8: {error.object!a:.200}"
+            case ModuleNotFoundError() if self.name in EXTRAS:
+                return remedy(error.name, EXTRAS[self.name])
+            case FerError():
+                return str(error)
+            case KeyboardInterrupt():
+                return str(error) or "interrupted"
+        return None
 
     def _command(self, ctx: click.Context) -> click.Command | None:
         return None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
 
-    def _stop(self, line: str) -> NoReturn:
-        click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
-        raise SystemExit(1)
 
+def with_options(line: str, error: BaseException, command: click.Command | None) -> str:
+    """Return the line of an error with parameters spelled as the options of the command that failed.
 
-def with_options(error: FerError, command: click.Command | None) -> str:
-    """Return an error's message with parameters spelled as the options of the command that failed.
-
-    `ConfigError.parameter` and names in backticks, such as ``force=True``, are parameters.
+    `ConfigError.parameter` and names in backticks, such as ``force=True``, are parameters. A choice of a column, such
+    as ``columns={'pixels': 'face'}``, is spelled ``--column pixels=face``.
     """
     spelled = {str(p.name): p.opts[0] for p in command.params if isinstance(p, click.Option)} if command else {}
+
+    def column(match: re.Match[str]) -> str:
+        return f"{spelled['input_columns']} {match['role']}={ast.literal_eval(match['name'])}"
 
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
@@ -93,10 +102,12 @@ def with_options(error: FerError, command: click.Command | None) -> str:
             return match[0]
         return spelled[name] if value in (None, "True") else f"{spelled[name]} {value.strip(QUOTES)}"
 
-    message = PARAMETER.sub(option, str(error))
+    if "input_columns" in spelled:
+        line = COLUMN.sub(column, line)
+    line = PARAMETER.sub(option, line)
     if isinstance(error, ConfigError) and error.parameter in spelled:
-        message = spelled[error.parameter] + message.removeprefix(error.parameter)
-    return message
+        line = spelled[error.parameter] + line.removeprefix(error.parameter)
+    return line
 
 
 def _expand_home(argument: str) -> str:

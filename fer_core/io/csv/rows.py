@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.errors import DataError, shorten
 from fer_core.fer2013 import LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
-from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH, ROLES, assign_roles, pixel_columns
+from fer_core.io.columns import ID_EXPECTED, ROLES, assign_roles, id_of, pixel_columns
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.csv.pixel_text import decode_face, explain, explain_value
+
+T = TypeVar("T")
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
@@ -143,10 +145,8 @@ class Cells(NamedTuple):
     id: str
 
 
-def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
-    """Read one line slowly; raise DataError with the row, what was expected and what was found."""
-    n = len(dialect.names) + max(len(dialect.pixel_names) - 1, 0)
-    expected = f"expected {n} cell{'s' * (n > 1)}"
+def _cells_of(line: bytes, row: int, n: int, source: str) -> list[str]:
+    expected = "expected 1 cell" if n == 1 else f"expected {n} cells"
     if len(line) >= MAX_LINE_BYTES:
         raise DataError(source, f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
     try:
@@ -155,32 +155,31 @@ def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDAr
         raise DataError(source, f"{expected}, found {error}", row=row) from None
     if len(cells) != n:
         raise DataError(source, f"{expected}, found {len(cells)}", row=row)
+    return cells
+
+
+def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
+    """Read one line slowly; raise DataError with the row, what was expected and what was found."""
+    cells = _cells_of(line, row, len(dialect.names) + max(len(dialect.pixel_names) - 1, 0), source)
     values = cells[dialect.pixels : dialect.pixels + len(dialect.pixel_names)]
     if dialect.pixel_names:
         cells[dialect.pixels : dialect.pixels + PIXELS] = [",".join(values)]
-
-    def wrong(place: int, message: str) -> DataError:
-        return DataError(source, message, row=row, column=dialect.names[place])
-
     text = cells[dialect.pixels].encode()
     if not decode_face(text, pixels):
         for name, value in zip(dialect.pixel_names, values, strict=True):
             if (message := explain_value(value.encode())) is not None:
                 raise DataError(source, message, row=row, column=name)
-        raise wrong(dialect.pixels, explain(text))
-    label, split, identity = -1, "", ""
-    if dialect.label is not None:
-        found = label_of(cells[dialect.label])
-        if found is None:
-            raise wrong(dialect.label, f"{LABEL_EXPECTED}, found {shorten(cells[dialect.label].strip(' '))}")
-        label = found
-    if dialect.id is not None:
-        identity = cells[dialect.id].strip(" ")
-        if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
-            raise wrong(dialect.id, f"{ID_EXPECTED}, found {shorten(identity)}")
-    if dialect.split is not None:
-        named = split_of(cells[dialect.split])
-        if named is None:
-            raise wrong(dialect.split, f"{SPLIT_EXPECTED}, found {shorten(cells[dialect.split].strip(' '))}")
-        split = named
-    return Cells(label, split, identity)
+        raise DataError(source, explain(text), row=row, column=dialect.names[dialect.pixels])
+
+    def meaning(place: int | None, of: Callable[[str], T | None], expected: str, default: T) -> T:
+        if place is None:
+            return default
+        value = of(cells[place])
+        if value is None:
+            found = shorten(cells[place].strip(" "))
+            raise DataError(source, f"{expected}, found {found}", row=row, column=dialect.names[place])
+        return value
+
+    label = meaning(dialect.label, label_of, LABEL_EXPECTED, -1)
+    identity = meaning(dialect.id, id_of, ID_EXPECTED, "")
+    return Cells(label, meaning(dialect.split, split_of, SPLIT_EXPECTED, ""), identity)

@@ -129,7 +129,7 @@ def test_an_existing_target_is_refused_before_any_work(tmp_path: Path, folder: b
     target.mkdir() if folder else target.write_text("old")
     with pytest.raises(OutputError) as failure, staged(target, folder=kind(folder)):
         pytest.fail("work was done")
-    assert str(failure.value) == f"{target}: exists already; --force replaces it"
+    assert str(failure.value) == f"{target}: exists already; `force=True` replaces it"
     assert names(tmp_path) == ["out"]
 
 
@@ -253,7 +253,7 @@ def test_a_folder_with_somebodys_file_is_never_replaced(tmp_path: Path, foreign:
     (tmp_path / "out" / foreign).write_text("years of work")
     expected = f"contains {foreign}, which is not part of such an output and would be lost; move it or choose"
     with (
-        pytest.raises(OutputError, match=expected if force else "exists already; --force replaces it"),
+        pytest.raises(OutputError, match=expected if force else "exists already; `force=True` replaces it"),
         staged(tmp_path / "out", folder=FOLDER, force=force),
     ):
         pytest.fail("work was done")

@@ -233,7 +233,7 @@ def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_an_existing_report_is_kept_without_force(exports: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="out: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="out: exists already; `force=True` replaces it"):
         report(data, exports, tmp_path / "out")
 
 

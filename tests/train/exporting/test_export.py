@@ -248,7 +248,7 @@ def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
 
 
 def test_an_existing_export_needs_force(exported, run):
-    with pytest.raises(OutputError, match="exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="exists already; `force=True` replaces it"):
         export(run, exported)
 
 

@@ -127,7 +127,7 @@ def test_one_run_is_no_ensemble(tmp_path, data, run):
 
 def test_an_existing_output_is_refused_before_anything_is_read(tmp_path, data, run, other):
     (tmp_path / "both").mkdir()
-    with pytest.raises(OutputError, match="both: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="both: exists already; `force=True` replaces it"):
         ensemble(data, [run, tmp_path / "nowhere"], tmp_path / "both")
 
 

@@ -165,11 +165,12 @@ WRONG_FILES = {
     "no header": (f"3,{FACE}\n".encode(), f"{NO_PIXELS} '3', '{FACE[:40]}...'"),
     "pixels twice": (
         b"pixels,Pixels\n",
-        " row 1: expected one column of pixels, found 'pixels' and 'Pixels'; choose one with --column pixels=Pixels",
+        " row 1: expected one column of pixels, found 'pixels' and 'Pixels'; "
+        "`columns={'pixels': 'Pixels'}` chooses one",
     ),
     "labels twice": (
         b"emotion,label,pixels\n",
-        " row 1: expected one column of label, found 'emotion' and 'label'; choose one with --column label=label",
+        " row 1: expected one column of label, found 'emotion' and 'label'; `columns={'label': 'label'}` chooses one",
     ),
     "a column per pixel, one missing": (
         PIXEL_COLUMNS.removesuffix(",pixel2303").encode() + b",label\n",
@@ -186,7 +187,7 @@ WRONG_FILES = {
     "a column per pixel, and one of pixels": (
         b"pixels," + PIXEL_COLUMNS.encode() + b"\n",
         " row 1: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; "
-        "choose the former with --column pixels=pixels",
+        "`columns={'pixels': 'pixels'}` chooses the former",
     ),
     "no pixels, on the second line": (b"\nlabel\n", f"{NO_PIXELS} 'label'".replace("row 1", "row 2")),
     "quote never closed": (b'emotion,"pixels\n', f"{IN_HEADER} bad quotes (unexpected end of data)"),

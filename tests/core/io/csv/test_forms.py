@@ -216,7 +216,7 @@ def test_a_column_can_be_chosen_for_a_role(tmp_path: Path) -> None:
 
 def test_two_columns_for_one_role_are_an_error_until_one_is_chosen(tmp_path: Path) -> None:
     text = f"pixels,emotion,label\n{FACE},3,4\n"
-    with pytest.raises(DataError, match=r"found 'emotion' and 'label'; choose one with --column label=label$"):
+    with pytest.raises(DataError, match=r"found 'emotion' and 'label'; `columns=\{'label': 'label'\}` chooses one$"):
         read(tmp_path, text)
     assert read(tmp_path, text, columns={"label": "label"}).require_labels().tolist() == [4]
     assert read(tmp_path, text, columns={"label": "emotion"}).require_labels().tolist() == [3]

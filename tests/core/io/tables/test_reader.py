@@ -267,7 +267,7 @@ WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
     "no pixels": ({"label": [1], "id": [2]}, f": {COLUMNS_EXPECTED} 'label', 'id'"),
     "pixels twice": (
         {"pixels": BYTES, "Feature": BYTES},
-        ": expected one column of pixels, found 'pixels' and 'Feature'; choose one with --column pixels=Feature",
+        ": expected one column of pixels, found 'pixels' and 'Feature'; `columns={'pixels': 'Feature'}` chooses one",
     ),
     "a number a face": ({"pixels": [1]}, f", column 'pixels': {PIXELS_EXPECTED} int64"),
     "lists of lists": (
