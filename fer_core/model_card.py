@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from fer_core.cards.summary import card_rows, html_table
+from fer_core.cards.training_record import are_seeds, is_sha256, require_training_record
 from fer_core.errors import CardError
+from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.git_lfs import refuse_lfs_pointer
 
 SCHEMA_VERSION: Final = 2
-PRECISIONS: Final = ("fp32", "fp16", "int8")
 OF_THE_PRECISION: Final = ("precision", "selection", "scores")
 """What a graph of another precision states for itself."""
 TABLES: Final = ("architecture_arguments", "standardization", "temperature", "training_data", "scores", "versions")
@@ -55,11 +56,7 @@ class ModelCard:
     weights_sha256 : str
         Over the float32 tensors of `weights.safetensors`; see `fer_train.runs.checkpoint.weights_sha256`.
     training_data : dict
-        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
-        it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a
-        validation split that was drawn; `rows_left_out`: how many rows could not be read. Also what the network owes to
-        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights
-        that training began with; `teachers`; the `members` of an ensemble.
+        Faces and ancestors that the network learned from, as `fer_core.cards.training_record` describes them.
     selection : str
         Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
     seeds : tuple of int
@@ -98,38 +95,40 @@ class ModelCard:
         return next((name for name in self.training_data["rows"] if name != "Training"), "PublicTest")
 
     def __post_init__(self) -> None:
-        def require(ok: bool, key: str, expected: str) -> None:
-            if not ok:
-                raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r:.200}")
-
-        def is_sha256(value: object) -> bool:
-            return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-        version = self.schema_version
-        require(type(version) is int and version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
-        for key in ("architecture", "selection", "git_commit"):
-            require(isinstance(getattr(self, key), str) and getattr(self, key) != "", key, "a text")
         for key in TABLES:
             table = _as_json(getattr(self, key))
-            require(isinstance(table, dict), key, "a table that JSON can hold")
+            self._require(isinstance(table, dict), key, "a table that JSON can hold")
             object.__setattr__(self, key, table)
-        names = isinstance(self.labels, tuple) and all(isinstance(name, str) for name in self.labels)
-        names = names and all(name.isprintable() and name not in ("", *OTHER_COLUMNS) for name in self.labels)
-        expected = f"two or more distinct names of columns beside {', '.join(OTHER_COLUMNS)}"
-        require(names and len(set(self.labels)) == len(self.labels) >= 2, "labels", expected)
+        version = self.schema_version
+        self._require(type(version) is int and version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
+        for key in ("architecture", "selection", "git_commit"):
+            self._require(isinstance(getattr(self, key), str) and getattr(self, key) != "", key, "a text")
+        self._require(self.precision in list(GRAPH_FILES), "precision", f"one of {', '.join(GRAPH_FILES)}")
+        self._require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
+        self._require(isinstance(self.seeds, tuple) and are_seeds(self.seeds), "seeds", "one or more integers")
+        self._require_contract()
+        require_training_record(self.training_data, "training_data")
+
+    def _require_contract(self) -> None:
+        """Check what a caller of the graph relies on: classes, input, standardization and temperature."""
+        expected = f"two or more distinct names of columns other than {', '.join(OTHER_COLUMNS)}"
+        self._require(_are_class_names(self.labels), "labels", expected)
         size = self.input_size == (IMAGE_SIZE, IMAGE_SIZE) and all(type(side) is int for side in self.input_size)
-        require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
+        self._require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
         scale = self.standardization
         numbers = all(type(value) in (int, float) for value in scale.values())
-        require(set(scale) == {"mean", "std"} and numbers and scale["std"] > 0, "standardization", "mean and std > 0")
-        require(_is_temperature(self.temperature), "temperature", "value > 0, fitted_on and, where fitted, its figures")
-        data = self.training_data
-        known = {"source", "sha256", "rows"} <= set(data) and is_sha256(data["sha256"])
-        require(known, "training_data", "source, sha256 and rows")
-        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
-        require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
-        whole = isinstance(self.seeds, tuple) and all(type(seed) is int for seed in self.seeds)
-        require(whole and bool(self.seeds), "seeds", "one or more integers")
+        ok = set(scale) == {"mean", "std"} and numbers and scale["std"] > 0
+        self._require(ok, "standardization", "mean and std > 0")
+        expected = "value > 0, fitted_on and, if it was fitted, its figures"
+        self._require(_is_temperature(self.temperature), "temperature", expected)
+
+    def _require(self, ok: bool, key: str, expected: str) -> None:
+        if not ok:
+            raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r:.200}")
+
+    def _repr_html_(self) -> str:
+        """Return a summary of the card as an HTML table, which notebooks show."""
+        return html_table(f"Model card of {self.architecture}", card_rows(asdict(self)))
 
     def temperature_text(self) -> str:
         """Return in a line what the probabilities were calibrated by."""
@@ -212,6 +211,13 @@ class ModelCard:
 def unfitted_temperature() -> dict[str, Any]:
     """Return the `temperature` of a model to which none was fitted."""
     return {"value": 1.0, "fitted_on": NOT_FITTED}
+
+
+def _are_class_names(names: object) -> bool:
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        return False
+    usable = all(name.isprintable() and name not in ("", *OTHER_COLUMNS) for name in names)
+    return usable and len(set(names)) == len(names) >= 2
 
 
 def _is_temperature(table: Mapping[str, Any]) -> bool:
