@@ -1,4 +1,4 @@
-"""What training, scoring and explaining agree on: labels, faces, their files, the model card. No torch here."""
+"""Definitions that training, scoring and explaining share: faces and their files, labels, model cards. No torch."""
 
 from __future__ import annotations
 

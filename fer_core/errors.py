@@ -26,26 +26,26 @@ from functools import partial
 from typing import Final
 
 THREADLESS: Final = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")
-"""What errors say where a process may have no more threads."""
+"""Texts of errors that are raised if a process may not start another thread."""
 
 
 class FerError(Exception):
-    """Anything wrong with the input or the environment that its user can mend."""
+    """Base class for errors the user can fix, in the input or the environment."""
 
 
 class DataError(FerError):
-    """A file of faces that cannot be read as one.
+    """Faces that cannot be read.
 
     Parameters
     ----------
     source : str
-        The file or folder as the user named it; `-` is standard input.
+        Name of the file or folder, as the user gave it; `-` is standard input.
     message : str
-        What was expected and what was found.
+        Expected and found values.
     row : int, optional
         Row number; the header is row 1.
     column : str, optional
-        Name of the column at fault.
+        Name of the column.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class DataError(FerError):
         super().__init__(f"{where}: {message}")
 
     def __reduce__(self) -> tuple[Callable[..., DataError], tuple[str, str]]:
-        """Rebuild from the parts: what an exception pickles by itself is the finished line alone."""
+        """Rebuild from the parts; by default an exception pickles only its formatted message."""
         return partial(type(self), row=self.row, column=self.column), (self.source, self.message)
 
 
@@ -75,31 +75,31 @@ class CardError(FerError):
 
 
 class ModelError(FerError):
-    """A model file that is absent, damaged, or not the one its card describes."""
+    """A model file that is missing, damaged, or not the one its card describes."""
 
 
 class DeviceError(FerError):
-    """A device that was asked for and cannot be had."""
+    """A requested device that is not available."""
 
 
 class OutputError(FerError):
-    """An output that exists already, or that cannot be written."""
+    """An output that already exists, or that cannot be written."""
 
 
 class FerWarning(UserWarning):
-    """What a user should know though it is not an error; a command prints it as one line."""
+    """Base class for warnings; a command prints each one as one line."""
 
 
 class DataWarning(FerWarning):
-    """What a reader left out of a file without an error, such as columns it has no use for."""
+    """Data that a reader ignored without an error, such as unknown columns."""
 
 
 class TrainingWarning(FerWarning):
-    """A network that does not learn."""
+    """A network that does not learn, such as one with dead layers."""
 
 
 class CacheWarning(FerWarning):
-    """Compiled code that could not be reused or loaded; results are the same without it."""
+    """Compiled code that could not be loaded from the cache; results are the same without it."""
 
 
 class ConfigError(FerError, ValueError):
@@ -108,7 +108,7 @@ class ConfigError(FerError, ValueError):
     Parameters
     ----------
     message : str
-        What was expected and what was found.
+        Expected and found values.
     parameter : str, optional
         Name of the parameter; a command spells it as its option.
 
@@ -128,18 +128,20 @@ class ConfigError(FerError, ValueError):
         return partial(type(self), parameter=self.parameter), (self.message,)
 
 
-NO_THREADS: Final = "no more threads can be started; `threads=1` or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"
+NO_THREADS: Final = (
+    "no more threads can be started; `threads=1` or OMP_NUM_THREADS=1 needs the fewest (ulimit -u shows the limit)"
+)
 
 
 def lacks_threads(error: BaseException) -> bool:
-    """Whether an error is a lack of threads or processes, as Python, ONNX Runtime or the system reports it."""
+    """Return whether an error of Python, ONNX Runtime or the system is caused by a lack of threads or processes."""
     if isinstance(error, OSError):
         return error.errno == errno.EAGAIN and error.filename is None
     return isinstance(error, Exception) and any(words in str(error) for words in THREADLESS)
 
 
 def lacks_memory(error: MemoryError | RuntimeError) -> bool:
-    """Tell whether an error is a lack of memory, also as PyTorch says it: of a GPU by a class, of the CPU by words."""
+    """Return whether an error is caused by a lack of memory, including those of PyTorch on the CPU and on a GPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

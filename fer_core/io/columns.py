@@ -1,4 +1,4 @@
-"""Columns of faces, whatever the file format: their names, the roles they play, and the values of labels and splits."""
+"""Columns of tables of faces in any file format: their names and roles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_core.errors import ConfigError, DataError, DataWarning, listed, shorten
 from fer_core.fer2013 import PIXELS
 
 ROLES: Final = ("pixels", "label", "split", "id")
-"""What a column can hold, in the order in which the cells of a row are checked."""
+"""Contents of columns, in the order in which the cells of a row are checked."""
 
 COLUMNS: Final = {
     "pixels": "pixels",
@@ -25,18 +25,18 @@ COLUMNS: Final = {
 """Column names in lower case, and their roles."""
 
 MAX_ID_LENGTH: Final = 256
-"""A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
+"""Longer ids are refused, since NumPy stores every id of a batch in the space of the longest one."""
 
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
-"""How the error of a cell begins, in every file format."""
+"""Beginning of the error message of a cell."""
 
 PIXELS_EXPECTED: Final = (
     f"expected a column 'pixels' or 'feature', or {PIXELS} columns such as pixel0 to pixel{PIXELS - 1}"
 )
-"""How the error of a table without pixels begins, in every file format."""
+"""Beginning of the error message of a table without pixels."""
 
 LEAST_PIXEL_COLUMNS: Final = 100
-"""Numbered columns that are taken for pixels, also where they are not 2,304."""
+"""Number of numbered columns from which on they count as pixels, even if they are not 2,304."""
 
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 
@@ -48,20 +48,20 @@ def id_of(text: str) -> str | None:
 
 
 def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
-    """Return the positions of the columns of pixels in a table with one column per pixel; None in any other table.
+    """Return the positions of the pixel columns in a table with one column per pixel; None for other tables.
 
-    These are 2,304 adjacent columns whose names are the same text, which may be empty, and then consecutive numbers,
-    such as pixel0 to pixel2303.
+    These are 2,304 adjacent columns whose names are the same text, which may be empty, followed by consecutive
+    numbers, such as pixel0 to pixel2303.
 
     Parameters
     ----------
     names, source, row
-        As for `assign_roles`.
+        As in `assign_roles`.
 
     Raises
     ------
     DataError
-        If there are too many or too few such columns, or a column of pixels besides them.
+        If the number of such columns is wrong, or there is another column of pixels.
     """
     plain = [name.strip(" ") for name in names]
     run = max(_numbered_runs(plain), key=len, default=range(0))
@@ -78,7 +78,7 @@ def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) 
 
 
 def _numbered_runs(names: Sequence[str]) -> list[range]:
-    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
+    """Return the ranges of adjacent columns whose names are the same text followed by consecutive numbers."""
     runs: list[range] = []
     start, before = 0, ("", -2)
     for place, name in enumerate([*names, ""]):
@@ -99,35 +99,35 @@ def assign_roles(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
-    """Decide which column of a table plays which role.
+    """Assign roles to the columns of a table.
 
-    Columns without a role are left out; `warn_of_columns_left_out` names them.
+    Columns without a role are ignored; `warn_of_columns_left_out` names them.
 
     Parameters
     ----------
     names : sequence of str
-        The names of the columns, in order.
+        Names of the columns, in order.
     source : str
-        The file, for errors.
+        Name of the file in errors.
     row : int, optional
-        Row number of the header, for errors; None where the format has no header row.
+        Row number of the header in errors; None for formats without a header row.
     roles : collection of str
-        The roles to read besides `pixels`; columns of other roles are left out without a warning.
+        Roles to read in addition to `pixels`; columns of other roles are ignored without a warning.
     columns : mapping of str to str, optional
-        Role to column name, where the user chose; it decides where two columns could play one role.
+        Role to column name, chosen by the user. Required if two columns could have one role.
 
     Returns
     -------
     dict of str to int
-        Position of the column of each role; of pixels in a table with one column per pixel (see `pixel_columns`), the
-        position of the first of them.
+        Position of the column of each role. In a table with one column per pixel (see `pixel_columns`), the position
+        of the first of them.
 
     Raises
     ------
     ConfigError
-        If `columns` holds an unknown role.
+        If `columns` contains an unknown role.
     DataError
-        If there is no column of pixels, a chosen column is missing, or two columns could play one role.
+        If there is no column of pixels, a chosen column is missing, or two columns could have one role.
     """
     chosen = dict(columns or {})
     plain = [name.strip(" ") for name in names]
@@ -154,8 +154,7 @@ def assign_roles(
 def _chosen_places(names: Sequence[str], source: str, row: int | None, chosen: Mapping[str, str]) -> dict[str, int]:
     """Return the positions of the columns that the user chose, by role."""
     if unknown := set(chosen) - set(ROLES):
-        expected = f"expected roles {', '.join(ROLES)}"
-        raise ConfigError(f"{expected}, found {', '.join(sorted(unknown))}", parameter="columns")
+        raise ConfigError(f"columns: expected roles {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
     places: dict[str, int] = {}
     for role, name in chosen.items():
         found = [place for place, other in enumerate(names) if other == name.strip(" ")]
@@ -179,16 +178,16 @@ def warn_of_columns_left_out(
     columns: Mapping[str, str] | None = None,
     named: set[str] | None = None,
 ) -> None:
-    """Name the columns that no role claims in a `DataWarning`, such as the index that pandas writes.
+    """Issue a `DataWarning` that names the columns without a role, such as the index that pandas writes.
 
     Parameters
     ----------
     names, source, columns
-        As for `assign_roles`. A chosen column has a role, even if that role is not read.
+        As in `assign_roles`. A chosen column has a role, even if that role is not read.
     read : collection of int
         Positions of the columns that are read.
     named : set of str, optional
-        Columns that were named for other files of a data set, and are not named again. Those named now are added.
+        Columns that were named for other files of a data set, and are not named again. New ones are added to it.
     """
     plain = [name.strip(" ") for name in names]
     chosen = {name.strip(" ") for name in (columns or {}).values()}

@@ -1,4 +1,4 @@
-"""The bytes of a table: of a file, of standard input or of a member of an archive, decompressed."""
+"""Decompressed bytes of a file, of standard input or of a member of an archive."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
     ----------
     path : str or Path
         A file, plain or compressed by gzip, zstandard, xz or bzip2; a zip or tar archive with one table, or
-        `ARCHIVE/MEMBER` for one of several; `-` for standard input. The first bytes decide, not the name.
+        `ARCHIVE/MEMBER` for one of several; `-` for standard input. The format is recognized by the first bytes.
 
     Raises
     ------
     DataError
-        If the file is missing, unreadable or damaged, of a known format that contains no faces, compressed twice, or
-        an archive from which no member can be chosen.
+        If the file is missing, unreadable, damaged, compressed twice, in a format that cannot contain faces, or an
+        archive from which no member can be chosen.
     """
     source = str(path)
     if source == "-" and sys.stdin is None:
@@ -75,14 +75,14 @@ def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
     except DAMAGE as error:
         raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
     except OSError as error:
-        if error.errno is None and type(error) is OSError:  # how bz2 reports damage
+        if error.errno is None and type(error) is OSError:  # bz2 reports damage like this
             raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
         raise DataError(source, f"cannot be read: {error.strerror or error}") from None
 
 
 @contextmanager
 def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
-    """Yield the name of a plain file, or a temporary file with what `open_stream` gives, for formats read at random.
+    """Yield the name of a plain file, or a temporary decompressed copy, for formats that need random access.
 
     Errors are those of `open_stream`.
     """
@@ -98,7 +98,7 @@ def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
 
 
 def plain_size(stream: io.BufferedReader) -> int | None:
-    """Return the size of the regular file that is read without unpacking, in bytes; None where there is none such."""
+    """Return the size in bytes of a regular file that is read without decompression; None for other streams."""
     if not isinstance(stream.raw, io.FileIO):
         return None
     status = os.fstat(stream.fileno())
@@ -106,14 +106,14 @@ def plain_size(stream: io.BufferedReader) -> int | None:
 
 
 def table_type(path: str | Path) -> str | None:
-    """Return the format of a table inside its compression and archive; see `fer_core.io.file_types.file_type`."""
+    """Return the format of a table inside compression or an archive; see `fer_core.io.file_types.file_type`."""
     with open_stream(path) as stream:
         return file_type(_head(stream)[0])
 
 
 @contextmanager
 def _opened(place: Place) -> Iterator[tuple[io.BufferedReader, str | None]]:
-    """Open a file or standard input, decompressed; yield its stream and the type of what is in it."""
+    """Open a file or standard input; yield its decompressed stream and the type of its content."""
     source = str(place.file)
     regular = source != "-" and os.path.isfile(place.file)  # noqa: PTH113 - as above
     with nullcontext(sys.stdin.buffer) if source == "-" else open(place.file, "rb") as raw:
@@ -126,7 +126,7 @@ def _opened(place: Place) -> Iterator[tuple[io.BufferedReader, str | None]]:
 
 
 def _require_table(kind: str | None, source: str, within: str | None) -> None:
-    """Raise DataError for a format that contains no table, or that would have to be unpacked a second time."""
+    """Raise DataError for a format that is not a table, or that is packed twice."""
     if kind == LFS_POINTER:
         raise DataError(source, LFS_REMEDY)
     nested = COMPRESSIONS if within == "compression" else COMPRESSIONS | ARCHIVES if within else frozenset()
@@ -141,7 +141,7 @@ def _require_table(kind: str | None, source: str, within: str | None) -> None:
 
 @contextmanager
 def _unpacked(packed: io.BufferedReader) -> Iterator[tuple[io.BufferedReader, str | None]]:
-    """Undo one compression; yield the stream and the type of its content."""
+    """Decompress once; yield the stream and the type of its content."""
     head, packed = _head(packed)
     kind = file_type(head)
     if kind not in COMPRESSIONS:
@@ -158,7 +158,7 @@ def _head(stream: io.BufferedReader) -> tuple[bytes, io.BufferedReader]:
     if len(head) == HEAD_BYTES:
         return head, stream
     start = stream.tell() if isinstance(stream.raw, io.FileIO) and stream.seekable() else None
-    head = stream.read(HEAD_BYTES)  # a short file; or a pipe or a decompressor that gave less at once
+    head = stream.read(HEAD_BYTES)  # a short file, or a pipe or decompressor that returned less
     if start is not None:
         stream.seek(start)
         return head, stream
@@ -182,13 +182,13 @@ def _member(place: Place, stream: io.BufferedReader, kind: str | None) -> Iterat
 
 @lru_cache(maxsize=16)
 def _tar_member(place: Place, mtime_ns: int, size: int) -> str:
-    """Choose a member; of an archive that is opened again, unchanged, without reading it all once more."""
+    """Choose a member; the result is cached, so that an unchanged archive is not read again."""
     with _opened(place) as (stream, _):
         return choose_tar_member(stream, place.member, str(place.file))
 
 
 class _Rewound(io.RawIOBase):
-    """A stream of which the first bytes were read, from its beginning."""
+    """A stream from its beginning, although its first bytes were read already."""
 
     def __init__(self, head: bytes, stream: io.BufferedReader) -> None:
         self._head = memoryview(head)

@@ -61,7 +61,7 @@ def faces_of_frame(
     roles: Collection[str],
     columns: Mapping[str, str] | None,
 ) -> Faces:
-    """Return the faces of a DataFrame; see `fer_core.as_faces`, which this serves."""
+    """Return the faces of a DataFrame; see `fer_core.as_faces`."""
     names = [str(name) for name in frame.columns]
     wanted = set(roles) | ({"split"} if split is not None else set())
     places = assign_roles(names, SOURCE, roles=wanted, columns=columns)
@@ -143,7 +143,7 @@ def _pixels_of_cells(table: _Table, place: int) -> NDArray[np.uint8]:
     images = np.empty((len(cells), PIXELS), np.uint8)
     text = np.array([i for i, cell in enumerate(cells) if isinstance(cell, str)], np.intp)
     good = np.zeros(len(cells), np.bool_)
-    for first in range(0, len(text), GROUP):  # almost all are in the plain form, of which several decode at once
+    for first in range(0, len(text), GROUP):  # nearly all are in the plain form, and several decode at once
         group = text[first : first + GROUP]
         decoded = np.empty((len(group), PIXELS), np.uint8)
         good[group] = decode_faces([_bytes_of(cells[i].strip(" ")) for i in group], decoded)

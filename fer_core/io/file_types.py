@@ -7,7 +7,7 @@ from typing import Final
 from fer_core.git_lfs import LFS_MAGIC
 
 HEAD_BYTES: Final = 512
-"""Number of bytes by which a format is recognized; the checksum of a tar header needs all of them."""
+"""Number of bytes needed to recognize a format; the checksum of a tar header covers all of them."""
 
 GZIP: Final = "gzip"
 ZSTD: Final = "zstandard"
@@ -43,7 +43,7 @@ _MAGICS: Final = (
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
     (LFS_MAGIC, LFS_POINTER),
-    # Formats that contain no faces in a form that is read here.
+    # Formats that cannot be read; errors name them.
     (b"FEA1", "a Feather file of version 1"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -77,8 +77,7 @@ def file_type(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        One of the formats above, as an error message names it, such as "an HDF5 file"; None for an unknown format
-        and for plain text.
+        Name of the format as used in error messages, such as "an HDF5 file"; None for plain text and unknown formats.
     """
     for magic, name in _MAGICS:
         if head.startswith(magic):

@@ -145,7 +145,7 @@ def _read(
 ) -> Faces:
     faces = read_faces(data, split, on_error=on_error, columns=columns)
     if not len(faces):
-        raise DataError(str(data), "has no face")
+        raise DataError(str(data), "has no faces")
     classes = len(proven.card.labels)
     if faces.labels is not None and faces.labels.max() >= classes:
         raise ModelError(

@@ -139,7 +139,7 @@ def score_files(
     folder = storage.absolute(output)
     for address in data:
         if storage.is_within(address, folder):
-            raise OutputError(f"{output}: is or holds {address}, which is read; expected another output")
+            raise OutputError(f"{output}: would overwrite the input {address}; choose another output")
     # An output below a folder that is scored is no input of the next run.
     inputs = tuple(file for file in storage.list_inputs(data) if not storage.is_within(file.source, folder))
     if not inputs:

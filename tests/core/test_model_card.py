@@ -91,7 +91,7 @@ FITTED = {
     "ece_after": 0.01,
 }
 TEMPERATURE = "value > 0, fitted_on and, if it was fitted, its figures"
-TABLE = "a table that JSON can hold"
+TABLE = "a table that JSON can store"
 WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("schema_version", 1, "2"),
     ("schema_version", "2", "2"),
@@ -165,7 +165,7 @@ def test_a_wrong_value_is_named_with_its_file(tmp_path: Path, key: str, value: A
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32(0.5), {1, 2}])
 def test_a_figure_that_no_json_file_can_hold_is_refused_when_the_card_is_made(value: Any) -> None:
-    with pytest.raises(CardError, match=r"^scores: expected a table that JSON can hold, found "):
+    with pytest.raises(CardError, match=r"^scores: expected a table that JSON can store, found "):
         replace(CARD, scores={"accuracy": value})
 
 
@@ -182,8 +182,8 @@ def test_metadata_that_is_no_json_is_named_with_its_key(text: Any) -> None:
     [
         ("", "Expecting value"),
         ("{", "Expecting property name"),
-        ('{"labels": [], "labels": []}', "a key stands there twice: labels"),
-        ('{"scores": {"n": 1, "n": 2}}', "a key stands there twice: n"),
+        ('{"labels": [], "labels": []}', "a key is repeated: labels"),
+        ('{"scores": {"n": 1, "n": 2}}', "a key is repeated: n"),
         ("[" * 100_000, "maximum recursion depth"),
     ],
     ids=["empty", "cut short", "key twice", "inner key twice", "endless"],

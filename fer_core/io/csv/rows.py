@@ -1,4 +1,4 @@
-"""Column layout of a CSV, and the slow reading of single rows, which explains malformed ones."""
+"""Column layout of a CSV, and a slow parser of single rows that explains malformed ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 OTHER_SEPARATORS: Final = (";", "\t", "|")
-"""What separates columns in files that are called CSV and are not."""
+"""Separators in files that are named CSV but are not comma-separated."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Dialect:
         line : bytes
             The header.
         source : str
-            The file, for errors.
+            Name of the file in errors.
         row : int
-            Row number of the header, for errors.
+            Row number of the header in errors.
         roles, columns
-            As for `fer_core.iter_faces`.
+            As in `fer_core.iter_faces`.
         """
         expected = "expected a header with a column 'pixels' or 'feature'"
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(source, f"{expected}, in UTF-8; found UTF-16", row=row)
         if b"\r" in line:
-            raise DataError(source, "expected lines that end in LF or CRLF, found CR alone", row=row)
+            raise DataError(source, "expected lines that end in LF or CRLF, found only CR", row=row)
         try:
             names = [name.strip(" ") for name in split_cells(line.removeprefix(UTF8_BOM))]
         except ValueError as error:
@@ -94,7 +94,7 @@ class Dialect:
 
     @property
     def separator(self) -> bytes:
-        """The byte between two pixels."""
+        """Byte between two pixels."""
         return b"," if self.pixel_names else b" "
 
     @property
@@ -103,7 +103,7 @@ class Dialect:
         return {place for place in (self.pixels, self.label, self.split, self.id) if place is not None}
 
     def kinds(self) -> NDArray[np.int64]:
-        """Return the kind of each column, as `fer_core.io.csv.lines` defines it."""
+        """Return the kind of each column, as defined in `fer_core.io.csv.lines`."""
         kinds = np.full(len(self.names), csv_lines.OTHER_CELL, np.int64)
         for kind, place in (
             (csv_lines.PIXEL_CELL, self.pixels),
@@ -117,13 +117,13 @@ class Dialect:
 
 
 def split_cells(line: bytes) -> list[str]:
-    """Split one line at its commas, honoring quotes; raise ValueError with what was found where it cannot be."""
+    """Split a line at its commas, except in quotes; raise ValueError with the problem if that is not possible."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"a byte that is not UTF-8 at position {error.start}") from None
-    if "\r" in text:  # which the csv module would drop here and there
-        raise ValueError("a CR that ends no line")
+    if "\r" in text:  # the csv module would drop some of them
+        raise ValueError("a CR within a line")
     if '"' not in text:
         return text.split(",")
     try:
@@ -133,12 +133,12 @@ def split_cells(line: bytes) -> list[str]:
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line holds nothing but spaces, tabs and its line end; such lines are skipped."""
+    """Return whether a line is blank: only spaces, tabs and its line end. Such lines are skipped."""
     return not line.strip(b" \t\r")
 
 
 class Cells(NamedTuple):
-    """The cells of a row other than its pixels; empty where its file has no such column."""
+    """Cells of a row other than the pixels; -1 or empty if the file has no such column."""
 
     label: int
     split: str
@@ -159,7 +159,7 @@ def _cells_of(line: bytes, row: int, n: int, source: str) -> list[str]:
 
 
 def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
-    """Read one line slowly; raise DataError with the row, what was expected and what was found."""
+    """Parse one line; raise DataError with row, column, and expected and found values."""
     cells = _cells_of(line, row, len(dialect.names) + max(len(dialect.pixel_names) - 1, 0), source)
     values = cells[dialect.pixels : dialect.pixels + len(dialect.pixel_names)]
     if dialect.pixel_names:

@@ -53,7 +53,9 @@ def test_a_table_with_one_column_per_pixel_has_its_pixels_at_the_first_of_them()
 
 def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
     names = [*WIDE, "pixels"]
-    expected = "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; choose"
+    expected = (
+        "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; `columns="
+    )
     with pytest.raises(DataError, match=expected):
         assign_roles(names, "both.csv")
     assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS

@@ -227,7 +227,7 @@ def test_a_run_without_labels_is_explained_and_says_that_nothing_was_compared(
 def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     empty = tmp_path / "faces.csv"
     empty.write_text("id,label,feature\n")
-    with pytest.raises(DataError, match=r"has no face$"):
+    with pytest.raises(DataError, match=r"has no faces$"):
         report(empty, run, tmp_path / "out")
 
 

@@ -263,7 +263,7 @@ def test_a_failed_run_keeps_what_force_would_have_replaced(data: Path, exports: 
 
 def test_the_data_is_never_its_own_output(data: Path, exports: Path) -> None:
     before = data.read_bytes()
-    with pytest.raises(OutputError, match=r"faces\.csv: is or holds .*, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"faces\.csv: would overwrite the input .*; choose another output$"):
         score(data, exports, data, device="cpu", force=True)
     assert data.read_bytes() == before
 

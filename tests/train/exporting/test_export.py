@@ -216,7 +216,7 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
     mine = tmp_path / "runs" / "mine"
     shutil.copytree(run, mine)
     before = sorted(path.name for path in mine.iterdir())
-    with pytest.raises(OutputError, match=r"is or holds .*mine, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"would overwrite the input .*mine; choose another output$"):
         export(mine, (mine / output).resolve(), force=True)
     assert sorted(path.name for path in mine.iterdir()) == before
 

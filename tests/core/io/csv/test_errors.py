@@ -88,7 +88,7 @@ WRONG_ROWS = {
         ": expected 3 cells, found bad quotes (',' expected after '\"')",
     ),
     "not UTF-8": (b"3,\xff1 2,Training", ": expected 3 cells, found a byte that is not UTF-8 at position 2"),
-    "CR within": (b"3,1 2\r3,Training", ": expected 3 cells, found a CR that ends no line"),
+    "CR within": (b"3,1 2\r3,Training", ": expected 3 cells, found a CR within a line"),
     "line over the limit": (_with("1" * MAX_LINE_BYTES), f": expected at most {MAX_LINE_BYTES} bytes, found more"),
 }  # fmt: skip
 
@@ -205,7 +205,7 @@ WRONG_FILES = {
         "id,pixels\n".encode("utf-16-le"),
         f"{NO_PIXELS} 'i\\x00d\\x00', '\\x00p\\x00i\\x00x\\x00e\\x00l\\x00s\\x00'",
     ),
-    "CR alone, short": (b"emotion,pixels\r3,1 2\r", " row 1: expected lines that end in LF or CRLF, found CR alone"),
+    "CR alone, short": (b"emotion,pixels\r3,1 2\r", " row 1: expected lines that end in LF or CRLF, found only CR"),
     "CR alone, long": (
         b"pixels\r" + f"{FACE}\r".encode() * 20,
         f" row 1: expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes",

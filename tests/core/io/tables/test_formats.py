@@ -107,7 +107,7 @@ def test_a_stream_cut_between_two_batches_is_noticed(path: Path) -> None:
         size = sink.tell()
         writer.write_table(data)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"faces: the Arrow IPC stream is cut short: it has no end-of-stream marker$"):
+    with pytest.raises(DataError, match=r"faces: the Arrow IPC stream is truncated: it has no end-of-stream marker$"):
         read_faces(path)
 
 
