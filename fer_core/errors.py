@@ -30,7 +30,17 @@ THREADLESS: Final = ("can't start new thread", "pthread_create", "Resource tempo
 
 
 class FerError(Exception):
-    """Base class for errors the user can fix, in the input or the environment."""
+    """Base class for errors the user can fix, in the input or the environment.
+
+    Examples
+    --------
+    >>> from fer_core import FerError, read_faces
+    >>> try:
+    ...     faces = read_faces("missing.csv")
+    ... except FerError as error:
+    ...     print(error)
+    missing.csv: cannot be read: No such file or directory
+    """
 
 
 class DataError(FerError):
@@ -71,31 +81,94 @@ class DataError(FerError):
 
 
 class CardError(FerError):
-    """A model card with a missing, unknown or contradicting entry."""
+    """A model card with a missing, unknown or contradicting entry.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from pathlib import Path
+    >>> from fer_core import ModelCard
+    >>> card = ModelCard.load_json(Path("exports/compact/card.json"))
+    >>> replace(card, seeds=())
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.CardError: seeds: expected one or more integers, found ()
+    """
 
 
 class ModelError(FerError):
-    """A model file that is missing, damaged, or not the one its card describes."""
+    """A model file that is missing, damaged, or not the one its card describes.
+
+    Examples
+    --------
+    >>> print(ModelError("model.onnx: cannot be loaded by ONNX Runtime: Protobuf parsing failed"))
+    model.onnx: cannot be loaded by ONNX Runtime: Protobuf parsing failed
+    """
 
 
 class DeviceError(FerError):
-    """A requested device that is not available."""
+    """A requested device that is not available.
+
+    Examples
+    --------
+    >>> print(DeviceError("CUDA was requested but is not available: no NVIDIA driver"))
+    CUDA was requested but is not available: no NVIDIA driver
+    """
 
 
 class OutputError(FerError):
-    """An output that already exists, or that cannot be written."""
+    """An output that already exists, or that cannot be written.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> from fer_core.io.csv.writer import write_csv
+    >>> write_csv(read_faces("faces.csv"), "faces.csv")
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.OutputError: faces.csv: exists already; `force=True` replaces it
+    """
 
 
 class FerWarning(UserWarning):
-    """Base class for warnings; a command prints each one as one line."""
+    """Base class for warnings; a command prints each one as one line.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from fer_core import FerWarning, read_faces
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", FerWarning)
+    ...     faces = read_faces("faces.csv")
+    """
 
 
 class DataWarning(FerWarning):
-    """Data that a reader ignored without an error, such as unknown columns."""
+    """Data that a reader ignored without an error, such as unknown columns.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import warnings
+    >>> from fer_core import read_faces
+    >>> text = Path("faces.csv").read_text().replace("Usage", "fold", 1)
+    >>> _ = Path("renamed.csv").write_text(text)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     faces = read_faces("renamed.csv")
+    >>> print(caught[0].message)
+    renamed.csv: columns left out: 'fold'
+    """
 
 
 class TrainingWarning(FerWarning):
-    """A network that does not learn, such as one with dead layers."""
+    """A network that does not learn, such as one with dead layers.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", TrainingWarning)  # stop a training that fails
+    """
 
 
 class CacheWarning(FerWarning):

@@ -138,7 +138,7 @@ def paint_relief(canvas: Canvas, face: Face) -> None:
 
 
 def paint_eyes(canvas: Canvas, face: Face, units: Units) -> None:
-    """Paint eyes and lids: unit 5 raises the upper lid, 7 tightens both, 6 lifts the cheek and folds the outer corner."""
+    """Paint eyes and lids: unit 5 raises the upper lid, 7 tightens both, 6 lifts the cheek and folds the corner."""
     beside, y = np.abs(canvas.x) - face["eye_spacing"], canvas.y - face["eye_height"]
     width = face["eye_width"]
     t = beside / width

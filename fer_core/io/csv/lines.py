@@ -16,8 +16,8 @@ kinds : ndarray of int64, shape (columns,)
 table : ndarray of int64, shape (N, TABLE_COLUMNS)
     Filled with one row per line; the constants below name its columns. START and END are the bounds of the line
     without its LF. GOOD is 1 if the line was decoded, and 0 if it is invalid or has a form that only
-    `fer_core.io.csv.rows.parse_row` accepts, such as quoted or non-ASCII cells other than the pixels, or pixels that are
-    not separated by single spaces. The other columns are bounds of cells, without the spaces around them; they are
+    `fer_core.io.csv.rows.parse_row` accepts, such as quoted or non-ASCII cells other than the pixels, or pixels that
+    are not separated by single spaces. The other columns are bounds of cells, without the spaces around them; they are
     defined if GOOD is 1 and the file has such a column.
 images : ndarray of uint8, shape (N, 2304)
     Filled with gray levels if GOOD is 1; undefined otherwise.

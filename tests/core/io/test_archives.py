@@ -297,7 +297,7 @@ def test_a_path_into_an_archive_is_split_where_the_archive_ends(path: Path) -> N
 
 def test_an_archive_that_is_read_is_not_overwritten(path: Path) -> None:
     path.write_bytes(zipped({"a.csv": CSV}))
-    with pytest.raises(OutputError, match=re.escape(f"{path}: is or holds {path}, which is read")):
+    with pytest.raises(OutputError, match=re.escape(f"{path}: would overwrite the input {path};")):
         require_apart(path, [path / "a.csv"])
 
 
