@@ -13,7 +13,7 @@ python=${PYTHON:-.venv/bin/python}
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
     names=(
-        lightning-fabric lightning-utilities captum zstandard         # 6 MB: rarely there
+        lightning-fabric lightning-utilities captum backports.zstd    # 6 MB: rarely there
         safetensors onnx onnx-ir onnxscript ml_dtypes protobuf        # 11 MB: for export
         click rich markdown-it-py mdurl Pygments Jinja2 MarkupSafe tqdm fsspec packaging typing_extensions
         numba llvmlite                                                # 64 MB
