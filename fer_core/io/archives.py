@@ -135,7 +135,8 @@ def choose_tar_member(stream: IO[bytes], wanted: str | None, source: str) -> str
     with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined] # otherwise all headers would stay in memory
-            names += [entry.name] * entry.isfile()
+            if entry.isfile():
+                names.append(entry.name)
     name = choose_member(names, source, TAR) if wanted is None else find_member(names, wanted, source)
     require_safe(name, source)
     return name

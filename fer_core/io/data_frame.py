@@ -188,7 +188,7 @@ def _decode_bytes(cell: bytes, pixels: NDArray[np.uint8]) -> str | None:
 
 
 def _array_of(cell: list[Any] | tuple[Any, ...] | NDArray[Any]) -> NDArray[Any]:
-    """Return a cell as an array of numbers or, where it holds anything else, of objects."""
+    """Return a cell as an array of numbers or, if it contains anything else, of objects."""
     try:
         values = np.asarray(cell)
     except ValueError:  # nested lists of different lengths

@@ -126,7 +126,7 @@ def _contradicts(name: str) -> bool:
 def _label(folder: Path) -> int:
     label = label_of_folder(folder.name)
     if label is None:
-        agree = ", where number and name agree" if _contradicts(folder.name) else ""
+        agree = ", with a number and a name that agree" if _contradicts(folder.name) else ""
         raise DataError(str(folder), LABELS_EXPECTED + agree)
     return label
 

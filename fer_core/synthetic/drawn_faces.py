@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from fer_core.errors import ConfigError
 from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
 from fer_core.synthetic.painting import (
+    PIXEL_CENTERS,
     Canvas,
     Face,
     Field,
@@ -41,6 +42,7 @@ from fer_core.synthetic.painting import (
     paint_mouth,
     paint_nose,
     paint_relief,
+    photograph,
 )
 
 REGIONS: Final[tuple[str, ...]] = ("brows", "eyes", "lids", "nose", "mouth")
@@ -129,9 +131,6 @@ _VARIATION: Final[Mapping[str, tuple[float, float]]] = {
     "noise": (0.004, 0.035),
 }
 """Property that varies independently of the label -> lowest and highest value, drawn uniformly."""
-
-_PIXEL_CENTERS: Final = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32) - np.float32((IMAGE_SIZE - 1) / 2)
-"""Rows and columns (2, 48, 48) of the pixels, relative to the center of the image."""
 
 _FACES_AT_ONCE: Final = 64
 """Number of faces painted at once: enough to amortize calls of NumPy, few enough for the cache."""
@@ -248,7 +247,7 @@ def draw_action_units(
         some = slice(start, start + _FACES_AT_ONCE)
         face = dict(zip(_VARIATION, variation[some].T[..., None, None], strict=True))
         units = dict(zip(UNIT_REGIONS, intensities[some].T[..., None, None], strict=True))
-        gray = _photograph(_paint(face, units, regions[some]), face)
+        gray = photograph(_paint(face, units, regions[some]), face)
         gray += face["noise"] * grain.standard_normal(gray.shape, np.float32)
         images[some] = np.rint(255 * np.clip(gray, 0, 1))
     return images, regions
@@ -289,24 +288,10 @@ def _paint(face: Face, units: Units, regions: NDArray[np.bool_]) -> Field:
 
 def _pose(face: Face) -> tuple[Field, Field, Field]:
     """Return coordinates x and y of the features, and x of the outline, at each pixel (F, 48, 48)."""
-    row, column = _PIXEL_CENTERS
+    row, column = PIXEL_CENTERS
     right, down = column - face["shift_x"], row - face["shift_y"]
     roll = np.deg2rad(face["roll"])
     cosine, sine = np.cos(roll) / face["scale"], np.sin(roll) / face["scale"]
     x, y = right * cosine + down * sine, down * cosine - right * sine
     # Turning the head shifts the features sideways, most in the middle and not at the edge, but not the outline.
     return x - face["yaw"] * np.maximum(1 - (x / 22) ** 2, 0), y, x
-
-
-def _photograph(gray: Field, face: Face) -> Field:
-    """Return faces (F, 48, 48) with directional light, gamma, contrast and blur."""
-    row, column = _PIXEL_CENTERS / (IMAGE_SIZE / 2)
-    towards_light = np.cos(face["light_angle"]) * column + np.sin(face["light_angle"]) * row
-    lit: Field = np.clip(gray * (1 + face["light_gradient"] * towards_light), 0, 1) ** face["gamma"]
-    lit = 0.5 + face["contrast"] * (lit - 0.5)
-    side = face["blur"] / 4
-    padded = np.pad(lit, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    lit = (1 - 2 * side) * lit + side * (padded[:, :-2] + padded[:, 2:])
-    padded = np.pad(lit, ((0, 0), (0, 0), (1, 1)), mode="edge")
-    lit = (1 - 2 * side) * lit + side * (padded[:, :, :-2] + padded[:, :, 2:])
-    return lit

@@ -14,15 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fer_core.fer2013 import IMAGE_SIZE
 
 Field: TypeAlias = NDArray[np.floating[Any]]
 Amount: TypeAlias = Field | float
 Face: TypeAlias = Mapping[str, Field]
 Units: TypeAlias = Mapping[int, Field]
+
+PIXEL_CENTERS: Final = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32) - np.float32((IMAGE_SIZE - 1) / 2)
+"""Rows and columns (2, 48, 48) of the pixels, relative to the center of the image."""
 
 
 @dataclass(frozen=True)
@@ -258,3 +263,17 @@ def paint_glasses(canvas: Canvas, face: Face) -> None:
     rim = edge(0.45 - np.abs(np.sqrt((beside / 5.8) ** 2 + (y / 4.6) ** 2) - 1) * 5)
     bridge = edge(0.45 - np.abs(y + 1)) * edge(-5.4 - beside)
     canvas.fill(np.maximum(rim, bridge) * (face["glasses"] > 0.85), 0.12)
+
+
+def photograph(gray: Field, face: Face) -> Field:
+    """Return faces (F, 48, 48) with directional light, gamma, contrast and blur."""
+    row, column = PIXEL_CENTERS / (IMAGE_SIZE / 2)
+    towards_light = np.cos(face["light_angle"]) * column + np.sin(face["light_angle"]) * row
+    lit: Field = np.clip(gray * (1 + face["light_gradient"] * towards_light), 0, 1) ** face["gamma"]
+    lit = 0.5 + face["contrast"] * (lit - 0.5)
+    side = face["blur"] / 4
+    padded = np.pad(lit, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    lit = (1 - 2 * side) * lit + side * (padded[:, :-2] + padded[:, 2:])
+    padded = np.pad(lit, ((0, 0), (0, 0), (1, 1)), mode="edge")
+    lit = (1 - 2 * side) * lit + side * (padded[:, :, :-2] + padded[:, :, 2:])
+    return lit

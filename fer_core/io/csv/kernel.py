@@ -41,42 +41,42 @@ from fer_core.io.csv.lines import (
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
 
 
-def _ways_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+def _layouts_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
     """Tabulate the layouts of four values of one to three digits in sixteen bytes.
 
     Returns
     -------
-    way : ndarray of uint8, shape (65536,)
+    layout : ndarray of uint8, shape (65536,)
         Number of the layout, indexed by the bit mask of separators, first byte lowest; 81 for all invalid masks.
     shuffle : ndarray of uint8, shape (82, 16)
         Source position of each byte: digits are right-aligned in bytes 0 to 2 of each word, the separator is byte 3.
     keep : ndarray of uint8, shape (82, 16)
         0 for digits that a value lacks, else 255.
     length : ndarray of uint8, shape (82,)
-        Bytes of the four values and their separators. What is no way of four stays where it is, and makes words of one
-        byte four times, which are wrong whatever the byte: it cannot be both a digit and a separator.
+        Number of bytes of the four values and their separators. Bytes with an invalid mask become words that repeat one
+        byte, which are always invalid, since a byte cannot be both a digit and a separator.
     """
-    ways = list(product((1, 2, 3), repeat=4))
-    way = np.full(1 << 16, len(ways), np.uint8)
-    shuffle, keep = np.zeros((len(ways) + 1, 4, 4), np.uint8), np.full((len(ways) + 1, 4, 4), 255, np.uint8)
-    length = np.zeros(len(ways) + 1, np.uint8)
-    for number, digits in enumerate(ways):
+    layouts = list(product((1, 2, 3), repeat=4))
+    layout = np.full(1 << 16, len(layouts), np.uint8)
+    shuffle, keep = np.zeros((len(layouts) + 1, 4, 4), np.uint8), np.full((len(layouts) + 1, 4, 4), 255, np.uint8)
+    length = np.zeros(len(layouts) + 1, np.uint8)
+    for number, digits in enumerate(layouts):
         end = separators = 0
         for value, n in enumerate(digits):
             shuffle[number, value, 3 - n :] = range(end, end + n + 1)
             keep[number, value, : 3 - n] = 0
             end += n + 1
             separators |= 1 << (end - 1)
-        way[separators :: 1 << end] = number  # for any bytes after the four values
+        layout[separators :: 1 << end] = number  # for any bytes after the four values
         length[number] = end
-    return way, shuffle.reshape(-1, 16), keep.reshape(-1, 16), length
+    return layout, shuffle.reshape(-1, 16), keep.reshape(-1, 16), length
 
 
-_WAY, _SHUFFLE, _KEEP, _LENGTH = _ways_of_four()
+_LAYOUT, _SHUFFLE, _KEEP, _LENGTH = _layouts_of_four()
 
 
 @intrinsic
-def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, way: Any, shuffle: Any, keep: Any) -> Any:
+def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, layout: Any, shuffle: Any, keep: Any) -> Any:
     """Store the sixteen bytes at a position as four words, from `place` on; return the number of their layout.
 
     Every byte below "0" counts as a separator here. Words are XORed with the bits of "0" and of a space, so that a
@@ -115,13 +115,13 @@ def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, way: Any, 
         stored.align = 1
         return number
 
-    return types.uint64(text, position, words, place, way, shuffle, keep), generate
+    return types.uint64(text, position, words, place, layout, shuffle, keep), generate
 
 
 @njit(inline="always")
 def _four_values(text: Any, position: Any, words: Any, place: Any) -> Any:
     """Read four values at a position into words, from `place` on; return the position of the next value."""
-    number: Any = _spread(text, position, words, place, _WAY, _SHUFFLE, _KEEP)  # type: ignore[call-arg] # Numba's own
+    number: Any = _spread(text, position, words, place, _LAYOUT, _SHUFFLE, _KEEP)  # type: ignore[call-arg] # Numba's own
     return position + uint64(_LENGTH[number])
 
 

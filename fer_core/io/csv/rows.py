@@ -34,9 +34,9 @@ class Dialect:
     names : tuple of str
         Names of the columns. Where there is one column per pixel, these together are one of them.
     pixels, label, split, id : int or None
-        Position of each column in `names`; None where the file has none or it is not read.
+        Position of each column in `names`; None if the file has none or it is not read.
     pixel_names : tuple of str
-        Names of the 2,304 columns, where there is one per pixel; else empty.
+        Names of the 2,304 columns in a file with one column per pixel; empty in other files.
     """
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Dialect:
         roles: Collection[str] = ROLES,
         columns: Mapping[str, str] | None = None,
     ) -> Dialect:
-        """Recognize a header line (without its line end); raise DataError where it has no column of pixels.
+        """Recognize a header line (without its line end); raise DataError if it has no column of pixels.
 
         Parameters
         ----------

@@ -355,7 +355,9 @@ def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path, split: st
         save(tmp_path / split / name / "a.png", gray())
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    assert str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+    assert (
+        str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, with a number and a name that agree"
+    )
 
 
 @pytest.mark.parametrize("folder", ["contempt", "1", "a/b/c", "0_happy", "train/alice"])
