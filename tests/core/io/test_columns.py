@@ -59,7 +59,7 @@ def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
     with pytest.raises(DataError, match=expected):
         assign_roles(names, "both.csv")
     assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS
-    with pytest.warns(DataWarning, match="both.csv: columns left out: 'pixel0', 'pixel1', .* and 2296 more$"):
+    with pytest.warns(DataWarning, match="both.csv: columns left out: 'pixel0', 'pixel1', .* and 2,296 more$"):
         warn_of_columns_left_out(names, "both.csv", {PIXELS})
 
 
