@@ -216,7 +216,7 @@ def evaluate(**settings: Any) -> None:
     reliability.png into the folder OUTPUT. DATA is as for `score`, with labels: a column `emotion` or `label`, or label
     folders.
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_infer.evaluation.evaluate import FILES
     from fer_infer.evaluation.evaluate import evaluate as run
 

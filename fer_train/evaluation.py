@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import split_of
 from fer_core.io.reader import OnError
-from fer_core.io.rejects import save_rejects
+from fer_core.outputs.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import (
     FOLDER,

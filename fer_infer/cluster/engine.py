@@ -17,13 +17,14 @@ import ray.data
 from ray.exceptions import RayError, RayTaskError
 
 from fer_core import ConfigError, DataError, FerError, OutputError
+from fer_core.errors import first_line
 from fer_core.exports_folder import CARD_FILE
 from fer_core.io.reader import OnError
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.cluster import storage
 from fer_infer.cluster.manifest import Manifest, Part
-from fer_infer.cluster.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
+from fer_infer.cluster.ray_cluster import find_room, native_messages_dropped, open_cluster
 from fer_infer.cluster.worker import FileScorer, Work
 from fer_infer.graph_selection import find_graph
 from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
@@ -138,7 +139,7 @@ def score_files(
     folder = storage.absolute(output)
     for address in data:
         if storage.is_within(address, folder):
-            raise OutputError(f"{output}: is or holds {address}, which is read; expected another output")
+            raise OutputError(f"{output}: would overwrite the input {address}; choose another output")
     # An output below a folder that is scored is no input of the next run.
     inputs = tuple(file for file in storage.list_inputs(data) if not storage.is_within(file.source, folder))
     if not inputs:

@@ -17,6 +17,7 @@ import ray
 import ray.data  # its loggers, too, are to keep quiet
 
 from fer_core import ConfigError, DeviceError
+from fer_core.errors import first_line
 
 STDERR: Final = 2
 """The file descriptor of standard error."""
@@ -119,8 +120,3 @@ def find_room(device: str, threads: int) -> tuple[int, bool]:
     if not room:
         raise ConfigError(f"threads: expected as many as a machine of the Ray cluster has CPUs, found {threads}")
     return room, on_gpu
-
-
-def first_line(error: Exception) -> str:
-    """Return what Ray said, in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

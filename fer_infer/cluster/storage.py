@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FileSystem
 
 from fer_core import DataError, OutputError
+from fer_core.errors import first_line
 
 URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -87,7 +88,7 @@ def _in_one_line(kind: type[DataError] | type[OutputError], address: str, what: 
     try:
         yield
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         message = f"{what}: {reason}"
         raise (DataError(address, message) if kind is DataError else OutputError(f"{address}: {message}")) from error
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, ModelCard, ModelError, iter_faces
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import split_of
 from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import OnError, check_layout, no_such_split
-from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import ConfigError, DeviceError
-from fer_core.io.reader import available_cores
 from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
@@ -36,19 +34,6 @@ PROBE_MODEL: Final = (
     b"\x42\x02\x10\x0d"  # opset_import: version 13 of the default domain
 )
 """The smallest model with a real kernel, y = max(x, 0): a session of it tells what this machine can run."""
-
-
-def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Return how many cores this process may use, where hardware threads that share one count once.
-
-    Two threads of a core have one unit for matrix products between them. Where the system does not tell, each counts.
-    """
-    try:
-        usable = os.sched_getaffinity(0)
-        cores = {(topology / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii") for cpu in usable}
-    except (AttributeError, OSError):  # not Linux, or a sandbox without /sys
-        return available_cores()
-    return min(len(cores), available_cores())
 
 
 def cuda_problem() -> Obstacle | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import DataError, OutputError
-from fer_core.io.rejects import HEADER, reject_cells
+from fer_core.outputs.rejects import HEADER, reject_cells
 from fer_core.outputs.staging import staged
 
 NAME_BYTES: Final = 255
@@ -66,7 +66,7 @@ class RejectWriter:
                 why = f"so that the list of rejected rows can be named OUTPUT{REJECTS}"
                 raise OutputError(f"{self._output}: {expected}, {why}") from error
         if self._stale and not self._force:
-            raise OutputError(f"{self.path}: exists already; --force replaces it")
+            raise OutputError(f"{self.path}: exists already; `force=True` replaces it")
         return self
 
     def write(self, rejected: Sequence[DataError]) -> None:

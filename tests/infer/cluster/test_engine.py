@@ -141,7 +141,7 @@ def test_a_folder_that_another_run_fills_is_refused(
 
 @pytest.mark.parametrize("data", ["in", "in/a.csv", "./in/*.csv"])
 def test_an_output_that_holds_what_is_scored_is_refused(inputs: Path, exports: Path, data: str) -> None:
-    with pytest.raises(OutputError, match=r"^in: is or holds .*, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"^in: would overwrite the input .*; choose another output$"):
         score_files([data], exports, "in", force=True)
     assert names(inputs) == ["a.csv", "b.csv.gz", "c.parquet", "d.csv"]
 
