@@ -111,6 +111,14 @@ def table_type(path: str | Path) -> str | None:
         return file_type(_head(stream)[0])
 
 
+def is_image(path: str | Path) -> bool:
+    """Return whether a path is a file with a PNG or JPEG image."""
+    if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file can raise
+        return False
+    with open(path, "rb") as file:
+        return file_type(file.read(HEAD_BYTES)) in IMAGES
+
+
 @contextmanager
 def _opened(place: Place) -> Iterator[tuple[io.BufferedReader, str | None]]:
     """Open a file or standard input; yield its decompressed stream and the type of its content."""

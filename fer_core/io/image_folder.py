@@ -1,4 +1,4 @@
-"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}` or, without labels, `*.{png,jpg}`."""
+"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}` or, without labels, `*.{png,jpg}` or one file."""
 
 from __future__ import annotations
 
@@ -76,6 +76,8 @@ def list_images(root: Path, *, with_labels: bool = True) -> list[Entry]:
 def _list(root: Path, with_labels: bool) -> tuple[list[Entry], list[Path]]:
     """Return the images of a folder, and its tables, which are ignored."""
     tables: list[Path] = []
+    if root.is_file():
+        return [Entry(root, None, None)], tables
     try:
         entries = _entries(root, tables)
         if not with_labels:
@@ -184,7 +186,7 @@ def _needs_labels(split: str | None, roles: Collection[str]) -> bool:
 
 def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
     if columns:
-        raise ConfigError(f"{path}: is an image folder, which has no columns to choose")
+        raise ConfigError(f"{path}: contains images, which have no columns to choose")
 
 
 def _require_splits(entries: list[Entry], source: str, split: str) -> None:
@@ -201,8 +203,9 @@ def iter_image_folder(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
-    """Stream an image folder in batches; see `fer_core.iter_faces`."""
+    """Stream an image folder, or one image, in batches; see `fer_core.iter_faces`."""
     root, source = Path(path), str(path)
+    folder = root.parent if root.is_file() else root
     _require_no_columns(path, columns)
     listing = list(enumerate(list_images(root, with_labels=_needs_labels(split, roles)), start=1))
     if split is not None:
@@ -220,7 +223,7 @@ def iter_image_folder(
                 if on_error == "fail":
                     raise
                 rejected.append(DataError(error.source, error.message, row=row))
-        names = [entry.file.relative_to(root).as_posix() for _, entry in kept]
+        names = [entry.file.relative_to(folder).as_posix() for _, entry in kept]
         yield Faces(
             images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
             rows=np.array([row for row, _ in kept], np.int64),

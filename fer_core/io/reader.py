@@ -14,7 +14,7 @@ from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_split
 from fer_core.fer2013 import split_of
 from fer_core.io.columns import ROLES
-from fer_core.io.compression import table_type
+from fer_core.io.compression import is_image, table_type
 from fer_core.io.file_types import TABLES
 from fer_core.places import can_be_reread
 
@@ -41,7 +41,7 @@ def iter_faces(
     path : str or Path
         A CSV, plain, compressed (gzip, zstandard, xz, bzip2) or in a zip or tar archive, where `ARCHIVE/MEMBER` names
         one of several files; `-` for a CSV on standard input; a Parquet or Arrow file, or a folder of them (extra
-        `parquet`); or an image folder. The format is recognized by the content, not by the name.
+        `parquet`); an image folder; or a PNG or JPEG image. The format is recognized by the content, not by the name.
     batch_rows : int
         Maximum number of faces per batch.
     split : str, optional
@@ -89,6 +89,10 @@ def iter_faces(
 
 def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
     """Return the reader of a folder or file. A pipe is read as a CSV, since its first bytes cannot be read twice."""
+    if is_image(path):
+        from fer_core.io.image_folder import iter_image_folder
+
+        return iter_image_folder
     if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir can raise
         from fer_core.io.tables.shards import find_shards
 
@@ -133,6 +137,8 @@ def check_layout(
             check_image_folder(path, split=split, roles=roles, columns=columns)
             return
         path, split = shards[0].file, None if shards[0].split is not None else split
+    elif is_image(path):
+        return
     elif table_type(path) not in TABLES:
         from fer_core.io.csv.reader import check_csv
 

@@ -274,14 +274,24 @@ def test_what_lies_with_them_is_no_image(tmp_path: Path) -> None:
     assert [error.row for error in next(iter_faces(tmp_path, on_error="skip")).rejected] == [2]
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_one_image_is_no_file_of_faces(tmp_path: Path, name: str) -> None:
-    save(tmp_path / name, gray(0))
-    kind = "PNG" if name.endswith("png") else "JPEG"
-    expected = f"is a {kind} image; expected the folder of images it lies in, or a CSV, Parquet or Arrow file"
-    with pytest.raises(DataError) as failure:
-        read_faces(tmp_path / name)
-    assert str(failure.value) == f"{tmp_path / name}: {expected}"
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.csv"])
+def test_one_image_is_one_face_whatever_its_name(tmp_path: Path, name: str) -> None:
+    Image.fromarray(gray(0)).save(tmp_path / name, format="JPEG" if name == "a.jpg" else "PNG")
+    faces = read_faces(tmp_path / name)
+    assert faces.ids is not None
+    assert (faces.rows.tolist(), faces.ids.tolist(), faces.labels, faces.splits) == ([1], [name], None, None)
+    assert np.array_equal(faces.images[0], np.asarray(Image.open(tmp_path / name)))
+
+
+def test_one_image_of_another_size_has_no_split_and_no_columns(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", np.zeros((47, 48), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: expected a 48x48 image, found 48x47"):
+        read_faces(tmp_path / "a.png")
+    save(tmp_path / "b.png", gray(0))
+    with pytest.raises(DataError, match=r"b\.png: has no split folders; cannot select Training images$"):
+        read_faces(tmp_path / "b.png", "Training")
+    with pytest.raises(ConfigError, match=r"b\.png: contains images, which have no columns to choose$"):
+        read_faces(tmp_path / "b.png", columns={"pixels": "face"})
 
 
 OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found one in "
@@ -414,5 +424,5 @@ def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
 
 
 def test_columns_of_an_image_tree_cannot_be_chosen(tree: Path) -> None:
-    with pytest.raises(ConfigError, match=r": is an image folder, which has no columns to choose$"):
+    with pytest.raises(ConfigError, match=r": contains images, which have no columns to choose$"):
         read_faces(tree, columns={"label": "x"})
