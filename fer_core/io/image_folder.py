@@ -1,4 +1,4 @@
-"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}` or, without labels, `*.{png,jpg}` or one file."""
+"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}`, or `*.{png,jpg}` without labels."""
 
 from __future__ import annotations
 
