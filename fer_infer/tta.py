@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, ConfigError
+from fer_core import IMAGE_SIZE
+from fer_infer.config import require
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -95,8 +96,7 @@ def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -
 
 def views_of(tta: str) -> tuple[View, ...]:
     """Return the views of `TTA`; raise ConfigError naming all kinds where there is none of that name."""
-    if tta not in TTA:
-        raise ConfigError(f"tta: expected one of {', '.join(TTA)}, found {tta!r}")
+    require("tta", tta)
     return TTA[tta]
 
 

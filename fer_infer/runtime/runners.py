@@ -9,13 +9,14 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE
+from fer_core import IMAGE_SIZE, ModelError
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions, page_lock
 from fer_infer.runtime.onnx_runtime import LOG_NOTHING, load_runtime
 from fer_infer.runtime.session import physical_cores
@@ -36,6 +37,20 @@ OUT_OF_MEMORY: Final = re.compile(
     "out of memory|failed to allocate memory|available memory of|_ALLOC(ATION)?_FAILED", re.I
 )
 """What ONNX Runtime's arena, CUDA, cuBLAS and cuDNN say when the GPU is full; none of it has a type of its own."""
+
+
+class NotFiniteError(ModelError):
+    """Raised if a logit is NaN or infinite.
+
+    Attributes
+    ----------
+    face : int
+        Position, from 0, of the first face with such a logit.
+    """
+
+    def __init__(self, path: Path, face: int) -> None:
+        super().__init__(f"{path}: the logits of face {face} (counted from 0) are not finite")
+        self.face = face
 
 
 class Runner(Protocol):

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from fer_core import ConfigError, DeviceError
+from fer_core import DeviceError, FerError, ModelError
+from fer_core.errors import NO_THREADS, lacks_threads
 from fer_core.io.reader import available_cores
+from fer_infer.config import require
 from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
@@ -19,7 +21,6 @@ from fer_infer.runtime.cuda import (
 )
 from fer_infer.runtime.onnx_runtime import LOG_NOTHING, first_line, load_runtime
 
-DEVICES: Final = ("auto", "cpu", "cuda")
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 
 SESSION_REMEDY: Final = "nvidia-smi, which says whether the GPU is free and which driver it has"
@@ -84,8 +85,7 @@ def open_session(model: str | Path | bytes, device: str = "auto", cuda: CudaOpti
     Exception
         What ONNX Runtime raises where the model cannot be loaded on the CPU either.
     """
-    if device not in DEVICES:
-        raise ConfigError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
+    require("device", device)
     if device == "cpu":
         return _create(model, None), "the CPU was asked for"
     obstacle = cuda_problem()
@@ -97,6 +97,25 @@ def open_session(model: str | Path | bytes, device: str = "auto", cuda: CudaOpti
     if device == "cuda":
         raise DeviceError(f"cuda was asked for and cannot be had: {obstacle.text}; remedy: {obstacle.remedy}")
     return _create(model, None), obstacle.text
+
+
+def open_graph(path: Path, content: bytes, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
+    """Create a session as `open_session` does; raise ModelError, naming `path`, if the graph cannot be loaded."""
+    try:
+        return open_session(content, device, cuda)
+    except FerError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no common base class
+        if lacks_threads(error):
+            raise DeviceError(NO_THREADS) from None
+        raise ModelError(f"{path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
+
+
+def provider_text(provider: str, note: str, precision: str, tta: str = "none") -> str:
+    """Return on which provider and in which precision a model ran, as a line."""
+    why = "" if provider == CUDA_PROVIDER else "not CUDA: "
+    augmented = "" if tta == "none" else f", test-time augmentation {tta}"
+    return f"ran on {provider} in {precision}" + (f" ({why}{note})" if note else "") + augmented
 
 
 def _try_cuda(model: str | Path | bytes, options: CudaOptions) -> Any | Obstacle:
