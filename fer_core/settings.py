@@ -181,7 +181,11 @@ def _declared(base: type) -> Mapping[str, Field[Any]]:
 def _documented(entry: Field[Any]) -> str:
     declared: Setting = entry.metadata["setting"]
     default = _value_text(entry.default) if declared.default_text is None else declared.default_text
-    parts = [getattr(entry.type, "__name__", str(entry.type)), declared.range_text(), f"default {default}" if default else ""]
+    parts = [
+        getattr(entry.type, "__name__", str(entry.type)),
+        declared.range_text(),
+        f"default {default}" if default else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

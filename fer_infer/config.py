@@ -85,6 +85,14 @@ class EvaluationConfig(InferenceConfig):
         return "" if self.split is None else split_of(self.split) or self.split
 
 
+@dataclass(frozen=True)
+class BenchmarkConfig(RuntimeConfig):
+    """Settings of `fer-infer bench`."""
+
+    rows: int = setting(1000, "Use at most the first N faces.", at_least=1, option="--limit", metavar="N")
+    repeats: int = setting(5, "Timed repetitions per stage, after a first call.", at_least=1, metavar="N")
+
+
 def require(name: str, value: Any) -> None:
     """Raise ConfigError unless a value is allowed for the setting of this name of `ScoreConfig`."""
     settings_of(ScoreConfig)[name].require(name, value)

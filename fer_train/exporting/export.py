@@ -184,7 +184,7 @@ def _write_half(model: nn.Module, card: ModelCard, path: Path, faces: Faces) -> 
     card = replace(card, precision="fp16", scores={})
     write_graph(halve(model), card, path)
     scorer = Scorer(path, available_devices()[-1])
-    agreement = Agreement.of(faces, scorer.provider, scorer.logits(faces.images), predict_logits(model, faces.images))
+    agreement = Agreement.of(faces, scorer.provider, scorer.run(faces.images)[0], predict_logits(model, faces.images))
     if not agreement.max_absolute_difference <= HALF_ATOL:
         raise ModelError(f"{path.name}: {agreement.to_text()}; expected at most {HALF_ATOL:g}")
     stamp(path, replace(card, scores=agreement.scores()))

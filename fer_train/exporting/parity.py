@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from fer_core import Faces, ModelCard, ModelError
+from fer_infer.config import DEFAULT_BATCH_SIZE
 from fer_infer.runtime.session import available_devices
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement
 from fer_train.exporting.quantize import Quantization
 from fer_train.prediction import predict_logits, softmax
