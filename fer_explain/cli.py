@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from fer_core.terminal.program import Program
 from fer_core.terminal.options import columns_option, on_error_option
+from fer_core.terminal.program import Program
 
 SEED = click.IntRange(0, 2**32 - 1)
 

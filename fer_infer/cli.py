@@ -107,7 +107,7 @@ def evaluate(**settings: Any) -> None:
     """Evaluate a model on the labeled faces in DATA.
 
     Reports accuracy and recalls with 95% confidence intervals, the accuracy without faces that also occur in Training,
-    calibration, confused classes and, with --tta, the accuracy without augmentation. Writes metrics.json, per_class.csv,
+    calibration, confused classes and, with --tta, the accuracy without it. Writes metrics.json, per_class.csv,
     confusion.csv, confusion.png and reliability.png into the folder OUTPUT. DATA is as for `score`, with labels in a
     column `emotion` or `label` or as folder names.
 

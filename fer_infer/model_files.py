@@ -108,6 +108,6 @@ def count_parameters(graph: Path, weights_sha256: str) -> int | None:
         metadata = header.pop("__metadata__")
         if json.loads(metadata["weights_sha256"]) != weights_sha256:
             return None
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if not name.endswith(BUFFERS))
+        return sum(int(math.prod(tensor["shape"])) for name, tensor in header.items() if not name.endswith(BUFFERS))
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, ConfigError, DeviceError, ModelCard, ModelError
+from fer_core import IMAGE_SIZE, ConfigError, DeviceError, ModelError
 from fer_core.errors import NO_THREADS, lacks_threads
 from fer_core.per_process import PerProcess
 from fer_infer.config import DEFAULT_BATCH_SIZE, RuntimeConfig, require
@@ -81,7 +81,7 @@ class Scorer:
     ...     print(model)
     ...     names = model.predict("faces.csv")
     ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
-    Scorer(residual-small, int8, CPU, 2.28 M parameters)
+    Scorer(best-small, int8, CPU, 2.28 M parameters)
     >>> names.shape, probabilities.shape
     ((64,), (2, 7))
     >>> model.classes_.tolist()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_core.terminal.program import Program
 from fer_core.terminal.options import columns_option, given, on_error_option, setting_option
+from fer_core.terminal.program import Program
 from fer_infer.config import EvaluationConfig
 from fer_train.cli_options import DATA, config_of, recipe_options
 

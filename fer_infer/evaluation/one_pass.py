@@ -80,8 +80,7 @@ def evaluate_data(
     DataError
         If the data has no labels, no face, or no face of the split.
     """
-    options = {"on_error": config.on_error}
-    known = TrainingFaces() if training is None else TrainingFaces.read(training, **options)
+    known = TrainingFaces() if training is None else TrainingFaces.read(training, on_error=config.on_error)
     scored = _Scored()
     rejected: list[DataError] = []
     # Training rows may follow the last evaluated row, except in a folder, of which they are read first.
