@@ -153,7 +153,7 @@ def evaluate_with(
     provider: str = "PyTorch",
     provider_note: Callable[[], str] = str,
 ) -> ModelEvaluation:
-    """Evaluate whatever computes a model's probabilities, and write the result into an existing folder.
+    """Evaluate a function that computes probabilities, and write the result into an existing folder.
 
     Parameters
     ----------

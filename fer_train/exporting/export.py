@@ -25,7 +25,7 @@ from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement, halve, stamp
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
-from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity
+from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity, graph_checksums
 from fer_train.exporting.quantize import TOLERANCE, quantize
 from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
@@ -138,6 +138,7 @@ def export(
             parity = replace(parity, int8=made)
         if fp16:
             parity = replace(parity, fp16=_write_half(model, card, stage / GRAPH_FILES["fp16"], faces))
+        parity = replace(parity, graph_sha256=graph_checksums(stage))
         (stage / PARITY_FILE).write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
         (stage / README_FILE).write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity
