@@ -83,7 +83,7 @@ class RaySummary(Counts):
         if self.reused:
             lines.append(f"{self.output}: parts reused from an earlier run: {self.reused:,}")
         if self.rejected:
-            lines.append(f"{self.output}: rejected rows: {self.rejected:,}, listed in rejects-*.csv")
+            lines.append(f"{self.output}: rows left out: {self.rejected:,}, listed in rejects-*.csv")
         ran = [provider_text(name, note, self.precision, self.tta) for name, note in self.providers.items()]
         return "\n".join([*lines, self.predicted_text(), *ran])
 

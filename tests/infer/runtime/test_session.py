@@ -56,7 +56,7 @@ def test_the_built_in_graph_computes_max_of_x_and_zero() -> None:
 
 def test_cpu_is_cpu_and_says_so(exports: Path) -> None:
     scorer = Scorer(exports, "cpu")
-    assert (scorer.provider, scorer.provider_note) == (CPU_PROVIDER, "the CPU was asked for")
+    assert (scorer.provider, scorer.provider_note) == (CPU_PROVIDER, "CPU requested")
 
 
 @needs_no_gpu
@@ -73,7 +73,7 @@ def test_auto_without_a_gpu_takes_the_cpu_and_says_why_and_nothing_else(
 
 @needs_no_gpu
 def test_cuda_without_a_gpu_is_refused_in_one_line(exports: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DeviceError, match=r"^cuda was asked for and cannot be had: [^\n]+; remedy: [^\n]+$"):
+    with pytest.raises(DeviceError, match=r"^CUDA was requested but is not available: [^\n]+; remedy: [^\n]+$"):
         Scorer(exports, "cuda")
     assert tuple(capfd.readouterr()) == ("", "")
 
