@@ -77,11 +77,11 @@ class Scorer:
     Examples
     --------
     >>> from fer_infer import Scorer
-    >>> with Scorer("exports/best", device="cpu", precision="int8") as model:
+    >>> with Scorer("exports/compact", device="cpu", precision="int8") as model:
     ...     print(model)
     ...     names = model.predict("faces.csv")
     ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
-    Scorer(best-small, int8, CPU, 2.28 M parameters)
+    Scorer(compact, int8, CPU, 0.47 M parameters)
     >>> names.shape, probabilities.shape
     ((140,), (2, 7))
     >>> model.classes_.tolist()
