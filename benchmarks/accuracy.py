@@ -66,7 +66,8 @@ def print_graph(folder: Path, precision: str, public: PublicTest) -> float:
     """Print the row of one graph; return its accuracy."""
     scorer, model = Scorer(folder, "cpu", precision), load_model(folder)
     by_tta = {
-        tta: public.evaluate(average_views(scorer.predict_proba, public.images, tta)[1], scorer.card.labels) for tta in TTA
+        tta: public.evaluate(average_views(scorer.predict_proba, public.images, tta)[1], scorer.card.labels)
+        for tta in TTA
     }
     seeds = ", ".join(map(str, scorer.card.seeds))
     size = f"{count_parameters(model):,} | {count_multiply_adds(model) / 1e6:,.1f} M | {seeds}"
