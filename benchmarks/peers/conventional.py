@@ -1,11 +1,11 @@
-"""The loop that tutorials train with: DataLoader, PIL transforms on the CPU, float32, NCHW.
+"""The training loop of tutorials: DataLoader, PIL transforms on the CPU, float32, NCHW.
 
-It has the same network, recipe, weight average and validation after each epoch as `fer_train.training.trainer.fit`, so
-that both need about as many epochs, and everything that tutorials know to do for speed: one affine resampling a face,
-worker processes that persist, pinned memory, copies that overlap. TensorFloat-32 is as PyTorch sets it.
+It has the same network, config, weight average and validation after each epoch as `fer_train.training.trainer.fit`, so
+that both need about the same number of epochs, and the usual optimizations: one affine resampling per face, persistent
+worker processes, pinned memory, overlapping copies. TensorFloat-32 is used where PyTorch uses it by default.
 """
 
-# ruff: noqa: S311 - chance that changes faces guards no secret
+# ruff: noqa: S311 - random changes of faces need no cryptography
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image, ImageEnhance
@@ -29,13 +30,15 @@ from fer_train.models import build_model
 from fer_train.optim.optimizer import WeightAverage, learning_rate, make_optimizer
 from fer_train.training.initialization import initialize
 
+Loader = DataLoader[Any]
+
 MIDDLE = IMAGE_SIZE / 2
-"""Pillow counts from the corner of the first pixel, not from its middle."""
+"""Pillow measures from the corner of the first pixel, not from its center."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass: when it ended, how fast it trained, and what its average then knew of PublicTest."""
+    """One epoch: time since the start, training rate, and validation accuracy of the averaged weights."""
 
     number: int
     elapsed_s: float
@@ -44,7 +47,7 @@ class Epoch:
 
 
 class PillowFaces(Dataset[tuple[Tensor, int]]):
-    """Faces as tensors (1, 48, 48) in 0..255, changed at random within limits, one at a time."""
+    """Faces as tensors (1, 48, 48) in 0..255, augmented one at a time."""
 
     def __init__(self, faces: Faces, limits: AugmentConfig | None) -> None:
         self._images = faces.images
@@ -66,7 +69,7 @@ class PillowFaces(Dataset[tuple[Tensor, int]]):
 
 
 def _changed(image: Image.Image, limits: AugmentConfig) -> Image.Image:
-    """Flip, turn, zoom and shift by one affine map, then change brightness and contrast."""
+    """Flip, rotate, zoom and shift by one affine map, then change brightness and contrast."""
     angle = math.radians(random.uniform(-limits.rotation_degrees, limits.rotation_degrees))
     scale = 1 / (1 + random.uniform(-limits.zoom, limits.zoom))
     mirror = -1 if limits.flip and random.random() < 0.5 else 1
@@ -81,7 +84,7 @@ def _changed(image: Image.Image, limits: AugmentConfig) -> Image.Image:
 
 
 def _erase(pixels: Tensor) -> None:
-    """Overwrite a rectangle of 2 to 25 % of the area, aspect 1/3 to 3, with noise."""
+    """Overwrite a rectangle of 2 to 25% of the area, aspect 1/3 to 3, with noise."""
     area = random.uniform(0.02, 0.25) * IMAGE_SIZE**2
     aspect = math.exp(random.uniform(-1, 1) * math.log(3))
     height, width = (min(IMAGE_SIZE, round(math.sqrt(value))) for value in (area * aspect, area / aspect))
@@ -90,24 +93,24 @@ def _erase(pixels: Tensor) -> None:
 
 
 def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
-    """Train by `config` and yield each epoch when it is validated.
+    """Train, and yield each epoch after its validation.
 
     Parameters
     ----------
     splits : Splits
-        The faces.
+        Training and validation faces.
     config : FitConfig
-        The recipe; `device` must be cpu or cuda, and `precision` is ignored.
+        Settings; `device` must be cpu or cuda, and `precision` is ignored.
     workers : int
-        Processes that transform faces.
+        Number of worker processes that transform faces.
 
     Raises
     ------
     ConfigError
-        If the recipe has what this loop has not: weights to begin with, teachers.
+        If `config` has initial weights or teachers, which this loop does not support.
     """
     if config.initial is not None or config.distill is not None:
-        raise ConfigError("the conventional loop: expected a recipe without weights to begin with and teachers")
+        raise ConfigError("the conventional loop supports neither initial weights nor teachers")
     config = replace(config, precision="fp32")
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
@@ -133,14 +136,10 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
         for images, labels in loader:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config.epochs * len(loader), len(loader), config)
-            images = images.to(device, non_blocking=True)
-            goal = labels.to(device, non_blocking=True)
-            if limits is not None and limits.mixup > 0:
-                goal = functional.one_hot(goal, len(EXPRESSIONS)).float()
-                images, goal = mixup(images, goal, limits.mixup, generator)
-            loss = functional.cross_entropy(model(images), goal, label_smoothing=config.label_smoothing)
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            loss = _loss(model, images, labels, config, limits, generator)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             average.update(model)
             step += 1
@@ -152,7 +151,20 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
         yield Epoch(number + 1, elapsed_s, len(splits.training) / train_s, accuracy)
 
 
-def _loader(faces: Faces, limits: AugmentConfig | None, size: int, workers: int, *, shuffle: bool) -> DataLoader:
+def _loss(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: FitConfig,
+    limits: AugmentConfig | None,
+    generator: torch.Generator,
+) -> Tensor:
+    if limits is not None and limits.mixup > 0:
+        images, labels = mixup(images, functional.one_hot(labels, len(EXPRESSIONS)).float(), limits.mixup, generator)
+    return functional.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+
+
+def _loader(faces: Faces, limits: AugmentConfig | None, size: int, workers: int, *, shuffle: bool) -> Loader:
     return DataLoader(
         PillowFaces(faces, limits),
         batch_size=size,
@@ -165,7 +177,7 @@ def _loader(faces: Faces, limits: AugmentConfig | None, size: int, workers: int,
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, loader: DataLoader, device: torch.device) -> float:
+def _accuracy(model: nn.Module, loader: Loader, device: torch.device) -> float:
     model.eval()
     correct = n = 0
     for images, labels in loader:

