@@ -25,7 +25,7 @@ from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.harness.side_by_side import compare_rates
 from benchmarks.peers import conventional
 from benchmarks.peers.conventional import Epoch
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits, load_splits
 from fer_train.models import build_model, count_multiply_adds

@@ -44,7 +44,7 @@ def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
     80 % of the rows are Training, 10 % PublicTest, 10 % PrivateTest.
     """
     from fer_core.io.csv.writer import write_csv
-    from fer_train.data.splits import synthesize
+    from fer_core.synthetic.data_set import synthesize
 
     write_csv(synthesize(rows, seed), output, force=force)
     click.echo(f"{output}: {rows:,} drawn faces")
@@ -68,7 +68,7 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
     A near duplicate is the same picture in other pixels: shifted, lit, compressed or mirrored. The pictures in OUTPUT
     are contact sheets that show what was found.
     """
-    from fer_core.io.rejects import rejects_text
+    from fer_core.outputs.rejects import rejects_text
     from fer_train.audit.audit import audit
 
     found = audit(data, output, **settings)
@@ -179,7 +179,7 @@ def _train(options: dict[str, Any], *, taught: bool) -> None:
 
 
 def _report_rejects(splits: Splits, output: Path) -> None:
-    from fer_core.io.rejects import rejects_text, save_rejects
+    from fer_core.outputs.rejects import rejects_text, save_rejects
     from fer_train.training.distributed import is_first
 
     if splits.rejected and is_first():
@@ -240,7 +240,7 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
 
     Figures and files are those of `fer-infer evaluate`.
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_infer.evaluation.evaluate import FILES
     from fer_train.evaluation import evaluate
 

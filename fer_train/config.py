@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError
 from fer_core.outputs.staging import staged
+from fer_core.settings import flatten
 
 OPTIMIZERS: Final[dict[str, dict[str, float]]] = {
     "adam": {"lr": 3e-4, "weight_decay": 0.0},
@@ -36,14 +37,6 @@ def _require_types(settings: Any) -> None:
         value, kind = getattr(settings, entry.name), plain.get(str(entry.type))
         if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise ConfigError(f"{entry.name}: expected {entry.type}, found {value!r:.80}")
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a table of tables as one, with names such as `augment.zoom`."""
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +204,7 @@ class FitConfig:
 
     def difference(self, other: FitConfig) -> str:
         """Return the settings in which another recipe is not this one, such as `lr: 0.1 there, 0.2 here`."""
-        mine, others = _flat(asdict(self)), _flat(asdict(other))
+        mine, others = flatten(asdict(self)), flatten(asdict(other))
         names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
         return "; ".join(f"{name}: {others.get(name)} there, {mine.get(name)} here" for name in names)
 

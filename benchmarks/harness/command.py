@@ -77,7 +77,7 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except (FerError, OSError) as error:
-            line = with_options(error, self) if isinstance(error, FerError) else str(error)
+            line = with_options(str(error), error, self)
             click.echo(f"{self.name}: {line}", err=True)
             raise SystemExit(1) from None
 

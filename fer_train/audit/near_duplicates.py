@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 from fer_core.terminal.progress import progress
 
 SIMILARITY: Final = 0.95

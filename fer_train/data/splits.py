@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_core import SPLITS, ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core import ConfigError, DataError, Faces, ModelCard, read_faces
 from fer_core.io.reader import OnError
-from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.data.duplicates import disagreeing, first_equal
 from fer_train.data.hold_out import HELD_OUT
 from fer_train.data.hold_out import hold_out as draw
@@ -205,28 +204,6 @@ def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tup
     if not len(training):
         raise DataError(training.source, f"no Training face is left, {sum(dropped.values()):,} were dropped")
     return training, dropped
-
-
-def synthesize(rows: int, seed: int) -> Faces:
-    """Draw labelled faces and split them as FER2013 is split: 80 % Training, 10 % PublicTest, 10 % PrivateTest.
-
-    Parameters
-    ----------
-    rows : int
-        Faces in all, 10 at least so that no split is empty.
-    seed : int
-        Of the drawing.
-
-    Returns
-    -------
-    Faces
-    """
-    if rows < 10:
-        raise ConfigError(f"rows: expected at least 10, found {rows}")
-    drawn = draw_faces(rows, seed=seed)
-    tenth = rows // 10
-    split = np.repeat(np.array(SPLITS), [rows - 2 * tenth, tenth, tenth])
-    return Faces(drawn.images, np.arange(2, rows + 2), labels=drawn.labels, splits=split, source="drawn faces")
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:

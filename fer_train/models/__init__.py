@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_infer.runtime.onnx_runtime import first_line
+from fer_core.errors import first_line
 from fer_train.models.course import CourseCNN, CourseDNN
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.plain import PlainNet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fer_core.figures import default_style, save_figure
+from fer_core.outputs.figures import default_style, save_figure
 from fer_core.outputs.staging import staged
 
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, ModelError, TrainingWarning
+from fer_core.errors import first_line
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
 from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_infer.runtime.onnx_runtime import first_line
 from fer_train.config import FitConfig
 from fer_train.data.augment import augment, mixup
 from fer_train.data.splits import Splits, to_device

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from benchmarks.ablation import STUDIES, main, statistics_of
 from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import synthesize
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.peers.conventional import PillowFaces, train
 from fer_core import ConfigError
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data.splits import Splits, synthesize
+from fer_train.data.splits import Splits
 
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
 

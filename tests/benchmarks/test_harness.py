@@ -20,8 +20,8 @@ from benchmarks.harness.report import Goal, Report
 from benchmarks.harness.side_by_side import compare
 from fer_core import DataError, read_faces
 from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.data_set import synthesize
 from fer_infer.diagnostics.machine import processor
-from fer_train.data.splits import synthesize
 
 
 def test_ways_take_turns_and_are_compared_with_the_last_one(monkeypatch, tmp_path, capsys):

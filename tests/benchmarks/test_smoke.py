@@ -17,7 +17,7 @@ import benchmarks
 from benchmarks.on_gpu import QUICK
 from benchmarks.peers.fer_package import FerPackage
 from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 
 FOLDER = Path(benchmarks.__file__).parent
 DNN = f" --model {benchmarks.EXPORTS / 'course-dnn'}"

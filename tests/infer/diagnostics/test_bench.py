@@ -117,7 +117,7 @@ def test_the_json_holds_everything(data: Path, exports: Path, tmp_path: Path) ->
 def test_an_existing_output_is_refused_before_anything_is_timed(data: Path, exports: Path, tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     output.write_text("precious")
-    with pytest.raises(OutputError, match=r"bench\.json: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"bench\.json: exists already; `force=True` replaces it$"):
         bench(data, tmp_path / "no model", output=output)
     assert output.read_text() == "precious"
     bench(data, exports, rows=20, device="cpu", repeats=1, output=output, force=True)

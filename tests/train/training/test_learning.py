@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from fer_core import TrainingWarning
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, build_model
 from fer_train.training import trainer
 from fer_train.training.trainer import fit

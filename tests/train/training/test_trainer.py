@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import DistillConfig, FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model, load_weights

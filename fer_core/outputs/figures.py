@@ -1,7 +1,7 @@
-"""Figures by matplotlib that neither depend on the user's matplotlib settings nor change them.
+"""Matplotlib figures that neither depend on the user's matplotlib settings nor change them.
 
-Nothing here or in the modules that draw imports pyplot, which keeps figures in global state and loads the backend of
-`MPLBACKEND`: `Figure` and its PNG writer need neither.
+No module of the toolkit imports pyplot, which has global state and loads the backend of `MPLBACKEND`; `Figure` and its
+PNG writer need neither.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 BACKEND_VARIABLE: Final = "MPLBACKEND"
 
 FONT: Final = "DejaVu Sans"
-"""Font of all figures, which matplotlib brings along."""
+"""Font of all figures, included in matplotlib."""
 
 LONGEST_LABEL: Final = 40
-"""Characters of a name along an axis that are shown."""
+"""Maximum length of a tick label, in characters."""
 
 _one_at_a_time: Final[PerProcess[Any]] = PerProcess()
-"""Held while matplotlib's settings, which are global, are those of the figures."""
+"""Lock that is held while matplotlib's global settings are changed."""
 
 
 def load_matplotlib() -> Any:
-    """Import matplotlib, whatever backend the environment names.
+    """Import matplotlib, even if the environment names a backend that is missing.
 
-    In a notebook `MPLBACKEND` names a backend that only the notebook's own environment may have, and matplotlib cannot
-    be imported at all with the name of a backend that is not installed. A backend that exists is kept.
+    Notebooks set `MPLBACKEND` to a backend that may be installed only in their own environment, and matplotlib cannot
+    be imported with the name of a missing backend. An existing backend is kept.
     """
     if "matplotlib" not in sys.modules:
         backend = os.environ.pop(BACKEND_VARIABLE, None)
@@ -56,14 +56,14 @@ def load_matplotlib() -> Any:
 def default_style() -> Iterator[None]:
     """Draw with matplotlib's default settings and plain text; the user's settings are restored at the end.
 
-    Names may contain `$`, which matplotlib would otherwise read as mathematics. It is a decorator as well.
+    Plain text matters for names that contain `$`, which would start a formula. Usable as a decorator.
     """
     matplotlib = load_matplotlib()
     settings = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
     fonts = logging.getLogger("matplotlib.font_manager")
     with _one_at_a_time.get(RLock), matplotlib.rc_context(settings | {"text.parse_math": False}):
         level = fonts.level
-        fonts.setLevel(logging.ERROR)  # it warns of each font that has no bold face
+        fonts.setLevel(logging.ERROR)  # it warns about each font without a bold face
         try:
             yield
         finally:
@@ -72,15 +72,15 @@ def default_style() -> Iterator[None]:
 
 @default_style()
 def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
-    r"""Write a figure as PNG, without the date and version that would make equal pictures differ.
+    r"""Write a figure as PNG, without date and version, so that equal figures give equal files.
 
-    Characters that the font lacks are drawn by another installed font that has them, and escaped where none does, e.g.
-    ``\u5feb``. Long labels of ticks are shortened.
+    Characters that the font lacks are drawn with another installed font, or escaped if no font has them, e.g.
+    ``\u5feb``. Long tick labels are shortened.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Its texts may be changed.
+        Figure to save; its texts may be changed.
     path : Path
         File to write.
     dpi : int
@@ -93,7 +93,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
 def _make_legible(figure: Figure) -> None:
     from matplotlib.text import Text
 
-    # Before the texts, because an axis has no labels until it is asked for them.
+    # Read before the texts, since matplotlib creates tick labels on first access.
     labels = {
         axis: [label.get_text() for label in axis.get_majorticklabels()]
         for axes in figure.axes
@@ -115,7 +115,7 @@ def _make_legible(figure: Figure) -> None:
 
 
 def _shortened(label: str) -> str:
-    """Leave out the middle of long lines, which would leave no room for the axes."""
+    """Cut the middle of long lines, which would leave no room for the axes."""
     lines = label.split("\n")
     half = LONGEST_LABEL // 2
     return "\n".join(line if len(line) <= LONGEST_LABEL else f"{line[:half]}…{line[1 - half :]}" for line in lines)
@@ -133,10 +133,10 @@ def _lacking(text: str) -> set[str]:
 
 
 def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
-    """Return installed fonts that have some of the characters, by name, and the characters that none has."""
+    """Return the names of installed fonts that have some of the characters, and the characters that no font has."""
     from matplotlib.font_manager import fontManager, get_font
 
-    of_matplotlib = load_matplotlib().get_data_path()  # fonts of symbols and, as a last resort, of boxes
+    of_matplotlib = load_matplotlib().get_data_path()  # these have symbols, or boxes for missing characters
     fonts: list[str] = []
     wanted = {character for character in characters if character.isprintable()}
     for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):
@@ -146,7 +146,7 @@ def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
             continue
         try:
             known = get_font(entry.fname).get_charmap()
-        except (OSError, RuntimeError):  # removed meanwhile, or a kind of font that cannot be drawn
+        except (OSError, RuntimeError):  # removed meanwhile, or a font type that cannot be drawn
             continue
         if found := {character for character in wanted if ord(character) in known}:
             fonts.append(entry.name)
@@ -156,7 +156,7 @@ def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
 
 
 def escaped(character: str) -> str:
-    """Return a printable form of a character; nothing for marks that only change the look of their neighbors."""
+    """Return a printable form of a character; empty for invisible marks that only modify their neighbors."""
     if unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f":
         return ""
     return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""The list of rows that were left out of a data set because they could not be read."""
+"""The list of rows that were left out of a data set because they are invalid."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fer_core.errors import DataError
 from fer_core.outputs.staging import staged
 
 REJECTS_FILE: Final = "rejects.csv"
-"""The list, in an output folder."""
+"""Name of the list in an output folder."""
 HEADER: Final = ("file", "row", "column", "message")
 
 
 def reject_cells(error: DataError) -> tuple[str, int | None, str | None, str]:
-    """Return the cells of a row that was left out, in the order of `HEADER`."""
+    """Return the cells of a rejected row, in the order of `HEADER`."""
     return error.source, error.row, error.column, error.message
 
 
 def save_rejects(folder: Path, rejected: Sequence[DataError]) -> None:
-    """List rows that were left out in `REJECTS_FILE` in a folder; write no file where there are none."""
+    """Write rejected rows to `REJECTS_FILE` in a folder; without such rows no file is written."""
     path = folder / REJECTS_FILE
     if not rejected:
         path.unlink(missing_ok=True)
@@ -36,7 +36,7 @@ def save_rejects(folder: Path, rejected: Sequence[DataError]) -> None:
 
 
 def rejects_text(rejected: Sequence[DataError] | int, folder: str | Path | None) -> str:
-    """Return the line that reports rows that were left out, and the folder in which they are listed, if any."""
+    """Return the line that reports the number of rejected rows, and the list of them, if there is one."""
     count = rejected if isinstance(rejected, int) else len(rejected)
     listed = "" if folder is None else f", listed in {Path(folder) / REJECTS_FILE}"
     return f"rows left out: {count:,}{listed}"
