@@ -18,8 +18,9 @@ from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.peers.fer_package import FerPackage
 from fer_core.exports_folder import GRAPH_FILES
 from fer_infer import Scorer
-from fer_infer.evaluation.evaluate import evaluate_file
+from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation
+from fer_infer.evaluation.one_pass import evaluate_data
 from fer_train.models import count_multiply_adds, count_parameters
 from fer_train.runs.checkpoint import load_model
 
@@ -47,7 +48,7 @@ def evaluate_graph(data: Path, folder: Path, precision: str, device: str) -> tup
     """Return the accuracy and the row of one graph."""
     model = load_model(folder)
     with Scorer(folder, device, precision) as scorer:
-        plain, flip, flip_shift = (_evaluate(data, scorer.score, tta) for tta in ("none", "flip", "flip-shift"))
+        plain, flip, flip_shift = (_evaluate(data, scorer.predict_proba, tta) for tta in ("none", "flip", "flip-shift"))
         seeds = ", ".join(map(str, scorer.card.seeds))
     size = count_parameters(model), count_multiply_adds(model) / 1e6
     row = (folder.name, precision, *size, seeds, *_figures(plain), flip.accuracy, flip_shift.accuracy)
@@ -55,7 +56,7 @@ def evaluate_graph(data: Path, folder: Path, precision: str, device: str) -> tup
 
 
 def _evaluate(data: Path, score: Score, tta: str = "none") -> Evaluation:
-    return evaluate_file(data, score, split="PublicTest", tta=tta).evaluation
+    return evaluate_data(data, score, EvaluationConfig(split="PublicTest", tta=tta)).evaluation
 
 
 def _figures(plain: Evaluation) -> tuple[Cell, ...]:
