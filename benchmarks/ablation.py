@@ -70,9 +70,9 @@ STUDIES: Final[Mapping[str, Study]] = {
         {
             "as in the report": {},
             "learning-rate decay (cosine)": {"schedule": "cosine"},
-            "BatchNorm": {"model_arguments": BATCH_NORM},
-            "each face standardized by itself": {"model_arguments": FACE},
-            "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
+            "BatchNorm": {"architecture_arguments": BATCH_NORM},
+            "each face standardized by itself": {"architecture_arguments": FACE},
+            "these three": {"schedule": "cosine", "architecture_arguments": {**BATCH_NORM, **FACE}},
             "no augmentation": {"augment": None},
             "without conflicting duplicates": {"drop_conflicts": True},
         },
@@ -117,8 +117,8 @@ def run_all(
         for variant in variants:
             changes = study.variants[variant]
             splits = cleaned if changes.get("drop_conflicts") else whole
-            arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
-            options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
+            arguments = {**settings["architecture_arguments"], **changes.get("architecture_arguments", {})}
+            options = {**settings, **changes, "architecture_arguments": arguments, "seed": seed}
             folder = output / re.sub("[^\\w.]+", "-", variant).strip("-") / f"seed-{seed}"
             accuracy = _accuracy(splits, FitConfig.of(study.model, **options), folder)
             found = results.setdefault(variant, Results(len(splits.training), [], []))
@@ -192,7 +192,7 @@ def main() -> None:
     variants = [variant for variant in study.variants if variant not in options.leave_out]
     settings = {name: getattr(options, name) for name in ("batch_size", "device", "precision")}
     settings["epochs"] = study.epochs if options.epochs is None else options.epochs
-    settings["model_arguments"] = {} if options.widths is None else {"widths": options.widths}
+    settings["architecture_arguments"] = {} if options.widths is None else {"widths": options.widths}
     try:
         whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
         results = run_all(study, whole, cleaned, options.output, variants, options.seeds, settings)

@@ -91,7 +91,7 @@ def main() -> None:
             for seed in options.seeds:
                 config = FitConfig(
                     model=name,
-                    model_arguments=arguments,
+                    architecture_arguments=arguments,
                     epochs=options.epochs,
                     batch_size=32,
                     lr=1e-3,

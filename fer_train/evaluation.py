@@ -1,8 +1,9 @@
-"""How good the PyTorch original is on labelled faces."""
+"""Evaluate a PyTorch model on labeled faces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 from fer_core.io.columns import split_of
@@ -23,8 +24,8 @@ from fer_train.runs.checkpoint import load_model_and_card
 
 
 def evaluate(
-    run: str | Path,
     data: str | Path,
+    model: str | PathLike[str],
     output: str | Path,
     *,
     split: str | None = None,
@@ -34,31 +35,40 @@ def evaluate(
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
 ) -> ModelEvaluation:
-    """Evaluate a run or an exports folder in float32 PyTorch and write figures and tables.
+    """Evaluate a run or an exports folder in float32 PyTorch, and write figures and tables.
 
     Parameters
     ----------
-    run : str or Path
-        A run or an exports folder.
-    data, split, training, tta, on_error, input_columns
-        As for `fer_infer.evaluation.evaluate.evaluate_file`.
+    data : str or Path
+        Labeled faces.
+    model : str, Path or Run
+        Run or exports folder.
     output : str or Path
-        The folder to make; see `fer_infer.evaluation.evaluate.save_evaluation`.
+        Folder to write; see `fer_infer.evaluation.evaluate.save_evaluation`.
+    split, training, tta, on_error, input_columns
+        Parameters of `fer_infer.evaluation.evaluate.evaluate_file`.
     force : bool
         Replace an existing folder.
 
     Returns
     -------
     ModelEvaluation
-        As written to `metrics.json`.
+        Content of `metrics.json`.
+
+    Examples
+    --------
+    >>> found = evaluate("faces.csv", "exports/compact", "evaluation", split="PublicTest")
+    >>> found.provider, found.split
+    ('PyTorch', 'PublicTest')
     """
     views_of(tta)
-    with staged(output, force=force, folder=FOLDER, inputs=(run, data, training)) as stage:
-        model, card = load_model_and_card(run)
-        require_expressions(card.labels, Path(run))
+    model = Path(model)
+    with staged(output, force=force, folder=FOLDER, inputs=(model, data, training)) as stage:
+        network, card = load_model_and_card(model)
+        require_expressions(card.labels, model)
         figures, plain, rejected = evaluate_file(
             data,
-            lambda images: softmax(predict_logits(model, images), card.temperature["value"]),
+            lambda images: softmax(predict_logits(network, images), card.temperature["value"]),
             split=split,
             training=training,
             tta=tta,

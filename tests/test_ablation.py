@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.drawn_splits import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import synthesize
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

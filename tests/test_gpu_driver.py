@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, FerError
+from fer_core.synthetic.drawn_splits import synthesize
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data.splits import Splits, synthesize
+from fer_train.data.splits import Splits
 from fer_train.runs.checkpoint import load_model_and_card
 from fer_train.runs.run_folder import read_metrics
 

@@ -35,7 +35,7 @@ for line in sys.stdin:
 COMMANDS = """
 fer-train synthesize faces.csv --rows 200 --seed 1
 fer-train audit faces.csv --output audit
-fer-train fit faces.csv --output 'RUN' --epochs 1 --model-argument widths=[4,8,8] --model-argument hidden=16
+fer-train fit faces.csv --output 'RUN' --epochs 1 --architecture-argument widths=[4,8,8] --architecture-argument hidden=16
 fer-train export 'RUN' --output model
 fer-train evaluate 'RUN' faces.csv --split PublicTest --output evaluation
 fer-infer evaluate faces.csv --model model --split PublicTest --output evaluation2

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from fer_core import Faces
+from fer_core.synthetic.drawn_splits import synthesize
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.training import trainer
 from fer_train.training.trainer import fit
 
@@ -30,8 +31,8 @@ def splits(drawn) -> Splits:
 @pytest.fixture(scope="session")
 def small_config() -> FitConfig:
     return FitConfig(
-        model="course-cnn",
-        model_arguments={"widths": [4, 4, 8], "hidden": 16},
+        architecture="course-cnn",
+        architecture_arguments={"widths": [4, 4, 8], "hidden": 16},
         epochs=3,
         batch_size=48,
         schedule="cosine",

@@ -27,7 +27,7 @@ def data(tmp_path, drawn):
     return tmp_path / "drawn.csv"
 
 
-SMALL = ["--epochs", 1, "--batch-size", 64, "--model-argument", "widths=[2,2,2]", "--model-argument", "hidden=4"]
+SMALL = ["--epochs", 1, "--batch-size", 64, "--architecture-argument", "widths=[2,2,2]", "--architecture-argument", "hidden=4"]
 
 
 def test_every_command_and_option_has_help():
@@ -44,7 +44,7 @@ def test_help_needs_no_torch():
 
 
 def test_synthesize_writes_faces_that_read_back(tmp_path):
-    result = run_command("synthesize", tmp_path / "out.csv", "--rows", 20, "--seed", 1)
+    result = run_command("synthesize", tmp_path / "out.csv", "--faces", 20, "--seed", 1)
     assert result.exit_code == 0
     assert "out.csv: 20 drawn faces" in result.output
     assert len(read_faces(tmp_path / "out.csv", "Training")) == 16
@@ -60,7 +60,7 @@ def test_models_lists_the_architectures_with_their_sizes_and_how_they_suit_int8(
     assert "2,813,207    241,710,848" in lines[0]
     assert "3,018,247" in lines[3]
     assert all("of multiply-adds in full int8 kernels" in line for line in lines[1::3])
-    assert lines[5].strip() == '--model-argument widths=[1024,512,256], dropout=0.3, standardize="training"'
+    assert lines[5].strip() == '--architecture-argument widths=[1024,512,256], dropout=0.3, standardize="training"'
 
 
 def test_audit_prints_counts_and_writes_findings(tmp_path, data):
@@ -127,11 +127,11 @@ def test_resume_takes_no_other_settings(tmp_path, data):
 @pytest.mark.parametrize("command", ["fit", "distill"])
 def test_options_to_leave_out_are_named_as_they_are_typed(tmp_path, data, command):
     start = [command, data, "--output", tmp_path / "run"]
-    given = ["--ema", 0.9, "--model-argument", "hidden=4", "--no-augment", "--rotation", 3, "--drop-leaks"]
+    given = ["--ema", 0.9, "--architecture-argument", "hidden=4", "--no-augment", "--rotation", 3, "--drop-leaks"]
     result = run_command(*start, "--resume", *given)
     assert result.exit_code == 2
     words = result.output.split("leave out ")[1].replace(",", "").split()
-    assert set(words) == {"--ema", "--model-argument", "--no-augment", "--rotation", "--drop-leaks"}
+    assert set(words) == {"--ema", "--architecture-argument", "--no-augment", "--rotation", "--drop-leaks"}
     teachers = ["--teachers", "a"] if command == "distill" else []
     result = run_command(*start, *teachers, "--no-augment", "--rotation", 3, "--shift", 0.1)
     assert result.exit_code == 2
@@ -139,8 +139,8 @@ def test_options_to_leave_out_are_named_as_they_are_typed(tmp_path, data, comman
 
 
 @pytest.mark.parametrize("text", ["batch_norm", "batch_norm=yes", "=1x"])
-def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
-    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", text)
+def test_architecture_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--architecture-argument", text)
     assert result.exit_code == 2
     assert f"expected KEY=JSON, such as batch_norm=true, found {text!r}" in result.output
 
@@ -150,8 +150,8 @@ def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text)
     [
         ("--epochs", 0, "epochs: expected at least 1, found 0"),
         ("--model", "vgg", "model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"),
-        ("--model-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
-        ("--model-argument", "hidden=0", "hidden: expected an integer of at least 1, found 0"),
+        ("--architecture-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
+        ("--architecture-argument", "hidden=0", "hidden: expected an integer of at least 1, found 0"),
         ("--seeds", "0,18446744073710", "seed: expected 0 to 4,294,967,295, found 18446744073710"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_precision_that_the_processor_does_not_compute_in_is_told(
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
 def test_an_argument_beyond_what_python_reads_is_wrong_usage(data, tmp_path, value):
-    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", f"hidden={value}")
+    result = run_command("fit", data, "--output", tmp_path / "run", "--architecture-argument", f"hidden={value}")
     assert result.exit_code == 2
     assert "expected KEY=JSON, such as batch_norm=true, found 'hidden=" in result.output
 

@@ -43,7 +43,7 @@ def names(folder):
     ],
 )
 def test_a_first_epoch_that_finds_no_room_leaves_nothing(tmp_path, splits, small_config, size_bytes, name):
-    config = replace(small_config, model_arguments={"widths": [4, 4, 8], "hidden": 96})
+    config = replace(small_config, architecture_arguments={"widths": [4, 4, 8], "hidden": 96})
     with (
         pytest.raises(OutputError, match=rf"^{tmp_path}/run/{name}: cannot be written: File too large$"),
         files_of_at_most(size_bytes),

@@ -11,9 +11,9 @@ from torch import nn
 from fer_core import ConfigError, DataError, Faces
 from fer_core.io.csv.writer import write_csv as write_faces
 from fer_core.synthetic.drawn_faces import draw_faces
+from fer_core.synthetic.drawn_splits import synthesize
 from fer_explain.attribution import METHODS, Settings, attributions_of, map_file
 from fer_explain.attribution.map_file import attribute
-from fer_train.data.splits import synthesize
 
 
 def test_attribute_writes_the_rows_asked_for_in_their_order(

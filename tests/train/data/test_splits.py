@@ -6,7 +6,8 @@ import torch
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import load_splits, pixel_statistics, synthesize, to_device
+from fer_core.synthetic.drawn_splits import synthesize
+from fer_train.data.splits import load_splits, pixel_statistics, to_device
 
 
 @pytest.fixture

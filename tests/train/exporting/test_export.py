@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fer_train.exporting.agreement import Agreement
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import Scorer
 from fer_train.exporting import export as module
-from fer_train.exporting.agreement import Agreement
 from fer_train.exporting.export import export
 from fer_train.exporting.graph import ScoringGraph, write_graph
 from fer_train.exporting.parity import check_parity, count_held_weights
@@ -49,8 +49,8 @@ def test_the_graph_keeps_its_contract(exported):
 
 
 def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blank_faces(tmp_path, splits, small_config):
-    arguments = {**small_config.model_arguments, "standardize": "face"}
-    fit(splits, replace(small_config, model_arguments=arguments, epochs=1), tmp_path / "run")
+    arguments = {**small_config.architecture_arguments, "standardize": "face"}
+    fit(splits, replace(small_config, architecture_arguments=arguments, epochs=1), tmp_path / "run")
     parity = export(tmp_path / "run", tmp_path / "face")
     state = load_model(tmp_path / "face").state_dict()
     assert not any(name.startswith("standardize") for name in state)
@@ -120,7 +120,7 @@ def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported):
 
 NORMALIZED = {
     "compact": {"widths": ((4,), (4,))},
-    "best-small": {"widths": (8, 8), "blocks": (1, 1)},
+    "residual-small": {"widths": (8, 8), "blocks": (1, 1)},
     "course-cnn": {"widths": (2, 2, 2), "hidden": 4, "batch_norm": True},
 }
 

@@ -128,7 +128,7 @@ def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
     ("name", "arguments"),
     [
         ("compact", {"widths": ((4,), (4,))}),
-        ("best-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
+        ("residual-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
         ("course-cnn", {"widths": (4, 4, 4), "hidden": 8, "batch_norm": True}),
     ],
 )

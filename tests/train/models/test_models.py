@@ -138,7 +138,7 @@ def test_an_unknown_argument_is_named():
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("course-cnn", "hidden"), ("best", "squeeze"), ("best-small", "stem_stride"), ("best", "stem_kernel")],
+    [("course-cnn", "hidden"), ("best", "squeeze"), ("residual-small", "stem_stride"), ("best", "stem_kernel")],
 )
 def test_sizes_of_a_network_are_one_at_least(model, name):
     for size in (0, -1):
@@ -195,4 +195,4 @@ def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_ar
 
 def test_a_share_of_dropped_branches_is_named_as_it_was_given():
     with pytest.raises(ConfigError, match=r"^stochastic_depth: expected 0 to below 1, found 5$"):
-        build_model("best-small", mean=0.0, std=1.0, stochastic_depth=5)
+        build_model("residual-small", mean=0.0, std=1.0, stochastic_depth=5)

@@ -29,7 +29,7 @@ def data(tmp_path_factory, drawn):
 def other(tmp_path_factory, splits, small_config):
     folder = tmp_path_factory.mktemp("runs") / "other"
     arguments = {"widths": [[4], [6]]}
-    fit(splits, replace(small_config, model="compact", model_arguments=arguments, seed=8, epochs=1), folder)
+    fit(splits, replace(small_config, architecture="compact", architecture_arguments=arguments, seed=8, epochs=1), folder)
     return folder
 
 
@@ -92,7 +92,7 @@ def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path
     taught = replace(card, training_data=learned, selection="the best of nine")
     save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
     made = ensemble(data, [run, tmp_path / "taught"], tmp_path / "both")
-    first = load_weights(run / "ema.safetensors")[1]
+    first = load_card(run / "ema.safetensors")
     members = [
         {
             "architecture": "course-cnn",

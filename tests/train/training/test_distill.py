@@ -28,7 +28,7 @@ def teachers_of(splits, labels, *runs, **settings):
 
 @pytest.fixture
 def labels(run):
-    return load_weights(run / "ema.safetensors")[1].labels
+    return load_card(run / "ema.safetensors").labels
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     config = replace(small_config, distill=DistillConfig((str(run),)))
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
-    taught = load_weights(run / "ema.safetensors")[1]
+    taught = load_card(run / "ema.safetensors")
     expected = {
         "architecture": "course-cnn",
         "weights_sha256": taught.weights_sha256,
@@ -210,7 +210,7 @@ def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, r
     config = replace(small_config, epochs=1, distill=DistillConfig((str(second),)))
     fit(splits, config, tmp_path / "student")
     state, _ = load_weights(run / "ema.safetensors")
-    card = load_weights(run / "ema.safetensors")[1]
+    card = load_card(run / "ema.safetensors")
     save_weights(second / "ema.safetensors", state, card)
     with pytest.raises(ConfigError, match="was started with other teachers"):
         fit(splits, config, tmp_path / "student", resume=True)
@@ -250,7 +250,7 @@ def test_views_that_no_epoch_would_repeat_are_refused(views, mild_epochs):
 def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, splits, small_config):
     fewer = replace(splits, training=splits.training.take(slice(0, 40)), dropped={"leaks": 1})
     config = replace(small_config, drop_leaks=True, initial=str(run), distill=DistillConfig((str(run),)))
-    sha256 = load_weights(run / "ema.safetensors")[1].weights_sha256[:12]
+    sha256 = load_card(run / "ema.safetensors").weights_sha256[:12]
     named = f"course-cnn of sha256 {sha256}, saw other Training faces: 160 of drawn faces"
     expected = [f"the weights to begin with, {named}", f"a teacher, {named}"]
     assert trained_on_other_faces(training_record(fewer, config)) == expected
@@ -262,7 +262,7 @@ def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, 
 
 def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
     write_csv(drawn, tmp_path / "drawn.csv")
-    small = ["--epochs", "1", "--model", "compact", "--model-argument", "widths=[[4],[4]]"]
+    small = ["--epochs", "1", "--architecture", "compact", "--architecture-argument", "widths=[[4],[4]]"]
     command = ["distill", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "student"), *small]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2

@@ -24,7 +24,7 @@ def convolutions(model):
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
 
 
-@pytest.mark.parametrize("name", ["course-cnn", "compact", "best-small"])
+@pytest.mark.parametrize("name", ["course-cnn", "compact", "residual-small"])
 def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
     torch.manual_seed(0)
     model = build_model(name, mean=0.0, std=1.0)
@@ -53,7 +53,7 @@ def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
         ("compact", {"space_to_depth": True, "widths": [[90]]}, 72),  # four channels of 3x3
         ("course-cnn", {}, 18),
         ("course-cnn", {"standardize": "face"}, 18),
-        ("best-small", {}, 48),
+        ("residual-small", {}, 48),
     ],
 )
 def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(name, arguments, filters):
@@ -110,7 +110,7 @@ def whitened(name, **arguments):
             r"^whitening: expected a first convolution of two filters at least, found one$",
         ),
         (
-            lambda: whitened("best-small", stem_kernel=49),
+            lambda: whitened("residual-small", stem_kernel=49),
             r"^whitening: expected a first convolution within 48x48 pixels, found 49x49$",
         ),
     ],
@@ -131,7 +131,7 @@ def test_a_run_begins_with_them(tmp_path, splits, small_config):
     config = replace(small_config, epochs=1, lr=1e-12, optimizer="sgd", weight_decay=0.0, dirac=True, whitening=True)
     fit(splits, config, tmp_path / "run")
     found = convolutions(load_model(tmp_path / "run"))
-    expected = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
+    expected = build_model(config.model, mean=splits.mean, std=splits.std, **config.architecture_arguments)
     whiten_patches(expected, splits.training.images)
     n = 2 * (len(found[0].weight) // 2)
     torch.testing.assert_close(found[0].weight[:n], convolutions(expected)[0].weight[:n])

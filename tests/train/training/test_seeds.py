@@ -21,7 +21,7 @@ from fer_train.training.trainer import fit
 
 @pytest.fixture
 def config(small_config):
-    return replace(small_config, epochs=1, model_arguments={"widths": [2, 2, 2], "hidden": 4})
+    return replace(small_config, epochs=1, architecture_arguments={"widths": [2, 2, 2], "hidden": 4})
 
 
 def tensors(folder):
@@ -134,7 +134,7 @@ def run_command(*arguments):
 def test_the_command_trains_summarizes_and_resumes(tmp_path, drawn):
     write_csv(drawn, tmp_path / "drawn.csv")
     command = ["fit", tmp_path / "drawn.csv", "--output", tmp_path / "all"]
-    small = ["--model", "course-dnn", "--model-argument", "widths=[4]", "--epochs", 1]
+    small = ["--architecture", "course-dnn", "--architecture-argument", "widths=[4]", "--epochs", 1]
     done = run_command(*command, *small, "--seeds", "0,1")
     assert done.exit_code == 0, done.output
     assert "PublicTest, 20 faces: mean accuracy " in done.output

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
+from fer_core.synthetic.drawn_splits import synthesize
 from fer_train.config import DistillConfig, FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model, load_weights
@@ -49,7 +50,7 @@ def test_it_learns_drawn_faces(tmp_path, small_config):
     splits = Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
     arguments = {"widths": [64], "dropout": 0.0}
     config = replace(
-        small_config, model="course-dnn", model_arguments=arguments, epochs=12, lr=1e-3, augment=None, ema_decay=0.9
+        small_config, architecture="course-dnn", architecture_arguments=arguments, epochs=12, lr=1e-3, augment=None, ema_decay=0.9
     )
     fit(splits, config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run")
@@ -60,7 +61,7 @@ def test_it_learns_drawn_faces(tmp_path, small_config):
 def test_the_loss_trained_for_is_that_of_smoothed_labels(tmp_path, splits, small_config):
     arguments = {"widths": [8], "dropout": 0.0}
     config = replace(
-        small_config, model="course-dnn", model_arguments=arguments, augment=None, batch_size=200, epochs=1
+        small_config, architecture="course-dnn", architecture_arguments=arguments, augment=None, batch_size=200, epochs=1
     )
     still = replace(config, lr=1e-12, ema_decay=0.0)  # one step that moves nothing, so the loss is of known weights
     fit(splits, replace(still, label_smoothing=0.9), tmp_path / "run")
@@ -77,7 +78,7 @@ def test_the_reported_accuracy_is_that_of_the_saved_average(run, splits):
     logits = predict_logits(load_model(run), splits.validation.images)
     accuracy = float(np.mean(logits.argmax(1) == splits.validation.labels))
     assert read_metrics(run)[-1]["validation_accuracy"] == pytest.approx(accuracy)
-    assert load_weights(run / "ema.safetensors")[1].scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
+    assert load_card(run / "ema.safetensors").scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
     assert json.loads((run / "metrics.json").read_text())["accuracy"] == pytest.approx(accuracy)
 
 
@@ -95,7 +96,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     tmp_path, stop_in_second_epoch, splits, small_config, changes
 ):
     arguments = {"widths": (2, 2, 4), "hidden": 8}
-    config = replace(small_config, model_arguments=arguments, **changes)
+    config = replace(small_config, architecture_arguments=arguments, **changes)
     fit(splits, config, tmp_path / "whole")
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     assert [row["epoch"] for row in read_metrics(tmp_path / "cut")] == [1]
@@ -109,7 +110,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
 def test_a_finished_run_resumes_to_itself(tmp_path, run, splits, small_config):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     card = fit(splits, small_config, run, resume=True)
-    assert card == load_weights(run / "ema.safetensors")[1]
+    assert card == load_card(run / "ema.safetensors")
     assert before == {path.name: path.read_bytes() for path in run.iterdir()}
 
 
@@ -119,11 +120,11 @@ def test_the_table_of_metrics_counts_epochs_in_whole_numbers(run):
 
 
 def test_the_card_says_what_was_trained_on_what(run, splits, small_config):
-    card = load_weights(run / "ema.safetensors")[1]
+    card = load_card(run / "ema.safetensors")
     assert card.training_data["rows"] == {"Training": len(splits.training), "PublicTest": len(splits.validation)}
     assert card.training_data["sha256"] == splits.training.sha256()
     assert card.standardization == {"mean": splits.mean, "std": splits.std}
-    assert (card.architecture, card.architecture_arguments) == ("course-cnn", small_config.model_arguments)
+    assert (card.architecture, card.architecture_arguments) == ("course-cnn", small_config.architecture_arguments)
     assert card.seeds == (0,)
     assert "epoch 3 of 3" in card.selection
 
@@ -186,7 +187,7 @@ def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):
         fit(splits, replace(small_config, epochs=1), tmp_path / "run", resume=True)
 
 
-DEEP = {"model": "compact", "model_arguments": {"widths": [[2]] * 6}}
+DEEP = {"architecture": "compact", "architecture_arguments": {"widths": [[2]] * 6}}
 """Whose last layers are at 1x1 pixels."""
 
 
@@ -202,7 +203,7 @@ def test_a_last_batch_of_one_face_that_cannot_be_normalized_is_refused_before_a_
 
 
 def test_a_network_too_deep_for_the_pixels_is_refused_before_a_folder_is_made(tmp_path, splits, small_config):
-    deep = {"model": "best", "model_arguments": {"widths": [2] * 8, "blocks": [1] * 8}}
+    deep = {"architecture": "residual", "architecture_arguments": {"widths": [2] * 8, "blocks": [1] * 8}}
     with pytest.raises(ConfigError, match="model best: expected a network of 48x48 pixels: "):
         fit(splits, replace(small_config, **deep), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -313,10 +314,10 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
         ({"dirac": "false"}, "dirac: expected bool, found 'false'"),
         ({"initial": 5}, r"initial: expected str \| None, found 5"),
         (
-            {"model_arguments": {"widths": {2, 3}}},
-            r"model_arguments: expected what JSON can hold, found \{'widths': \{2, 3",
+            {"architecture_arguments": {"widths": {2, 3}}},
+            r"architecture_arguments: expected what JSON can hold, found \{'widths': \{2, 3",
         ),
-        ({"model_arguments": [1]}, r"model_arguments: expected a table, found \[1\]"),
+        ({"architecture_arguments": [1]}, r"architecture_arguments: expected a table, found \[1\]"),
         ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
     ],
 )
@@ -329,7 +330,7 @@ def test_settings_survive_the_file(tmp_path, small_config):
     taught = DistillConfig(["a", "b"])
     for config in (
         small_config,
-        replace(small_config, augment=None, model_arguments={"widths": ((4,), (6,))}, distill=taught),
+        replace(small_config, augment=None, architecture_arguments={"widths": ((4,), (6,))}, distill=taught),
     ):
         config.save(tmp_path / "config.json")
         assert FitConfig.load(tmp_path / "config.json") == config
@@ -361,18 +362,18 @@ def test_a_run_can_begin_with_the_weights_of_another_and_says_so(tmp_path, run, 
     assert weights
     for name in weights:
         torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
-    assert card.training_data["initial"]["weights_sha256"] == load_weights(run / "ema.safetensors")[1].weights_sha256
+    assert card.training_data["initial"]["weights_sha256"] == load_card(run / "ema.safetensors").weights_sha256
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"model": "course-dnn", "model_arguments": {}},
+            {"architecture": "course-dnn", "architecture_arguments": {}},
             r"expected weights of this course-dnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
         ),
         (
-            {"model_arguments": {"widths": [2, 2, 2]}},
+            {"architecture_arguments": {"widths": [2, 2, 2]}},
             r"expected weights of this course-cnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
         ),
     ],
@@ -389,7 +390,7 @@ def test_weights_of_another_network_are_refused_before_a_folder_is_made(
 def test_a_compiled_network_trains_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, splits, small_config):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     arguments = {"widths": [8], "dropout": 0.0}
-    config = replace(small_config, model="course-dnn", model_arguments=arguments, epochs=2, batch_size=80)
+    config = replace(small_config, architecture="course-dnn", architecture_arguments=arguments, epochs=2, batch_size=80)
     fit(splits, config, tmp_path / "eager")
     fit(splits, replace(config, compile=True), tmp_path / "compiled")
     eager, compiled = (tensors(tmp_path / name) for name in ("eager", "compiled"))
@@ -479,7 +480,7 @@ def test_the_last_epochs_are_mild_and_targets_are_smoothed(tmp_path, splits, sma
         ({"schedule": "one-cycle", "lr_warmup_epochs": 2}, "expected 0, since one-cycle warms up, found 2"),
         ({"augment": None, "mild_epochs": 2}, "mild_epochs: expected 0 without augmentation, found 2"),
         ({"seed": 2**32}, "seed: expected 0 to 4,294,967,295, found 4294967296"),
-        ({"model_arguments": {"mean": 1}}, r"model_arguments: expected none of .*, found \['mean'\]"),
+        ({"architecture_arguments": {"mean": 1}}, r"architecture_arguments: expected none of .*, found \['mean'\]"),
     ],
 )
 def test_settings_that_would_do_nothing_or_fail_late_are_refused(settings, message):
@@ -488,11 +489,11 @@ def test_settings_that_would_do_nothing_or_fail_late_are_refused(settings, messa
 
 
 def test_a_recipe_is_cut_to_few_epochs():
-    config = FitConfig.of("best-small", epochs=3)
+    config = FitConfig.of("residual-small", epochs=3)
     assert (config.mild_epochs, config.lr_warmup_epochs) == (1, 1)
-    assert FitConfig.of("best-small").mild_epochs == 5
-    assert FitConfig.of("best-small", schedule="one-cycle").lr_warmup_epochs == 0
-    assert FitConfig.of("best-small", augment=None).mild_epochs == 0
+    assert FitConfig.of("residual-small").mild_epochs == 5
+    assert FitConfig.of("residual-small", schedule="one-cycle").lr_warmup_epochs == 0
+    assert FitConfig.of("residual-small", augment=None).mild_epochs == 0
 
 
 @pytest.mark.parametrize(
