@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from fer_train.exporting.agreement import Agreement, halve
 from numpy.typing import NDArray
 from record import Entry, Record, SkippedError
 from timing import Way, side_by_side
@@ -28,7 +29,6 @@ from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import INPUT, OUTPUTS
 from fer_infer.runtime.session import CPU_PROVIDER, open_session
-from fer_train.exporting.agreement import Agreement, halve
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model

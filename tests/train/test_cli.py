@@ -27,7 +27,16 @@ def data(tmp_path, drawn):
     return tmp_path / "drawn.csv"
 
 
-SMALL = ["--epochs", 1, "--batch-size", 64, "--architecture-argument", "widths=[2,2,2]", "--architecture-argument", "hidden=4"]
+SMALL = [
+    "--epochs",
+    1,
+    "--batch-size",
+    64,
+    "--architecture-argument",
+    "widths=[2,2,2]",
+    "--architecture-argument",
+    "hidden=4",
+]
 
 
 def test_every_command_and_option_has_help():

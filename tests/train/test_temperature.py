@@ -83,13 +83,6 @@ def test_softmax_at_a_temperature_is_the_softmax_of_divided_logits():
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def calibrated(run, data, tmp_path_factory):
     """An exports folder in all three precisions, its temperature fitted."""
     folder = tmp_path_factory.mktemp("exports") / "small"

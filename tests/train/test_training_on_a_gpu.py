@@ -27,7 +27,9 @@ def on_gpu(small_config):
 
 
 def test_without_chance_a_gpu_learns_what_the_cpu_does(tmp_path, splits, on_gpu):
-    certain = replace(on_gpu, augment=None, mild_epochs=0, architecture_arguments={**on_gpu.architecture_arguments, "dropout": 0.0})
+    certain = replace(
+        on_gpu, augment=None, mild_epochs=0, architecture_arguments={**on_gpu.architecture_arguments, "dropout": 0.0}
+    )
     one_batch = replace(certain, batch_size=len(splits.training), epochs=2)  # for the order differs
     for device in ("cpu", "cuda"):
         fit(splits, replace(one_batch, device=device), tmp_path / device)

@@ -17,7 +17,16 @@ from fer_train.cli import main
 from fer_train.data.splits import load_splits, validation_faces
 from fer_train.training.trainer import fit
 
-SMALL = ["--architecture-argument", "widths=[4,4,8]", "--architecture-argument", "hidden=16", "--epochs", "1", "--device", "cpu"]
+SMALL = [
+    "--architecture-argument",
+    "widths=[4,4,8]",
+    "--architecture-argument",
+    "hidden=16",
+    "--epochs",
+    "1",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture

@@ -28,13 +28,6 @@ def one_candidate(monkeypatch):
     monkeypatch.setattr(module, "FLOAT_LAYERS", {"last": 1})
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def card(run):
     return load_model_and_card(run)[1]

@@ -6,7 +6,7 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
-from fer_train.models.int8_suitability import int8_friendliness
+from fer_train.models.int8_suitability import int8_suitability
 
 
 def build(name, **arguments):
@@ -155,12 +155,12 @@ def test_widths_that_make_no_network_are_refused(widths):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_int8_kernels_take_is_counted_as_the_multiply_adds_are(name):
     model = build(name)
-    assert int8_friendliness(model).multiply_adds == count_multiply_adds(model)
+    assert int8_suitability(model).multiply_adds == count_multiply_adds(model)
     assert not model.training
 
 
-def test_int8_friendliness_agrees_with_a_count_by_hand():
-    found = int8_friendliness(build("course-cnn", widths=(2, 3, 4), hidden=5, batch_norm=True))
+def test_int8_suitability_agrees_with_a_count_by_hand():
+    found = int8_suitability(build("course-cnn", widths=(2, 3, 4), hidden=5, batch_norm=True))
     convolved = 48 * 48 * (2 + 2) + 24 * 24 * (3 + 3) + 12 * 12 * (4 + 4 + 4)
     pooled = 24 * 24 * 2 + 12 * 12 * 3 + 6 * 6 * 4
     assert (found.batch_norms, found.folded, found.full) == (7, 7, found.multiply_adds)
@@ -185,7 +185,7 @@ class _Unfriendly(nn.Module):
 
 
 def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_architecture():
-    found = int8_friendliness(_Unfriendly())
+    found = int8_suitability(_Unfriendly())
     size = 48 * 48 * 4
     assert (found.multiply_adds, found.full) == (2 * size * 9, size * 9)
     assert (found.batch_norms, found.folded) == (1, 0)

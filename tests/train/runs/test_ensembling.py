@@ -7,29 +7,25 @@ import pytest
 from click.testing import CliRunner
 
 from fer_core import ConfigError, OutputError
-from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_train.cli import main
 from fer_train.exporting.export import export
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
-from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights
+from fer_train.runs.checkpoint import load_card, load_model, load_model_and_card, load_weights, save_weights
 from fer_train.runs.ensembling import ensemble
 from fer_train.training.trainer import fit
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory, splits, small_config):
     folder = tmp_path_factory.mktemp("runs") / "other"
     arguments = {"widths": [[4], [6]]}
-    fit(splits, replace(small_config, architecture="compact", architecture_arguments=arguments, seed=8, epochs=1), folder)
+    fit(
+        splits,
+        replace(small_config, architecture="compact", architecture_arguments=arguments, seed=8, epochs=1),
+        folder,
+    )
     return folder
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, OutputError
-from fer_core.io.csv.writer import write_csv
 from fer_train.data.splits import load_splits
 from fer_train.runs.checkpoint import load_weights
 from fer_train.runs.run_folder import read_metrics
@@ -29,13 +28,6 @@ def torchrun(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, *launcher, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
 
 
 @pytest.fixture(scope="module")
