@@ -106,6 +106,6 @@ def test_a_run_in_progress_is_neither_begun_again_nor_resumed(tmp_path, splits, 
 def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, splits, small_config):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("theirs")
-    with pytest.raises(OutputError, match=r"run: exists already; --resume goes on with a run$"):
+    with pytest.raises(OutputError, match=r"run: exists already; `resume=True` resumes a run$"):
         fit(splits, small_config, tmp_path / "run")
     assert (tmp_path / "run" / "config.json").read_text() == "theirs"

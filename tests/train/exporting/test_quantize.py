@@ -53,8 +53,8 @@ def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, d
     forwards = [(node, node.input, node.output) for node in nodes]
     dense = {node.name: node for node in nodes if node.op_type in ("Gemm", "MatMul")}
     sizes = {tensor.name: tensor.dims for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    last = module._layers_first_met(backwards)
-    first = module._layers_first_met(forwards)
+    last = module._first_weighted_layers(backwards)
+    first = module._first_weighted_layers(forwards)
     assert len(dense) == 4
     assert all(7 in sizes[dense[name].input[1]] for name in last)
     assert all(2304 in sizes[dense[name].input[1]] for name in first)
@@ -184,9 +184,9 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
     flattering = replace(flattering, splits=np.repeat("PublicTest", len(faces)))
     data = CalibrationData(faces, flattering)
     made = quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", data, card, tolerance=100)
-    by_method = {candidate.method: candidate.agreement for candidate in made.candidates}
+    by_method = {candidate.method: candidate.comparison for candidate in made.candidates}
     assert by_method["Percentile"].accuracy == 1.0
-    assert by_method["MinMax"].equal_predictions > by_method["Percentile"].equal_predictions
+    assert by_method["MinMax"].agreement.equal_predictions > by_method["Percentile"].agreement.equal_predictions
     assert made.chosen.method == "MinMax"
 
 
@@ -302,7 +302,7 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
     data = undecided(card, tmp_path, random_images)
     output = tmp_path / "model.int8.onnx"
     message = r"model\.int8\.onnx: loses \d+\.\d\d points of accuracy \(\d+\.\d\d% of 9 PublicTest faces, float32 "
-    message += r"100\.00%\), more than the 0\.3 allowed; --int8-tolerance sets the limit$"
+    message += r"100\.00%\), more than the 0\.3 allowed; `int8_tolerance` sets the limit$"
     with pytest.raises(ModelError, match=message):
         quantize(tmp_path / "model.onnx", output, data, card)
     assert not output.exists()

@@ -53,17 +53,19 @@ def test_a_changed_weight_is_refused(tmp_path, stored):
 @pytest.mark.parametrize(
     ("architecture", "arguments", "message"),
     [
-        ("vgg", {}, "model: expected one of course-cnn, .*, found 'vgg'"),
+        ("vgg", {}, "architecture: expected one of course-cnn, .*, found 'vgg'"),
         ("course-cnn", {"mean": 1}, "multiple values for keyword argument 'mean'"),
         ("course-cnn", {"widths": "wide"}, ".*"),
-        ("ensemble", {"members": [{}]}, "model ensemble: expected members of architecture, .*, found {}"),
+        ("ensemble", {"members": [{}]}, "architecture ensemble: expected members with architecture, .*, found {}"),
     ],
 )
 def test_a_card_of_no_network_is_refused_with_its_file(tmp_path, stored, architecture, arguments, message):
     state, card = stored
     strange = replace(card, architecture=architecture, architecture_arguments=arguments)
     save_weights(tmp_path / "ema.safetensors", state, strange)
-    expected = rf"^{tmp_path / 'ema.safetensors'}: the model card is of no network that can be built: .*{message}"
+    expected = (
+        rf"^{tmp_path / 'ema.safetensors'}: the model card does not describe a network that can be built: .*{message}"
+    )
     with pytest.raises(CardError, match=expected):
         load_model(tmp_path)
 
@@ -85,7 +87,9 @@ def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(ModelError, match="expected an exports folder or a run, found no weights"):
         load_model(tmp_path / "none")
     (tmp_path / "model.onnx").touch()
-    with pytest.raises(ModelError, match=r"model\.onnx: expected an exports folder or a run, found a file; name the "):
+    with pytest.raises(
+        ModelError, match=r"model\.onnx: expected an exports folder or a run, found a file; name its folder"
+    ):
         load_model(tmp_path / "model.onnx")
 
 
@@ -93,7 +97,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, stored):
     state, card = stored
     foreign = replace(card, architecture="course-dnn", architecture_arguments={})
     save_weights(tmp_path / "weights.safetensors", state, foreign)
-    with pytest.raises(CardError, match="the weights are not those of course-dnn"):
+    with pytest.raises(CardError, match="the weights do not fit course-dnn"):
         load_model(tmp_path)
 
 
