@@ -27,8 +27,6 @@ from fer_train.exporting.config import ExportConfig
 if TYPE_CHECKING:
     from fer_core import ModelCard
 
-run_argument = click.argument("run", type=click.Path(path_type=Path))
-
 
 @click.group(name="fer-train", cls=Program)
 @click.version_option(package_name="fer-toolkit", prog_name="fer-train")
@@ -262,7 +260,7 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
 
 
 @main.command()
-@run_argument
+@click.argument("run", type=click.Path(path_type=Path))
 @output_option("Exports folder to write.")
 @click.option(
     "--data",
