@@ -20,7 +20,7 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_core.terminal.program import Program
-from fer_infer.cli import tta_option
+from fer_infer.config import EvaluationConfig
 from fer_train.cli_options import config_of, distillation_options, saved_config, training_options
 from fer_train.exporting.config import ExportConfig
 
@@ -230,7 +230,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
 @click.option("--model", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Run or exports folder.")
 @output_option("Folder for figures and tables.")
 @split_option
-@limit_option
+@settings_options(EvaluationConfig, only=("limit", "tta"))
 @click.option(
     "--training",
     metavar="DATA",
@@ -238,7 +238,6 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
 )
 @columns_option
 @on_error_option
-@tta_option
 @force_option
 def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     """Evaluate a run or an exports folder on the labeled faces of DATA, in PyTorch.
@@ -253,7 +252,7 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     from fer_infer.evaluation.evaluate import FILES
     from fer_train.evaluation import evaluate
 
-    done = evaluate(data, model, output, **settings)
+    done = evaluate(data, model, output, **given(settings))
     click.echo(done.to_text())
     files = (*FILES, REJECTS_FILE) if done.rows_left_out else FILES
     click.echo(f"{output}: {', '.join(files)}")

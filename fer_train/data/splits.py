@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.io.reader import OnError
 from fer_train.data.duplicates import disagreeing, first_equal
 from fer_train.data.hold_out import HELD_OUT
@@ -67,7 +68,7 @@ class Splits:
 
 
 def load_splits(
-    data: str | Path | Faces,
+    data: FacesLike,
     validation: str | Path | None = None,
     *,
     drop_conflicts: bool = False,
@@ -83,9 +84,9 @@ def load_splits(
 
     Parameters
     ----------
-    data : str, Path or Faces
-        Faces with a Training split; or, with `validation` or `hold_out`, faces without splits, all of which are trained
-        on.
+    data : path, Faces, array, images or DataFrame
+        Faces with a Training split, in any form that `fer_core.as_faces` accepts; or, with `validation` or `hold_out`,
+        faces without splits, all of which are trained on.
     validation : str or Path, optional
         Name of a split in `data`, such as "test"; or other faces (a Path never names a split): their PublicTest rows,
         else their validation rows, else those of their only split, or all of them if they have no splits. By default
@@ -175,8 +176,11 @@ def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
     return replace(faces, splits=np.full(len(faces), name))
 
 
-def _read(data: str | Path | Faces, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
-    faces = data if isinstance(data, Faces) else read_faces(data, on_error=on_error, columns=columns)
+def _read(data: FacesLike, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
+    if isinstance(data, str | Path):
+        faces = read_faces(data, on_error=on_error, columns=columns)
+    else:
+        faces = as_faces(data, columns=columns)
     if not len(faces):
         left_out = f", {len(faces.rejected):,} rows could not be read" if faces.rejected else ""
         raise DataError(faces.source, f"expected at least one face, found none{left_out}")

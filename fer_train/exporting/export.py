@@ -24,7 +24,7 @@ from fer_train.exporting.config import ExportConfig
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.half import write_half
 from fer_train.exporting.int8_calibration import CalibrationData, labeled_validation, split_calibration, split_of
-from fer_train.exporting.parity import Parity, check_parity
+from fer_train.exporting.parity import Parity, check_parity, graph_checksums
 from fer_train.exporting.quantize import quantize
 from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
@@ -141,6 +141,7 @@ def export(
             parity = replace(parity, int8=quantized)
         if config.fp16:
             parity = replace(parity, fp16=write_half(model, card, stage / GRAPH_FILES["fp16"], sources.parity, logits))
+        parity = replace(parity, graph_sha256=graph_checksums(stage))
         (stage / PARITY_FILE).write_text(json.dumps(parity.record(), indent=2) + "\n", encoding="utf-8")
         (stage / README_FILE).write_text(export_readme(output.name, card, parity), encoding="utf-8")
     return parity

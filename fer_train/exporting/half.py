@@ -64,7 +64,7 @@ def write_half(
     card = replace(card, precision="fp16", scores={})
     write_graph(halve(model), card, path)
     scorer = Scorer(path, available_devices()[-1])
-    comparison = PrecisionComparison.of(faces, scorer.provider, scorer.logits(faces.images), logits)
+    comparison = PrecisionComparison.of(faces, scorer.provider, scorer.run(faces.images)[0], logits)
     if not comparison.agreement.max_absolute_difference <= HALF_ATOL:
         raise ModelError(f"{path.name}: {comparison.to_text()}; expected at most {HALF_ATOL:g}")
     stamp(path, replace(card, scores=comparison.scores()))

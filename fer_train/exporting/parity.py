@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from fer_core import Faces, ModelCard, ModelError
 from fer_core.agreement import Agreement
+from fer_core.exports_folder import ExportsFolder
+from fer_infer.config import DEFAULT_BATCH_SIZE
 from fer_infer.runtime.session import available_devices
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scorer import Scorer
 from fer_train.exporting.comparison import PrecisionComparison
 from fer_train.exporting.config import ExportConfig
 from fer_train.exporting.quantize import Quantization
@@ -53,6 +56,8 @@ class Parity:
         How the int8 graph was made, and how it compares; None without one.
     fp16 : PrecisionComparison or None
         How the float16 graph compares; None without one.
+    graph_sha256 : dict of str to str
+        SHA-256 of each graph by file name; `fer_infer.Scorer` refuses a graph with another one.
     """
 
     source: str
@@ -67,6 +72,7 @@ class Parity:
     atol: float
     int8: Quantization | None = None
     fp16: PrecisionComparison | None = None
+    graph_sha256: dict[str, str] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return the content of `parity.json`."""
@@ -88,6 +94,13 @@ class Parity:
             if comparison is not None:
                 lines.append(f"{precision} on {comparison.agreement.n:,} faces: {comparison.to_text()}")
         return "\n".join(lines)
+
+
+def graph_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each graph in an exports folder by file name."""
+    exports = ExportsFolder(folder)
+    graphs = [exports.graph(precision) for precision in exports.precisions()]
+    return {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest() for graph in graphs}
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,7 +139,7 @@ def quantize(
     """
     if not tolerance >= 0:
         raise ConfigError(f"expected at least 0 points, found {tolerance:g}", parameter="int8_tolerance")
-    expected = Scorer(graph, "cpu").logits(data.selection.images)
+    expected = Scorer(graph, "cpu").run(data.selection.images)[0]
     candidates: list[Candidate] = []
     equal = []
     with scratch_folder() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
@@ -152,7 +152,7 @@ def quantize(
                 _write(folded, ranges, method, float_layers, file)
                 stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
-                logits = scorer.logits(data.selection.images)
+                logits = scorer.run(data.selection.images)[0]
                 comparison = PrecisionComparison.of(data.selection, scorer.provider, logits, expected)
                 candidates.append(Candidate(method, float_layers, comparison))
                 equal.append(logits.argmax(axis=1) == expected.argmax(axis=1))

@@ -164,7 +164,7 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: s
         faces.require_labels(),
         probabilities,
         card.labels,
-        in_training=None if known is None else known.hold(faces.images),
+        in_training=None if known is None else known.seen(faces.images),
     )
     rows_left_out = card.training_data.get("rows_left_out", 0)
     evaluation = of_original(figures, card, faces.source, split=card.validation_split, rows_left_out=rows_left_out)

@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fer_core import ConfigError, Faces, OutputError, TrainingWarning
+from fer_core import ConfigError, OutputError, TrainingWarning
+from fer_core.io.in_memory import FacesLike
 from fer_core.terminal.console import say
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits, load_splits
@@ -21,7 +22,7 @@ from fer_train.training.hardware import precision_note
 
 
 def fit(
-    data: str | Path | Faces,
+    data: FacesLike,
     output: str | PathLike[str] | None = None,
     *,
     architecture: str = "course-cnn",
@@ -34,8 +35,9 @@ def fit(
 
     Parameters
     ----------
-    data : str, Path or Faces
-        Faces with splits; or, with `validation` or `hold_out`, also faces without splits.
+    data : path, Faces, array, images or DataFrame
+        Faces with splits, in any form that `fer_core.as_faces` accepts; or, with `validation` or `hold_out`, also faces
+        without splits.
     output : str or Path, optional
         Run folder to write; by default ``runs/ARCHITECTURE-DATE-TIME`` in the working directory.
     architecture : str
@@ -87,7 +89,7 @@ def fit(
     return Run(folder)
 
 
-def load_splits_of(data: str | Path | Faces, config: FitConfig) -> Splits:
+def load_splits_of(data: FacesLike, config: FitConfig) -> Splits:
     """Load the splits by the settings of a config; warn of slow precisions and of ancestors with other data."""
     if note := precision_note(config.device, config.precision):
         warnings.warn(note, TrainingWarning, stacklevel=3)

@@ -56,7 +56,7 @@ def test_the_built_in_graph_computes_max_of_x_and_zero() -> None:
 
 def test_cpu_is_cpu_and_says_so(exports: Path) -> None:
     scorer = Scorer(exports, "cpu")
-    assert (scorer.provider, scorer.provider_note) == (CPU_PROVIDER, "the CPU was asked for")
+    assert (scorer.provider, scorer.provider_note) == (CPU_PROVIDER, "CPU requested")
 
 
 @needs_no_gpu
@@ -73,7 +73,7 @@ def test_auto_without_a_gpu_takes_the_cpu_and_says_why_and_nothing_else(
 
 @needs_no_gpu
 def test_cuda_without_a_gpu_is_refused_in_one_line(exports: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DeviceError, match=r"^cuda was asked for and cannot be had: [^\n]+; remedy: [^\n]+$"):
+    with pytest.raises(DeviceError, match=r"^CUDA was requested but is not available: [^\n]+; remedy: [^\n]+$"):
         Scorer(exports, "cuda")
     assert tuple(capfd.readouterr()) == ("", "")
 
@@ -137,7 +137,7 @@ def test_auto_and_cuda_take_the_gpu(exports: Path, model: Any, images: Any) -> N
     for device in ("auto", "cuda"):
         scorer = Scorer(exports, device)
         assert (scorer.provider, scorer.provider_note) == (CUDA_PROVIDER, "")
-        np.testing.assert_allclose(scorer.logits(images), model.run(images)[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(scorer.run(images)[0], model.run(images)[0], rtol=0, atol=1e-4)
 
 
 def test_a_session_that_fell_back_silently_is_told_by_what_it_reports(plausible: list[bool]) -> None:
