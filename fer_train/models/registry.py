@@ -73,7 +73,7 @@ _SGD: Final = {
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "course-cnn": Architecture(
         "fer_train.models.course:CourseCNN",
-        "2, 2 and 3 convolutions, each group max-pooled, dense 256, 256, 7",
+        "2, 2 and 3 pooled convolutions, dense 256, 256, 7",
         parameters=2_813_207,
         multiply_adds=241_710_848,
     ),
@@ -85,7 +85,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "residual": Architecture(
         "fer_train.models.residual:ResidualNet",
-        "residual network with squeeze-and-excitation, 64/128/256/256 channels at 48/24/12/6 pixels",
+        "residual, squeeze-excitation, 64/128/256/256 channels",
         parameters=5_214_455,
         multiply_adds=1_030_057_728,
         config={
@@ -99,7 +99,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "residual-small": Architecture(
         "fer_train.models.residual:ResidualNet",
-        "the same with 48/96/192 channels at 24/12/6 pixels, for training on a CPU",
+        "the same with 48/96/192 channels, to train on a CPU",
         parameters=1_546_069,
         multiply_adds=109_538_688,
         presets={"widths": (48, 96, 192), "blocks": (1, 2, 2), "stem_kernel": 5, "stem_stride": 2},
@@ -107,7 +107,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "compact": Architecture(
         "fer_train.models.plain:PlainNet",
-        "plain convolutions for int8 on a CPU, 32/32-64/128 channels at 24/12/6 pixels",
+        "plain convolutions for int8, 32/32-64/128 channels",
         parameters=472_999,
         multiply_adds=28_330_880,
         config=_SGD,

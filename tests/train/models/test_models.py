@@ -196,3 +196,10 @@ def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_ar
 def test_a_share_of_dropped_branches_is_named_as_it_was_given():
     with pytest.raises(ConfigError, match=r"^stochastic_depth: expected 0 to below 1, found 5$"):
         build_model("residual-small", mean=0.0, std=1.0, stochastic_depth=5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_registry_states_the_sizes_of_its_networks(name):
+    model = build(name)
+    stated = ARCHITECTURES[name]
+    assert (stated.parameters, stated.multiply_adds) == (count_parameters(model), count_multiply_adds(model))

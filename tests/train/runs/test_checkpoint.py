@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fer_core import CardError, ModelCard, ModelError
-from fer_train.runs.checkpoint import load_model, load_weights, save_weights, weights_sha256
+from fer_train.runs.checkpoint import load_card, load_model, load_weights, save_weights, weights_sha256
 
 
 @pytest.fixture
@@ -121,3 +121,14 @@ def test_metadata_is_the_card_and_nothing_else(run, stored):
 
     with safe_open(run / "ema.safetensors", framework="pt") as file:
         assert ModelCard.from_metadata(file.metadata(), "x") == stored[1]
+
+
+def test_a_card_is_read_without_the_tensors(tmp_path, run, stored):
+    """Its file may even have other tensors than the card states, which only loading them finds out."""
+    state, card = stored
+    assert load_card(run / "ema.safetensors") == card
+    other = {name: value + 1 for name, value in state.items()}
+    save_file(other, tmp_path / "ema.safetensors", metadata=card.to_metadata())
+    assert load_card(tmp_path / "ema.safetensors") == card
+    with pytest.raises(ModelError, match=r"none\.safetensors: cannot be read as safetensors"):
+        load_card(tmp_path / "none.safetensors")
