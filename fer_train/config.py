@@ -26,7 +26,13 @@ def _by_optimizer(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Settings):
-    """Limits of the random augmentation of each training image; zero turns a transformation off."""
+    """Limits of the random augmentation of each training image; zero turns a transformation off.
+
+    Examples
+    --------
+    >>> AugmentConfig(zoom=0.2, mixup=0.3).mild().zoom
+    0.1
+    """
 
     flip: bool = setting(True, "Mirror half of the images.")
     rotation_degrees: float = setting(
@@ -53,7 +59,13 @@ class AugmentConfig(Settings):
 
 @dataclass(frozen=True)
 class DistillConfig(Settings):
-    """Settings of knowledge distillation (Hinton, Vinyals and Dean 2015)."""
+    """Settings of knowledge distillation (Hinton, Vinyals and Dean 2015).
+
+    Examples
+    --------
+    >>> FitConfig.of("compact", distill=DistillConfig(["exports/best"], weight=0.5)).distill.temperature
+    2.0
+    """
 
     teachers: tuple[str, ...] = setting(
         help="Run or exports folder to learn from; the student learns the mean of the teachers' probabilities."
@@ -79,7 +91,17 @@ class DistillConfig(Settings):
 
 @dataclass(frozen=True)
 class FitConfig(Settings):
-    """Settings of one training run; the defaults are those of the course: Adam at 3e-4, constant, with augmentation."""
+    """Settings of one training run; the defaults are those of the course: Adam at 3e-4, constant, with augmentation.
+
+    Examples
+    --------
+    >>> FitConfig(epochs=0)
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.ConfigError: epochs: expected at least 1, found 0
+    >>> print(FitConfig(lr=0.1).difference(FitConfig(lr=0.2)))
+    lr: 0.2 there, 0.1 here
+    """
 
     architecture: str = setting("course-cnn", "Network to train.", choices=tuple(ARCHITECTURES))
     architecture_arguments: dict[str, Any] = setting(factory=dict, help="Arguments that differ from the defaults.")

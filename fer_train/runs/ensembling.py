@@ -69,6 +69,12 @@ def ensemble(
         If one cannot be loaded.
     DataError
         If the data do not contain the labeled validation faces of the runs.
+
+    Examples
+    --------
+    >>> card = ensemble("faces.csv", ["exports/best", "exports/compact"], "runs/both")
+    >>> [member["architecture"] for member in card.architecture_arguments["members"]]
+    ['residual-small', 'compact']
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more, found {len(runs)}", parameter="runs")
