@@ -126,19 +126,19 @@ def test_multiply_adds_agree_with_a_count_by_hand():
 
 def test_an_unknown_architecture_names_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"
+        ConfigError, match=r"architecture: expected one of course-cnn, course-dnn, residual, residual-small, compact, found 'vgg'"
     ):
         build("vgg")
 
 
 def test_an_unknown_argument_is_named():
-    with pytest.raises(ConfigError, match=r"model course-dnn: .*depth"):
+    with pytest.raises(ConfigError, match=r"architecture course-dnn: .*depth"):
         build("course-dnn", depth=3)
 
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("course-cnn", "hidden"), ("best", "squeeze"), ("residual-small", "stem_stride"), ("best", "stem_kernel")],
+    [("course-cnn", "hidden"), ("residual", "squeeze"), ("residual-small", "stem_stride"), ("residual", "stem_kernel")],
 )
 def test_sizes_of_a_network_are_one_at_least(model, name):
     for size in (0, -1):

@@ -22,7 +22,7 @@ from fer_train.training.trainer import fit
 NARROW = {
     "course-cnn": {"widths": [8, 16, 32], "hidden": 64, "dropout": 0.0},
     "course-dnn": {"widths": [128, 64, 32], "dropout": 0.0},
-    "best": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1], "stem_stride": 2},
+    "residual": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1], "stem_stride": 2},
     "residual-small": {"widths": [8, 16, 16], "blocks": [1, 1, 1]},
     "compact": {"widths": [[8], [8, 16, 16, 16], [32, 32, 32]]},
 }
