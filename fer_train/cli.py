@@ -140,7 +140,7 @@ def distill(teachers: tuple[str, ...], temperature: float, weight: float, views:
     """Train a student network by knowledge distillation from one or more teachers.
 
     The teachers see the same augmented faces as the student, which learns the mean of their probabilities in addition
-    to the labels. With --views, the teachers run only in the first epochs, and later epochs repeat their faces. All
+    to the labels. With `--views`, the teachers run only in the first epochs, and later epochs repeat their faces. All
     other options are those of `fit`.
 
     \b

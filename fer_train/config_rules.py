@@ -69,7 +69,7 @@ def require_one_validation(config: FitConfig) -> None:
 
 
 def require_views_that_repeat(config: FitConfig) -> None:
-    """Refuse a number of teacher views of which no epoch would repeat one."""
+    """Refuse a number of `views` of which no epoch would repeat one."""
     if config.distill is None or config.distill.views is None:
         return
     full = config.epochs - config.mild_epochs

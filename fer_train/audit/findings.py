@@ -87,14 +87,13 @@ class Audit:
     published_differences : dict or None
         See `fer_train.audit.published_counts.published_differences`.
     duplicates : Duplicates
-        Of equal pixels.
+        Groups of faces with the same pixels.
     near_duplicates : Duplicates or None
-        Groups that near duplicates link, with the equal pixels in them; `leaked_faces` are those of `duplicates` and
-        more. None where they were not looked for.
+        Groups linked by near duplicates, including faces with the same pixels; None if they were not searched.
     blank, faceless : int
-        Faces of one gray level, and others with almost no structure.
-    findings : tuple of Finding
-        By kind, then by group, then by row.
+        Number of faces of one gray level, and of others with almost no structure.
+    findings : tuple of AuditRow
+        Findings by kind, then by group, then by row.
     """
 
     faces: Faces

@@ -119,7 +119,7 @@ ENSEMBLE: Final = "ensemble"
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look up an architecture; raise ConfigError listing all of them if there is none of that name."""
+    """Look up an architecture; raise ConfigError listing all of them if the name is unknown."""
     if name not in ARCHITECTURES:
         raise ConfigError(f"expected one of {', '.join(ARCHITECTURES)}, found {name!r}", parameter="architecture")
     return ARCHITECTURES[name]

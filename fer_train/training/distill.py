@@ -60,7 +60,7 @@ class Teachers:
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())
 
     def view(self, epoch: int) -> int | None:
-        """Return the epoch whose faces an epoch repeats, or itself; None if no epoch is repeated."""
+        """Return the number of the epoch that an epoch repeats, or its own; None if no epoch is repeated."""
         return None if self.config.views is None else epoch % self.config.views
 
     def loss(self, images: Tensor, logits: Tensor, label_loss: Tensor, key: tuple[int, int] | None = None) -> Tensor:
