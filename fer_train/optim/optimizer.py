@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from fer_train.config import FitConfig
 from fer_train.optim.muon import Muon
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
@@ -46,29 +46,46 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
-class WeightAverage(AveragedModel):
+class WeightAverage:
     """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
 
-    The decay after n steps is min(decay, n / (9 + n)), so that the first steps do not keep their weight.
+    The decay of step n, counted from 0, is min(decay, (1 + n) / (10 + n)), so that early weights do not stay.
+    `torch.optim.swa_utils.AveragedModel` would do the same, but it waits for the GPU in every step, to read its counter.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Network to average; `module` is the averaged copy.
+        Network to average.
     decay : float
         Decay per step; with 0, the average is the last weights.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        Copy of the network with the averaged weights.
+    steps : int
+        Number of updates.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        super().__init__(model, multi_avg_fn=self._average, use_buffers=True)
+        self.module = deepcopy(model)
         self.decay = decay
-        self.update_parameters(model)  # the first update only copies
+        self.steps = 0
 
-    def _average(self, averages: Tensors, values: Tensors, _: Tensor | int) -> None:
-        if not averages[0].is_floating_point():
-            for average, value in zip(averages, values, strict=True):
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the present weights of the network."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
+        self.steps += 1
+        averages, values = [], []
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
                 average.copy_(value)
-            return
-        steps = int(self.n_averaged)  # on the CPU, so that reading it does not wait for the GPU
-        decay = min(self.decay, steps / (9 + steps))
         torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.parameters(), model.buffers())

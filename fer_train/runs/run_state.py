@@ -46,7 +46,8 @@ class RunState:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.averaged(),
+            "average_steps": self.average.steps,
             "epoch": self.epoch,
             "elapsed_s": self.elapsed_s,
         }
@@ -61,7 +62,8 @@ class RunState:
             state = torch.load(path, map_location=device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.load_state_dict(state["average"])
+            self.average.module.load_state_dict(state["average"])
+            self.average.steps = state["average_steps"]
             self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
         except Exception as error:  # pickle, zip files, tensors and missing keys have no common base class
             raise ModelError(f"{path}: cannot be resumed from: {type(error).__name__}: {error}") from None

@@ -142,7 +142,7 @@ def train_epoch(
         # Processes average their gradients, so each loss is weighted by its number of faces.
         fabric.backward(loss * (fabric.world_size * len(batch.labels) / batch.faces))
         optimizer.step()
-        state.average.update_parameters(state.model)
+        state.average.update(state.model)
         correct = (logits.detach().argmax(1) == batch.labels).sum()
         totals += torch.stack([loss.detach() * len(batch.labels), correct])
         advance(batch.faces)

@@ -126,7 +126,8 @@ def test_parity_compares_probabilities(calibrated, drawn):
     hotter = replace(card, temperature=card.temperature | {"value": 2 * card.temperature["value"]})
     expected = r"max \|d logit\| \S+ \(limit 0\.0001\), max \|d probability\| \S+ \(limit \S+\), 0 of 200 predictions"
     with pytest.raises(ModelError, match=expected):
-        check_parity(model, hotter, calibrated / "model.onnx", drawn, 1e-4)
+        logits = predict_logits(model, drawn.images)
+        check_parity(model.state_dict(), logits, hotter, calibrated / "model.onnx", drawn)
 
 
 def test_a_temperature_without_fitting_is_1_and_says_so(run, tmp_path):
@@ -149,7 +150,7 @@ def test_public_test_rows_alone_fit_a_temperature(run, drawn, tmp_path):
 
 def test_a_file_without_labelled_public_test_rows_fits_nothing(run, drawn, tmp_path):
     write_csv(drawn.of_split("Training"), tmp_path / "train.csv")
-    message = r"train\.csv: expected labelled PublicTest rows to fit the temperature on, found none$"
+    message = r"train\.csv: expected labeled PublicTest rows to fit the temperature on, found none$"
     with pytest.raises(DataError, match=message):
         export(run, tmp_path / "exports" / "small", calibration=tmp_path / "train.csv")
     assert not (tmp_path / "exports" / "small").exists()

@@ -54,7 +54,7 @@ def test_a_run_that_was_cut_goes_on(tmp_path, run, splits, on_gpu, stop_in_secon
 
 
 def test_nothing_within_an_epoch_waits_for_the_gpu(tmp_path, splits, on_gpu, monkeypatch):
-    whole = trainer._train_epoch
+    whole = trainer.train_epoch
 
     def watched(fabric, network, optimizer, run, data, config, teachers, advance):
         def step(n):
@@ -69,6 +69,6 @@ def test_nothing_within_an_epoch_waits_for_the_gpu(tmp_path, splits, on_gpu, mon
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(trainer, "_train_epoch", watched)
+    monkeypatch.setattr(trainer, "train_epoch", watched)
     card = fit(splits, replace(on_gpu, precision="bf16", batch_size=32), tmp_path / "run")
     assert card.scores["PublicTest"]["n"] == len(splits.validation)

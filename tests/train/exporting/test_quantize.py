@@ -313,12 +313,12 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
 @pytest.mark.parametrize("tolerance", [-1, float("nan")])
 def test_a_tolerance_below_zero_or_no_number_is_refused(tmp_path, card, drawn, tolerance):
     data = CalibrationData(drawn, drawn)
-    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found (-1|nan)$"):
+    with pytest.raises(ConfigError, match=r"int8_tolerance: expected at least 0 points, found (-1|nan)$"):
         quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=tolerance)
 
 
 def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
-    with pytest.raises(ConfigError, match="--int8 needs --calibration, the faces to calibrate on"):
+    with pytest.raises(ConfigError, match="int8: requires `calibration`, the faces to calibrate on"):
         export(run, tmp_path / "exported", int8=True)
     assert not (tmp_path / "exported").exists()
 
@@ -340,7 +340,7 @@ def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_ca
     folder = tmp_path / "small"
     export(run, folder, int8=True, calibration=data, int8_tolerance=100)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    message = r"small: holds model\.int8\.onnx, which would be lost; expected --int8 as well, or the graph deleted"
+    message = r"small: model\.int8\.onnx would be lost; add `int8=True`, or delete the graph first$"
     with pytest.raises(ConfigError, match=message):
         export(folder, folder, calibration=data, fp16=fp16, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -126,7 +126,8 @@ def test_multiply_adds_agree_with_a_count_by_hand():
 
 def test_an_unknown_architecture_names_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"architecture: expected one of course-cnn, course-dnn, residual, residual-small, compact, found 'vgg'"
+        ConfigError,
+        match=r"architecture: expected one of course-cnn, course-dnn, residual, residual-small, compact, found 'vgg'",
     ):
         build("vgg")
 

@@ -50,7 +50,7 @@ def test_the_average_is_the_recursion_of_its_definition():
     for step in range(200):
         with torch.no_grad():
             model.weight.copy_(torch.randn(2, 3, generator=torch.Generator().manual_seed(step)))
-        average.update_parameters(model)
+        average.update(model)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.weight.detach()
     torch.testing.assert_close(average.module.weight, expected)
@@ -61,7 +61,7 @@ def test_without_decay_the_average_is_the_last_weights():
     average = WeightAverage(model, decay=0.0)
     with torch.no_grad():
         model.weight.add_(1.0)
-    average.update_parameters(model)
+    average.update(model)
     torch.testing.assert_close(average.module.weight, model.weight.detach())
 
 
@@ -69,7 +69,7 @@ def test_counts_of_batch_norm_are_copied_not_averaged():
     model = torch.nn.BatchNorm1d(2)
     average = WeightAverage(model, decay=0.9)
     model(torch.randn(4, 2))
-    average.update_parameters(model)
+    average.update(model)
     assert average.module.num_batches_tracked == 1
 
 

@@ -116,7 +116,7 @@ def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):
 
 
 def test_one_run_is_no_ensemble(tmp_path, data, run):
-    with pytest.raises(ConfigError, match="expected two or more runs, found 1"):
+    with pytest.raises(ConfigError, match="runs: expected two or more, found 1"):
         ensemble(data, [run], tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
@@ -141,7 +141,7 @@ def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
 
 @pytest.mark.parametrize("arguments", [{}, {"members": []}, {"members": "all"}, {"member": []}])
 def test_an_ensemble_without_members_cannot_be_built(arguments):
-    with pytest.raises(ConfigError, match="model ensemble: expected a list of members, found"):
+    with pytest.raises(ConfigError, match="architecture ensemble: expected a list of members, found"):
         build_model("ensemble", mean=0.0, std=1.0, **arguments)
 
 
@@ -154,7 +154,9 @@ MEMBER = {"architecture": "compact", "arguments": {}, "temperature": 1.0}
 )
 def test_a_member_that_is_none_is_refused(change):
     for member in ({**MEMBER, **change}, {k: v for k, v in MEMBER.items() if k not in change}, "compact"):
-        with pytest.raises(ConfigError, match="model ensemble: expected members of architecture, arguments and a temp"):
+        with pytest.raises(
+            ConfigError, match="architecture ensemble: expected members with architecture, arguments and a temp"
+        ):
             build_model("ensemble", mean=0.0, std=1.0, members=[MEMBER, member])
 
 

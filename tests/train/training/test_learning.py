@@ -43,7 +43,7 @@ def recipe(name: str, **options: object) -> FitConfig:
     else:
         optimizer = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4}
     return FitConfig(
-        model=name,
+        architecture=name,
         architecture_arguments=NARROW[name],
         epochs=6,
         batch_size=32,
@@ -119,7 +119,7 @@ def test_the_course_cnn_leaves_chance_in_bf16(tmp_path):
 
 
 def test_a_network_at_chance_is_reported_with_its_remedy(tmp_path, splits):
-    message = r"^epoch 3: .*% of 150 validation faces, no.* better than chance.*: always .*; try another --lr"
+    message = r"^epoch 3: .*% of 150 validation faces, no.* better than chance.*: always .*; try another `lr`"
     with pytest.warns(TrainingWarning, match=message):
         card = fit(splits, recipe("course-dnn", lr=1e-12), tmp_path / "run")
     assert card.scores["PublicTest"]["chance"]["beaten"] is False
