@@ -50,7 +50,7 @@ class WeightAverage:
     """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
 
     The decay of step n, counted from 0, is min(decay, (1 + n) / (10 + n)), so that early weights do not stay.
-    `torch.optim.swa_utils.AveragedModel` would do the same, but it waits for the GPU in every step, to read its counter.
+    `torch.optim.swa_utils.AveragedModel` would do the same, but it waits for the GPU at every step to read a counter.
 
     Parameters
     ----------

@@ -125,8 +125,8 @@ def test_parity_compares_probabilities(calibrated, drawn):
     model, card = load_model_and_card(calibrated)
     hotter = replace(card, temperature=card.temperature | {"value": 2 * card.temperature["value"]})
     expected = r"max \|d logit\| \S+ \(limit 0\.0001\), max \|d probability\| \S+ \(limit \S+\), 0 of 200 predictions"
+    logits = predict_logits(model, drawn.images)
     with pytest.raises(ModelError, match=expected):
-        logits = predict_logits(model, drawn.images)
         check_parity(model.state_dict(), logits, hotter, calibrated / "model.onnx", drawn)
 
 
