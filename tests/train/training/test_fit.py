@@ -120,7 +120,7 @@ def test_a_path_to_validate_on_is_never_the_name_of_a_split(
     tmp_path: Path, drawn: Faces, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_csv(replace(drawn.take(slice(7)), splits=None), Path("faces.csv"))
+    write_csv(drawn.of_split("PublicTest").take(slice(7)), Path("faces.csv"))
     Path("faces.csv").rename("PublicTest")
     run = fer_train.fit(data, "run", validation=Path("PublicTest"), **TINY)  # type: ignore[arg-type]
     assert run.config.validation == "./PublicTest"
