@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fer_core.exports_folder import GRAPH_FILES
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import split_of
 from fer_core.settings import Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")

@@ -51,7 +51,7 @@ def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:
       fer-train synthesize faces.csv --faces 5000
     """
     from fer_core.io.csv.writer import write_csv
-    from fer_core.synthetic.drawn_splits import synthesize
+    from fer_core.synthetic.data_set import synthesize
 
     write_csv(synthesize(faces, seed), output, force=force)
     click.echo(f"{output}: {faces:,} drawn faces")
@@ -80,7 +80,7 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
     Example:
       fer-train audit fer2013.csv --output audit
     """
-    from fer_core.io.rejects import rejects_text
+    from fer_core.outputs.rejects import rejects_text
     from fer_train.audit.audit import audit
 
     found = audit(data, output, **settings)
@@ -155,7 +155,7 @@ def distill(teachers: tuple[str, ...], temperature: float, weight: float, views:
 
 def _train(options: dict[str, Any], command: str) -> None:
     from fer_core import ConfigError
-    from fer_core.io.rejects import rejects_text
+    from fer_core.outputs.rejects import rejects_text
     from fer_train.training.fit import fit, load_splits_of
     from fer_train.training.seeds import fit_seeds, seed_folder
 
@@ -248,7 +248,7 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     Example:
       fer-train evaluate fer2013.csv --model exports/compact --split PublicTest --output evaluation
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_infer.evaluation.evaluate import FILES
     from fer_train.evaluation import evaluate
 

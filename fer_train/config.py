@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fer_core.errors import ConfigError
 from fer_core.outputs.staging import staged
-from fer_core.settings import SEED_LIMIT, Settings, setting
+from fer_core.settings import SEED_LIMIT, Settings, flatten, setting
 from fer_train.config_rules import ADAPTATIONS, OPTIMIZERS, RULES
 from fer_train.models.registry import ARCHITECTURES, find_architecture
 
@@ -179,7 +179,7 @@ class FitConfig(Settings):
 
     def difference(self, other: FitConfig) -> str:
         """Return the settings in which another config differs, e.g. ``lr: 0.1 there, 0.2 here``."""
-        mine, others = _flat(asdict(self)), _flat(asdict(other))
+        mine, others = flatten(asdict(self)), flatten(asdict(other))
         names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
         return "; ".join(f"{name}: {others.get(name)} there, {mine.get(name)} here" for name in names)
 
@@ -242,14 +242,6 @@ def _json_table(arguments: Any) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"expected a dict, found {arguments!r:.80}", parameter="architecture_arguments")
     return table
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with keys such as ``augment.zoom``."""
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _augmentation(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> AugmentConfig | None:

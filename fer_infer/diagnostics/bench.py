@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +17,11 @@ from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.file_types import PARQUET_MAGIC
-from fer_core.io.reader import available_cores
 from fer_core.outputs.staging import scratch_folder, staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import DEFAULT_BATCH_SIZE
+from fer_infer.diagnostics.machine import describe_machine
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
-from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import LaneRunner, Scores
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.pipeline import ROLES_READ, score
@@ -35,6 +32,9 @@ if TYPE_CHECKING:
 
 SWEEP: Final = (1, 8, 32, 128, 512)
 """Batch sizes that are tried beside the one asked for."""
+
+PACKAGES: Final = ("fer-toolkit", "onnxruntime", "onnxruntime-gpu", "numpy")
+"""Packages whose versions are recorded."""
 
 DEFAULT_ROWS: Final = 1000
 DEFAULT_REPEATS: Final = 5
@@ -87,7 +87,9 @@ class Benchmark:
         from rich.table import Table
         from rich.text import Text
 
-        threads = "default threads" if self.threads is None else f"{self.threads} thread{'s' * (self.threads > 1)}"
+        threads = (
+            "default threads" if self.threads is None else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        )
         conditions = f"{self.rows:,} rows, {self.precision}, {self.provider}, {threads}, median of {self.repeats}"
         table = Table(title=Text(f"{self.model}: {conditions}"), caption=", ".join(self.machine.values()))
         table.add_column("part")
@@ -179,7 +181,7 @@ def bench(
             batch_size=batch_size,
             repeats=repeats,
             threads=threads,
-            machine=_machine(),
+            machine=describe_machine(PACKAGES),
             timings=tuple(watch.timings),
         )
         if stage is not None:
@@ -243,24 +245,3 @@ def _write(batches: list[Faces], labels: Sequence[str], logits: Scores, probabil
             batch = slice(start, start + len(faces))
             writer.write(faces, logits[batch].argmax(axis=1), logits[batch], probabilities[batch])
             start = batch.stop
-
-
-def _machine() -> dict[str, str]:
-    """Name what the figures depend on and the settings do not say."""
-    return {
-        "processor": f"{_processor()}, {available_cores()} cores",
-        "system": platform.platform(),
-        "python": f"Python {platform.python_version()}",
-        "onnxruntime": f"ONNX Runtime {load_runtime().__version__}",
-        "numpy": f"NumPy {np.__version__}",
-        "fer-toolkit": f"fer-toolkit {version('fer-toolkit')}",
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

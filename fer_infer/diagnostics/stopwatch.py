@@ -57,6 +57,26 @@ class Timing:
         return self.size_bytes / 1e6 / self.median_s
 
 
+def timed(call: Callable[[], T], wait: Callable[[], object] | None = None) -> tuple[float, T]:
+    """Call once; return the seconds it took and the result.
+
+    Parameters
+    ----------
+    call : callable
+        Work to time.
+    wait : callable, optional
+        Blocks until the device is idle, e.g. `torch.cuda.synchronize`; called before and after, because a launched
+        kernel has not finished yet.
+    """
+    if wait is not None:
+        wait()
+    start_s = time.perf_counter()
+    result = call()
+    if wait is not None:
+        wait()
+    return time.perf_counter() - start_s, result
+
+
 class Stopwatch:
     """Times one part after the other.
 
@@ -106,9 +126,8 @@ class Stopwatch:
         """
         seconds = []
         for _ in range(1 + self._repeats):
-            start_s = time.perf_counter()
-            result = call()
-            seconds.append(time.perf_counter() - start_s)
+            elapsed_s, result = timed(call)
+            seconds.append(elapsed_s)
             self._advance(1, part)
         self.timings.append(
             Timing(

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from fer_core import EXPRESSIONS, ModelCard, ModelError
 from fer_core.io.reader import check_layout
-from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.staging import staged
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, Faces, read_faces
 from fer_core.io.reader import OnError
-from fer_core.io.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_train.audit import groups
 from fer_train.audit.blank_faces import FLAT_SHARE, flat_shares

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
-from fer_core.figures import escaped
+from fer_core.outputs.figures import escaped
 
 COLUMNS: Final = 12
 """Number of faces per line."""

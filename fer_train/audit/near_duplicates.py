@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 from fer_core.terminal.progress import progress
 
 SIMILARITY: Final = 0.95

@@ -9,8 +9,8 @@ import numpy as np
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.faces import no_row_of_split
-from fer_core.io.columns import split_of
-from fer_core.io.places import can_be_reread
+from fer_core.fer2013 import split_of
+from fer_core.places import can_be_reread
 
 VALIDATION_SPLITS: Final = ("PublicTest", "validation")
 """Splits that validate by default; the first one that exists is used."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fer_core import CardError, ConfigError, ModelCard, ModelError
+from fer_core.errors import first_line
 from fer_core.exports_folder import CARD_FILE, WEIGHTS_FILE
-from fer_core.io.file_types import refuse_lfs_pointer
+from fer_core.git_lfs import refuse_lfs_pointer
 from fer_core.outputs.staging import staged
-from fer_infer.runtime.onnx_runtime import first_line
 from fer_train.models import as_json, build_model
 
 AVERAGE_FILE: Final = "ema.safetensors"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_core.figures import default_style, save_figure
+from fer_core.outputs.figures import default_style, save_figure
 from fer_core.outputs.staging import staged
 
 if TYPE_CHECKING:

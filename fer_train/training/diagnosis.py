@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_core.errors import listed
 from fer_train.models.layers import SqueezeExcitation
 
 FACES: Final = 256
@@ -56,11 +57,7 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
         ("layers with no active unit", dead),
         ("vanishing gradients", vanished),
     )
-    return [f"{what} ({_listed(names)})" for what, names in kinds if names]
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return [f"{what} ({listed(names, 1)})" for what, names in kinds if names]
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from fer_core import DeviceError
-from fer_core.errors import lacks_memory
-from fer_infer.runtime.onnx_runtime import first_line
+from fer_core.errors import first_line, lacks_memory
 
 
 def pick_device(name: str) -> torch.device:

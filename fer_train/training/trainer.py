@@ -17,12 +17,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fer_core import EXPRESSIONS, IMAGE_SIZE, ConfigError, ModelCard, TrainingWarning
-from fer_core.io.rejects import save_rejects
+from fer_core.errors import first_line
 from fer_core.outputs.claims import claimed
+from fer_core.outputs.rejects import save_rejects
 from fer_core.terminal.progress import progress
 from fer_infer.evaluation.chance import Chance
 from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_infer.runtime.onnx_runtime import first_line
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits, to_device
 from fer_train.models import build_model

@@ -295,7 +295,7 @@ def test_an_output_folder_that_goes_away_while_scoring_is_told(
 @pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
 def test_a_device_is_no_output(data: Path, exports: Path, output: str) -> None:
     done = run(data, exports, Path(output), "--force")
-    expected = f"{output}: expected a file to replace, found another kind"
+    expected = f"{output}: expected a file, found neither a file nor a directory"
     require_one_line(done.exit_code, done.stdout, done.stderr, expected)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from fer_core import Faces
 from fer_core.io.csv.writer import write_csv
-from fer_core.synthetic.drawn_splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import AugmentConfig, FitConfig
 from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.training import epoch

@@ -345,7 +345,7 @@ def test_folders_that_count_classes_from_1_are_refused_since_data_sets_differ(tm
         save(tmp_path / folder / str(number) / "a.png", gray(number))
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    why = "data sets that count from 1 differ in which number is which class; rename the folders to names of classes"
+    why = "data sets that count from 1 number the classes differently; rename the folders to class names"
     assert str(failure.value) == f"{tmp_path / folder}: expected numbers from 0, found 1, 2, 3, 4, 5, 6, 7: {why}"
 
 
@@ -355,7 +355,9 @@ def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path, split: st
         save(tmp_path / split / name / "a.png", gray())
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    assert str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+    assert (
+        str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, with a number and a name that agree"
+    )
 
 
 @pytest.mark.parametrize("folder", ["contempt", "1", "a/b/c", "0_happy", "train/alice"])
@@ -412,5 +414,5 @@ def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
 
 
 def test_columns_of_an_image_tree_cannot_be_chosen(tree: Path) -> None:
-    with pytest.raises(ConfigError, match=r": columns are for tables; an image tree has none$"):
+    with pytest.raises(ConfigError, match=r": is an image folder, which has no columns to choose$"):
         read_faces(tree, columns={"label": "x"})

@@ -302,7 +302,7 @@ def test_a_model_of_other_classes_is_refused(labelled: Path, model_class: Any, t
 def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores"
     evaluate(labelled, exports, scores, device="cpu")
-    with pytest.raises(OutputError, match=r"scores: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"scores: exists already; `force=True` replaces it$"):
         evaluate(labelled, exports, scores, device="cpu")
     (scores / "metrics.json").write_text("old")
     evaluate(labelled, exports, scores, device="cpu", force=True)
@@ -313,7 +313,7 @@ def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path:
 def test_what_a_user_keeps_in_an_earlier_output_survives_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
     evaluate(labelled, exports, tmp_path / "scores", device="cpu")
     (tmp_path / "scores" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which is not part of such an output"):
+    with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which does not belong to such an output"):
         evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
     assert (tmp_path / "scores" / "notes.txt").read_text() == "mine"
 

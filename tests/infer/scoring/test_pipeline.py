@@ -246,7 +246,7 @@ def test_rejects_of_an_earlier_run_are_replaced_with_force(data: Path, exports: 
 
 def test_an_existing_output_is_kept_without_force_and_replaced_with_it(data: Path, exports: Path, work: Path) -> None:
     (work / "out.csv").write_text("precious")
-    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; `force=True` replaces it$"):
         score(data, exports, work / "out.csv", device="cpu")
     assert (work / "out.csv").read_text() == "precious"
     score(data, exports, work / "out.csv", device="cpu", force=True)
@@ -264,7 +264,7 @@ def test_a_failed_run_keeps_what_force_would_have_replaced(data: Path, exports: 
 
 def test_the_data_is_never_its_own_output(data: Path, exports: Path) -> None:
     before = data.read_bytes()
-    with pytest.raises(OutputError, match=r"faces\.csv: is or holds .*, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"faces\.csv: would overwrite the input .*; choose another output$"):
         score(data, exports, data, device="cpu", force=True)
     assert data.read_bytes() == before
 
@@ -393,7 +393,7 @@ def test_an_output_that_others_make_meanwhile_is_kept_and_no_rejects_are_left(
         return whole(scorer, *arguments, **settings)
 
     monkeypatch.setattr(Scorer, "run", slow)
-    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; `force=True` replaces it$"):
         score(data, exports, work / "out.csv", on_error="skip")
     assert names(work) == ["out.csv"]
     assert (work / "out.csv").read_text() == "theirs"

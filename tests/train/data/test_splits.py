@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_core import ConfigError, DataError, Faces
+from fer_core import DataError, Faces
 from fer_core.io.csv.writer import write_csv
-from fer_core.synthetic.drawn_splits import synthesize
 from fer_train.data.splits import load_splits, pixel_statistics, to_device
 
 
@@ -123,15 +122,6 @@ def test_the_device_gets_bytes_with_a_channel_axis(drawn):
     assert (images.shape, images.dtype) == ((200, 1, 48, 48), torch.uint8)
     np.testing.assert_array_equal(images[:, 0].numpy(), drawn.images)
     np.testing.assert_array_equal(labels.numpy(), drawn.labels)
-
-
-def test_drawn_data_are_split_80_10_10_and_follow_the_seed():
-    first, again, other = synthesize(57, 1), synthesize(57, 1), synthesize(57, 2)
-    assert [(first.splits == split).sum() for split in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
-    np.testing.assert_array_equal(first.images, again.images)
-    assert not np.array_equal(first.images, other.images)
-    with pytest.raises(ConfigError, match="faces: expected at least 10, found 9"):
-        synthesize(9, 1)
 
 
 def test_the_checksum_covers_images_and_labels(drawn):

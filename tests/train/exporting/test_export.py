@@ -220,7 +220,7 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
     mine = tmp_path / "runs" / "mine"
     shutil.copytree(run, mine)
     before = sorted(path.name for path in mine.iterdir())
-    with pytest.raises(OutputError, match=r"is or holds .*mine, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"would overwrite the input .*mine; choose another output$"):
         export(mine, (mine / output).resolve(), force=True)
     assert sorted(path.name for path in mine.iterdir()) == before
 
@@ -228,12 +228,12 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
 def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
     state, card = load_weights(run / "ema.safetensors")
     owed = {
-        "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64, "training_data": card.training_data},
+        "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64},
         "teachers": [{"architecture": name, "weights_sha256": "b" * 64, "temperature": 1.0} for name in ("x", "y")],
         "dropped": {"conflicts": 1234},
     }
-    data = {key: owed[key] for key in ("initial", "dropped")}
-    member = {"architecture": "compact", "weights_sha256": "c" * 64, "training_data": data}
+    data = card.training_data | {key: owed[key] for key in ("initial", "dropped")}
+    member = {"architecture": "compact", "weights_sha256": "c" * 64, "seeds": [0], "training_data": data}
     taught = replace(card, training_data={**card.training_data, **owed, "members": [member]})
     shutil.copytree(run, tmp_path / "run")
     save_weights(tmp_path / "run" / "ema.safetensors", state, taught)
@@ -254,7 +254,7 @@ def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
 
 
 def test_an_existing_export_needs_force(exported, run):
-    with pytest.raises(OutputError, match="exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="exists already; `force=True` replaces it"):
         export(run, exported)
 
 

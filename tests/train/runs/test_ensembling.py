@@ -83,7 +83,9 @@ def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, o
 def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path, data, run, other):
     state, card = load_weights(other / "ema.safetensors")
     (tmp_path / "taught").mkdir()
-    taught_by = [{"architecture": "compact", "weights_sha256": "0" * 64, "seeds": [1], "training_data": {}}]
+    taught_by = [
+        {"architecture": "compact", "weights_sha256": "0" * 64, "seeds": [1], "training_data": card.training_data}
+    ]
     learned = {**card.training_data, "teachers": taught_by}
     taught = replace(card, training_data=learned, selection="the best of nine")
     save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
@@ -123,7 +125,7 @@ def test_one_run_is_no_ensemble(tmp_path, data, run):
 
 def test_an_existing_output_is_refused_before_anything_is_read(tmp_path, data, run, other):
     (tmp_path / "both").mkdir()
-    with pytest.raises(OutputError, match="both: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="both: exists already; `force=True` replaces it"):
         ensemble(data, [run, tmp_path / "nowhere"], tmp_path / "both")
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fer_core import TrainingWarning
-from fer_core.synthetic.drawn_splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
 from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, build_model

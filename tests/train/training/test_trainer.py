@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
-from fer_core.synthetic.drawn_splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import DistillConfig, FitConfig
 from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, as_json, build_model
