@@ -247,7 +247,7 @@ def test_a_run_is_gone_on_with_by_the_command_that_began_it(data, tmp_path):
 def test_synthesize_needs_no_torch(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = ['fer-train', 'synthesize', {str(tmp_path / 'faces.csv')!r}, '--rows', '10']\n"
+        f"sys.argv = ['fer-train', 'synthesize', {str(tmp_path / 'faces.csv')!r}, '--faces', '10']\n"
         "from fer_train.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
