@@ -48,9 +48,7 @@ def evaluate_graph(data: Path, folder: Path, precision: str, device: str) -> tup
     """Return the accuracy and the row of one graph."""
     model = load_model(folder)
     with Scorer(folder, device, precision) as scorer:
-        plain, flip, flip_shift = (
-            _evaluate(data, lambda images: scorer.run(images)[1], tta) for tta in ("none", "flip", "flip-shift")
-        )
+        plain, flip, flip_shift = (_evaluate(data, scorer.predict_proba, tta) for tta in ("none", "flip", "flip-shift"))
         seeds = ", ".join(map(str, scorer.card.seeds))
     size = count_parameters(model), count_multiply_adds(model) / 1e6
     row = (folder.name, precision, *size, seeds, *_figures(plain), flip.accuracy, flip_shift.accuracy)

@@ -45,9 +45,6 @@ WITHOUT_EXAMPLE = (
     "fer_explain.normalize",
     "fer_explain.saliency",
     "fer_explain.salient_mask",
-    "fer_infer.Scorer",
-    "fer_infer.evaluate",
-    "fer_infer.score",
 )
 """Public names whose docstring may still lack a section `Examples`; names are only removed from this list."""
 

@@ -66,7 +66,9 @@ class ModelEvaluation(Evaluation):
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""
         views = len(views_of(self.tta))
-        augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
+        augmented = (
+            "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} copies per face"
+        )
         plain = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
         head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
         left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []

@@ -22,9 +22,7 @@ from fer_core import ConfigError, DataError, OutputError
 from fer_infer import Scorer
 from fer_infer import scorer as session
 from fer_infer.cli import main
-from fer_infer.config import BenchmarkConfig
-from fer_infer.diagnostics import bench as bench_module
-from fer_infer.diagnostics.bench import DEFAULT_REPEATS, DEFAULT_ROWS, SWEEP, Benchmark, bench
+from fer_infer.diagnostics.bench import SWEEP, Benchmark, bench
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
 from fer_infer.runtime.cuda import CudaOptions
 from fer_infer.runtime.runners import LaneRunner
@@ -202,12 +200,9 @@ def test_the_program_prints_a_table_and_writes_the_json(data: Path, exports: Pat
     assert json.loads(output.read_text())["rows"] == 20
 
 
-def test_the_defaults_of_the_program_are_those_of_the_library() -> None:
-    config = BenchmarkConfig()
-    assert (config.rows, config.repeats) == (DEFAULT_ROWS, DEFAULT_REPEATS)
+def test_the_help_names_the_batch_sizes_that_are_measured() -> None:
     help_text = click.Context(main.commands["bench"]).get_help()
     assert all(str(size) in help_text for size in SWEEP)
-    assert config.batch_size == bench_module.DEFAULT_BATCH_SIZE
 
 
 def test_the_name_of_a_model_is_no_markup(data: Path, exports: Path, tmp_path: Path) -> None:

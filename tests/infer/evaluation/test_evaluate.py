@@ -255,7 +255,7 @@ def test_the_plain_figures_stand_beside_the_augmented_ones(
         assert metrics["plain"]["accuracy"] == plain.accuracy
         assert metrics["plain"]["nll"] == pytest.approx(plain.nll, rel=1e-5)
         assert "confusion" not in metrics["plain"]
-        assert text.startswith("faces.csv, PublicTest; test-time augmentation flip, 2 views\naccuracy ")
+        assert text.startswith("faces.csv, PublicTest; test-time augmentation flip, 2 copies per face\naccuracy ")
         assert f"\nwithout augmentation:\naccuracy {plain.accuracy:.2%} of 20 faces, 95% interval " in text
 
 

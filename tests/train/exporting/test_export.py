@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -279,3 +281,16 @@ def test_the_scoring_graph_is_standardize_model_softmax(run, random_images):
     logits, probabilities = ScoringGraph(model, 1.5)(torch.from_numpy(random_images))
     np.testing.assert_allclose(logits.detach(), predict_logits(model, random_images), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(probabilities.detach(), torch.softmax(logits.detach() / 1.5, dim=1), rtol=1e-6)
+
+
+def test_parity_states_the_checksum_of_each_graph_and_the_scorer_checks_it(exported: Path, tmp_path: Path) -> None:
+    stated = json.loads((exported / "parity.json").read_text())["graph_sha256"]
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in exported.glob("model*.onnx")}
+    assert stated == found
+    folder = tmp_path / "damaged"
+    shutil.copytree(exported, folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx: is damaged or from another export: expected SHA-256 "):
+        Scorer(folder, "cpu")
