@@ -62,9 +62,9 @@ STUDIES: Final[Mapping[str, Study]] = {
         {
             "as in the report": {},
             "learning-rate decay (cosine)": {"schedule": "cosine"},
-            "BatchNorm": {"model_arguments": BATCH_NORM},
-            "each face standardized separately": {"model_arguments": FACE},
-            "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
+            "BatchNorm": {"architecture_arguments": BATCH_NORM},
+            "each face standardized separately": {"architecture_arguments": FACE},
+            "these three": {"schedule": "cosine", "architecture_arguments": {**BATCH_NORM, **FACE}},
             "no augmentation": {"augment": None},
             "without conflicting duplicates": {"drop_conflicts": True},
         },
@@ -114,8 +114,8 @@ def measure(
     for variant in variants:
         changes = study.variants[variant]
         splits = cleaned if changes.get("drop_conflicts") else whole
-        arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
-        config = FitConfig.of(study.model, **{**settings, **changes, "model_arguments": arguments})
+        arguments = {**settings["architecture_arguments"], **changes.get("architecture_arguments", {})}
+        config = FitConfig.of(study.model, **{**settings, **changes, "architecture_arguments": arguments})
         folder = output / re.sub("[^\\w.]+", "-", variant).strip("-")
         found = fit_seeds(splits, config, folder, seeds, resume=True).accuracies
         accuracies = [found[str(seed)] for seed in seeds]
@@ -194,7 +194,7 @@ def main(
     settings |= {
         "device": report.device,
         "epochs": study.epochs if epochs is None else epochs,
-        "model_arguments": {} if widths is None else {"widths": widths},
+        "architecture_arguments": {} if widths is None else {"widths": widths},
     }
     report.table(
         f"Ablation of {study.model}: PublicTest accuracy without test-time augmentation",

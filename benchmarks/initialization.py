@@ -73,7 +73,7 @@ def measure(
     """Yield one row per network and scheme."""
     for network, arguments in NETWORKS.items():
         for scheme in schemes:
-            config = FitConfig(model=network, model_arguments=arguments, **settings)
+            config = FitConfig(architecture=network, architecture_arguments=arguments, **settings)
             found = accuracies(splits, config, scheme, seeds)
             deviation = 100 * statistics.stdev(found) if len(found) > 1 else None
             yield network, scheme, len(found), statistics.mean(found), deviation, min(found)

@@ -36,7 +36,7 @@ from fer_infer.runtime.cuda import CudaOptions
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import INPUT, OUTPUTS
 from fer_infer.runtime.session import open_session
-from fer_train.exporting.agreement import halve
+from fer_train.exporting.half import halve
 from fer_train.runs.checkpoint import load_model
 
 FACES: Final = {"course-cnn": 1500, "compact": 7178}

@@ -115,10 +115,8 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
     random.seed(config.seed)
-    model, shadow = (
-        build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments).to(device)
-        for _ in range(2)
-    )
+    model = build_model(config.architecture, mean=splits.mean, std=splits.std, **config.architecture_arguments)
+    model.to(device)
     initialize(model, config, splits.training.images)
     optimizer, average = make_optimizer(model, config), WeightAverage(model, config.ema_decay)
     generator = torch.Generator(device).manual_seed(config.seed)
@@ -145,8 +143,7 @@ def train(splits: Splits, config: FitConfig, workers: int) -> Iterator[Epoch]:
             step += 1
         loss.item()  # waits for the GPU
         train_s = time.perf_counter() - start
-        shadow.load_state_dict(average.state)
-        accuracy = _accuracy(shadow, validation, device)
+        accuracy = _accuracy(average.module, validation, device)
         elapsed_s += time.perf_counter() - start
         yield Epoch(number + 1, elapsed_s, len(splits.training) / train_s, accuracy)
 

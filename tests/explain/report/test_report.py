@@ -17,8 +17,8 @@ from fer_explain.report.face_maps import choose_methods, settings_of
 from fer_explain.report.files import _scales
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import load_proven
-from fer_train.exporting.agreement import halve, stamp
-from fer_train.exporting.graph import write_graph
+from fer_train.exporting.graph import stamp, write_graph
+from fer_train.exporting.half import halve
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 

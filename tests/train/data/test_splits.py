@@ -40,7 +40,7 @@ def test_course_files_name_their_validation_faces_apart(tmp_path, drawn):
     public = course_file(tmp_path / "public.csv", drawn.take(slice(30, 40)))
     splits = load_splits(train, public)
     assert (len(splits.training), len(splits.validation)) == (30, 10)
-    with pytest.raises(DataError, match=r"train\.csv: has no Usage column; name the faces to validate on"):
+    with pytest.raises(DataError, match=r"train\.csv: has no Usage column; name the validation faces"):
         load_splits(train)
 
 
@@ -107,7 +107,7 @@ def test_leaks_into_a_validation_file_of_its_own_are_dropped(tmp_path, drawn):
 
 def test_dropping_all_training_faces_is_an_error(tmp_path, drawn):
     train = course_file(tmp_path / "train.csv", drawn.take(slice(30)))
-    with pytest.raises(DataError, match=r"train\.csv: no Training face is left, 30 were dropped"):
+    with pytest.raises(DataError, match=r"train\.csv: no Training face is left after dropping 30"):
         load_splits(train, train, drop_leaks=True)
 
 
