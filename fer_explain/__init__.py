@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fer_core.lazy import attach
 
 if TYPE_CHECKING:
-    from fer_explain.attribution import METHODS, Settings, attributions_of, saliency
+    from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, saliency
     from fer_explain.attribution.map_file import attribute
     from fer_explain.attribution.masks import masked_face, salient_mask
     from fer_explain.evaluation.metrics.faithfulness import FaithfulnessConfig, measure_faithfulness
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from fer_explain.maximization.ascent import AscentConfig, maximize_channels
     from fer_explain.maximization.maximize import maximize
     from fer_explain.plots import normalize
-    from fer_explain.verification import compare_logits, load_proven
+    from fer_explain.verification import compare_logits, load_verified
 
 __all__ = [
     "METHODS",
     "AscentConfig",
     "FaithfulnessConfig",
-    "Settings",
+    "AttributionConfig",
     "attribute",
     "attributions_of",
     "compare_logits",
     "layer_output",
     "list_layers",
-    "load_proven",
+    "load_verified",
     "masked_face",
     "maximize",
     "maximize_channels",
@@ -48,13 +48,13 @@ __getattr__ = attach(
         "METHODS": "fer_explain.attribution",
         "AscentConfig": "fer_explain.maximization.ascent",
         "FaithfulnessConfig": "fer_explain.evaluation.metrics.faithfulness",
-        "Settings": "fer_explain.attribution",
+        "AttributionConfig": "fer_explain.attribution",
         "attribute": "fer_explain.attribution.map_file",
         "attributions_of": "fer_explain.attribution",
         "compare_logits": "fer_explain.verification",
         "layer_output": "fer_explain.layers.feature_maps",
         "list_layers": "fer_explain.layers.structure",
-        "load_proven": "fer_explain.verification",
+        "load_verified": "fer_explain.verification",
         "masked_face": "fer_explain.attribution.masks",
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",

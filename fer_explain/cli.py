@@ -152,7 +152,7 @@ def attribute(
 
     `fer-explain methods` lists the methods and which of the settings each of them takes.
     """
-    from fer_explain.attribution import Settings, find_method
+    from fer_explain.attribution import AttributionConfig, find_method
     from fer_explain.attribution.map_file import attribute as run
     from fer_explain.cli_types import parse_numbers
 
@@ -164,7 +164,7 @@ def attribute(
         method,
         output,
         target=target,
-        settings=Settings(**settings),
+        config=AttributionConfig(**settings),
         rows=None if rows is None else parse_numbers(rows, "rows"),
         split=split,
         memory_mb=memory_mb,
@@ -193,11 +193,11 @@ def methods() -> None:
 @click.option("--layer", metavar="NAME|INDEX", help="Of Grad-CAM.  [default: the last convolution's activation]")
 def preflight(model: Path, layer: str | None) -> None:
     """Say which attribution methods suit a model, and which would draw wrong maps of it."""
-    from fer_explain.attribution.preflight import judgements
+    from fer_explain.attribution.preflight import verdict_lines
     from fer_explain.attribution.preflight import preflight as run
-    from fer_explain.verification import load_proven
+    from fer_explain.verification import load_verified
 
-    for line in judgements(run(load_proven(model).network, layer)):
+    for line in verdict_lines(run(load_verified(model).network, layer)):
         click.echo(line)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.terminal.progress import Advance
-from fer_explain.attribution import BATCH_SIZE, METHODS, Settings, attributions_of, find_method
+from fer_explain.attribution import BATCH_SIZE, METHODS, AttributionConfig, attributions_of, find_method
 from fer_explain.attribution.preflight import require_suited
 
 CENTRE: Final = "centre"
@@ -43,7 +43,7 @@ def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
 def cautions_about(model: nn.Module, methods: Sequence[str]) -> dict[str, list[str]]:
     """Return what makes methods less than exact on a network; ModelError where the maps of one would be wrong."""
     known = [name for name in methods if name != CENTRE]
-    found = {name: require_suited(model, METHODS[name], Settings()) for name in known}
+    found = {name: require_suited(model, METHODS[name], AttributionConfig()) for name in known}
     return {name: [finding.message for finding in findings] for name, findings in found.items() if findings}
 
 
@@ -93,9 +93,9 @@ def maps_of(
             advance(len(images))
         return np.broadcast_to(centre_map(), images.shape)
     chosen = find_method(method)
-    settings = Settings(seed=seed) if "seed" in chosen.uses else Settings()
+    settings = AttributionConfig(seed=seed) if "seed" in chosen.uses else AttributionConfig()
     return attributions_of(
-        model, chosen, images, targets, rows=rows, settings=settings, batch_size=batch_size, advance=advance
+        model, chosen, images, targets, rows=rows, config=settings, batch_size=batch_size, advance=advance
     )["attributions"]
 
 

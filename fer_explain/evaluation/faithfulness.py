@@ -79,7 +79,7 @@ def faithfulness(
     target : str
         ``predicted``, ``true``, or the name of a class.
     config : FaithfulnessConfig, optional
-        Settings.
+        AttributionConfig.
     force : bool
         Replace an existing folder.
     input_columns : mapping of str to str, optional

@@ -22,7 +22,7 @@ from fer_explain.evaluation.files import write_json, write_table
 from fer_explain.evaluation.intervals import RESAMPLES, estimate
 from fer_explain.evaluation.metrics.localization import area_share, mass_share, pointing_hits
 from fer_explain.plots import save_figure
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 from fer_infer.evaluation.metrics import wilson_interval
 from fer_train.prediction import predict_logits
 
@@ -147,7 +147,7 @@ def ground_truth(
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {faces}")
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(model,)) as stage:
-        proven = load_proven(model)
+        proven = load_verified(model)
         cautions = cautions_about(proven.network, named)
         right = _recognized(proven, draw_expressive_faces(faces, seed=seed))
         with progress("maps", len(named) * len(right.images), "maps") as advance:
@@ -200,7 +200,7 @@ def _localize_controls(
     return means
 
 
-def _recognized(proven: Proven, drawn: ExpressiveFaces) -> ExpressiveFaces:
+def _recognized(proven: VerifiedModel, drawn: ExpressiveFaces) -> ExpressiveFaces:
     """Return the faces that a network gets right."""
     if proven.card.labels != EXPRESSIONS:
         raise ModelError(f"{proven.weights_file}: expected classes {EXPRESSIONS}, found {proven.card.labels}")

@@ -15,7 +15,7 @@ from fer_core.faces import take_rows
 from fer_explain.attribution import resolve_targets
 from fer_explain.evaluation.compared_maps import cautions_about
 from fer_explain.evaluation.skill import Skill, assess_skill
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 from fer_train.prediction import predict_logits, softmax
 
 
@@ -25,7 +25,7 @@ class Subject:
 
     Attributes
     ----------
-    proven : Proven
+    proven : VerifiedModel
         The network.
     faces : Faces
         N of them, at least 2.
@@ -37,7 +37,7 @@ class Subject:
         Whether the network is better than chance; if it is not, tests of its maps mean nothing.
     """
 
-    proven: Proven
+    proven: VerifiedModel
     faces: Faces
     targets: NDArray[np.int64]
     cautions: Mapping[str, list[str]]
@@ -100,7 +100,7 @@ def load_subject(
     """
     if count < 2:
         raise ConfigError(f"faces: expected at least 2 to estimate from, found {count}")
-    proven = load_proven(model)
+    proven = load_verified(model)
     cautions = cautions_about(proven.network, methods)
     faces = read_faces(data, split, roles=("label",), columns=input_columns)
     if rows is not None:

@@ -17,7 +17,7 @@ from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, run_to
 from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
-from fer_explain.verification import load_proven
+from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +128,7 @@ def feature_maps(
         If the data, the row, the model, the layer or the output is not what it must be.
     """
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        proven = load_proven(model)
+        proven = load_verified(model)
         found = find_layer(proven.network, layer)
         face = take_rows(read_faces(data, roles=(), columns=input_columns), [row])
         values = layer_output(proven.network, face.images[0], found.name)

@@ -25,7 +25,7 @@ from fer_explain.layers.receptive_field import ReceptiveField, receptive_field
 from fer_explain.layers.structure import Layer, find_layer, list_layers
 from fer_explain.layers.weights import weight_cosines, weight_sheet, weights_of
 from fer_explain.plots import save_figure, sheet
-from fer_explain.verification import load_proven
+from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -220,7 +220,7 @@ def filters(
     """
     config = config or FilterConfig()
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        proven = load_proven(model)
+        proven = load_verified(model)
         network = proven.network
         found = find_layer(network, layer)
         weights = weights_of(network, found)

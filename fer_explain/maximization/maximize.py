@@ -31,7 +31,7 @@ from fer_explain.maximization.objectives import (
 )
 from fer_explain.maximization.on_faces import Highest, highest_on_faces
 from fer_explain.plots import save_figure, sheet
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -164,7 +164,7 @@ def maximize(
     if data is None and input_columns:
         raise ConfigError("input_columns: columns are those of faces, but there is no data")
     with staged(output, force=force, folder=FOLDER, inputs=(model, data, direction)) as stage:
-        proven = load_proven(model)
+        proven = load_verified(model)
         objectives = _objectives(proven, layer, channels, class_name, direction, place)
         most = MOST_FACES if most_faces is None else most_faces
         faces = None if data is None else first_faces(data, split, most, columns=input_columns)
@@ -187,7 +187,7 @@ def maximize(
 
 
 def _objectives(
-    proven: Proven,
+    proven: VerifiedModel,
     layer: str | int | None,
     channels: Sequence[int] | None,
     class_name: str | None,

@@ -21,7 +21,7 @@ from fer_explain.report.internals import default_layer, look_inside
 from fer_explain.report.map_checks import check_maps
 from fer_explain.report.page.render import Contents, render
 from fer_explain.report.selection import select_faces
-from fer_explain.verification import Proven, compare_logits, compare_precisions, load_proven
+from fer_explain.verification import VerifiedModel, compare_logits, compare_precisions, load_verified
 from fer_infer.evaluation.metrics import evaluate_predictions
 
 __all__ = ["report"]
@@ -96,7 +96,7 @@ def report(
     """
     require_share(share)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        proven = load_proven(model)
+        proven = load_verified(model)
         network = proven.network
         chosen_layer = default_layer(network) if layer is None else find_layer(network, layer)
         chosen = choose_methods(network, methods)
@@ -141,7 +141,7 @@ def report(
 
 
 def _read(
-    data: str | Path, split: str | None, proven: Proven, on_error: OnError, columns: Mapping[str, str] | None
+    data: str | Path, split: str | None, proven: VerifiedModel, on_error: OnError, columns: Mapping[str, str] | None
 ) -> Faces:
     faces = read_faces(data, split, on_error=on_error, columns=columns)
     if not len(faces):

@@ -12,12 +12,12 @@ from torch import nn
 
 from fer_core import Faces, ModelError
 from fer_core.terminal.progress import progress
-from fer_explain.attribution import Method, Settings, attributions_of, find_method
+from fer_explain.attribution import AttributionConfig, Method, attributions_of, find_method
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.preflight import preflight
-from fer_explain.attribution.settings import DELTAS
+from fer_explain.attribution.preflight import find_cautions
+from fer_explain.attribution.batch import DELTAS
 from fer_explain.plots import normalize
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 from fer_train.prediction import predict_logits, softmax
 
 SCORED_AT_ONCE: Final = 512
@@ -126,7 +126,7 @@ def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMet
         If a method that was asked for, or every default one, would draw wrong maps of the network.
     """
     methods = [find_method(name) for name in dict.fromkeys(names or DEFAULT_METHODS)]
-    findings = preflight(network, methods=tuple(method.name for method in methods))
+    findings = find_cautions(network, methods=tuple(method.name for method in methods))
     refused = {name: each.message for each in findings if each.verdict == "refused" for name in each.methods}
     suited = tuple(method for method in methods if method.name not in refused)
     if not suited or (names and len(suited) < len(methods)):
@@ -140,13 +140,13 @@ def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMet
     return ChosenMethods(suited, cautions, left_out)
 
 
-def settings_of(method: Method, seed: int) -> Settings:
+def settings_of(method: Method, seed: int) -> AttributionConfig:
     """Return the settings with which a report uses a method."""
     wanted = {**QUICK, "seed": seed}
-    return replace(Settings(), **{name: value for name, value in wanted.items() if name in method.uses})
+    return replace(AttributionConfig(), **{name: value for name, value in wanted.items() if name in method.uses})
 
 
-def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def score_faces(proven: VerifiedModel, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return probabilities, float32 (N, classes): of the graph that scores, else of the PyTorch original."""
     parts = []
     with progress("score", len(images)) as advance:
@@ -161,7 +161,7 @@ def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32
 
 
 def explain_faces(
-    proven: Proven,
+    proven: VerifiedModel,
     faces: Faces,
     probabilities: NDArray[np.float32],
     methods: tuple[Method, ...],
@@ -173,7 +173,7 @@ def explain_faces(
 
     Parameters
     ----------
-    proven : Proven
+    proven : VerifiedModel
         The network.
     faces : Faces
         Those to show, N of them.
@@ -206,7 +206,7 @@ def explain_faces(
                     faces.images,
                     classes,
                     rows=faces.rows,
-                    settings=settings_of(method, seed),
+                    config=settings_of(method, seed),
                     advance=advance,
                 )
                 maps[which, m] = found["attributions"]
@@ -232,13 +232,13 @@ def explain_faces(
 
 
 def mean_maps(
-    proven: Proven, faces: Faces, predicted: NDArray[np.int64], method: Method, *, seed: int = 0
+    proven: VerifiedModel, faces: Faces, predicted: NDArray[np.int64], method: Method, *, seed: int = 0
 ) -> ClassMeans:
     """Average, for each class, the maps of faces predicted as it, spread evenly over the file.
 
     Parameters
     ----------
-    proven : Proven
+    proven : VerifiedModel
         The network.
     faces : Faces
         N of them.
@@ -263,7 +263,7 @@ def mean_maps(
             faces.images[places],
             predicted[places],
             rows=faces.rows[places],
-            settings=settings_of(method, seed),
+            config=settings_of(method, seed),
             advance=advance,
         )["attributions"]
     scaled, of_class = normalize(maps), predicted[places]

@@ -18,7 +18,7 @@ from fer_explain.maximization.maximize import maximization_sheet
 from fer_explain.plots import overlay, save_figure, scale_strip, sheet
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Inside
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 from fer_infer.evaluation.metrics import Evaluation
 
 LAYER_FIGURE: Final = "layer_outputs.png"
@@ -31,7 +31,7 @@ FOLDER: Final = OutputFolder(
 """Names of all that is written."""
 
 
-def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:
+def save_attributions(path: Path, explained: ExplainedFaces, proven: VerifiedModel) -> None:
     """Write each map of the page as one line of arrays: values, row number, class, method, delta, the face's logits.
 
     The lines go method by method, within a method from the predicted classes to the others, and then face by face.
@@ -57,7 +57,7 @@ def save_figures(
     means: ClassMeans,
     inside: Inside,
     evaluation: Evaluation | None,
-    proven: Proven,
+    proven: VerifiedModel,
 ) -> None:
     """Draw the pictures of the page as sheets with titles."""
     from fer_infer.evaluation.plots import save_confusion

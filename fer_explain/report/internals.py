@@ -20,7 +20,7 @@ from fer_explain.layers.weights import weights_of
 from fer_explain.maximization.ascent import AscentConfig, Maximization, maximize_channels
 from fer_explain.maximization.on_faces import Highest, highest_on_faces
 from fer_explain.report.face_maps import evenly
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 
 MOST_FILTERS: Final = 48
 """First filters shown; `fer-explain filters` does them all."""
@@ -99,12 +99,12 @@ class Inside:
     filters: FirstFilters | None
 
 
-def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Inside:
+def look_inside(proven: VerifiedModel, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Inside:
     """Look into a network.
 
     Parameters
     ----------
-    proven : Proven
+    proven : VerifiedModel
         The network.
     layer : Layer
         Whose outputs and channels to show.

@@ -21,7 +21,7 @@ from fer_explain.evaluation.metrics.randomization import randomize, weight_stage
 from fer_explain.evaluation.sanity import Verdict, fresh_network, judge
 from fer_explain.evaluation.skill import Skill
 from fer_explain.report.face_maps import ExplainedFaces, settings_of
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 from fer_train.prediction import predict_logits
 
 SHARES: Final = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -61,12 +61,12 @@ class CheckedMaps:
     sanity_faces: int
 
 
-def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0) -> CheckedMaps:
+def check_maps(proven: VerifiedModel, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0) -> CheckedMaps:
     """Test the maps of the faces shown, and the methods on faces spread over the file.
 
     Parameters
     ----------
-    proven : Proven
+    proven : VerifiedModel
         The network.
     explained : ExplainedFaces
         Faces whose maps of the predicted class are tested by deletion and insertion.
@@ -96,7 +96,7 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: S
     return CheckedMaps(skill, compared, gains, verdicts, len(places) if verdicts else 0)
 
 
-def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlComparison:
+def _compare(proven: VerifiedModel, explained: ExplainedFaces, seed: int) -> ControlComparison:
     """Compare the maps of the predicted classes, and those of ``random``, with matched controls."""
     network, faces, targets = proven.network, explained.faces, explained.targets
     maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
@@ -120,7 +120,7 @@ def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlCom
         )
 
 
-def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int) -> dict[str, Verdict]:
+def _judge(proven: VerifiedModel, methods: tuple[Method, ...], faces: Faces, seed: int) -> dict[str, Verdict]:
     """Compare maps with those of wholly random weights, the last stage of `fer-explain sanity`."""
     network = proven.network
     targets = predict_logits(network, faces.images).argmax(axis=1).astype(np.int64)
@@ -144,6 +144,6 @@ def _explainer(method: Method, seed: int) -> Explain:
         model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         settings = settings_of(method, seed)
-        return attributions_of(model, method, images, targets, rows=rows, settings=settings)["attributions"]
+        return attributions_of(model, method, images, targets, rows=rows, config=settings)["attributions"]
 
     return explain

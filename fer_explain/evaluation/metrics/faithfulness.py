@@ -139,7 +139,7 @@ def measure_faithfulness(
     rows : ndarray of int64, shape (N,)
         Row numbers, which seed what is random: the scores of a face do not depend on the others.
     config : FaithfulnessConfig, optional
-        Settings.
+        AttributionConfig.
     temperature : float
         By which the scorer divides logits before the softmax.
     advance : callable, optional

@@ -14,7 +14,7 @@ from fer_explain.plots import data_uri, overlay, tint, value_limits
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Climbed, FirstFilters, Inside
 from fer_explain.report.page.picture import Picture, tint_scale
-from fer_explain.verification import Agreement, LowerPrecision, Proven
+from fer_explain.verification import ComparedGraph, ComparedLogits, VerifiedModel
 from fer_train.exporting.parity import PARITY_ATOL
 
 MOST_LISTED: Final = 12
@@ -22,7 +22,7 @@ MOST_LISTED: Final = 12
 
 
 def proof_view(
-    proven: Proven, explained: ExplainedFaces, agreement: Agreement | None, lower: tuple[LowerPrecision, ...]
+    proven: VerifiedModel, explained: ExplainedFaces, agreement: ComparedLogits | None, lower: tuple[ComparedGraph, ...]
 ) -> dict[str, Any]:
     """Describe what was checked of weights and logits; `rows` holds, for each face, both sets of logits."""
     view: dict[str, Any] = {
@@ -31,7 +31,7 @@ def proof_view(
         "graph_file": None,
         "limit": f"{PARITY_ATOL:g}",
     }
-    if proven.scorer is None or agreement is None or proven.probed is None or proven.tensors_in_graph is None:
+    if proven.scorer is None or agreement is None or proven.probe_agreement is None or proven.tensors_in_graph is None:
         return view
     pairs = zip(explained.faces.rows.tolist(), agreement.pytorch, agreement.onnx, strict=True)
     held, total = proven.tensors_in_graph
@@ -41,15 +41,15 @@ def proof_view(
         "graph_sha256": proven.scorer.card.weights_sha256,
         "held": held,
         "total": total,
-        "difference": f"{max(agreement.max_difference, proven.probed.max_difference):.1e}",
-        "probes": len(proven.probed.onnx),
+        "difference": f"{max(each.max_absolute_difference for each in (agreement.agreement, proven.probe_agreement)):.1e}",
+        "probes": proven.probe_agreement.n,
         "lower": [
             {
                 "file": graph.file,
-                "default": graph.default,
-                "difference": f"{graph.max_difference:.2g}",
-                "changed": _listed([str(row) for row in faces[graph.changed].tolist()]),
-                "n": len(graph.changed),
+                "default": graph.is_default,
+                "difference": f"{graph.agreement.max_absolute_difference:.2g}",
+                "changed": _listed([str(row) for row in faces[graph.agreement.changed].tolist()]),
+                "n": len(graph.agreement.changed),
             }
             for graph in lower
         ],

@@ -17,7 +17,7 @@ from fer_explain.report.page.accuracy import confused_view, evaluation_view, sus
 from fer_explain.report.page.faces import face_cards, methods_view, trust_view
 from fer_explain.report.page.network import card_rows, filters_view, inside_view, means_view, proof_view
 from fer_explain.report.selection import CELL_FACES, Selection
-from fer_explain.verification import Agreement, LowerPrecision, Proven
+from fer_explain.verification import ComparedGraph, ComparedLogits, VerifiedModel
 from fer_infer.evaluation.metrics import Evaluation
 
 TEMPLATE: Final = "page.html.jinja"
@@ -44,9 +44,9 @@ class Contents:
     """
 
     name: str
-    proven: Proven
-    agreement: Agreement | None
-    lower: tuple[LowerPrecision, ...]
+    proven: VerifiedModel
+    agreement: ComparedLogits | None
+    lower: tuple[ComparedGraph, ...]
     faces: Faces
     probabilities: NDArray[np.float32]
     evaluation: Evaluation | None

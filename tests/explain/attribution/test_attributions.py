@@ -13,7 +13,7 @@ from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.attribution import (
     METHODS,
     Batch,
-    Settings,
+    AttributionConfig,
     attributions_of,
     batch_size_for,
     find_method,
@@ -203,9 +203,9 @@ def test_targets_are_predicted_true_or_named(faces: Faces) -> None:
 def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module, faces: Faces, method: str) -> None:
     few, rows = faces.images[:7], faces.rows[:7]
     targets = np.arange(7)
-    settings = Settings(samples=5) if "samples" in METHODS[method].uses else Settings()
+    settings = AttributionConfig(samples=5) if "samples" in METHODS[method].uses else AttributionConfig()
     if method == "occlusion":
-        settings = Settings(window=16, stride=16)
+        settings = AttributionConfig(window=16, stride=16)
 
     def found(order: np.ndarray, batch_size: int) -> np.ndarray:
         maps = attributions_of(
@@ -214,7 +214,7 @@ def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module,
             few[order],
             targets[order],
             rows=rows[order],
-            settings=settings,
+            config=settings,
             batch_size=batch_size,
         )["attributions"]
         assert maps.dtype == np.float32
@@ -235,7 +235,7 @@ def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module,
 @pytest.mark.parametrize("method", ["smoothgrad", "gradient-shap", "random"])
 def test_chance_follows_from_seed_and_row(cnn: nn.Module, faces: Faces, method: str) -> None:
     def found(row: int, seed: int) -> np.ndarray:
-        settings = Settings(seed=seed)
+        settings = AttributionConfig(seed=seed)
         place = {"rows": np.array([row]), "settings": settings}
         return attributions_of(cnn, METHODS[method], faces.images[:1], np.zeros(1, np.int64), **place)["attributions"]
 
@@ -281,8 +281,8 @@ def test_a_signed_method_is_of_both_signs(cnn: nn.Module, faces: Faces) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.4])
 def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, faces: Faces, temperature: float) -> None:
     targets = np.array([2, 5])
-    settings = Settings(of="probabilities", temperature=temperature)
-    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, settings=settings)["attributions"]
+    settings = AttributionConfig(of="probabilities", temperature=temperature)
+    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, config=settings)["attributions"]
     for image, target, map_ in zip(faces.images, targets, found, strict=False):
         pixels = torch.from_numpy(image).float()[None, None].requires_grad_()
         (gradient,) = torch.autograd.grad((cnn(pixels) / temperature).softmax(1)[0, target], pixels)
@@ -302,12 +302,12 @@ def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, fa
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        Settings(**settings)
+        AttributionConfig(**settings)
 
 
 def test_a_setting_that_is_nothing_to_the_method_is_refused(cnn: nn.Module, faces: Faces) -> None:
     with pytest.raises(ConfigError, match=r"samples: expected a setting of saliency: of$"):
-        attributions_of(cnn, METHODS["saliency"], faces.images, faces.require_labels(), settings=Settings(samples=3))
+        attributions_of(cnn, METHODS["saliency"], faces.images, faces.require_labels(), config=AttributionConfig(samples=3))
 
 
 def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cnn: nn.Module) -> None:

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from fer_core import ConfigError, Faces, ModelError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.attribution import METHODS, Settings, attributions_of
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of
 from fer_explain.attribution import preflight as preflight_module
 from fer_explain.attribution.gradient_graph import gradient_graph
-from fer_explain.attribution.preflight import judgements, preflight, require_suited
+from fer_explain.attribution.preflight import verdict_lines, preflight, require_suited
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
 from fer_train.prediction import predict_logits
@@ -156,7 +156,7 @@ def test_what_is_called_fine_adds_up_and_what_is_refused_does_not(faces: Faces) 
 
     def missed(middle: Callable[[torch.Tensor], torch.Tensor]) -> float:
         found = attributions_of(
-            Built(middle).eval(), METHODS["deeplift"], faces.images[:3], np.arange(3), settings=Settings()
+            Built(middle).eval(), METHODS["deeplift"], faces.images[:3], np.arange(3), config=AttributionConfig()
         )
         return float(np.abs(found["deltas"]).max())
 
@@ -175,15 +175,15 @@ def test_an_output_that_is_overwritten_in_place_is_no_layer_for_grad_cam() -> No
 def test_a_refusal_is_one_line_and_only_of_the_method_it_concerns() -> None:
     model = Built(functional.relu)
     with pytest.raises(ModelError, match=r"^deeplift: the rescale rule needs a known activation module, found [^\n]+$"):
-        require_suited(model, METHODS["deeplift"], Settings())
-    assert require_suited(model, METHODS["saliency"], Settings()) == ()
-    (caution,) = require_suited(Built(nn.Sigmoid()), METHODS["guided-backprop"], Settings())
+        require_suited(model, METHODS["deeplift"], AttributionConfig())
+    assert require_suited(model, METHODS["saliency"], AttributionConfig()) == ()
+    (caution,) = require_suited(Built(nn.Sigmoid()), METHODS["guided-backprop"], AttributionConfig())
     assert caution.verdict == "approximate"
 
 
 def test_modules_in_training_mode_are_noted_and_put_back() -> None:
     network = make_network("course-cnn", CNN).train()
-    lines = judgements(preflight(network))
+    lines = verdict_lines(preflight(network))
     assert lines[0].startswith("note: in training mode: classifier.3, classifier.6; explained in evaluation mode")
     assert "saliency: fine" in lines
     assert all(module.training for module in network.modules())
@@ -191,7 +191,7 @@ def test_modules_in_training_mode_are_noted_and_put_back() -> None:
 
 
 def test_every_method_has_a_judgement() -> None:
-    lines = judgements(preflight(make_network("course-dnn", DNN)))
+    lines = verdict_lines(preflight(make_network("course-dnn", DNN)))
     assert [re.split(":", line)[0] for line in lines] == list(METHODS)
 
 
@@ -239,7 +239,7 @@ def test_a_face_standardized_by_itself_is_no_affine_step_and_its_sums_are_doubte
     found = verdicts(own)
     assert found["deeplift"] == "refused"
     assert (found["integrated-gradients"], found["gradient-shap"]) == ("approximate", "approximate")
-    lines = judgements(preflight(own))
+    lines = verdict_lines(preflight(own))
     assert any("found InstanceNorm in standardize" in line for line in lines if line.startswith("deeplift: refused"))
     assert any("the sums are missed" in line for line in lines if line.startswith("integrated-gradients: approximate"))
     faces = draw_faces(4, seed=1)
