@@ -66,9 +66,7 @@ class AttributionConfig(Settings):
     window: int = setting(
         8, "Side of the occluding square, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS"
     )
-    stride: int = setting(
-        4, "Step of the occluding square, in pixels; at most its side.", at_least=1, metavar="PIXELS"
-    )
+    stride: int = setting(4, "Step of the occluding square, in pixels; at most its side.", at_least=1, metavar="PIXELS")
     layer: str | int | None = setting(
         None,
         "Layer of Grad-CAM, by name or index; `fer-explain layers` lists them.",
@@ -150,9 +148,7 @@ class FaithfulnessConfig(Settings):
         metavar="PIXELS",
     )
     squares: int = setting(64, "Number of square patches removed from each face for infidelity.", at_least=1)
-    square_side: int = setting(
-        12, "Side of such a patch, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS"
-    )
+    square_side: int = setting(12, "Side of such a patch, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS")
     controls: int | None = setting(
         None,
         "Control maps per face and method.",

@@ -145,7 +145,7 @@ def load_verified(model: str | Path) -> VerifiedModel:
     held = count_held_weights(graph, network.state_dict())
     verified = VerifiedModel(network, card, file, Scorer(path, "cpu"), held)
     probes = compare_logits(verified, draw_faces(PROBES, seed=0).images)
-    return replace(verified, probe_agreement=probes and probes.agreement)
+    return replace(verified, probe_agreement=probes.agreement if probes else None)
 
 
 def compare_logits(verified: VerifiedModel, images: NDArray[np.uint8]) -> ComparedLogits | None:

@@ -13,7 +13,7 @@ from timing import side_by_side
 from torch import nn
 from workbench import Workbench
 
-from fer_explain.attribution import METHODS, Method, AttributionConfig, attributions_of, batch_size_for
+from fer_explain.attribution import METHODS, AttributionConfig, Method, attributions_of, batch_size_for
 from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
 from fer_train.prediction import predict_logits

@@ -193,7 +193,7 @@ def _bytes_of_a_pass(model: nn.Module) -> int:
 
 @contextmanager
 def explainable(model: nn.Module, config: AttributionConfig) -> Iterator[nn.Module]:
-    """Yield the network with the explained output, in evaluation mode, with gradients of inputs only; restore it after."""
+    """Yield the network with the explained output, in evaluation mode, with gradients only of inputs; restore it."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     with evaluation_mode(model), torch.enable_grad():
         try:

@@ -74,12 +74,12 @@ class Attributions:
     logits: NDArray[np.float32]
     classes: tuple[str, ...]
     deltas: NDArray[np.float32] | None
-    texts: Mapping[str, str]
+    texts: Mapping[str, Any]
 
     @property
     def method(self) -> str:
         """Name of the method."""
-        return self.texts["method"]
+        return str(self.texts["method"])
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -89,7 +89,8 @@ class Attributions:
     @property
     def predictions(self) -> NDArray[np.str_]:
         """Names of the predicted classes, str (N,)."""
-        return np.array(self.classes)[self.logits.argmax(axis=1)]
+        names: NDArray[np.str_] = np.array(self.classes)[self.logits.argmax(axis=1)]
+        return names
 
     @property
     def missed(self) -> float:
@@ -170,9 +171,7 @@ class Attributions:
         enlarged = [np.kron(_as_rgb(picture), np.ones((ZOOM, ZOOM, 1), np.uint8)) for picture in self._pictures(face)]
         uri, caption = data_uri(np.concatenate(enlarged, axis=1)), escape(self._caption(face))
         style = "display:inline-block;margin:4px"
-        return (
-            f'<figure style="{style}"><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-        )
+        return f'<figure style="{style}"><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
     def _pictures(self, face: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         image, attributions = self.faces.images[face], self.maps[face]
@@ -188,10 +187,15 @@ class Attributions:
             raise IndexError(f"expected a position below {len(self)}, found {index}")
         return index % len(self)
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _arrays(self) -> dict[str, Any]:
         deltas = {} if self.deltas is None else {DELTAS: self.deltas}
-        columns = {"targets": self.targets, "logits": self.logits, "rows": self.rows}
-        return {"attributions": self.maps, **deltas, **columns}
+        return {
+            "attributions": self.maps,
+            **deltas,
+            "targets": self.targets,
+            "logits": self.logits,
+            "rows": self.rows,
+        }
 
 
 def explain(
@@ -241,7 +245,7 @@ def explain(
         raise ConfigError("comes from the model card and cannot be set", parameter="temperature")
     verified = model if isinstance(model, VerifiedModel) else load_verified(model)
     explainer = Explainer.prepare(verified, chosen, target, AttributionConfig(**settings), memory_mb)
-    given = as_faces(faces)
+    given = as_faces(faces, roles=("label",) if target == "true" else ())
     arrays = explainer.arrays(given)
     return Attributions(
         faces=given,

@@ -50,7 +50,7 @@ class MapFile:
     missed: float
 
 
-def attribute(  # noqa: PLR0913 - options of a public function
+def attribute(
     data: str | Path,
     model: str | Path,
     method: str,
@@ -172,16 +172,18 @@ class _Columns:
         """Append arrays of equal length to the columns of their names."""
         for name, array in arrays.items():
             if name not in self._columns:
-                file = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder))
+                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the stack closes it
+                self._stack.enter_context(file)
                 self._columns[name] = (file, array.dtype, array.shape[1:])
             array.tofile(self._columns[name][0])
         self.length += len(arrays["rows"])
 
     def save(self, path: Path, texts: Mapping[str, str]) -> None:
         """Save columns and texts, uncompressed."""
-        arrays: dict[str, Any] = {
+        members: dict[str, Any] = {
             name: np.memmap(file, dtype, "r", shape=(self.length, *shape))
             for name, (file, dtype, shape) in self._columns.items()
         }
+        members |= texts
         with open(path, "wb") as output:
-            np.savez(output, **arrays, **texts)
+            np.savez(output, **members)

@@ -122,7 +122,9 @@ def _behavior(model: nn.Module) -> Iterator[Caution]:
     if np.abs(first - second).max() > CLOSE:
         yield Caution("refused", EVERY, "the logits change from pass to pass, even in evaluation mode")
     elif np.abs(first - alone).max() > CLOSE:
-        yield Caution("refused", EVERY, "a face's logits depend on the other faces of the batch, even in evaluation mode")
+        yield Caution(
+            "refused", EVERY, "a face's logits depend on the other faces of the batch, even in evaluation mode"
+        )
     if first.min() >= 0 and np.abs(first.sum(axis=1) - 1).max() < CLOSE:
         yield Caution("refused", EVERY, "the network ends in a softmax; expected logits as its outputs")
     elif np.abs(np.exp(np.minimum(first, 1)).sum(axis=1) - 1).max() < CLOSE:
@@ -152,7 +154,11 @@ def _lift_refusals(graph: GradientGraph) -> Iterator[Caution]:
         yield Caution("refused", LIFT, f"the rescale rule needs supported activation modules, found {_listed(unruled)}")
     reused = [each for each in ruled if each.module in graph.reused]
     if reused:
-        yield Caution("refused", LIFT, f"the rescale rule needs modules that are used once, found used more than once: {_listed(reused)}")
+        yield Caution(
+            "refused",
+            LIFT,
+            f"the rescale rule needs modules that are used once, found used more than once: {_listed(reused)}",
+        )
 
 
 def _from_gray(graph: GradientGraph) -> Iterator[Caution]:
@@ -161,8 +167,8 @@ def _from_gray(graph: GradientGraph) -> Iterator[Caution]:
         yield Caution(
             "approximate",
             FROM_GRAY,
-            f"{_listed(own)} normalizes the contrast of each face, so that nearly all changes between a uniform gray and "
-            "the face happen in the first few percent of the path, where there are few samples; the sums are inexact",
+            f"{_listed(own)} normalizes the contrast of each face, so that nearly all changes between uniform gray and "
+            "the face happen in the first few percent of the path, which few samples cover; the sums are inexact",
         )
 
 

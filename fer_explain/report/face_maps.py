@@ -13,9 +13,9 @@ from torch import nn
 from fer_core import Faces, ModelError
 from fer_core.terminal.progress import progress
 from fer_explain.attribution import AttributionConfig, Method, attributions_of, find_method
+from fer_explain.attribution.batch import DELTAS
 from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.preflight import find_cautions
-from fer_explain.attribution.batch import DELTAS
 from fer_explain.plots import normalize
 from fer_explain.verification import VerifiedModel
 from fer_train.prediction import predict_logits, softmax

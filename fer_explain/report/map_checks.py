@@ -61,7 +61,9 @@ class CheckedMaps:
     sanity_faces: int
 
 
-def check_maps(proven: VerifiedModel, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0) -> CheckedMaps:
+def check_maps(
+    proven: VerifiedModel, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0
+) -> CheckedMaps:
     """Test the maps of the faces shown, and the methods on faces spread over the file.
 
     Parameters

@@ -122,8 +122,8 @@ def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, at
 def count_held_weights(graph: Any, state: dict[str, Tensor]) -> tuple[int, int]:
     """Count the tensors of a state that stand bit for bit among a graph's initializers, and the tensors in all.
 
-    The graph is an ``onnx.ModelProto``, or the path of one. Integers, the count of batches that BatchNorm has seen while
-    training, are no weights.
+    The graph is an ``onnx.ModelProto`` or the path of one. Integers, the count of batches that BatchNorm has seen
+    while training, are no weights.
     """
     import onnx
 

@@ -35,13 +35,14 @@ def proof_view(
         return view
     pairs = zip(explained.faces.rows.tolist(), agreement.pytorch, agreement.onnx, strict=True)
     held, total = proven.tensors_in_graph
+    agreements = (agreement.agreement, proven.probe_agreement)
     faces = explained.faces.rows
     return view | {
         "graph_file": proven.scorer.path.name,
         "graph_sha256": proven.scorer.card.weights_sha256,
         "held": held,
         "total": total,
-        "difference": f"{max(each.max_absolute_difference for each in (agreement.agreement, proven.probe_agreement)):.1e}",
+        "difference": f"{max(each.max_absolute_difference for each in agreements):.1e}",
         "probes": proven.probe_agreement.n,
         "lower": [
             {

@@ -12,8 +12,8 @@ from torch import nn
 from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.attribution import (
     METHODS,
-    Batch,
     AttributionConfig,
+    Batch,
     attributions_of,
     batch_size_for,
     find_method,
@@ -307,7 +307,9 @@ def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], match:
 
 def test_a_setting_that_is_nothing_to_the_method_is_refused(cnn: nn.Module, faces: Faces) -> None:
     with pytest.raises(ConfigError, match=r"samples: expected a setting of saliency: of$"):
-        attributions_of(cnn, METHODS["saliency"], faces.images, faces.require_labels(), config=AttributionConfig(samples=3))
+        attributions_of(
+            cnn, METHODS["saliency"], faces.images, faces.require_labels(), config=AttributionConfig(samples=3)
+        )
 
 
 def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cnn: nn.Module) -> None:

@@ -79,7 +79,11 @@ def test_what_the_maps_miss_of_their_sums_is_told(exports: Path, data: Path, tmp
     # From the mean gray level, where a fresh network without biases is linear, one gradient would be exact.
     few, many = (
         attribute(
-            data, exports, "integrated-gradients", tmp_path / f"{n}.npz", config=AttributionConfig(samples=n, baseline=0)
+            data,
+            exports,
+            "integrated-gradients",
+            tmp_path / f"{n}.npz",
+            config=AttributionConfig(samples=n, baseline=0),
         )
         for n in (1, 64)
     )

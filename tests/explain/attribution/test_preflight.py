@@ -13,7 +13,7 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, AttributionConfig, attributions_of
 from fer_explain.attribution import preflight as preflight_module
 from fer_explain.attribution.gradient_graph import gradient_graph
-from fer_explain.attribution.preflight import verdict_lines, preflight, require_suited
+from fer_explain.attribution.preflight import preflight, require_suited, verdict_lines
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
 from fer_train.prediction import predict_logits
