@@ -87,11 +87,11 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     weights file that is not the one its ONNX graph was made from.
     """
     from fer_core.io.rejects import REJECTS_FILE
-    from fer_explain.cli_types import parse_numbers
+    from fer_core.terminal.options import parse_numbers
     from fer_explain.evaluation.method_names import parse_methods
     from fer_explain.report import report as run
 
-    chosen = None if rows is None else parse_numbers(rows, "rows")
+    chosen = None if rows is None else parse_numbers(rows)
     named = None if methods is None else parse_methods(methods)
     page = run(data, model, output, rows=chosen, methods=named, **settings)
     click.echo(f"{page}: open it in a browser")
@@ -143,13 +143,13 @@ def maximize(
 
     With --data each image is compared with the face that raises the same most: a weak ascent shows.
     """
-    from fer_explain.cli_types import parse_numbers
+    from fer_core.terminal.options import parse_numbers
     from fer_explain.maximization.ascent import AscentConfig
     from fer_explain.maximization.maximize import maximize as run
 
     what = {name: settings.pop(name) for name in TARGET_OPTIONS}
     config = AscentConfig(**{name: value for name, value in settings.items() if value is not None})
-    chosen = None if channels is None else parse_numbers(channels, "channels")
+    chosen = None if channels is None else parse_numbers(channels)
     folder = run(model, output=output, channels=chosen, config=config, input_columns=input_columns, force=force, **what)
     click.echo(f"{folder}: sheet.png, maximization.npz")
 
@@ -180,12 +180,12 @@ def filters(
     **settings: Any,
 ) -> None:
     """Show what in the faces of DATA wakes each filter of a layer, and which filters are dead or duplicates."""
-    from fer_explain.cli_types import parse_numbers
+    from fer_core.terminal.options import parse_numbers
     from fer_explain.layers.filters import FilterConfig
     from fer_explain.layers.filters import filters as run
 
     config = FilterConfig(**{name: value for name, value in settings.items() if value is not None})
-    chosen = None if inputs is None else parse_numbers(inputs, "inputs")
+    chosen = None if inputs is None else parse_numbers(inputs)
     options: dict[str, Any] = {"split": split, "input_columns": input_columns, "force": force}
     found = run(data, model, layer, output, inputs=chosen, config=config, **options)
     click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")

@@ -71,7 +71,7 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 @columns_option
 @force_option
 def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:
-    r"""Compute attribution maps of the faces in DATA: how much the decision depends on each pixel.
+    """Compute attribution maps of the faces in DATA: how much the decision depends on each pixel.
 
     `fer-explain methods` lists the methods and the settings that each of them uses.
 
@@ -98,7 +98,7 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
 
 @click.command()
 def methods() -> None:
-    r"""List the attribution methods: paper, requirements, meaning of the values, passes per face and settings.
+    """List the attribution methods: paper, requirements, meaning of the values, passes per face and settings.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def methods() -> None:
 @model_option
 @setting_option(AttributionConfig, "layer")
 def preflight(model: Path, layer: str | None) -> None:
-    r"""Check which attribution methods suit a model, and report those whose maps of it would be wrong.
+    """Check which attribution methods suit a model, and report those whose maps of it would be wrong.
 
     \b
     Example:

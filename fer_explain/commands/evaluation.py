@@ -30,7 +30,7 @@ METHODS_HELP = "Comma-separated attribution methods; `fer-explain methods` lists
 @settings_options(FaithfulnessConfig)
 @sample_options(SampleConfig)
 def faithfulness(data: Path, model: Path, methods: tuple[str, ...], output: Path, force: bool, **options: Any) -> None:
-    r"""Measure how faithful attribution maps are (deletion, insertion, infidelity, max-sensitivity, sparsity).
+    """Measure how faithful attribution maps are (deletion, insertion, infidelity, max-sensitivity, sparsity).
 
     Each map is compared with random control maps of the same roughness and centering: a method is better, no
     different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
@@ -61,7 +61,7 @@ def faithfulness(data: Path, model: Path, methods: tuple[str, ...], output: Path
 def sanity(
     data: Path, model: Path, methods: tuple[str, ...], output: Path, seed: int, force: bool, **options: Any
 ) -> None:
-    r"""Check whether attribution maps depend on the learned weights (sanity checks, Adebayo et al. 2018).
+    """Check whether attribution maps depend on the learned weights (sanity checks, Adebayo et al. 2018).
 
     The weights of a copy are randomized layer by layer. A method fails if its maps stay the same. The controls `random`
     and `center` ignore the weights and are expected to fail.
@@ -85,7 +85,7 @@ def sanity(
 @settings_options(GroundTruthConfig)
 @force_option
 def ground_truth(model: Path, methods: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
-    r"""Compare attribution maps with the regions that define the expression of drawn faces.
+    """Compare attribution maps with the regions that define the expression of drawn faces.
 
     The model must be trained on drawn faces, which `fer-train synthesize` makes; use another seed there.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.evaluation.compared_maps import centre_map
+from fer_explain.evaluation.compared_maps import center_map
 from fer_explain.evaluation.controls import control_maps
 from fer_explain.evaluation.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls
 from fer_explain.evaluation.metrics.deletion_insertion import pixel_ranks, trace_curves
@@ -33,10 +33,10 @@ class Projection(nn.Module):
         return torch.cat([logits, -logits], dim=1)
 
 
-def smooth_map(sigma: float, seed: int, *, centred: bool = False) -> np.ndarray:
+def smooth_map(sigma: float, seed: int, *, centerd: bool = False) -> np.ndarray:
     field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((48, 48)), sigma, mode="wrap")
     field /= field.std()
-    return (field + 3 * centre_map() if centred else field).astype(np.float32)
+    return (field + 3 * center_map() if centerd else field).astype(np.float32)
 
 
 def correlation_of_neighbours(values: np.ndarray) -> float:
@@ -52,16 +52,16 @@ def test_controls_have_exactly_the_values_of_the_map_ties_included() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5, 4.0])
-@pytest.mark.parametrize("centred", [False, True])
-def test_controls_are_as_rough_as_the_map(sigma: float, centred: bool) -> None:
-    own = smooth_map(sigma, 2, centred=centred)
+@pytest.mark.parametrize("centerd", [False, True])
+def test_controls_are_as_rough_as_the_map(sigma: float, centerd: bool) -> None:
+    own = smooth_map(sigma, 2, centerd=centerd)
     controls = control_maps(own, 30, np.random.default_rng(0))
     found = [correlation_of_neighbours(control) for control in controls]
     assert np.mean(found) == pytest.approx(correlation_of_neighbours(own), abs=0.06)
 
 
-def test_controls_are_as_centred_as_the_map() -> None:
-    own = smooth_map(1.5, 3, centred=True)
+def test_controls_are_as_centerd_as_the_map() -> None:
+    own = smooth_map(1.5, 3, centerd=True)
     controls = control_maps(own, 30, np.random.default_rng(0))
     for low, high in ((0, 8), (8, 16), (16, 24), (24, 34)):
         ring = (low <= DISTANCE) & (high > DISTANCE)
@@ -83,8 +83,8 @@ def test_controls_follow_from_the_generator_alone() -> None:
 
 
 def test_the_controls_of_a_bell_and_of_a_flat_map_are_that_map() -> None:
-    bells = control_maps(centre_map(), 4, np.random.default_rng(0))
-    assert spearman(np.repeat(centre_map()[None], 4, axis=0), bells).min() > 0.99
+    bells = control_maps(center_map(), 4, np.random.default_rng(0))
+    assert spearman(np.repeat(center_map()[None], 4, axis=0), bells).min() > 0.99
     np.testing.assert_array_equal(control_maps(np.full((48, 48), 3, np.float32), 2, np.random.default_rng(0)), 3)
 
 
@@ -128,7 +128,7 @@ def test_a_map_like_its_controls_is_better_or_worse_about_as_often_as_stated() -
     model, drawn = Projection(), draw_faces(n, seed=1)
     maps = {"null": np.empty((n, 48, 48), np.float32)}
     for i in range(n):
-        seen = smooth_map(2.0, 1000 + i, centred=True)
+        seen = smooth_map(2.0, 1000 + i, centerd=True)
         maps["null"][i] = control_maps(seen, 1, np.random.default_rng(5000 + i))[0]
     targets = np.zeros(n, np.int64)
     compared = compare_with_controls(model, maps, drawn.images, targets, np.arange(n), **SETTINGS)
