@@ -65,7 +65,7 @@ class Attributions:
     >>> len(maps), maps[0].shape, maps[:5].predictions.shape
     (64, (48, 48), (5,))
     >>> maps.plot(3).savefig("face.png")
-    >>> maps.save("maps.npz")
+    >>> maps.save("attributions.npz")
     """
 
     faces: Faces

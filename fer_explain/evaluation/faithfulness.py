@@ -131,9 +131,7 @@ def _sensitivity(sample: Sample, methods: tuple[str, ...], config: FaithfulnessC
                 sample.faces.images[chosen],
                 sample.targets[chosen],
                 sample.faces.rows[chosen],
-                samples=config.sensitivity_samples,
-                radius=config.sensitivity_radius,
-                seed=config.seed,
+                config,
                 advance=advance,
             )
     return found

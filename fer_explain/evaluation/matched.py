@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from fer_core import Faces
 from fer_core.terminal.progress import Advance
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.controls import STREAM, control_maps
-from fer_explain.evaluation.metrics.deletion_insertion import Curves, pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.deletion_insertion import Curves, CurveSettings, pixel_ranks, trace_curves
 
 FIRST: Final = 20
 """Number of controls that every map is compared with first. If a map beats some of them and not others, more controls
@@ -90,14 +90,10 @@ class ControlComparison:
 def compare_with_controls(
     model: nn.Module,
     maps: Mapping[str, NDArray[np.float32]],
-    images: NDArray[np.uint8],
+    faces: Faces,
     targets: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    settings: CurveSettings,
     *,
-    shares: NDArray[np.float64],
-    blur_sigma: float,
-    batch_size: int,
-    temperature: float = 1.0,
     briefly: Collection[str] = (),
     seed: int = 0,
     advance: Advance | None = None,
@@ -111,14 +107,12 @@ def compare_with_controls(
         restored.
     maps : mapping of str to ndarray of float32, shape (N, 48, 48)
         Maps of each method.
-    images : ndarray of uint8, shape (N, 48, 48)
-        Faces.
+    faces : Faces
+        N faces. Their row numbers seed the controls: the result of a face does not depend on the other faces.
     targets : ndarray of int64, shape (N,)
         The class of each face that its maps explain.
-    rows : ndarray of int64, shape (N,)
-        Row numbers, which seed the controls: the result of a face does not depend on the other faces.
-    shares, blur_sigma, batch_size, temperature
-        As for `fer_explain.evaluation.metrics.deletion_insertion.trace_curves`, for map and controls.
+    settings : CurveSettings
+        Settings of the curves of maps and controls.
     briefly : collection of str
         Methods whose maps are compared only with the first controls, which is enough for means over faces.
     seed : int
@@ -137,18 +131,15 @@ def compare_with_controls(
     ModelError
         If a probability is not finite.
     """
-    trace = partial(
-        trace_curves, model, shares=shares, blur_sigma=blur_sigma, batch_size=batch_size, temperature=temperature
-    )
-    areas = np.empty((4, len(maps), len(images)))
+    areas = np.empty((4, len(maps), len(faces)))
     ranks: dict[str, list[ControlRank]] = {name: [] for name in maps}
-    for i, row in enumerate(rows.tolist()):
+    for i, row in enumerate(faces.rows.tolist()):
         for m, (name, attributions) in enumerate(maps.items()):
             generator = np.random.default_rng([seed, row, STREAM])
 
             def trace_maps(drawn: NDArray[np.float32], i: int = i, row: int = row) -> tuple[Curves, ...]:
                 order = pixel_ranks(drawn, np.full(len(drawn), row), seed=seed)
-                return trace(images[i : i + 1], targets[i : i + 1], list(order[:, None]))
+                return trace_curves(model, faces.images[i : i + 1], targets[i : i + 1], list(order[:, None]), settings)
 
             controls = control_maps(attributions[i], FIRST, generator)
             own, *others = trace_maps(np.concatenate([attributions[i : i + 1], controls]))

@@ -17,6 +17,7 @@ from fer_explain.evaluation.compared_maps import Explain, maps_of
 from fer_explain.evaluation.comparison import Gain
 from fer_explain.evaluation.intervals import LEAST_FACES
 from fer_explain.evaluation.matched import ControlComparison, compare_with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings
 from fer_explain.evaluation.metrics.randomization import randomize, weight_stages
 from fer_explain.evaluation.sanity import Verdict, fresh_network, judge
 from fer_explain.evaluation.skill import Skill
@@ -109,13 +110,9 @@ def _compare(proven: VerifiedModel, explained: ExplainedFaces, seed: int) -> Con
         return compare_with_controls(
             network,
             maps,
-            faces.images,
+            faces,
             targets,
-            faces.rows,
-            shares=np.array(SHARES),
-            blur_sigma=BLUR_SIGMA,
-            batch_size=BATCH_SIZE,
-            temperature=proven.temperature,
+            CurveSettings(np.array(SHARES), BLUR_SIGMA, BATCH_SIZE, proven.temperature),
             briefly=briefly,
             seed=seed,
             advance=advance,

@@ -57,6 +57,44 @@ class Curves:
         return _area(self.insertion, self.shares)
 
 
+@dataclass(frozen=True, eq=False)
+class CurveSettings:
+    """Settings of deletion and insertion curves.
+
+    Parameters
+    ----------
+    shares : ndarray of float64, shape (steps + 1,)
+        Fractions of the pixels that are deleted or inserted, from 0 to 1, e.g. `even_shares`.
+    blur_sigma : float
+        Standard deviation, in pixels, of the blur of the face that insertion starts from.
+    batch_size : int
+        Images per forward pass; it affects speed and memory, not the result.
+    temperature : float
+        Divisor of the logits before the softmax.
+
+    Raises
+    ------
+    ConfigError
+        If the fractions do not increase from 0 to 1 by at least a pixel.
+    """
+
+    shares: NDArray[np.float64]
+    blur_sigma: float
+    batch_size: int
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = self.counts
+        if len(counts) < 2 or counts[0] != 0 or counts[-1] != PIXELS or (np.diff(counts) < 1).any():
+            found = self.shares.tolist()
+            raise ConfigError(f"expected increasing values from 0 to 1, found {found}", parameter="shares")
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of changed pixels at each point of the curves, int64 (steps + 1,)."""
+        return np.rint(self.shares * PIXELS).astype(np.int64)
+
+
 def pixel_ranks(attributions: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int16]:
     """Rank the pixels of each map from its highest value to its lowest.
 
@@ -104,11 +142,8 @@ def trace_curves(
     images: NDArray[np.uint8],
     targets: NDArray[np.int64],
     ranks: Sequence[NDArray[np.int16]],
+    settings: CurveSettings,
     *,
-    shares: NDArray[np.float64],
-    blur_sigma: float,
-    batch_size: int,
-    temperature: float = 1.0,
     advance: Advance | None = None,
 ) -> tuple[Curves, ...]:
     """Score faces while their pixels are deleted, and inserted, in the order of each of M maps.
@@ -126,14 +161,8 @@ def trace_curves(
         The class of each face whose probability is recorded.
     ranks : sequence of ndarray of int16, shape (N, 2304)
         M rankings, as `pixel_ranks` returns them.
-    shares : ndarray of float64, shape (steps + 1,)
-        Fractions of the pixels that are deleted or inserted, from 0 to 1, e.g. `even_shares`.
-    blur_sigma : float
-        Standard deviation, in pixels, of the blur of the face that insertion starts from.
-    batch_size : int
-        Images per forward pass; it affects speed and memory, not the result.
-    temperature : float
-        Divisor of the logits before the softmax.
+    settings : CurveSettings
+        Settings of the curves.
     advance : callable, optional
         Called with the number of images after each face: 3, and 2 (steps - 1) for each map.
 
@@ -144,20 +173,18 @@ def trace_curves(
 
     Raises
     ------
-    ConfigError
-        If the fractions do not increase from 0 to 1 by at least a pixel.
     ModelError
         If a probability is not finite.
     """
-    counts = _pixel_counts(shares)
+    counts = settings.counts
     deletion, insertion = (np.empty((len(ranks), len(images), len(counts)), np.float32) for _ in range(2))
-    blurred = blur(images, blur_sigma)
+    blurred = blur(images, settings.blur_sigma)
     with evaluation_mode(model):
         for i, image in enumerate(images.astype(np.float32)):
             endpoints = np.stack([image, np.full_like(image, image.mean()), blurred[i]])
             altered = _altered(endpoints, np.stack([rank[i] for rank in ranks]), counts)
-            logits = predict_logits(model, np.concatenate([endpoints, altered]), batch_size=batch_size)
-            probabilities = softmax(logits, temperature)[:, targets[i]]
+            logits = predict_logits(model, np.concatenate([endpoints, altered]), batch_size=settings.batch_size)
+            probabilities = softmax(logits, settings.temperature)[:, targets[i]]
             of_face, of_gray, of_blurred = probabilities[: len(endpoints)]
             of_altered = probabilities[len(endpoints) :].reshape(2, len(ranks), len(counts) - 2)
             _fill(deletion[:, i], of_face, of_altered[0], of_gray)
@@ -167,14 +194,6 @@ def trace_curves(
     if not (np.isfinite(deletion).all() and np.isfinite(insertion).all()):
         raise ModelError("deletion and insertion: probabilities contain NaN or Inf; check the model's weights")
     return tuple(Curves(counts / PIXELS, *curves) for curves in zip(deletion, insertion, strict=True))
-
-
-def _pixel_counts(shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the number of changed pixels at each point of the curves, int64 (steps + 1,)."""
-    counts = np.rint(shares * PIXELS).astype(np.int64)
-    if len(counts) < 2 or counts[0] != 0 or counts[-1] != PIXELS or (np.diff(counts) < 1).any():
-        raise ConfigError(f"expected increasing values from 0 to 1, found {shares.tolist()}", parameter="shares")
-    return counts
 
 
 def _altered(

@@ -16,7 +16,13 @@ from fer_explain.config import FaithfulnessConfig
 from fer_explain.evaluation.compared_maps import require_maps
 from fer_explain.evaluation.comparison import Better
 from fer_explain.evaluation.controls import STREAM, control_maps
-from fer_explain.evaluation.metrics.deletion_insertion import Curves, even_shares, pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.deletion_insertion import (
+    Curves,
+    CurveSettings,
+    even_shares,
+    pixel_ranks,
+    trace_curves,
+)
 from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.evaluation.metrics.sparsity import gini
 
@@ -112,6 +118,7 @@ def measure_maps(
     removed = draw_squares(rows, squares=config.squares, side=config.square_side, seed=config.seed)
     drops = logit_drops(model, images, targets, removed, batch_size=config.batch_size, advance=advance)
     count = config.count_controls(len(rows))
+    settings = CurveSettings(even_shares(config.steps), config.blur_sigma, config.batch_size, temperature)
     curves: dict[str, Curves] = {}
     scores = {name: np.empty((len(maps), len(rows))) for name, better in SCORES.items() if better is not None}
     controls = {name: np.empty((len(maps), len(rows))) for name in scores}
@@ -126,10 +133,7 @@ def measure_maps(
             images,
             targets,
             ranks,
-            shares=even_shares(config.steps),
-            blur_sigma=config.blur_sigma,
-            batch_size=config.batch_size,
-            temperature=temperature,
+            settings,
             advance=advance,
         )
         curves[method] = traced[0]

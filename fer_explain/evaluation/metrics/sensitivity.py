@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fer_core import ConfigError
 from fer_core.terminal.progress import Advance
+from fer_explain.config import FaithfulnessConfig
 from fer_explain.evaluation.compared_maps import Explain
 
 STREAM: Final = 2
@@ -25,15 +25,13 @@ def max_sensitivity(
     images: NDArray[np.uint8],
     targets: NDArray[np.int64],
     rows: NDArray[np.int64],
+    config: FaithfulnessConfig,
     *,
-    samples: int,
-    radius: int,
-    seed: int = 0,
     advance: Advance | None = None,
 ) -> NDArray[np.float64]:
     """Return the largest change of a map, relative to its norm, over slightly perturbed copies of the face.
 
-    Each copy adds uniform integer noise in ``-radius..radius`` to every pixel, clipped to 0..255. Changes are Euclidean
+    Each copy adds uniform integer noise to every pixel, clipped to 0..255. Changes are Euclidean
     norms; as in Captum, the change of a map that is zero everywhere is not divided.
 
     Parameters
@@ -48,12 +46,9 @@ def max_sensitivity(
         Classes; also those of the perturbed copies.
     rows : ndarray of int64, shape (N,)
         Row numbers; the noise depends only on them and the seed.
-    samples : int
-        Number of copies of each face, at least 1. Results with different numbers are not comparable.
-    radius : int
-        Largest change of a pixel, in gray levels, at least 1.
-    seed : int
-        Random seed of the noise.
+    config : FaithfulnessConfig
+        Settings `sensitivity_samples`, `sensitivity_radius` and `seed`. Results with different numbers of samples are
+        not comparable.
     advance : callable, optional
         Called with the number of maps after each copy.
 
@@ -61,20 +56,13 @@ def max_sensitivity(
     -------
     ndarray of float64, shape (N,)
         At least 0; 1 if the change is as large as the map.
-
-    Raises
-    ------
-    ConfigError
-        If `samples` or `radius` is outside its range.
     """
-    for name, value in (("sensitivity_samples", samples), ("sensitivity_radius", radius)):
-        if value < 1:
-            raise ConfigError(f"expected at least 1, found {value}", parameter=name)
+    radius = config.sensitivity_radius
     original = explain(model, images, targets, rows)
     norm = _norm(original)
     largest = np.zeros(len(images))
-    generators = [np.random.default_rng([seed, row, STREAM]) for row in rows.tolist()]
-    for _ in range(samples):
+    generators = [np.random.default_rng([config.seed, row, STREAM]) for row in rows.tolist()]
+    for _ in range(config.sensitivity_samples):
         noise = np.stack([each.integers(-radius, radius + 1, images.shape[1:]) for each in generators])
         changed = np.clip(images + noise, 0, 255).astype(np.uint8)
         change = _norm(explain(model, changed, targets, rows) - original)

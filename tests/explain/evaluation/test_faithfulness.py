@@ -20,7 +20,13 @@ from fer_explain.evaluation.comparison import Gain, compare_methods
 from fer_explain.evaluation.faithfulness import measure_faithfulness
 from fer_explain.evaluation.intervals import LEAST_FACES, Estimate, estimate, rank_intervals
 from fer_explain.evaluation.method_names import parse_methods, with_controls
-from fer_explain.evaluation.metrics.deletion_insertion import blur, even_shares, pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.deletion_insertion import (
+    CurveSettings,
+    blur,
+    even_shares,
+    pixel_ranks,
+    trace_curves,
+)
 from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, SCORES, measure_maps
 from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.evaluation.metrics.sensitivity import max_sensitivity
@@ -69,7 +75,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
     settings = {"shares": even_shares(6), "blur_sigma": 3.0, "batch_size": batch_size, "temperature": temperature}
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], **settings)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(**settings))
     for face, image in enumerate(few.images.astype(np.float64)):
         order = np.argsort(-maps[face].ravel())
         smooth = ndimage.gaussian_filter(image, 3.0, mode="constant", truncate=30)
@@ -91,7 +97,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
 def test_deletion_is_the_pixel_flipping_of_quantus(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], shares=even_shares(8), blur_sigma=6.0, batch_size=64)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(even_shares(8), 6.0, 64))
     for face in range(len(few)):  # one by one: its mean is that of all faces given
         flipping = quantus.PixelFlipping(
             features_in_step=288, perturb_baseline="mean", abs=False, normalise=False, disable_warnings=True
@@ -110,9 +116,7 @@ def test_the_best_order_of_a_linear_network_is_that_of_its_contributions(linear:
 
     def deletion(values: np.ndarray) -> np.ndarray:
         ranks = pixel_ranks(values.reshape(-1, 48, 48).astype(np.float32), few.rows)
-        (found,) = trace_curves(
-            linear, few.images, targets, [ranks], shares=even_shares(64), blur_sigma=6.0, batch_size=64
-        )
+        (found,) = trace_curves(linear, few.images, targets, [ranks], CurveSettings(even_shares(64), 6.0, 64))
         return found.deletion
 
     best = deletion(contributions)
@@ -208,7 +212,8 @@ def test_max_sensitivity_is_that_of_captum(cnn: nn.Module, few: Faces) -> None:
         given.append(images)
         return maps_of("saliency", model, images, targets, rows)
 
-    found = max_sensitivity(explain, cnn, few.images, targets, few.rows, samples=3, radius=9)
+    config = FaithfulnessConfig(sensitivity_samples=3, sensitivity_radius=9)
+    found = max_sensitivity(explain, cnn, few.images, targets, few.rows, config)
     changed = np.stack(given[1:], axis=1).reshape(-1, 1, 48, 48)
     difference = changed[:, 0].astype(int) - np.repeat(few.images, 3, axis=0)
     assert set(np.unique(difference)) == set(range(-9, 10))
@@ -232,7 +237,8 @@ def test_max_sensitivity_is_that_of_captum(cnn: nn.Module, few: Faces) -> None:
 @pytest.mark.parametrize("control", with_controls(()))
 def test_the_controls_know_neither_network_nor_pixels(cnn: nn.Module, few: Faces, control: str) -> None:
     explain = partial(maps_of, control)
-    found = max_sensitivity(explain, cnn, few.images, few.require_labels(), few.rows, samples=2, radius=5)
+    config = FaithfulnessConfig(sensitivity_samples=2)
+    found = max_sensitivity(explain, cnn, few.images, few.require_labels(), few.rows, config)
     np.testing.assert_array_equal(found, 0)
 
 
@@ -439,18 +445,9 @@ def test_so_many_controls_are_drawn_as_make_300_per_method(faces: int, controls:
 
 
 @pytest.mark.parametrize("shares", [[0.0, 1.0, 1.0], [0.0, 0.5], [0.1, 1.0], [1.0], [0.0, 0.6, 0.4, 1.0]])
-def test_shares_that_do_not_rise_from_0_to_1_are_refused(cnn: nn.Module, few: Faces, shares: list[float]) -> None:
-    ranks = pixel_ranks(np.zeros(few.images.shape, np.float32), few.rows)
+def test_shares_that_do_not_rise_from_0_to_1_are_refused(shares: list[float]) -> None:
     with pytest.raises(ConfigError, match="shares: expected increasing values from 0 to 1, found"):
-        trace_curves(
-            cnn,
-            few.images,
-            few.require_labels(),
-            [ranks],
-            shares=np.array(shares),
-            blur_sigma=6.0,
-            batch_size=8,
-        )
+        CurveSettings(np.array(shares), blur_sigma=6.0, batch_size=8)
 
 
 @pytest.mark.parametrize("steps", [0, 2305])
