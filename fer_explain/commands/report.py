@@ -1,0 +1,82 @@
+"""The command that writes a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from fer_core.terminal.options import (
+    columns_option,
+    data_argument,
+    force_option,
+    given,
+    model_option,
+    on_error_option,
+    output_option,
+    rows_option,
+    settings_options,
+    split_option,
+)
+from fer_explain.config import ReportConfig
+
+
+@click.command()
+@data_argument
+@model_option
+@output_option("Folder to create: index.html, figures/ and attributions.npz.")
+@rows_option
+@settings_options(ReportConfig)
+@click.option(
+    "--methods",
+    metavar="NAMES",
+    help="Comma-separated attribution methods; the first one is used for masked faces and mean maps.  "
+    "[default: saliency, integrated-gradients, grad-cam, occlusion, smoothgrad]",
+)
+@click.option(
+    "--layer",
+    metavar="NAME|INDEX",
+    help="Layer to show; `fer-explain layers` lists them.  [default: activation before the first pooling]",
+)
+@split_option
+@columns_option
+@on_error_option
+@force_option
+def report(
+    data: Path,
+    model: Path,
+    output: Path,
+    rows: tuple[int, ...] | None,
+    methods: str | None,
+    layer: str | None,
+    split: str | None,
+    input_columns: dict[str, str],
+    on_error: Literal["fail", "skip"],
+    force: bool,
+    **settings: Any,
+) -> None:
+    """Write a self-contained page that explains the decisions of a model on the faces in DATA.
+
+    By default it shows 12 faces of all classes and, if DATA has labels, the 6 most confident mistakes and faces of the
+    two most confused pairs of classes. Each map of a predicted class is compared with random control maps, unless the
+    model is not better than chance. The weights must be those of the exported graph.
+
+    \b
+    Example:
+      fer-explain report faces.csv --model exports/compact --output report
+    """
+    from fer_core import read_faces
+    from fer_core.io.rejects import REJECTS_FILE
+    from fer_explain.evaluation.compared_maps import parse_methods
+    from fer_explain.report.report import write_report
+
+    config = ReportConfig(**given(settings))
+    named = None if methods is None else parse_methods(methods)
+    faces = read_faces(data, split, on_error=on_error, columns=input_columns)
+    page = write_report(faces, model, output, rows=rows, methods=named, layer=layer, config=config, force=force)
+    click.echo(f"{page}: open it in a browser")
+    click.echo(f"{output}: figures/, attributions.npz")
+    rejects = output / REJECTS_FILE
+    if rejects.is_file():
+        click.echo(f"{rejects}: rows that could not be read")
