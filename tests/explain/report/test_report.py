@@ -26,6 +26,7 @@ from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
 METHODS = ("saliency", "integrated-gradients", "occlusion")
+WORST = ReportConfig(worst=2)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Pa
     target.mkdir()
     save_weights(target / "ema.safetensors", network.state_dict(), hostile)
     data = write_csv(tmp_path / "faces.csv", faces.images[:3], [0, 1, 2], ["a", "b", "c"])
-    page = read_page(report(data, target, tmp_path / "out", rows=(2,), methods=("saliency",)))
+    page = read_page(write_report(data, target, tmp_path / "out", rows=(2,), methods=("saliency",)))
     assert evil in page.text
     assert all((image["src"] or "").startswith("data:") and "onerror" not in image for image in page.all("img"))
 
@@ -128,10 +129,10 @@ def test_dead_and_duplicate_filters_are_named_and_maximization_is_compared_with_
     folder.mkdir()
     save_weights(folder / "ema.safetensors", cnn.state_dict(), make_card(cnn, "course-cnn", CNN))
     options = {"rows": (2,), "methods": ("saliency",)}
-    planted = read_page(report(data, folder, tmp_path / "out", layer="features.3", **options))
+    planted = read_page(write_report(data, folder, tmp_path / "out", layer="features.3", **options))
     assert "Dead channels that are never above zero on 21 faces: 1." in planted.text
     assert "Duplicate channels, with a correlation of outputs of at least 0.95: 0 and 3 (1.00)." in planted.text
-    weights = read_page(report(data, folder, tmp_path / "weights", layer="features.2", **options))
+    weights = read_page(write_report(data, folder, tmp_path / "weights", layer="features.2", **options))
     assert "Duplicate channels, with a cosine similarity of weights of at least 0.95: 0 and 3 (1.00)." in weights.text
     assert "its ratio to the maximum on 21 real faces spread over the data" in " ".join(page.text.split())
     assert len(re.findall(r"(?:angry|fear|happy): -?[\d.e-]+ \((?:\d+(?:\.\d)?x|faces: .*?)\)", page.text)) == 3
@@ -209,16 +210,14 @@ def test_the_pictures_for_other_documents_show_their_scales() -> None:
 
 
 def test_equal_input_gives_equal_bytes(exports: Path, data: Path, folder: Path, tmp_path: Path) -> None:
-    again = write_report(
-        data, exports, tmp_path / "out", rows=(2, 3, 9), methods=METHODS, config=ReportConfig(worst=2)
-    ).parent
+    again = write_report(data, exports, tmp_path / "out", rows=(2, 3, 9), methods=METHODS, config=WORST).parent
     for path in sorted(folder.rglob("*.*")):
         assert (again / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
 def test_a_run_without_labels_is_explained_without_verification(run: Path, faces: Faces, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "faces.csv", faces.images[:5], None, [str(i) for i in range(5)])
-    page = read_page(report(data, run, tmp_path / "out", layer="0"))
+    page = read_page(write_report(data, run, tmp_path / "out", layer="0"))
     assert "This folder contains no model.onnx" in page.text
     titles = {section["id"] for section in page.all("section")}
     assert not titles & {"accuracy", "mistakes", "confused", "labels"}
@@ -299,7 +298,7 @@ def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Fa
     better = replace(card, scores={"PublicTest": {"n": 3589, "accuracy": 0.7}})
     (tmp_path / "run").mkdir()
     save_weights(tmp_path / "run" / "ema.safetensors", network.state_dict(), better)
-    page = read_page(report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
+    page = read_page(write_report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
     assert "as fewer than two are shown" in page.text
     assert "The sanity check was not run" in page.text
     assert "deletion 0." in page.text
@@ -325,7 +324,7 @@ def test_the_graph_of_lower_precision_is_compared(exports: Path, data: Path, fac
     lower = replace(card, precision="fp16", scores={})
     write_graph(halve(network), lower, folder / "model.fp16.onnx")
     stamp(folder / "model.fp16.onnx", lower)
-    page = read_page(report(data, folder, tmp_path / "out", rows=(2, 3), methods=("integrated-gradients",)))
+    page = read_page(write_report(data, folder, tmp_path / "out", rows=(2, 3), methods=("integrated-gradients",)))
     text = " ".join(page.text.split())
     found = r"exported from the same weights in lower precision; not used by default on this CPU. Its logits differ "
     found = rf"model\.fp16\.onnx ?{found}by up to [\d.e-]+; it predicts another class for \d of the \d faces shown"
@@ -340,7 +339,7 @@ def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, t
     network = load_proven(run).network
     predicted = predict_logits(network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
-    page = read_page(report(data, run, tmp_path / "out", methods=("saliency",), config=ReportConfig(worst=2)))
+    page = read_page(write_report(data, run, tmp_path / "out", methods=("saliency",), config=WORST))
     assert "100.0%" in page.text
     assert "All predictions are correct." in page.text
 
