@@ -310,7 +310,7 @@ def test_a_page_without_faces_is_verified_on_drawn_faces(exports: Path, faces: F
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
     text = " ".join(
         read_page(
-            report(data, exports, tmp_path / "out", methods=("saliency",), config=ReportConfig(worst=1))
+            write_report(data, exports, tmp_path / "out", methods=("saliency",), config=ReportConfig(worst=1))
         ).text.split()
     )
     assert "on the 0 faces shown and 8 drawn faces, PyTorch compared with ONNX Runtime" in text
