@@ -212,7 +212,7 @@ def _missing_share(explained: ExplainedFaces, m: int) -> str | None:
 def _settings(method: Method, seed: int) -> str:
     used = asdict(settings_of(method, seed))
     given = {name: used[name] for name in method.uses if used[name] is not None}
-    return ", ".join(f"{name} {value}" for name, value in given.items())
+    return ", ".join(f"{name} = {value}" for name, value in given.items())
 
 
 def tests_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any]:

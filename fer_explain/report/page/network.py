@@ -88,7 +88,7 @@ def layer_view(internals: Internals) -> dict[str, Any]:
         "row": internals.row,
         "pictures": pictures,
         "scale": tint_scale(limits),
-        "notes": _notes(internals.findings),
+        "notes": _notes(internals.findings, internals.layer.unit),
     }
 
 
@@ -115,9 +115,9 @@ def _maximized(units: MaximizedUnits, names: tuple[str, ...] | None) -> list[Pic
     ]
 
 
-def _notes(findings: FilterReport) -> list[str]:
+def _notes(findings: FilterReport, unit: str) -> list[str]:
     """Return one sentence per kind of finding: dead, rare and duplicate filters."""
-    unit, thresholds = findings.layer.unit, FilterConfig()
+    thresholds = FilterConfig()
     meanings = {
         "dead": f"{unit}s that are never above zero on {findings.faces:,} faces",
         "rare": f"{unit}s that are above zero at less than {thresholds.rare:.1%} of the positions",
@@ -165,7 +165,7 @@ def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
         ],
         "scale": tint_scale(limits, 3),
         "faces": filters.findings.faces,
-        "notes": _notes(filters.findings),
+        "notes": _notes(filters.findings, unit),
         "left_out": filters.layer.shape[0] - len(weights),
     }
 
