@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from fer_core.settings import settings_of
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -47,14 +48,10 @@ def report(
     data: Path,
     model: Path,
     output: Path,
-    rows: tuple[int, ...] | None,
-    methods: str | None,
-    layer: str | None,
     split: str | None,
     input_columns: dict[str, str],
     on_error: Literal["fail", "skip"],
-    force: bool,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Write a self-contained page that explains the decisions of a model on the faces in DATA.
 
@@ -71,10 +68,11 @@ def report(
     from fer_explain.evaluation.compared_maps import parse_methods
     from fer_explain.report.report import write_report
 
-    config = ReportConfig(**given(settings))
-    named = None if methods is None else parse_methods(methods)
+    config = ReportConfig(**given({name: options.pop(name) for name in settings_of(ReportConfig)}))
+    if options["methods"] is not None:
+        options["methods"] = parse_methods(options["methods"])
     faces = read_faces(data, split, on_error=on_error, columns=input_columns)
-    page = write_report(faces, model, output, rows=rows, methods=named, layer=layer, config=config, force=force)
+    page = write_report(faces, model, output, config=config, **options)
     click.echo(f"{page}: open it in a browser")
     click.echo(f"{output}: figures/, attributions.npz")
     rejects = output / REJECTS_FILE
