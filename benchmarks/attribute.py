@@ -18,7 +18,7 @@ from captum.attr import Saliency
 
 from fer_core import FerError, read_faces
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, batch_size_for
 from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
 from fer_train.models import count_multiply_adds
@@ -96,7 +96,7 @@ def print_methods(folder: Path, images: np.ndarray) -> None:
     print("| method | images at once | faces/s |\n|---|---:|---:|")
     for method in METHODS.values():
         try:
-            require_suited(model, method, Settings())
+            require_suited(model, method, AttributionConfig())
         except FerError as error:
             print(f"| {error} | | |")
             continue

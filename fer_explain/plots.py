@@ -66,7 +66,7 @@ def normalize(attributions: NDArray[np.float32], percentile: float = 99.0) -> ND
 
     Examples
     --------
-    >>> from fer_explain import normalize
+    >>> from fer_explain.plots import normalize
     >>> scaled = normalize(np.arange(2304, dtype=np.float32).reshape(48, 48))
     >>> float(scaled.min()), float(scaled.max())
     (0.0, 1.0)

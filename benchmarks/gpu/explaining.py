@@ -13,7 +13,7 @@ from timing import side_by_side
 from torch import nn
 from workbench import Workbench
 
-from fer_explain.attribution import METHODS, Method, Settings, attributions_of, batch_size_for
+from fer_explain.attribution import METHODS, AttributionConfig, Method, attributions_of, batch_size_for
 from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
 from fer_train.prediction import predict_logits
@@ -60,7 +60,7 @@ def _against_captum(bench: Workbench, model: str) -> Entry:
 
 def _method(bench: Workbench, model: str, method: Method) -> Entry:
     network, images, targets = _subject(bench, model, 8 if bench.quick else 256)
-    require_suited(network, method, Settings())
+    require_suited(network, method, AttributionConfig())
     size = batch_size_for(network, method, MEMORY_MB)
     found = side_by_side(
         {method.name: lambda: attributions_of(network, method, images, targets, batch_size=size)},

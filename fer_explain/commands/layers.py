@@ -12,16 +12,13 @@ from fer_core.terminal.options import (
     data_argument,
     force_option,
     given,
-    model_option,
     numbers_option,
     output_option,
     settings_options,
     split_option,
 )
+from fer_explain.commands.options import layer_option, model_option
 from fer_explain.config import FilterConfig
-
-LAYER_HELP = "Layer name or index, e.g. features.0 or 0; `fer-explain layers` lists them."
-layer_option = click.option("--layer", metavar="NAME|INDEX", required=True, help=LAYER_HELP)
 
 PIPED_WIDTH = 120
 """Width of the table of layers outside a terminal, in characters."""

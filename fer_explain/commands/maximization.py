@@ -12,13 +12,13 @@ from fer_core.terminal.options import (
     columns_option,
     force_option,
     given,
-    model_option,
     numbers_option,
     output_option,
     setting_option,
     settings_options,
     split_option,
 )
+from fer_explain.commands.options import model_option
 from fer_explain.config import AscentConfig, FilterConfig
 
 

@@ -13,13 +13,13 @@ from fer_core.terminal.options import (
     data_argument,
     force_option,
     given,
-    model_option,
     on_error_option,
     output_option,
     rows_option,
     settings_options,
     split_option,
 )
+from fer_explain.commands.options import methods_option, model_option
 from fer_explain.config import ReportConfig
 
 
@@ -29,11 +29,10 @@ from fer_explain.config import ReportConfig
 @output_option("Folder to create: index.html, figures/ and attributions.npz.")
 @rows_option
 @settings_options(ReportConfig)
-@click.option(
-    "--methods",
-    metavar="NAMES",
-    help="Comma-separated attribution methods; the first one is used for masked faces and mean maps.  "
+@methods_option(
+    "Comma-separated attribution methods; the first one is used for masked faces and mean maps.  "
     "[default: saliency, integrated-gradients, grad-cam, occlusion, smoothgrad]",
+    required=False,
 )
 @click.option(
     "--layer",
@@ -65,12 +64,9 @@ def report(
     """
     from fer_core import read_faces
     from fer_core.io.rejects import REJECTS_FILE
-    from fer_explain.evaluation.compared_maps import parse_methods
     from fer_explain.report.report import write_report
 
     config = ReportConfig(**given({name: options.pop(name) for name in settings_of(ReportConfig)}))
-    if options["methods"] is not None:
-        options["methods"] = parse_methods(options["methods"])
     faces = read_faces(data, split, on_error=on_error, columns=input_columns)
     page = write_report(faces, model, output, config=config, **options)
     click.echo(f"{page}: open it in a browser")

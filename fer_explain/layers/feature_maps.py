@@ -17,7 +17,7 @@ from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, find_named_layer, run_to
 from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
-from fer_explain.verification import load_proven
+from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,11 +142,11 @@ def draw_feature_maps(
     """
     faces = as_faces(data, roles=())
     with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
-        proven = load_proven(model)
-        found, class_names = find_named_layer(proven.network, layer, proven.card.labels)
+        verified = load_verified(model)
+        found, class_names = find_named_layer(verified.network, layer, verified.card.labels)
         face = take_rows(faces, faces.rows[:1].tolist() if row is None else [row])
         number = int(face.rows[0])
-        values = layer_output(proven.network, face.images[0], found.name)
+        values = layer_output(verified.network, face.images[0], found.name)
         save_figure(feature_map_sheet(values, found, number, class_names), stage / "sheet.png")
         np.savez(stage / "feature_maps.npz", feature_maps=values, row=np.int64(number), layer=np.array(found.name))
     return Path(output)

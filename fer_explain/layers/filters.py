@@ -25,7 +25,7 @@ from fer_explain.layers.receptive_field import ReceptiveField, receptive_field
 from fer_explain.layers.structure import Layer, find_named_layer, list_layers
 from fer_explain.layers.weights import weight_cosines, weight_sheet, weights_of
 from fer_explain.plots import save_figure, sheet
-from fer_explain.verification import load_proven
+from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,9 +202,9 @@ def draw_filters(
     config = config or FilterConfig()
     faces = as_faces(data, limit=config.limit, roles=())
     with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
-        proven = load_proven(model)
-        network = proven.network
-        found, class_names = find_named_layer(network, layer, proven.card.labels)
+        verified = load_verified(model)
+        network = verified.network
+        found, class_names = find_named_layer(network, layer, verified.card.labels)
         weights = weights_of(network, found)
         drawn_inputs = _inputs_to_draw(weights, found, inputs)
         with progress(f"activations of {found.name}", len(faces)) as advance:
@@ -214,7 +214,7 @@ def draw_filters(
         if weights is not None and drawn_inputs:
             save_figure(weight_sheet(weights, found, drawn_inputs), stage / "weights.png")
         _save_tables(stage, report, activations)
-        settings = asdict(config) | {"weights_sha256": proven.weights_sha256}
+        settings = asdict(config) | {"weights_sha256": verified.weights_sha256}
         _save_arrays(stage / "filters.npz", report, activations, json.dumps(settings))
     return report
 

@@ -30,7 +30,7 @@ from fer_explain.maximization.objectives import (
 )
 from fer_explain.maximization.on_faces import FaceMaxima, maxima_on_faces
 from fer_explain.plots import LARGE_TILE, TILE, save_figure, sheet
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,19 +112,19 @@ def maximize(
     faces = None if data is None else as_faces(data, limit=faces_to_read(start, limit), roles=())
     source = None if faces is None else faces.source
     with staged(output, force=force, folder=FOLDER, inputs=(model, source, direction)) as stage:
-        proven = load_proven(model)
-        objectives = _objectives(proven, layer, channels, class_name, direction, position)
+        verified = load_verified(model)
+        objectives = _objectives(verified, layer, channels, class_name, direction, position)
         compared = None if faces is None else faces.take(slice(FACE_LIMIT if limit is None else limit))
         start_image = _start_image(start, faces, compared)
         steps = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", steps, "steps") as advance:
-            found = maximize_objectives(proven.network, objectives, config, start=start_image, advance=advance)
+            found = maximize_objectives(verified.network, objectives, config, start=start_image, advance=advance)
         maxima = None
         if compared is not None:
             with progress(f"activations of {objectives.layer.name}", len(compared)) as advance:
-                maxima = maxima_on_faces(proven.network, found.objectives, compared, advance=advance)
+                maxima = maxima_on_faces(verified.network, found.objectives, compared, advance=advance)
         save_figure(maximization_sheet(found, maxima=maxima), stage / "sheet.png")
-        used = {"position": objectives.position, "start": start, "weights_sha256": proven.weights_sha256}
+        used = {"position": objectives.position, "start": start, "weights_sha256": verified.weights_sha256}
         _save_arrays(stage / "maximization.npz", found, maxima, json.dumps(asdict(found.config) | used))
     return Path(output)
 
@@ -137,14 +137,14 @@ def faces_to_read(start: str, limit: int | None) -> int | None:
 
 
 def _objectives(
-    proven: Proven,
+    verified: VerifiedModel,
     layer: str | int | None,
     channels: Sequence[int] | None,
     class_name: str | None,
     direction: str | Path | None,
     position: str | None,
 ) -> Objectives:
-    network, labels = proven.network, proven.card.labels
+    network, labels = verified.network, verified.card.labels
     if sum(choice is not None for choice in (channels, class_name, direction)) > 1:
         raise ConfigError("expected only one of `channels`, `class_name` and `direction`")
     if class_name is not None:

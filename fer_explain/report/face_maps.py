@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from fer_core import Faces
 from fer_core.terminal.progress import progress
 from fer_explain.attribution import Method, attributions_of
+from fer_explain.attribution.batch import DELTAS
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.settings import DELTAS
 from fer_explain.config import ReportConfig
 from fer_explain.plots import normalize
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 from fer_train.prediction import predict_logits
 
 MAX_FACES_PER_CLASS: Final = 32
@@ -102,7 +102,7 @@ class ClassMeans:
 
 
 def explain_faces(
-    proven: Proven,
+    verified: VerifiedModel,
     faces: Faces,
     probabilities: NDArray[np.float32],
     methods: tuple[Method, ...],
@@ -114,8 +114,8 @@ def explain_faces(
 
     Parameters
     ----------
-    proven : Proven
-        The verified network.
+    verified : VerifiedModel
+        The verified model.
     faces : Faces
         The N faces to explain.
     probabilities : ndarray of float32, shape (N, classes)
@@ -143,12 +143,12 @@ def explain_faces(
         with progress(method.name, 2 * len(faces), "maps") as advance:
             for side, classes in enumerate(sides):
                 found = attributions_of(
-                    proven.network,
+                    verified.network,
                     method,
                     faces.images,
                     classes,
                     rows=faces.rows,
-                    settings=settings_of(method, config.seed),
+                    config=settings_of(method, config.seed),
                     advance=advance,
                 )
                 maps[side, m] = found["attributions"]
@@ -159,17 +159,17 @@ def explain_faces(
         masked = masked_face(faces.images, salient_mask(maps[side, 0], config.share))
         explained.append(ExplainedClass(classes, maps[side], deltas[side], masked))
     if logits is None:
-        logits = predict_logits(proven.network, faces.images)
+        logits = predict_logits(verified.network, faces.images)
     return ExplainedFaces(faces, logits, probabilities, methods, explained[0], explained[1], config)
 
 
-def mean_maps(proven: Proven, scored: ScoredFaces, method: Method, *, seed: int = 0) -> ClassMeans:
+def mean_maps(verified: VerifiedModel, scored: ScoredFaces, method: Method, *, seed: int = 0) -> ClassMeans:
     """Average the maps of faces predicted as each class; the faces are spread evenly over the data.
 
     Parameters
     ----------
-    proven : Proven
-        The verified network.
+    verified : VerifiedModel
+        The verified model.
     scored : ScoredFaces
         Faces and predictions.
     method : Method
@@ -182,17 +182,17 @@ def mean_maps(proven: Proven, scored: ScoredFaces, method: Method, *, seed: int 
     ClassMeans
     """
     faces, predicted = scored.faces, scored.predicted
-    classes = len(proven.card.labels)
+    classes = len(verified.card.labels)
     chosen = [evenly(np.flatnonzero(predicted == c), MAX_FACES_PER_CLASS) for c in range(classes)]
     positions = np.concatenate(chosen)
     with progress(f"mean {method.name}", len(positions), "maps") as advance:
         maps = attributions_of(
-            proven.network,
+            verified.network,
             method,
             faces.images[positions],
             predicted[positions],
             rows=faces.rows[positions],
-            settings=settings_of(method, seed),
+            config=settings_of(method, seed),
             advance=advance,
         )["attributions"]
     scaled, of_class = normalize(maps), predicted[positions]

@@ -20,7 +20,7 @@ from fer_explain.plots import LARGE_TILE, overlay, save_figure, scale_strip, she
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Internals
 from fer_explain.report.results import ReportResults
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 
 FIGURES: Final = "figures"
 LAYER_FIGURE: Final = "layer_outputs.png"
@@ -36,7 +36,7 @@ SCALE_CAPTIONS: Final = {False: "none to strongest", True: "against to for the c
 """Whether maps are signed -> caption of their color scale."""
 
 
-def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:
+def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedModel) -> None:
     """Write one entry per map: values, row number, class, method, convergence delta and the logits of the face.
 
     Entries are ordered by method, then predicted before other classes, then by face.
@@ -52,7 +52,7 @@ def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> 
         rows=np.tile(explained.faces.rows, repeats),
         methods=np.repeat(np.array(methods), 2 * n),
         deltas=np.stack([side.deltas for side in explained.sides], axis=1).reshape(-1),
-        weights_sha256=np.array(proven.weights_sha256),
+        weights_sha256=np.array(verified.weights_sha256),
     )
 
 
@@ -61,7 +61,7 @@ def save_figures(folder: Path, results: ReportResults) -> None:
     from fer_infer.evaluation.plots import save_confusion
 
     folder.mkdir()
-    card, evaluation, explained = results.proven.card, results.scored.evaluation, results.maps.explained
+    card, evaluation, explained = results.verified.card, results.scored.evaluation, results.maps.explained
     if evaluation is not None:
         title = f"{card.architecture}: accuracy {evaluation.accuracy:.2%} on {evaluation.n:,} faces"
         save_confusion(evaluation.confusion, card.labels, folder / "confusion.png", title)

@@ -21,7 +21,7 @@ from fer_explain.layers.weights import weights_of
 from fer_explain.maximization.ascent import Maximization, maximize_channels
 from fer_explain.maximization.on_faces import FaceMaxima, maxima_on_faces
 from fer_explain.report.face_maps import evenly
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 
 MAX_FILTERS: Final = 48
 """First-layer filters shown; `fer-explain filters` shows all."""
@@ -92,13 +92,13 @@ class Internals:
     first_filters: FirstFilters | None
 
 
-def examine_network(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Internals:
+def examine_network(verified: VerifiedModel, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Internals:
     """Compute what a report shows of a network.
 
     Parameters
     ----------
-    proven : Proven
-        The verified network.
+    verified : VerifiedModel
+        The verified model.
     layer : Layer
         Layer whose outputs and channels are shown.
     shown : Faces
@@ -108,7 +108,7 @@ def examine_network(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *,
     seed : int
         Random seed of activation maximization.
     """
-    network = proven.network
+    network = verified.network
     sample = faces.take(evenly(np.arange(len(faces)), MAX_FACES))
     last = logits_layer(network)
     findings, _ = _examine(network, layer, sample)

@@ -17,13 +17,14 @@ from fer_explain.evaluation.compared_maps import Explain, maps_of
 from fer_explain.evaluation.comparison import Gain
 from fer_explain.evaluation.intervals import LEAST_FACES
 from fer_explain.evaluation.matched import ControlComparison, compare_with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings
 from fer_explain.evaluation.metrics.randomization import randomize, weight_stages
 from fer_explain.evaluation.sanity import Verdict, fresh_network, judge
 from fer_explain.evaluation.skill import Skill
 from fer_explain.report.face_maps import ExplainedFaces
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 
 SHARES: Final = (0.0, 0.125, 0.25, 0.5, 1.0)
 """Fractions of pixels that are deleted and inserted: fewer than in `faithfulness`, and denser at the start, where maps
@@ -63,13 +64,13 @@ class CheckedMaps:
     sanity_faces: int
 
 
-def check_maps(proven: Proven, explained: ExplainedFaces, scored: ScoredFaces, skill: Skill) -> CheckedMaps:
+def check_maps(verified: VerifiedModel, explained: ExplainedFaces, scored: ScoredFaces, skill: Skill) -> CheckedMaps:
     """Test the maps of the faces shown, and the methods on faces spread over the data.
 
     Parameters
     ----------
-    proven : Proven
-        The verified network.
+    verified : VerifiedModel
+        The verified model.
     explained : ExplainedFaces
         Faces whose maps of the predicted class are tested by deletion and insertion.
     scored : ScoredFaces
@@ -86,7 +87,7 @@ def check_maps(proven: Proven, explained: ExplainedFaces, scored: ScoredFaces, s
     seed = explained.config.seed
     compared, gains = None, dict[str, Gain]()
     if len(explained.faces):
-        compared = _compare(proven, explained, seed)
+        compared = _compare(verified, explained, seed)
     if compared is not None and len(explained.faces) > 1:
         pairs = zip(compared.methods, compared.gains, strict=True)
         gains = {name: Gain.of(values, seed=seed) for name, values in pairs}
@@ -94,13 +95,13 @@ def check_maps(proven: Proven, explained: ExplainedFaces, scored: ScoredFaces, s
     verdicts: dict[str, Verdict] = {}
     if len(positions) > 1:
         sample, targets = scored.faces.take(positions), scored.predicted[positions]
-        verdicts = _check_sanity(proven, explained.methods, sample, targets, seed)
+        verdicts = _check_sanity(verified, explained.methods, sample, targets, seed)
     return CheckedMaps(skill, compared, gains, verdicts, len(positions) if verdicts else 0)
 
 
-def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlComparison:
+def _compare(verified: VerifiedModel, explained: ExplainedFaces, seed: int) -> ControlComparison:
     """Compare the maps of the predicted classes, and those of ``random``, with matched controls."""
-    network, faces, targets = proven.network, explained.faces, explained.predicted.classes
+    network, faces, targets = verified.network, explained.faces, explained.predicted.classes
     maps = {method.name: explained.predicted.attributions[m] for m, method in enumerate(explained.methods)}
     briefly = () if RANDOM in maps else (RANDOM,)
     if briefly:
@@ -109,13 +110,9 @@ def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlCom
         return compare_with_controls(
             network,
             maps,
-            faces.images,
+            faces,
             targets,
-            faces.rows,
-            shares=np.array(SHARES),
-            blur_sigma=BLUR_SIGMA,
-            batch_size=BATCH_SIZE,
-            temperature=proven.temperature,
+            CurveSettings(np.array(SHARES), BLUR_SIGMA, BATCH_SIZE, verified.temperature),
             briefly=briefly,
             seed=seed,
             advance=advance,
@@ -123,15 +120,15 @@ def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlCom
 
 
 def _check_sanity(
-    proven: Proven, methods: tuple[Method, ...], faces: Faces, targets: NDArray[np.int64], seed: int
+    verified: VerifiedModel, methods: tuple[Method, ...], faces: Faces, targets: NDArray[np.int64], seed: int
 ) -> dict[str, Verdict]:
     """Compare maps with those of entirely random weights, the last stage of `fer-explain sanity`."""
-    network = proven.network
+    network = verified.network
     all_modules = tuple(name for group in weight_stages(network) for name in group)
     with progress("sanity", len(methods) * len(faces), "maps") as advance:
         checked = randomize(
             network,
-            fresh_network(proven.card, seed),
+            fresh_network(verified.card, seed),
             {method.name: _explainer(method, seed) for method in methods},
             faces.images,
             targets,
@@ -147,6 +144,6 @@ def _explainer(method: Method, seed: int) -> Explain:
         model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         settings = settings_of(method, seed)
-        return attributions_of(model, method, images, targets, rows=rows, settings=settings)["attributions"]
+        return attributions_of(model, method, images, targets, rows=rows, config=settings)["attributions"]
 
     return explain

@@ -9,8 +9,8 @@ from typing import Any, Final
 from torch import nn
 
 from fer_core import ModelError
-from fer_explain.attribution import Method, Settings, find_method
-from fer_explain.attribution.preflight import preflight
+from fer_explain.attribution import AttributionConfig, Method, find_method
+from fer_explain.attribution.preflight import find_cautions
 
 DEFAULT_METHODS: Final = ("saliency", "integrated-gradients", "grad-cam", "occlusion", "smoothgrad")
 REPORT_SETTINGS: Final[dict[str, Any]] = {"samples": 16, "window": 12, "stride": 6}
@@ -55,7 +55,7 @@ def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMet
         If the maps of a named method, or of all default methods, would be wrong for the network.
     """
     methods = [find_method(name) for name in dict.fromkeys(names or DEFAULT_METHODS)]
-    findings = preflight(network, methods=tuple(method.name for method in methods))
+    findings = find_cautions(network, methods=tuple(method.name for method in methods))
     refused = {name: each.message for each in findings if each.verdict == "refused" for name in each.methods}
     suitable = tuple(method for method in methods if method.name not in refused)
     if not suitable or (names and len(suitable) < len(methods)):
@@ -69,7 +69,7 @@ def choose_methods(network: nn.Module, names: Sequence[str] | None) -> ChosenMet
     return ChosenMethods(suitable, cautions, left_out)
 
 
-def settings_of(method: Method, seed: int) -> Settings:
+def settings_of(method: Method, seed: int) -> AttributionConfig:
     """Return the settings of a method in a report."""
     changed = {**REPORT_SETTINGS, "seed": seed}
-    return replace(Settings(), **{name: value for name, value in changed.items() if name in method.uses})
+    return replace(AttributionConfig(), **{name: value for name, value in changed.items() if name in method.uses})

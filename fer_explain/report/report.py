@@ -20,7 +20,7 @@ from fer_explain.report.page.render import render
 from fer_explain.report.predictions import ScoredFaces, require_explainable, score_faces
 from fer_explain.report.results import GraphComparison, MapResults, ReportResults
 from fer_explain.report.selection import select_faces
-from fer_explain.verification import Proven, compare_logits, compare_precisions, load_proven
+from fer_explain.verification import VerifiedModel, compare_logits, compare_precisions, load_verified
 
 
 def write_report(
@@ -85,13 +85,13 @@ def write_report(
     config = config or ReportConfig()
     faces = as_faces(data)
     with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
-        proven = load_proven(model)
-        shown_layer = default_layer(proven.network) if layer is None else find_layer(proven.network, layer)
-        chosen = choose_methods(proven.network, methods)
-        require_explainable(faces, proven)
-        scored = score_faces(proven, faces)
-        results = _compute(proven, Path(model), scored, rows, chosen, shown_layer, config)
-        save_attributions(stage / "attributions.npz", results.maps.explained, proven)
+        verified = load_verified(model)
+        shown_layer = default_layer(verified.network) if layer is None else find_layer(verified.network, layer)
+        chosen = choose_methods(verified.network, methods)
+        require_explainable(faces, verified)
+        scored = score_faces(verified, faces)
+        results = _compute(verified, Path(model), scored, rows, chosen, shown_layer, config)
+        save_attributions(stage / "attributions.npz", results.maps.explained, verified)
         save_figures(stage / FIGURES, results)
         save_rejects(stage, faces.rejected)
         page = render(results, stage / FIGURES)
@@ -100,7 +100,7 @@ def write_report(
 
 
 def _compute(
-    proven: Proven,
+    verified: VerifiedModel,
     model: Path,
     scored: ScoredFaces,
     rows: Sequence[int] | None,
@@ -112,23 +112,23 @@ def _compute(
     faces = scored.faces
     selection = select_faces(faces, scored.probabilities, rows, config.worst)
     shown = faces.take(selection.shown)
-    agreement = compare_logits(proven, shown.images)
-    comparison = GraphComparison(agreement, compare_precisions(proven, shown.images, agreement))
+    logits = compare_logits(verified, shown.images)
+    comparison = GraphComparison(logits, compare_precisions(verified, shown.images, logits))
     explained = explain_faces(
-        proven,
+        verified,
         shown,
         scored.probabilities[list(selection.shown)],
         chosen.methods,
         config,
-        logits=None if agreement is None else agreement.pytorch,
+        logits=None if logits is None else logits.pytorch,
     )
-    skill = assess_skill(proven.card, faces, scored.probabilities)
+    skill = assess_skill(verified.card, faces, scored.probabilities)
     skill.warn(str(model))
     maps = MapResults(
         chosen,
         explained,
-        check_maps(proven, explained, scored, skill),
-        mean_maps(proven, scored, chosen.methods[0], seed=config.seed),
+        check_maps(verified, explained, scored, skill),
+        mean_maps(verified, scored, chosen.methods[0], seed=config.seed),
     )
-    internals = examine_network(proven, layer, shown if len(shown) else faces, faces, seed=config.seed)
-    return ReportResults(model.resolve().name, proven, comparison, scored, selection, maps, internals)
+    internals = examine_network(verified, layer, shown if len(shown) else faces, faces, seed=config.seed)
+    return ReportResults(model.resolve().name, verified, comparison, scored, selection, maps, internals)

@@ -10,15 +10,15 @@ from fer_explain.report.map_checks import CheckedMaps
 from fer_explain.report.methods import ChosenMethods
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.report.selection import Selection
-from fer_explain.verification import Agreement, LowerPrecision, Proven
+from fer_explain.verification import ComparedGraph, ComparedLogits, VerifiedModel
 
 
 @dataclass(frozen=True)
 class GraphComparison:
     """Logits of the explained network compared with those of the ONNX graphs; None and empty without graphs."""
 
-    agreement: Agreement | None
-    lower: tuple[LowerPrecision, ...]
+    logits: ComparedLogits | None
+    lower: tuple[ComparedGraph, ...]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ReportResults:
     ----------
     name : str
         Name of the model's folder.
-    proven : Proven
-        The verified network.
+    verified : VerifiedModel
+        The verified model.
     comparison : GraphComparison
         Its comparison with the ONNX graphs.
     scored : ScoredFaces
@@ -54,7 +54,7 @@ class ReportResults:
     """
 
     name: str
-    proven: Proven
+    verified: VerifiedModel
     comparison: GraphComparison
     scored: ScoredFaces
     selection: Selection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from torch import Tensor, nn
@@ -119,13 +119,15 @@ def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, at
     return parity
 
 
-def count_held_weights(path: Path, state: dict[str, Tensor]) -> tuple[int, int]:
+def count_held_weights(graph: Any, state: dict[str, Tensor]) -> tuple[int, int]:
     """Count the tensors of a state that stand bit for bit among a graph's initializers, and the tensors in all.
 
-    Integers, the count of batches that BatchNorm has seen while training, are no weights.
+    The graph is an ``onnx.ModelProto`` or the path of one. Integers, the count of batches that BatchNorm has seen
+    while training, are no weights.
     """
     import onnx
 
-    held = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(path).graph.initializer}
+    parsed = onnx.load(graph) if isinstance(graph, str | Path) else graph
+    held = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in parsed.graph.initializer}
     weights = [tensor for tensor in state.values() if tensor.is_floating_point()]
     return sum(tensor.cpu().numpy().tobytes() in held for tensor in weights), len(weights)

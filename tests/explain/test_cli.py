@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -8,19 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fer_core import Faces
+from fer_explain.attribution.registry import METHODS
 from fer_explain.cli import main
 
-COMMANDS = (
-    "report",
-    "attribute",
-    "maximize",
-    "feature-maps",
-    "filters",
-    "layers",
-    "faithfulness",
-    "sanity",
-    "ground-truth",
-)
+COMMANDS = tuple(main.commands)
 
 
 def invoke(*arguments: object) -> Result:
@@ -34,6 +26,57 @@ def test_every_command_and_option_has_help(command: str) -> None:
     assert main.commands[command].help
     for option in main.commands[command].params:
         assert option.param_type_name == "argument" or option.help, option.name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_an_example_whose_options_exist(command: str) -> None:
+    text = invoke(command, "--help").output
+    (example,) = re.findall(rf"^ +fer-explain ({command}.*)$", text, flags=re.MULTILINE)
+    options = {spelling for option in main.commands[command].params for spelling in option.opts}
+    assert set(re.findall(r"--[a-z-]+", example)) <= options
+
+
+def test_the_methods_are_listed_at_once() -> None:
+    result = invoke("methods")
+    assert result.exit_code == 0
+    for name, method in METHODS.items():
+        assert re.search(rf"^ *{name} ", result.output, flags=re.MULTILINE)
+        assert f"{method.passes[0]} + {method.passes[1]}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("attribute", "--method", "lime"), "'--method': expected one of saliency, .*, random, found 'lime'"),
+        (("faithfulness", "--methods", "lime"), "'--methods': expected one of saliency, .*, center, found 'lime'"),
+        (("sanity", "--methods", "saliency,saliency"), "'--methods': expected each method once"),
+        (("faithfulness", "--methods", "saliency", "--steps", "0"), "'--steps': expected 1 to 2,304, found 0"),
+    ],
+)
+def test_a_wrong_method_or_setting_is_wrong_usage_before_data_or_torch_is_touched(
+    tmp_path: Path, arguments: tuple[str, ...], match: str
+) -> None:
+    command = [*arguments, "absent.csv", "--model", "absent", "--output", str(tmp_path / "out")]
+    code = f"import sys; from fer_explain.cli import main; main({command}, standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert re.search(match, done.stderr)
+    assert not re.search(r"\| +(torch|onnxruntime|captum)$", done.stderr, flags=re.MULTILINE)
+
+
+def test_attribute_explains_the_first_faces_of_a_limit(exports: Path, data: Path, tmp_path: Path) -> None:
+    result = invoke("attribute", data, "--model", exports, "--output", tmp_path / "maps.npz", "--limit", 3)
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "maps.npz")["rows"].tolist() == [2, 3, 4]
+
+
+def test_a_sample_is_drawn_from_the_first_faces_of_a_limit(exports: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--methods", "random", "--faces", 4, "--limit", 6, "--output", tmp_path / "out")
+    result = invoke("sanity", data, "--model", exports, *options)
+    assert result.exit_code == 0, result.output
+    rows = np.load(tmp_path / "out" / "similarity.npz")["rows"]
+    assert len(rows) == 4
+    assert set(rows.tolist()) <= set(range(2, 8))
 
 
 def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
@@ -100,7 +143,10 @@ def test_a_setting_that_the_method_does_not_look_at_is_refused_whatever_its_valu
     output = tmp_path / "maps.npz"
     for value in ("32", "33"):  # the first is what other methods take by default
         result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2", "--samples", value)
-        assert (result.exit_code, result.stderr) == (1, "fer-explain: samples: expected a setting of saliency: of\n")
+        assert (result.exit_code, result.stderr) == (
+            1,
+            "fer-explain: --samples: not a setting of saliency, which uses of\n",
+        )
     assert not output.exists()
 
 
@@ -127,7 +173,7 @@ def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Pat
         ("attribute", "x.csv"),
         ("maximize", "--layer", "0"),
         ("paint",),
-        ("report", "--worst", "0"),
+        ("report", "x.csv", "--worst", "0"),
         ("report", "x.csv", "--rows", "two"),
         ("report", "x.csv", "--share", "nan"),
     ],

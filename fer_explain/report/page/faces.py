@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fer_explain.attribution import Method, missed_shares
-from fer_explain.evaluation.compared_maps import CONTROLS
+from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.comparison import Gain
-from fer_explain.evaluation.matched import FIRST, LEVEL, MATCHED, ControlComparison, ControlRank
+from fer_explain.evaluation.matched import FIRST, LEVEL, ControlComparison, ControlRank
+from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.sanity import RANK_CORRELATIONS, SAME, Verdict
 from fer_explain.plots import data_uri, overlay
 from fer_explain.report.face_maps import ExplainedClass, ExplainedFaces
@@ -234,7 +235,7 @@ def tests_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any
         "maps": len(tested),
         "states": _count(tested),
         "expected_by_chance": f"{LEVEL * len(tested):.1f}",
-        "controls": MATCHED,
+        "controls": CONTROLS_PER_MAP,
         "one_in": round(1 / LEVEL),
         "level": f"{LEVEL:.1%}",
         "shares": ", ".join(f"{100 * share:g}%" for share in SHARES[1:-1]),

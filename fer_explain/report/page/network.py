@@ -16,47 +16,47 @@ from fer_explain.report.face_maps import ClassMeans
 from fer_explain.report.internals import FirstFilters, Internals, MaximizedUnits
 from fer_explain.report.page.picture import Picture, tint_scale
 from fer_explain.report.results import GraphComparison
-from fer_explain.verification import LowerPrecision, Proven
+from fer_explain.verification import ComparedGraph, VerifiedModel
 from fer_train.exporting.parity import PARITY_ATOL
 
 MAX_LISTED: Final = 12
 """Dead filters or pairs of duplicates that are named on the page; `fer-explain filters` lists all."""
 
 
-def verification_view(proven: Proven, comparison: GraphComparison, rows: list[int]) -> dict[str, Any]:
+def verification_view(verified: VerifiedModel, comparison: GraphComparison, rows: list[int]) -> dict[str, Any]:
     """Return the comparison of the explained network with the ONNX graphs; `rows` are those of the faces shown."""
     view: dict[str, Any] = {
-        "weights_file": proven.weights_file.name,
-        "weights_sha256": proven.weights_sha256,
+        "weights_file": verified.weights_file.name,
+        "weights_sha256": verified.weights_sha256,
         "graph_file": None,
         "limit": f"{PARITY_ATOL:g}",
     }
-    agreement = comparison.agreement
-    if proven.scorer is None or agreement is None or proven.probed is None or proven.tensors_in_graph is None:
+    compared, on_drawn_faces = comparison.logits, verified.probe_agreement
+    if verified.scorer is None or compared is None or on_drawn_faces is None or verified.tensors_in_graph is None:
         return view
-    identical, total = proven.tensors_in_graph
-    logits = zip(rows, agreement.pytorch, agreement.onnx, strict=True)
+    identical, total = verified.tensors_in_graph
+    logits = zip(rows, compared.pytorch, compared.onnx, strict=True)
     return view | {
-        "graph_file": proven.scorer.path.name,
-        "graph_sha256": proven.scorer.card.weights_sha256,
+        "graph_file": verified.scorer.path.name,
+        "graph_sha256": verified.scorer.card.weights_sha256,
         "identical": identical,
         "total": total,
-        "difference": f"{max(agreement.max_difference, proven.probed.max_difference):.1e}",
-        "drawn_faces": len(proven.probed.onnx),
+        "difference": f"{max(each.max_absolute_difference for each in (compared.agreement, on_drawn_faces)):.1e}",
+        "drawn_faces": on_drawn_faces.n,
         "lower": [_lower_precision(graph, rows) for graph in comparison.lower],
-        "provider": proven.scorer.provider,
+        "provider": verified.scorer.provider,
         "logits": [
             (row, pytorch.tolist(), onnx.tolist(), float(np.abs(pytorch - onnx).max())) for row, pytorch, onnx in logits
         ],
     }
 
 
-def _lower_precision(graph: LowerPrecision, rows: list[int]) -> dict[str, Any]:
-    changed = [str(rows[position]) for position in graph.changed.tolist()]
+def _lower_precision(graph: ComparedGraph, rows: list[int]) -> dict[str, Any]:
+    changed = [str(rows[position]) for position in graph.agreement.changed]
     return {
         "file": graph.file,
-        "default": graph.default,
-        "difference": f"{graph.max_difference:.2g}",
+        "default": graph.is_default,
+        "difference": f"{graph.agreement.max_absolute_difference:.2g}",
         "changed": _listed(changed),
         "n": len(changed),
     }

@@ -45,13 +45,13 @@ def render(results: ReportResults, figures: Path) -> str:
 
 def _sections(results: ReportResults, figures: Path) -> dict[str, Any]:
     """Return the variables of the template by name."""
-    proven, scored, selection, maps = results.proven, results.scored, results.selection, results.maps
-    names, internals = proven.card.labels, results.internals
+    verified, scored, selection, maps = results.verified, results.scored, results.selection, results.maps
+    names, internals = verified.card.labels, results.internals
     cards = face_cards(maps.explained, maps.checked, names)
     is_image = internals.outputs.ndim == 3
     return {
         "name": results.name,
-        "architecture": proven.card.architecture,
+        "architecture": verified.card.architecture,
         "labels": names,
         "data": _data_view(scored),
         **_shown_faces(scored, selection, cards),
@@ -67,8 +67,8 @@ def _sections(results: ReportResults, figures: Path) -> dict[str, Any]:
         "layer": layer_view(internals),
         "layer_figure": None if is_image else file_uri(figures / LAYER_FIGURE),
         "maximization": maximization_view(internals, names),
-        "verification": verification_view(proven, results.comparison, maps.explained.faces.rows.tolist()),
-        "card": card_rows(proven.card),
+        "verification": verification_view(verified, results.comparison, maps.explained.faces.rows.tolist()),
+        "card": card_rows(verified.card),
     }
 
 

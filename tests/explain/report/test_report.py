@@ -19,7 +19,7 @@ from fer_explain.report.files import _scales
 from fer_explain.report.methods import choose_methods, settings_of
 from fer_explain.report.report import write_report
 from fer_explain.report.selection import select_faces
-from fer_explain.verification import load_proven
+from fer_explain.verification import load_verified
 from fer_train.exporting.agreement import halve, stamp
 from fer_train.exporting.graph import write_graph
 from fer_train.prediction import predict_logits
@@ -113,7 +113,7 @@ def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Pa
 
 
 def test_the_verification_contains_both_hashes_and_all_logits(page: Page, exports: Path) -> None:
-    assert page.text.count(load_proven(exports).weights_sha256) == 3
+    assert page.text.count(load_verified(exports).weights_sha256) == 3
     assert "tensors are bitwise identical" in page.text
     assert page.text.count("PyTorch") >= 5
 
@@ -141,7 +141,7 @@ def test_dead_and_duplicate_filters_are_named_and_maximization_is_compared_with_
 def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
     page: Page, exports: Path, faces: Faces
 ) -> None:
-    scorer = load_proven(exports).scorer
+    scorer = load_verified(exports).scorer
     assert scorer is not None
     predicted = scorer.score(faces.images).argmax(axis=1)
     cells = set(zip(faces.require_labels().tolist(), predicted.tolist(), strict=True))
@@ -151,7 +151,7 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 
 
 def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Path, faces: Faces) -> None:
-    scorer = load_proven(exports).scorer
+    scorer = load_verified(exports).scorer
     assert scorer is not None
     correct = (scorer.score(faces.images).argmax(axis=1) == faces.require_labels()).mean()
     assert f"{correct:.1%} on 21 faces" in " ".join(page.text.split())
@@ -162,7 +162,7 @@ def test_the_values_of_the_maps_are_saved(folder: Path, faces: Faces, exports: P
     found = dict(np.load(folder / "attributions.npz"))
     assert found["rows"].tolist()[:3] == [2, 3, 9]
     assert {len(values) for name, values in found.items() if name != "weights_sha256"} == {len(found["rows"])}
-    network = load_proven(exports).network
+    network = load_verified(exports).network
     for method in METHODS:
         lines = {name: found[name][found["methods"] == method] for name in ("attributions", "targets", "rows")}
         logits = found["logits"][found["methods"] == method]
@@ -173,7 +173,7 @@ def test_the_values_of_the_maps_are_saved(folder: Path, faces: Faces, exports: P
             faces.images[places],
             lines["targets"],
             rows=lines["rows"],
-            settings=settings_of(find_method(method), 0),
+            config=settings_of(find_method(method), 0),
         )
         np.testing.assert_allclose(lines["attributions"], expected["attributions"], atol=1e-6)
         (predicted, other), labels = lines["targets"].reshape(2, -1), faces.require_labels()[places].reshape(2, -1)[0]
@@ -284,7 +284,7 @@ def test_confused_faces_are_of_the_pairs_mistaken_most_and_not_shown_elsewhere(f
 
 
 def test_unsuited_default_methods_are_left_out_and_unknown_ones_refused(run: Path, exports: Path) -> None:
-    dense, convolutions = load_proven(run).network, load_proven(exports).network
+    dense, convolutions = load_verified(run).network, load_verified(exports).network
     assert list(choose_methods(dense, None).left_out) == ["grad-cam"]
     assert not choose_methods(convolutions, None).left_out
     assert [method.name for method in choose_methods(dense, ("occlusion", "occlusion")).methods] == ["occlusion"]
@@ -306,7 +306,7 @@ def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Fa
 
 
 def test_a_page_without_faces_is_verified_on_drawn_faces(exports: Path, faces: Faces, tmp_path: Path) -> None:
-    predicted = predict_logits(load_proven(exports).network, faces.images[:4]).argmax(axis=1)
+    predicted = predict_logits(load_verified(exports).network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
     text = " ".join(
         read_page(
@@ -336,7 +336,7 @@ def test_the_graph_of_lower_precision_is_compared(exports: Path, data: Path, fac
 
 
 def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, tmp_path: Path) -> None:
-    network = load_proven(run).network
+    network = load_verified(run).network
     predicted = predict_logits(network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
     page = read_page(write_report(data, run, tmp_path / "out", methods=("saliency",), config=WORST))
