@@ -1,7 +1,7 @@
-"""Figures by matplotlib that neither depend on the user's matplotlib settings nor change them.
+"""The style of all figures, which neither depends on the user's matplotlib settings nor changes them.
 
-Nothing here or in the modules that draw imports pyplot, which keeps figures in global state and loads the backend of
-`MPLBACKEND`: `Figure` and its PNG writer need neither.
+No module that draws imports pyplot, which keeps figures in global state and loads the backend of `MPLBACKEND`: `Figure`
+and its PNG writer need neither.
 """
 
 from __future__ import annotations
@@ -24,7 +24,34 @@ if TYPE_CHECKING:
 BACKEND_VARIABLE: Final = "MPLBACKEND"
 
 FONT: Final = "DejaVu Sans"
-"""Font of all figures, which matplotlib brings along."""
+"""Font of all figures, which matplotlib includes."""
+
+DPI: Final = 120
+"""Pixels per inch of all figures."""
+
+INK: Final = "#333333"
+"""Color of axes and captions."""
+FRAME: Final = "#bbbbbb"
+"""Color of frames around images."""
+SERIES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colors of lines and bars, distinguishable with any color vision (Okabe and Ito 2008)."""
+
+STYLE: Final = {
+    "figure.dpi": DPI,
+    "figure.facecolor": "white",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "grid.alpha": 0.3,
+    "text.parse_math": False,
+}
+"""Settings of all figures that differ from matplotlib's defaults."""
 
 LONGEST_LABEL: Final = 40
 """Characters of a name along an axis that are shown."""
@@ -54,16 +81,17 @@ def load_matplotlib() -> Any:
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw with matplotlib's default settings and plain text; the user's settings are restored at the end.
+    """Draw with the `STYLE` of all figures; the user's settings are restored at the end. Also a decorator.
 
-    Names may contain `$`, which matplotlib would otherwise read as mathematics. It is a decorator as well.
+    Mathematics is not parsed, as names may contain `$`.
     """
     matplotlib = load_matplotlib()
     settings = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    settings |= STYLE | {"axes.prop_cycle": matplotlib.cycler(color=SERIES)}
     fonts = logging.getLogger("matplotlib.font_manager")
-    with _one_at_a_time.get(RLock), matplotlib.rc_context(settings | {"text.parse_math": False}):
+    with _one_at_a_time.get(RLock), matplotlib.rc_context(settings):
         level = fonts.level
-        fonts.setLevel(logging.ERROR)  # it warns of each font that has no bold face
+        fonts.setLevel(logging.ERROR)  # without this matplotlib warns about each font that has no bold face
         try:
             yield
         finally:
@@ -71,16 +99,16 @@ def default_style() -> Iterator[None]:
 
 
 @default_style()
-def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
-    r"""Write a figure as PNG, without the date and version that would make equal pictures differ.
+def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
+    r"""Write a figure as PNG without date and version, so that equal figures are equal files.
 
-    Characters that the font lacks are drawn by another installed font that has them, and escaped where none does, e.g.
-    ``\u5feb``. Long labels of ticks are shortened.
+    Characters that the font lacks are drawn in another installed font, or escaped if there is none, e.g. ``\u5feb``.
+    Long tick labels are shortened.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Its texts may be changed.
+        Figure to write; its texts may be changed.
     path : Path
         File to write.
     dpi : int

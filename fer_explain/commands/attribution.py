@@ -15,7 +15,6 @@ from fer_core.terminal.options import (
     force_option,
     given,
     limit_option,
-    model_option,
     output_option,
     rows_option,
     setting_option,
@@ -23,6 +22,7 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_explain.attribution.registry import METHODS, find_method, table_rows
+from fer_explain.commands.options import model_option
 from fer_explain.config import TARGET_HELP, AttributionConfig
 
 INEXACT = 0.01

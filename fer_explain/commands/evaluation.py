@@ -11,12 +11,11 @@ from fer_core.terminal.options import (
     data_argument,
     force_option,
     given,
-    model_option,
     output_option,
     seed_option,
     settings_options,
 )
-from fer_explain.commands.options import methods_option, sample_of, sample_options
+from fer_explain.commands.options import methods_option, model_option, sample_of, sample_options
 from fer_explain.config import FaithfulnessConfig, GroundTruthConfig, SampleConfig, SanitySampleConfig
 
 METHODS_HELP = "Comma-separated attribution methods; `fer-explain methods` lists them."

@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that help appears at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,12 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_explain.evaluation.method_names import parse_methods
+
+model_option = click.option(
+    "--model", type=click.Path(path_type=Path), required=True, help="Exports folder, or a run of `fer-train fit`."
+)
+LAYER_HELP = "Layer name or index, e.g. features.0 or 0; `fer-explain layers` lists them."
+layer_option = click.option("--layer", metavar="NAME|INDEX", required=True, help=LAYER_HELP)
 
 
 def methods_option(help: str, *, required: bool = True) -> Callable[[Command], Command]:

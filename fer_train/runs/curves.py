@@ -43,4 +43,4 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str, val
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
     with staged(path, force=True) as stage:
-        save_figure(figure, stage, dpi=120)
+        save_figure(figure, stage)

@@ -28,7 +28,7 @@ def test_every_command_and_option_has_help(command: str) -> None:
         assert option.param_type_name == "argument" or option.help, option.name
 
 
-@pytest.mark.parametrize("command", ["attribute", "methods", "preflight", "faithfulness", "sanity", "ground-truth"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_has_an_example_whose_options_exist(command: str) -> None:
     text = invoke(command, "--help").output
     (example,) = re.findall(rf"^ +fer-explain ({command}.*)$", text, flags=re.MULTILINE)
@@ -121,8 +121,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
     ("options", "message"),
     [
         (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
-        (("--share", "nan"), "share: expected above 0 and at most 1, found nan"),
-        (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),
+        (("--layer", "nose"), "--layer: found 'nose', expected one of these by index or name: 0: "),
         (("--split", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
     ],
@@ -169,7 +168,15 @@ def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "arguments",
-    [("report",), ("attribute", "x.csv"), ("maximize", "--layer", "0"), ("paint",), ("report", "--worst", "0")],
+    [
+        ("report",),
+        ("attribute", "x.csv"),
+        ("maximize", "--layer", "0"),
+        ("paint",),
+        ("report", "x.csv", "--worst", "0"),
+        ("report", "x.csv", "--rows", "two"),
+        ("report", "x.csv", "--share", "nan"),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2

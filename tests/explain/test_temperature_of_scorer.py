@@ -12,7 +12,8 @@ from tiny_models import CNN, make_card, make_network
 from fer_core import Faces
 from fer_explain.attribution import METHODS, AttributionConfig
 from fer_explain.attribution.map_file import attribute
-from fer_explain.report.face_maps import explain_faces, score_faces
+from fer_explain.report.face_maps import explain_faces
+from fer_explain.report.predictions import predict_probabilities
 from fer_explain.verification import load_verified
 from fer_infer import Scorer
 from fer_train.exporting.graph import write_graph
@@ -40,9 +41,9 @@ def test_shown_probabilities_are_those_of_the_scorer(folder: Path, faces: Faces,
     expected = Scorer(tmp_path / "model.onnx", "cpu").score(faces.images)
     proven = load_verified(folder)
     assert proven.temperature == 0.25
-    np.testing.assert_allclose(score_faces(proven, faces.images), expected, atol=1e-5)
+    np.testing.assert_allclose(predict_probabilities(proven, faces.images), expected, atol=1e-5)
     explained = explain_faces(
-        proven, faces.take(slice(3)), score_faces(proven, faces.images[:3]), (METHODS["saliency"],)
+        proven, faces.take(slice(3)), predict_probabilities(proven, faces.images[:3]), (METHODS["saliency"],)
     )
     np.testing.assert_allclose(explained.probabilities, expected[:3], atol=1e-5)
 

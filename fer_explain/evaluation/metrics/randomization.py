@@ -8,18 +8,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from fer_core import IMAGE_SIZE
 from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import Explain
 from fer_explain.evaluation.metrics.similarity import spearman, ssim
-from fer_explain.layers.structure import device_of, evaluation_mode
+from fer_explain.layers.structure import output_shapes
 
 MODES: Final = ("cascading", "independent")
 """Randomize all layers from the last down to a stage, or only the layers of a stage."""
@@ -70,21 +68,9 @@ def weight_stages(model: nn.Module) -> tuple[tuple[str, ...], ...]:
         Dotted names in at most `MOST_STAGES` groups. A normalization belongs to the layer before it.
     """
     modules = {m: name for name, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
-    passed: dict[str, nn.Module] = {}
-
-    def note(module: nn.Module, _: Any, output: Tensor) -> None:
-        passed.setdefault(modules[module], module)
-
-    hooks = [module.register_forward_hook(note) for module in modules]
-    try:
-        with evaluation_mode(model), torch.no_grad():
-            model(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, device=device_of(model)))
-    finally:
-        for hook in hooks:
-            hook.remove()
     layers: list[tuple[str, ...]] = []
-    for name, module in passed.items():
-        if layers and isinstance(module, BATCH_NORMS):
+    for name in output_shapes(model, modules):
+        if layers and isinstance(model.get_submodule(name), BATCH_NORMS):
             layers[-1] += (name,)
         else:
             layers.append((name,))
