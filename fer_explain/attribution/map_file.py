@@ -18,10 +18,10 @@ from fer_core.faces import take_rows
 from fer_core.io.reader import no_such_split
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_explain.attribution.explainer import MEMORY_MB, Explainer, deltas_missed, median_of
+from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
 from fer_explain.attribution.preflight import Caution
 from fer_explain.attribution.registry import find_method
-from fer_explain.config import AttributionConfig
+from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.verification import load_verified
 
 FACES_AT_ONCE: Final = 1024
