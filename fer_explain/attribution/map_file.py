@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -179,11 +181,14 @@ class _Columns:
         self.length += len(arrays["rows"])
 
     def save(self, path: Path, texts: Mapping[str, str]) -> None:
-        """Save columns and texts, uncompressed."""
-        members: dict[str, Any] = {
-            name: np.memmap(file, dtype, "r", shape=(self.length, *shape))
-            for name, (file, dtype, shape) in self._columns.items()
-        }
-        members |= texts
-        with open(path, "wb") as output:
-            np.savez(output, **members)
+        """Save columns and texts as `np.load` reads them, uncompressed and without loading them."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, (file, dtype, shape) in self._columns.items():
+                array = np.memmap(file, dtype, "r", shape=(self.length, *shape))
+                file.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                    shutil.copyfileobj(file, member, 1 << 20)
+            for name, text in texts.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.save(member, np.array(text))
