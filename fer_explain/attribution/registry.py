@@ -208,6 +208,7 @@ _ALL: Final = (
 )
 
 METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _ALL}
+"""Attribution methods by name, in the order of `fer-explain methods`."""
 
 
 def find_method(name: str) -> Method:

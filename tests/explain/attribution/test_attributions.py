@@ -337,5 +337,5 @@ def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cn
 
 
 def test_the_documentation_shows_the_registry() -> None:
-    page = Path(__file__).parents[3] / "docs" / "explaining.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "attribution-methods.md"
     assert methods_table() in page.read_text(encoding="utf-8")
