@@ -55,7 +55,7 @@ def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -
     >>> from fer_train import load_model
     >>> face = read_faces("faces.csv").images[0]
     >>> layer_output(load_model("exports/course-cnn"), face, "features.0").shape
-    (32, 48, 48)
+    (48, 48, 48)
     """
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
         raise ConfigError(f"expected one face, uint8 (48, 48), found {image.dtype} {image.shape}", parameter="image")
