@@ -115,7 +115,7 @@ def maximize(
         objectives = _objectives(verified, layer, channels, class_name, direction, position)
         all_faces = start.startswith("row:")
         faces = None if data is None else load_faces(data, limit=None if all_faces else limit, roles=())
-        compared = None if faces is None else faces.take(slice(limit))
+        compared = None if faces is None else load_faces(faces, limit=limit)
         start_image = _start_image(start, faces, compared)
         steps = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", steps, "steps") as advance:
