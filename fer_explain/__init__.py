@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fer_explain.evaluation.faithfulness import measure_faithfulness
     from fer_explain.evaluation.ground_truth import compare_with_ground_truth
     from fer_explain.evaluation.sanity import check_sanity
+    from fer_explain.face_file import FaceFile
     from fer_explain.layers.feature_maps import draw_feature_maps, layer_output
     from fer_explain.layers.filters import draw_filters
     from fer_explain.layers.structure import list_layers
@@ -36,6 +37,7 @@ __all__ = [
     "AscentConfig",
     "AttributionConfig",
     "Attributions",
+    "FaceFile",
     "FaithfulnessConfig",
     "FilterConfig",
     "GroundTruthConfig",
@@ -66,6 +68,7 @@ __getattr__ = attach(
         "AscentConfig": "fer_explain.config",
         "AttributionConfig": "fer_explain.config",
         "Attributions": "fer_explain.attribution.explanation",
+        "FaceFile": "fer_explain.face_file",
         "FaithfulnessConfig": "fer_explain.config",
         "FilterConfig": "fer_explain.config",
         "ReportConfig": "fer_explain.config",

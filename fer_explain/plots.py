@@ -163,6 +163,8 @@ class SheetLayout:
         Length of the title; the sheet is at least as wide as the title.
     has_scale_bar : bool
         Whether there is a scale bar.
+    fixed_columns : int, optional
+        Number of columns. Default: about 1.6 times the number of rows, or more for a long title.
     """
 
     n: int
@@ -170,6 +172,7 @@ class SheetLayout:
     tile_width: int
     title_letters: int
     has_scale_bar: bool
+    fixed_columns: int | None = None
 
     margin = 16
     title_space = 48
@@ -200,6 +203,8 @@ class SheetLayout:
     @property
     def columns(self) -> int:
         """Number of columns of the grid."""
+        if self.fixed_columns is not None:
+            return self.fixed_columns
         preferred = round(math.sqrt(self.n * self.columns_per_row))
         return min(self.n, max(self.min_columns, preferred, self.title_width // self.steps[1]))
 
@@ -239,6 +244,7 @@ def sheet(
     limits: tuple[float, float] | None = None,
     scale_label: str = "",
     tile_pixels: int = TILE,
+    columns: int | None = None,
 ) -> Figure:
     """Draw many small images as one sheet.
 
@@ -256,6 +262,8 @@ def sheet(
         Label of the scale bar.
     tile_pixels : int
         Approximate length of the longer side of a tile, in pixels.
+    columns : int, optional
+        Number of columns. Default: a grid that is wider than high.
 
     Returns
     -------
@@ -266,7 +274,7 @@ def sheet(
 
     n, height, width = tiles.shape[:3]
     zoom = max(1, round(tile_pixels / max(height, width)))
-    layout = SheetLayout(n, height * zoom, width * zoom, len(title), limits is not None)
+    layout = SheetLayout(n, height * zoom, width * zoom, len(title), limits is not None, columns)
     full_height, full_width = layout.size
     grid_height, grid_width = layout.grid
     figure = Figure(figsize=(full_width / DPI, full_height / DPI))

@@ -93,11 +93,11 @@ def filters(
     Example:
       fer-explain filters faces.csv --model exports/compact --layer 0 --output filters
     """
-    from fer_core.io.in_memory import as_faces
+    from fer_explain.face_file import FaceFile
     from fer_explain.layers.filters import draw_filters
 
     config = FilterConfig(**given(settings))
-    faces = as_faces(data, split=split, limit=config.limit, roles=(), columns=input_columns)
+    faces = FaceFile(data, split, input_columns)
     report = draw_filters(faces, model, layer, output, inputs=inputs, config=config, force=force)
     click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     dead, rare = report.states.count("dead"), report.states.count("rare")
@@ -129,10 +129,9 @@ def feature_maps(
     Example:
       fer-explain feature-maps faces.csv --row 17 --model exports/compact --layer 2 --output maps
     """
-    from fer_core.io.in_memory import as_faces
+    from fer_explain.face_file import FaceFile
     from fer_explain.layers.feature_maps import draw_feature_maps
 
-    limit = 1 if row is None else None
-    faces = as_faces(data, limit=limit, roles=(), columns=input_columns)
+    faces = FaceFile(data, columns=input_columns)
     folder = draw_feature_maps(faces, model, layer, output, row=row, force=force)
     click.echo(f"{folder}: sheet.png, feature_maps.npz")

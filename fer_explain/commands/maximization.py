@@ -71,16 +71,12 @@ def maximize(
     Example:
       fer-explain maximize --model exports/compact --layer 2 --data faces.csv --output ascent
     """
-    faces = None
     if data is None and (split is not None or input_columns):
         raise click.UsageError("--split and --column require --data")
-    from fer_core.io.in_memory import as_faces
-    from fer_explain.maximization.maximize import faces_to_read
+    from fer_explain.face_file import FaceFile
     from fer_explain.maximization.maximize import maximize as maximize_model
 
-    if data is not None:
-        read = faces_to_read(options["start"], limit)
-        faces = as_faces(data, split=split, limit=read, roles=(), columns=input_columns)
+    faces = None if data is None else FaceFile(data, split, input_columns)
     config = AscentConfig(**given({name: options.pop(name) for name in settings_of(AscentConfig)}))
     folder = maximize_model(model, data=faces, limit=limit, config=config, **options)
     click.echo(f"{folder}: sheet.png, maximization.npz")

@@ -62,12 +62,12 @@ def report(
     Example:
       fer-explain report faces.csv --model exports/compact --output report
     """
-    from fer_core import read_faces
     from fer_core.io.rejects import REJECTS_FILE
+    from fer_explain.face_file import FaceFile
     from fer_explain.report.report import write_report
 
     config = ReportConfig(**given({name: options.pop(name) for name in settings_of(ReportConfig)}))
-    faces = read_faces(data, split, on_error=on_error, columns=input_columns)
+    faces = FaceFile(data, split, input_columns, on_error)
     page = write_report(faces, model, output, config=config, **options)
     click.echo(f"{page}: open it in a browser")
     click.echo(f"{output}: figures/, attributions.npz")

@@ -12,9 +12,9 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.faces import take_rows
-from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
+from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, find_named_layer, run_to
 from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
 from fer_explain.verification import load_verified
@@ -55,7 +55,7 @@ def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -
     >>> from fer_train import load_model
     >>> face = read_faces("faces.csv").images[0]
     >>> layer_output(load_model("exports/course-cnn"), face, "features.0").shape
-    (32, 48, 48)
+    (48, 48, 48)
     """
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
         raise ConfigError(f"expected one face, uint8 (48, 48), found {image.dtype} {image.shape}", parameter="image")
@@ -97,7 +97,7 @@ def feature_map_sheet(
 
 
 def draw_feature_maps(
-    data: FacesLike,
+    data: DataSource,
     model: str | Path,
     layer: str | int,
     output: str | Path,
@@ -109,8 +109,8 @@ def draw_feature_maps(
 
     Parameters
     ----------
-    data : path, Faces, ndarray of uint8, PIL image or DataFrame
-        Faces, see `fer_core.io.in_memory.as_faces`.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL image or DataFrame
+        Faces, see `fer_core.as_faces` and, for one split of a file, `FaceFile`.
     model : str or Path
         Exports folder or run.
     layer : str or int
@@ -140,11 +140,11 @@ def draw_feature_maps(
     >>> sorted(path.name for path in folder.iterdir())
     ['feature_maps.npz', 'sheet.png']
     """
-    faces = as_faces(data, roles=())
-    with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(path_of(data), model)) as stage:
         verified = load_verified(model)
         found, class_names = find_named_layer(verified.network, layer, verified.card.labels)
-        face = take_rows(faces, faces.rows[:1].tolist() if row is None else [row])
+        faces = load_faces(data, limit=1 if row is None else None, roles=())
+        face = faces if row is None else take_rows(faces, [row])
         number = int(face.rows[0])
         values = layer_output(verified.network, face.images[0], found.name)
         save_figure(feature_map_sheet(values, found, number, class_names), stage / "sheet.png")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import ConfigError, Faces
-from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import Advance, progress
 from fer_explain.config import FilterConfig
+from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.activations import Activations, measure_activations
 from fer_explain.layers.patches import patch_mosaics
 from fer_explain.layers.receptive_field import ReceptiveField, receptive_field
@@ -151,7 +151,7 @@ def _following_relu(model: nn.Module, layer: Layer) -> Layer | None:
 
 
 def draw_filters(
-    data: FacesLike,
+    data: DataSource,
     model: str | Path,
     layer: str | int,
     output: str | Path,
@@ -164,8 +164,8 @@ def draw_filters(
 
     Parameters
     ----------
-    data : path, Faces, ndarray of uint8, PIL images or DataFrame
-        Faces, see `fer_core.io.in_memory.as_faces`.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL images or DataFrame
+        Faces, see `fer_core.as_faces` and, for one split of a file, `FaceFile`.
     model : str or Path
         Exports folder or run.
     layer : str or int
@@ -200,12 +200,12 @@ def draw_filters(
     ('features.1', '3x3 pixels', 64, 0)
     """
     config = config or FilterConfig()
-    faces = as_faces(data, limit=config.limit, roles=())
-    with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(path_of(data), model)) as stage:
         verified = load_verified(model)
         network = verified.network
         found, class_names = find_named_layer(network, layer, verified.card.labels)
         weights = weights_of(network, found)
+        faces = load_faces(data, limit=config.limit, roles=())
         drawn_inputs = _inputs_to_draw(weights, found, inputs)
         with progress(f"activations of {found.name}", len(faces)) as advance:
             report, activations = examine_filters(network, found, faces, config, advance=advance)

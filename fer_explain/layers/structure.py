@@ -145,9 +145,9 @@ def list_layers(model: nn.Module) -> Layers:
     >>> from fer_train import load_model
     >>> layers = list_layers(load_model("exports/course-cnn"))
     >>> layers[0].name, layers[0].kind, layers[0].shape
-    ('features.0', 'Conv2d', (32, 48, 48))
+    ('features.0', 'Conv2d', (48, 48, 48))
     """
-    modules = {module: name for name, module in model.named_modules() if isinstance(module, KINDS)}
+    modules: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, KINDS)}
     by_name = {name: module for module, name in modules.items()}
     return Layers(
         Layer(index, name, type(by_name[name]).__name__, shape, _own_parameters(by_name[name]))

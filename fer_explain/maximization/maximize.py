@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
 from fer_core.faces import take_rows
-from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.config import FACE_LIMIT, AscentConfig
+from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.structure import find_named_layer
 from fer_explain.maximization.ascent import Maximization, maximize_objectives
 from fer_explain.maximization.objectives import (
@@ -52,7 +52,7 @@ def maximize(
     direction: str | Path | None = None,
     position: str | None = None,
     start: str = "noise",
-    data: FacesLike | None = None,
+    data: DataSource | None = None,
     limit: int | None = None,
     config: AscentConfig | None = None,
     force: bool = False,
@@ -80,8 +80,8 @@ def maximize(
         Row and column of one neuron, such as ``5,7``, or ``center``. Default: the mean over all positions.
     start : str
         Start image: ``noise`` around mid gray, the ``mean`` of the faces, or one face, such as ``row:17``.
-    data : path, Faces, ndarray of uint8, PIL images or DataFrame, optional
-        Faces for comparison and for the start image, see `fer_core.io.in_memory.as_faces`.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL images or DataFrame, optional
+        Faces for comparison and for the start image, see `fer_core.as_faces` and, for one split of a file, `FaceFile`.
     limit : int, optional
         Use at most the first `limit` faces for comparison and mean; 4,096 by default.
     config : AscentConfig, optional
@@ -109,12 +109,13 @@ def maximize(
     config = config or AscentConfig()
     if data is None and limit is not None:
         raise ConfigError("requires `data`", parameter="limit")
-    faces = None if data is None else as_faces(data, limit=faces_to_read(start, limit), roles=())
-    source = None if faces is None else faces.source
-    with staged(output, force=force, folder=FOLDER, inputs=(model, source, direction)) as stage:
+    limit = FACE_LIMIT if limit is None else limit
+    with staged(output, force=force, folder=FOLDER, inputs=(model, path_of(data), direction)) as stage:
         verified = load_verified(model)
         objectives = _objectives(verified, layer, channels, class_name, direction, position)
-        compared = None if faces is None else faces.take(slice(FACE_LIMIT if limit is None else limit))
+        all_faces = start.startswith("row:")
+        faces = None if data is None else load_faces(data, limit=None if all_faces else limit, roles=())
+        compared = None if faces is None else load_faces(faces, limit=limit)
         start_image = _start_image(start, faces, compared)
         steps = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", steps, "steps") as advance:
@@ -127,13 +128,6 @@ def maximize(
         used = {"position": objectives.position, "start": start, "weights_sha256": verified.weights_sha256}
         _save_arrays(stage / "maximization.npz", found, maxima, json.dumps(asdict(found.config) | used))
     return Path(output)
-
-
-def faces_to_read(start: str, limit: int | None) -> int | None:
-    """Return how many faces are needed: all (None) to find a start row, else the first ones."""
-    if start.startswith("row:"):
-        return None
-    return FACE_LIMIT if limit is None else limit
 
 
 def _objectives(

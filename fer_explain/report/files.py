@@ -32,7 +32,7 @@ FOLDER: Final = OutputFolder(
 )
 """Names of the files in the output folder."""
 
-SCALE_CAPTIONS: Final = {False: "none to strongest", True: "against to for the class"}
+SCALE_CAPTIONS: Final = {False: "no / strongest influence", True: "against / for the class"}
 """Whether maps are signed -> caption of their color scale."""
 
 
@@ -91,7 +91,7 @@ def _save_means(path: Path, means: ClassMeans, method: Method, labels: tuple[str
 
 
 def _save_face(path: Path, explained: ExplainedFaces, i: int, labels: tuple[str, ...]) -> None:
-    """Draw the face and its maps of the predicted class, then the masked face and its maps of the other class."""
+    """Draw a row of the face and its maps of the predicted class, then of the masked face and the other class."""
     faces = explained.faces
     face = faces.images[i]
     leading = ((face, "original"), (explained.predicted.masked[i], "salient pixels"))
@@ -106,7 +106,9 @@ def _save_face(path: Path, explained: ExplainedFaces, i: int, labels: tuple[str,
     label = "" if faces.labels is None else f", label {labels[faces.labels[i]]}"
     title = f"Row {faces.rows[i]}: predicted {labels[explained.predicted.classes[i]]}{label}; maps of logits"
     tiles_and_scales = np.concatenate([np.stack(tiles), strips])
-    save_figure(sheet(tiles_and_scales, captions + strip_captions, title, tile_pixels=LARGE_TILE), path)
+    columns = 1 + len(explained.methods)
+    figure = sheet(tiles_and_scales, captions + strip_captions, title, tile_pixels=LARGE_TILE, columns=columns)
+    save_figure(figure, path)
 
 
 def _scales(methods: Sequence[Method]) -> tuple[NDArray[np.uint8], list[str]]:

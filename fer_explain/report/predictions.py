@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError, Faces, ModelError
+from fer_core import Faces, ModelError
 from fer_core.terminal.progress import progress
 from fer_explain.verification import VerifiedModel
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
@@ -42,10 +42,8 @@ class ScoredFaces:
         return self.probabilities.argmax(axis=1).astype(np.int64)
 
 
-def require_explainable(faces: Faces, verified: VerifiedModel) -> None:
-    """Raise an error if there is no face, or a label is not a class of the model."""
-    if not len(faces):
-        raise DataError(faces.source, "contains no faces")
+def require_known_labels(faces: Faces, verified: VerifiedModel) -> None:
+    """Raise ModelError if a label is not a class of the model."""
     classes = len(verified.card.labels)
     if faces.labels is not None and faces.labels.max() >= classes:
         raise ModelError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.io.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.config import ReportConfig
 from fer_explain.evaluation.skill import assess_skill
+from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.structure import Layer, find_layer
 from fer_explain.report.face_maps import explain_faces, mean_maps
 from fer_explain.report.files import FIGURES, FOLDER, save_attributions, save_figures
@@ -17,14 +17,14 @@ from fer_explain.report.internals import default_layer, examine_network
 from fer_explain.report.map_checks import check_maps
 from fer_explain.report.methods import ChosenMethods, choose_methods
 from fer_explain.report.page.render import render
-from fer_explain.report.predictions import ScoredFaces, require_explainable, score_faces
+from fer_explain.report.predictions import ScoredFaces, require_known_labels, score_faces
 from fer_explain.report.results import GraphComparison, MapResults, ReportResults
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import VerifiedModel, compare_logits, compare_precisions, load_verified
 
 
 def write_report(
-    data: FacesLike,
+    data: DataSource,
     model: str | Path,
     output: str | Path,
     *,
@@ -38,8 +38,9 @@ def write_report(
 
     Parameters
     ----------
-    data : path, Faces, ndarray of uint8, PIL images or DataFrame
-        Faces, see `fer_core.io.in_memory.as_faces`. With labels, the accuracy on all of them is reported.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL images or DataFrame
+        Faces, see `fer_core.as_faces` and, for one split of a file, `FaceFile`. With
+        labels, the accuracy on all of them is reported.
     model : str or Path
         Exports folder or run. For a run without an ONNX graph the comparison with the graph is omitted, and the report
         states this.
@@ -83,12 +84,12 @@ def write_report(
     ('index.html', ['attributions.npz', 'figures', 'index.html'])
     """
     config = config or ReportConfig()
-    faces = as_faces(data)
-    with staged(output, force=force, folder=FOLDER, inputs=(faces.source, model)) as stage:
+    with staged(output, force=force, folder=FOLDER, inputs=(path_of(data), model)) as stage:
         verified = load_verified(model)
         shown_layer = default_layer(verified.network) if layer is None else find_layer(verified.network, layer)
         chosen = choose_methods(verified.network, methods)
-        require_explainable(faces, verified)
+        faces = load_faces(data)
+        require_known_labels(faces, verified)
         scored = score_faces(verified, faces)
         results = _compute(verified, Path(model), scored, rows, chosen, shown_layer, config)
         save_attributions(stage / "attributions.npz", results.maps.explained, verified)

@@ -234,6 +234,11 @@ def test_a_class_and_a_direction_are_maximized(exports: Path, tmp_path: Path) ->
         (0, {"start": "median"}, r"start: expected noise, mean or row:N, such as row:17, found 'median'"),
         (0, {"start": "mean"}, "start: mean requires `data`"),
         (0, {"limit": 5000}, "limit: requires `data`"),
+        (
+            0,
+            {"limit": 0, "start": "row:2", "data": np.zeros((3, 48, 48), np.uint8)},
+            "limit: expected at least 1, found 0",
+        ),
         ("nose", {}, "layer: found 'nose', expected one of these by index or name"),
     ],
 )

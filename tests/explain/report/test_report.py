@@ -200,7 +200,7 @@ def test_the_figures_are_saved_with_the_page(folder: Path) -> None:
 
 def test_the_pictures_for_other_documents_show_their_scales() -> None:
     strips, captions = _scales(tuple(map(find_method, METHODS)))
-    assert captions == ["none to strongest", "against to for the class"]
+    assert captions == ["no / strongest influence", "against / for the class"]
     assert strips.shape == (2, 48, 48, 3)
     low, high = strips[1, 0, 0].astype(int), strips[1, 0, -1].astype(int)
     assert low[2] > low[0]  # blue against
