@@ -144,6 +144,14 @@ def compare_with_ground_truth(
     FerError
         If model, a setting or the output is not as expected, or the model is not better than chance on drawn faces. No
         output is left in this case.
+
+    Examples
+    --------
+    >>> from fer_explain import GroundTruthConfig
+    >>> config = GroundTruthConfig(faces=60)
+    >>> scores = compare_with_ground_truth("exports/compact", ["saliency"], "ground-truth", config=config)
+    >>> sorted({score.score for score in scores})
+    ['mass_share', 'pointing_hits', 'positive_share']
     """
     config = config or GroundTruthConfig()
     require_methods(methods)
