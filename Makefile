@@ -1,27 +1,27 @@
-# One command each: `make demo`, `make test`, `make check`, `make bench`. Everything lives in .venv.
+# Targets: install, demo, check, test, bench, docs, clean. All of them use the virtual environment .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check bench docs clean
 
 install: $(INSTALLED)
 
-# --quiet, since what matters about an installation is whether it failed
+# quiet: only a failure of the installation matters
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# what the demo needs is installed only where `make install` has not been run: a third of what the tests need
+# the demo needs a third of what the tests need; skipped after `make install`
 .venv/.demo: pyproject.toml constraints.txt
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@echo "Installing PyTorch, ONNX Runtime and Captum into .venv; a download of some hundred megabytes, once"
+	@echo "Installing PyTorch, ONNX Runtime and Captum into .venv; a download of a few hundred megabytes, once"
 	@[ -e $(INSTALLED) ] || $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[explain]'
 	@touch $@
 
-# from faces to a report on drawn faces, or on real ones: make demo DATA=fer2013.csv
+# train, export, score and explain on drawn faces, or on real ones with DATA=fer2013.csv
 demo: .venv/.demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DATA)
 
@@ -34,13 +34,17 @@ check: $(INSTALLED)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# speed on drawn faces, or on real ones, and then the accuracy of what ships too: make bench DATA=FILE, or a folder with
-# test.csv and fer2013.csv; some 20 minutes
+# measure speed on drawn faces; with DATA=FILE, or a folder with test.csv and fer2013.csv, also the accuracy of the
+# shipped models; about 20 minutes
 MEASURED := "read_csv $(DATA)" "score_csv $(DATA)" memory "train $(DATA)" "attribute $(DATA)" scale_ray "accuracy $(DATA)"
 bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
 	{ $(BIN)/python benchmarks/_side_by_side.py && for measured in $(MEASURED); do read -r name data <<< "$$measured"; \
 	$(BIN)/python benchmarks/$$name.py $${data:+"$$data"} || exit 1; done; } | tee benchmarks/RESULTS.md
 
+# build the documentation into site/; open site/index.html, or serve it with `python -m http.server -d site`
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv demo dist
+	rm -rf .venv demo dist site

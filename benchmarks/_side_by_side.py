@@ -129,7 +129,7 @@ def real_data(argument: str | None, *names: str, splits: bool = False) -> Path |
         sys.exit(f"{given}: expected a file or a folder of faces, found none")
     paths = [given / name for name in names] if given.is_dir() else [given]
     for path in paths:
-        if path.exists() and (not splits or next(iter_faces(path, batch_rows=1)).split is not None):
+        if path.exists() and (not splits or next(iter_faces(path, batch_rows=1)).splits is not None):
             return path
     return None
 

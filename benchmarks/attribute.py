@@ -19,8 +19,8 @@ from captum.attr import Saliency
 from fer_core import FerError, read_faces
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, batch_size_for
-from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
+from fer_explain.config import MEMORY_MB
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model

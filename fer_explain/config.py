@@ -16,6 +16,8 @@ from fer_core.settings import SEED_LIMIT, Settings, setting
 
 # Attribution maps.
 
+MEMORY_MB: Final = 512.0
+"""Default memory limit of the passes through the network, in MiB."""
 OUTPUTS: Final = ("logits", "probabilities")
 """Outputs of a network that can be explained."""
 TARGET_HELP: Final = "predicted, true, or the name of a class."

@@ -1,7 +1,8 @@
-"""Write what others say into the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
+"""Write generated parts of the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
-The README gets the help of each program and the foremost goals, docs/commands.md the help of each command, and
-docs/results.md all goals. The tests hold them to what the programs print and to what was measured last.
+README.md gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command,
+docs/reference/results.md all goals, and docs/reference/attribution-methods.md the table of methods. The tests compare
+them with what the programs print and what was measured.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import click
 
+from fer_explain.attribution import methods_table
+
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ROOT / "docs" / "commands.md"
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 README = ROOT / "README.md"
-PAGE = ROOT / "docs" / "results.md"
+METHODS = ROOT / "docs" / "reference" / "attribution-methods.md"
+PAGE = ROOT / "docs" / "reference" / "results.md"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 GOALS = "| goal | bound | found | reached |"
 
@@ -33,7 +37,7 @@ def help_text(program: str, command: str | None = None) -> str:
 
 
 def page() -> str:
-    """Return the whole of docs/commands.md."""
+    """Return the whole of docs/reference/commands.md."""
     parts = [
         "# Commands",
         "Written by `scripts/update_docs.py`. Exit codes: 0 done, 1 wrong input or environment, 2 wrong usage.",
@@ -98,3 +102,4 @@ if __name__ == "__main__":
     README.write_text(readme(README.read_text(encoding="utf-8"), results), encoding="utf-8")
     every = filled(PAGE.read_text(encoding="utf-8"), results=goals(results, foremost=False))
     PAGE.write_text(every, encoding="utf-8")
+    METHODS.write_text(filled(METHODS.read_text(encoding="utf-8"), methods=methods_table()), encoding="utf-8")

@@ -38,18 +38,16 @@ def shape(line):
     return re.sub(r"[\d.,%]+(e-?\d+)?", "#", line).strip()
 
 
-def example():
-    """Every console block of the README, in order: together they are one road."""
-    return [step for block in console_blocks(README) for step in steps(block)]
-
-
-def test_the_commands_of_the_readme_print_what_it_shows(tmp_path):
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/quickstart.md"])
+def test_the_commands_in_console_blocks_print_what_is_shown(page, tmp_path):
+    blocks = console_blocks((ROOT / page).read_text(encoding="utf-8"))
+    example = [step for block in blocks for step in steps(block)]
     (tmp_path / "exports").mkdir()
     for model in (ROOT / "exports").iterdir():
         (tmp_path / "exports" / model.name).symlink_to(model)
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    assert len(example()) >= 5
-    for command, lines in example():
+    assert len(example) >= 3
+    for command, lines in example:
         done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         printed = {shape(line) for line in done.stdout.splitlines()}
@@ -65,7 +63,7 @@ def updates():
 
 
 def test_the_help_texts_are_those_of_the_programs():
-    assert updates().page() == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert updates().page() == (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     assert updates().readme(README, RESULTS) == README
     assert all(updates().help_text(program) in README for program in updates().PROGRAMS)
 
@@ -74,7 +72,7 @@ def test_every_goal_that_was_measured_stands_in_the_docs_and_those_that_were_mis
     measured = [line for line in RESULTS.splitlines() if re.search(r"\| at (least|most) [\d,.]+ \|", line)]
     missed = [line for line in measured if "| no |" in line]
     assert len(measured) >= 15
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
     assert updates().filled(page, results=updates().goals(RESULTS, foremost=False)) == page
     assert [line for line in measured if line not in page] == []
     block = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
@@ -126,7 +124,7 @@ def test_every_command_stands_in_the_readme(program):
 
 
 def test_the_files_that_readme_and_docs_link_to_exist():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
         assert [link for link, _ in links if not (page.parent / link).exists()] == []
         for link, anchor in links:

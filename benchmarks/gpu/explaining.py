@@ -14,8 +14,8 @@ from torch import nn
 from workbench import Workbench
 
 from fer_explain.attribution import METHODS, AttributionConfig, Method, attributions_of, batch_size_for
-from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
+from fer_explain.config import MEMORY_MB
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model
 

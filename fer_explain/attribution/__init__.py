@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from fer_explain.attribution.batch import Batch, baseline_of
     from fer_explain.attribution.hooks import cam_layer
-    from fer_explain.attribution.registry import METHODS, Method, find_method
+    from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
     from fer_explain.attribution.targets import resolve_targets
     from fer_explain.config import AttributionConfig
 
@@ -36,6 +36,7 @@ __all__ = [
     "cam_layer",
     "explainable",
     "find_method",
+    "methods_table",
     "missed_shares",
     "resolve_targets",
 ]
@@ -48,7 +49,7 @@ __getattr__ = attach(
             "fer_explain.attribution.attributions",
         ),
         **dict.fromkeys(("Batch", "baseline_of"), "fer_explain.attribution.batch"),
-        **dict.fromkeys(("METHODS", "Method", "find_method"), "fer_explain.attribution.registry"),
+        **dict.fromkeys(("METHODS", "Method", "find_method", "methods_table"), "fer_explain.attribution.registry"),
         "AttributionConfig": "fer_explain.config",
         "cam_layer": "fer_explain.attribution.hooks",
         "resolve_targets": "fer_explain.attribution.targets",

@@ -22,9 +22,6 @@ from fer_explain.config import AttributionConfig
 from fer_explain.verification import VerifiedModel
 from fer_train.prediction import predict_logits
 
-MEMORY_MB = 512.0
-"""Default memory limit of the passes through the network, in MiB."""
-
 
 @dataclass(frozen=True, eq=False)
 class Explainer:

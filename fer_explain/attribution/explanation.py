@@ -16,10 +16,10 @@ from fer_core.figures import default_style
 from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.staging import staged
 from fer_explain.attribution.batch import DELTAS
-from fer_explain.attribution.explainer import MEMORY_MB, Explainer, deltas_missed, median_of
+from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
 from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.registry import METHODS, find_method
-from fer_explain.config import AttributionConfig
+from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri, overlay
 from fer_explain.verification import VerifiedModel, load_verified
 

@@ -162,7 +162,7 @@ def gradient_graph(model: nn.Module) -> GradientGraph:
 def _operations(owners: dict[Node, nn.Module], names: dict[nn.Module, str]) -> Iterator[Operation]:
     for node, module in owners.items():
         kind = re.sub(r"Backward\d*$", "", node.name())
-        if getattr(node, "_saved_training", False):  # normalizes by its input, whatever mode it is in
+        if getattr(node, "_saved_training", False):  # normalizes by its input in either mode
             kind = OWN_STATISTICS
         by_face = [edge[0] is not None for edge in node.next_functions]
         if kind in ("Addmm", "Baddbmm"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +20,10 @@ from fer_core.faces import take_rows
 from fer_core.io.reader import no_such_split
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_explain.attribution.explainer import MEMORY_MB, Explainer, deltas_missed, median_of
+from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
 from fer_explain.attribution.preflight import Caution
 from fer_explain.attribution.registry import find_method
-from fer_explain.config import AttributionConfig
+from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.verification import load_verified
 
 FACES_AT_ONCE: Final = 1024
@@ -179,11 +181,14 @@ class _Columns:
         self.length += len(arrays["rows"])
 
     def save(self, path: Path, texts: Mapping[str, str]) -> None:
-        """Save columns and texts, uncompressed."""
-        members: dict[str, Any] = {
-            name: np.memmap(file, dtype, "r", shape=(self.length, *shape))
-            for name, (file, dtype, shape) in self._columns.items()
-        }
-        members |= texts
-        with open(path, "wb") as output:
-            np.savez(output, **members)
+        """Save columns and texts as `np.load` reads them, uncompressed and without loading them."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, (file, dtype, shape) in self._columns.items():
+                array = np.memmap(file, dtype, "r", shape=(self.length, *shape))
+                file.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                    shutil.copyfileobj(file, member, 1 << 20)
+            for name, text in texts.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.save(member, np.array(text))

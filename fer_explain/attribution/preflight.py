@@ -118,10 +118,10 @@ def _behavior(model: nn.Module) -> Iterator[Caution]:
     faces = draw_faces(PROBES, seed=0).images
     with evaluation_mode(model):
         first, second = (predict_logits(model, faces) for _ in range(2))
-        alone = predict_logits(model, faces, batch_size=1)
+        one_by_one = predict_logits(model, faces, batch_size=1)
     if np.abs(first - second).max() > CLOSE:
         yield Caution("refused", EVERY, "the logits change from pass to pass, even in evaluation mode")
-    elif np.abs(first - alone).max() > CLOSE:
+    elif np.abs(first - one_by_one).max() > CLOSE:
         yield Caution(
             "refused", EVERY, "a face's logits depend on the other faces of the batch, even in evaluation mode"
         )

@@ -197,7 +197,7 @@ _ALL: Final = (
     Method(
         name="random",
         paper="none: the control for all other methods",
-        needs="nothing",
+        needs="no outputs",
         sign="0 to 1, random; independent of network and face",
         signed=False,
         passes=(0, 0),
@@ -208,6 +208,7 @@ _ALL: Final = (
 )
 
 METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _ALL}
+"""Attribution methods by name, in the order of `fer-explain methods`."""
 
 
 def find_method(name: str) -> Method:

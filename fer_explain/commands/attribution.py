@@ -23,7 +23,7 @@ from fer_core.terminal.options import (
 )
 from fer_explain.attribution.registry import METHODS, find_method, table_rows
 from fer_explain.commands.options import model_option
-from fer_explain.config import TARGET_HELP, AttributionConfig
+from fer_explain.config import MEMORY_MB, TARGET_HELP, AttributionConfig
 
 INEXACT = 0.01
 """Median relative convergence delta from which on a warning is printed."""
@@ -64,7 +64,7 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.option(
     "--memory-mb",
     type=click.FloatRange(0, min_open=True),
-    default=512,
+    default=MEMORY_MB,
     show_default=True,
     help="Memory limit of the passes through the network, in MiB; affects speed, not results.",
 )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError, Faces, read_faces
+from fer_core import DataError, Faces
 from fer_core.faces import take_rows
+from fer_core.io.in_memory import as_faces
 from fer_explain.attribution.targets import resolve_targets
 from fer_explain.config import SampleConfig
 from fer_explain.evaluation.compared_maps import cautions_about
@@ -84,7 +85,9 @@ def load_sample(
     """
     verified = load_verified(model)
     cautions = cautions_about(verified.network, methods)
-    faces = _draw(read_faces(data, config.split, roles=("label",), columns=config.columns), config, seed)
+    limit = None if config.rows else config.limit
+    faces = as_faces(str(data), split=config.split, limit=limit, roles=("label",), columns=config.columns)
+    faces = _draw(faces, config, seed)
     if len(faces) < 2:
         raise DataError(faces.source, f"expected at least 2 faces for an interval, found {len(faces)}")
     logits = predict_logits(verified.network, faces.images)
@@ -95,10 +98,9 @@ def load_sample(
 
 
 def _draw(faces: Faces, config: SampleConfig, seed: int) -> Faces:
-    """Return the faces of the rows that are named, or faces drawn from the first `config.limit`."""
+    """Return the faces of the rows that are named, or faces drawn at random."""
     if config.rows is not None:
         return take_rows(faces, config.rows)
-    faces = faces if config.limit is None else faces.take(slice(config.limit))
     if len(faces) <= config.faces:
         return faces
     return faces.take(np.sort(np.random.default_rng(seed).choice(len(faces), config.faces, replace=False)))

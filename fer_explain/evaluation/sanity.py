@@ -160,7 +160,7 @@ def check_sanity(
 
 
 def fresh_network(card: ModelCard, seed: int) -> nn.Module:
-    """Return the network of a card with newly initialized weights; torch's global generator is left alone."""
+    """Return the network of a card with newly initialized weights; torch's global generator is not used."""
     with torch.random.fork_rng(devices=[]):
         # Not the seed itself: training may have started from it, and trained layers are often close to their start.
         torch.manual_seed(int(np.random.default_rng(seed).integers(2**63)))

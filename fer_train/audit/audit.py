@@ -42,7 +42,7 @@ def audit(
     Parameters
     ----------
     data : str or Path
-        Anything that `read_faces` reads. Labels and split may be missing; what needs them is then not found.
+        Anything that `read_faces` reads. Labels and splits may be missing; what needs them is then not found.
     output : str or Path, optional
         Folder to make; see `Audit.save`. Its contact sheets show faces of `data`.
     near_duplicates : bool
@@ -117,8 +117,8 @@ def _group(
     nothing = np.zeros(len(faces), np.bool_)
     conflict = nothing if faces.labels is None else disagreeing(group, faces.labels)
     leak = nothing if faces.splits is None else disagreeing(group, faces.splits)
-    split = np.full(len(faces), "") if faces.splits is None else faces.splits
-    with_training = np.isin(group, group[split == "Training"])
+    splits = np.full(len(faces), "") if faces.splits is None else faces.splits
+    with_training = np.isin(group, group[splits == "Training"])
     first = group == np.arange(len(faces))
     counts = Duplicates(
         groups=int((grouped & first).sum()),
@@ -126,8 +126,8 @@ def _group(
         conflicting_groups=int((grouped & first & conflict).sum()),
         leaking_groups=int((grouped & first & leak).sum()),
         leaked_faces={
-            split: int((with_training & (split == split)).sum())
-            for split in np.unique(split).tolist()
+            split: int((with_training & (splits == split)).sum())
+            for split in np.unique(splits).tolist()
             if split not in ("", "Training")
         },
     )

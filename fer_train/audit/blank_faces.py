@@ -11,7 +11,7 @@ FLAT_RANGE: Final = 2
 """Gray levels within which the 3x3 pixels around a flat one lie; grain and shading of a photograph exceed it."""
 
 FLAT_SHARE: Final = 0.45
-"""Least share of flat pixels of a picture that is called faceless; `docs/protocol.md` says how it was chosen."""
+"""Least share of flat pixels of a faceless picture; `docs/concepts/honesty-protocol.md` says how it was chosen."""
 
 
 def flat_shares(images: NDArray[np.uint8]) -> NDArray[np.float64]:

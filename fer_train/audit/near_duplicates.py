@@ -17,7 +17,7 @@ from fer_core.io.reader import available_cores
 from fer_core.terminal.progress import progress
 
 SIMILARITY: Final = 0.95
-"""Least normalized cross-correlation of a near duplicate; `docs/protocol.md` says how it was chosen."""
+"""Least correlation of near duplicates; `docs/concepts/honesty-protocol.md` says how it was chosen."""
 
 MAX_SHIFT: Final = 2
 """Pixels along each axis by which one picture may stand beside the other."""

@@ -57,9 +57,9 @@ def test_a_wrong_method_or_setting_is_wrong_usage_before_data_or_torch_is_touche
     tmp_path: Path, arguments: tuple[str, ...], match: str
 ) -> None:
     command = [*arguments, "absent.csv", "--model", "absent", "--output", str(tmp_path / "out")]
-    code = f"import sys; from fer_explain.cli import main; main({command}, standalone_mode=False)"
+    code = f"import sys; from fer_explain.cli import main; main({command})"
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert re.search(match, done.stderr)
     assert not re.search(r"\| +(torch|onnxruntime|captum)$", done.stderr, flags=re.MULTILINE)
 
@@ -153,7 +153,7 @@ def test_a_setting_that_the_method_does_not_look_at_is_refused_whatever_its_valu
 def test_preflight_tells_a_wrong_layer_from_a_wrong_network(exports: Path) -> None:
     result = invoke("preflight", "--model", exports, "--layer", "nose")
     assert result.exit_code == 1
-    assert result.stderr.startswith("fer-explain: layer: found 'nose', expected one of these by index or name")
+    assert result.stderr.startswith("fer-explain: --layer: found 'nose', expected one of these by index or name")
 
 
 def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Path) -> None:

@@ -451,7 +451,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
 
 @pytest.mark.parametrize("name", ["course-cnn", "course-dnn"])
 def test_labels_do_not_depend_on_batch_size_or_threads_and_logits_hardly(name: str) -> None:
-    """The bound that docs/architecture.md states: sums of floats are grouped by batch and thread."""
+    """The bound that docs/reference/architecture.md states: sums of floats are grouped by batch and thread."""
     faces = draw_faces(64 if name == "course-dnn" else 12, seed=3).images
     expected = Scorer(EXPORTS / name, "cpu", threads=1).logits(faces, batch_size=len(faces))
     for threads in (1, 2):

@@ -116,7 +116,7 @@ def test_constant_faces_and_zero_weights_give_finite_maps(cnn: nn.Module, method
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "random"])
 def test_weights_that_are_not_finite_are_refused(cnn: nn.Module, faces: Faces, method: str) -> None:
     cnn.get_submodule("classifier.7").weight.data.fill_(float("nan"))
-    with pytest.raises(ModelError, match=f"{method}: found values that are not finite"):
+    with pytest.raises(ModelError, match=f"{method}: attributions contain NaN or Inf"):
         attributions_of(cnn, METHODS[method], faces.images[:2], np.zeros(2, np.int64))
 
 
@@ -337,5 +337,5 @@ def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cn
 
 
 def test_the_documentation_shows_the_registry() -> None:
-    page = Path(__file__).parents[3] / "docs" / "explaining.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "attribution-methods.md"
     assert methods_table() in page.read_text(encoding="utf-8")

@@ -52,7 +52,7 @@ def test_grad_cam_of_probabilities_is_that_of_logits_weighed_by_the_softmax(
     with_softmax = nn.Sequential(cnn, nn.Softmax(1)).eval()
     named = AttributionConfig(layer=f"0.{recorded['layer']}")
     face = faces.take([0])
-    expected = attributions_of(with_softmax, METHODS[method], face.images, found["targets"], settings=named)
+    expected = attributions_of(with_softmax, METHODS[method], face.images, found["targets"], config=named)
     np.testing.assert_allclose(found["attributions"], expected["attributions"], rtol=1e-4, atol=1e-9)
 
 

@@ -233,7 +233,9 @@ def test_grad_cam_chooses_the_activation_of_the_last_convolution_that_sees_place
 
 
 def test_grad_cam_refuses_layers_without_places(cnn: nn.Module, dnn: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"layer: Grad-CAM needs channels with places, found \d+: classifier\.1"):
+    with pytest.raises(
+        ConfigError, match=r"layer: Grad-CAM needs a layer with spatial outputs, found \d+: classifier\.1"
+    ):
         cam_layer(cnn, "classifier.1")
     with pytest.raises(ConfigError, match="Grad-CAM needs a convolution; the network has none"):
         cam_layer(dnn, None)

@@ -90,7 +90,7 @@ def test_the_controls_of_a_bell_and_of_a_flat_map_are_that_map() -> None:
 
 
 def test_a_map_that_is_not_finite_has_no_controls() -> None:
-    with pytest.raises(ConfigError, match="attributions: expected finite values, found others in map 0"):
+    with pytest.raises(ConfigError, match="attributions: expected finite values, found NaN or Inf in map 0"):
         control_maps(np.full((48, 48), np.nan, np.float32), 2, np.random.default_rng(0))
 
 

@@ -30,7 +30,7 @@ def faces():
         images=np.stack([a, b, a, c, c, c, blank, a, b // 2, d, sign]),
         rows=np.arange(2, 13),
         labels=np.array([0, 1, 2, 3, 3, 3, 4, 0, 1, 5, 6]),
-        split=np.array(["Training"] * 3 + ["PublicTest"] * 8),
+        splits=np.array(["Training"] * 3 + ["PublicTest"] * 8),
         source="faces.csv",
     )
 

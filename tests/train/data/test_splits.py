@@ -126,7 +126,7 @@ def test_the_device_gets_bytes_with_a_channel_axis(drawn):
 
 def test_drawn_data_are_split_80_10_10_and_follow_the_seed():
     first, again, other = synthesize(57, 1), synthesize(57, 1), synthesize(57, 2)
-    assert [(first.split == split).sum() for split in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
+    assert [(first.splits == split).sum() for split in ("Training", "PublicTest", "PrivateTest")] == [47, 5, 5]
     np.testing.assert_array_equal(first.images, again.images)
     assert not np.array_equal(first.images, other.images)
     with pytest.raises(ConfigError, match="rows: expected at least 10, found 9"):
