@@ -209,11 +209,16 @@ FACE_LIMIT: Final = 4096
 
 @dataclass(frozen=True)
 class AscentConfig(Settings):
-    """Settings of activation maximization by gradient ascent.
+    """Settings of activation maximization by gradient ascent, see `fer_explain.maximize`.
 
-    See Also
+    Examples
     --------
-    fer_explain.maximization.ascent : What each setting does, with references.
+    >>> AscentConfig(steps=128, space="pixel").step_size
+    12.0
+    >>> AscentConfig(decay=1)
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.ConfigError: decay: expected 0 to below 1, found 1
     """
 
     steps: int = setting(64, "Number of gradient steps.", at_least=1)
@@ -245,7 +250,13 @@ class AscentConfig(Settings):
 
 @dataclass(frozen=True)
 class FilterConfig(Settings):
-    """Settings of the examination of a layer's filters."""
+    """Settings of `fer_explain.draw_filters`.
+
+    Examples
+    --------
+    >>> FilterConfig(top=4).limit
+    4096
+    """
 
     top: int = setting(9, "Number of top-activating faces shown per filter.", at_least=1, metavar="N")
     limit: int = setting(FACE_LIMIT, "Use at most the first N faces.", at_least=1, metavar="N")
@@ -262,7 +273,13 @@ class FilterConfig(Settings):
 
 @dataclass(frozen=True)
 class ReportConfig(Settings):
-    """Settings of a report."""
+    """Settings of `fer_explain.write_report`.
+
+    Examples
+    --------
+    >>> ReportConfig(worst=10).share
+    0.2
+    """
 
     worst: int | None = setting(
         None,

@@ -196,8 +196,8 @@ def draw_filters(
     --------
     >>> from fer_explain import draw_filters
     >>> report = draw_filters("faces.csv", "exports/course-cnn", "features.1", "filters")
-    >>> report.layer.name, str(report.field), report.faces, report.states.count("dead")
-    ('features.1', '3x3 pixels', 64, 0)
+    >>> report.layer.name, str(report.field), report.states.count("dead")
+    ('features.1', '3x3 pixels', 0)
     """
     config = config or FilterConfig()
     with staged(output, force=force, folder=FOLDER, inputs=(path_of(data), model)) as stage:

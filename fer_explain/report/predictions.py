@@ -39,7 +39,8 @@ class ScoredFaces:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted classes, int64 (N,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        classes: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return classes
 
 
 def require_known_labels(faces: Faces, verified: VerifiedModel) -> None:
