@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         explainable,
         missed_shares,
     )
-    from fer_explain.attribution.batch import Batch, baseline_of
-    from fer_explain.attribution.hooks import cam_layer
+    from fer_explain.attribution.methods.batch import Batch, baseline_of
+    from fer_explain.attribution.methods.hooks import cam_layer
     from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
     from fer_explain.attribution.targets import resolve_targets
     from fer_explain.config import AttributionConfig
@@ -48,10 +48,10 @@ __getattr__ = attach(
             ("BATCH_SIZE", "attributions_of", "batch_size_for", "explainable", "missed_shares"),
             "fer_explain.attribution.attributions",
         ),
-        **dict.fromkeys(("Batch", "baseline_of"), "fer_explain.attribution.batch"),
+        **dict.fromkeys(("Batch", "baseline_of"), "fer_explain.attribution.methods.batch"),
         **dict.fromkeys(("METHODS", "Method", "find_method", "methods_table"), "fer_explain.attribution.registry"),
         "AttributionConfig": "fer_explain.config",
-        "cam_layer": "fer_explain.attribution.hooks",
+        "cam_layer": "fer_explain.attribution.methods.hooks",
         "resolve_targets": "fer_explain.attribution.targets",
     },
 )

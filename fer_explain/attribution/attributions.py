@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
 from fer_core.terminal.progress import Advance
-from fer_explain.attribution.batch import Batch
+from fer_explain.attribution.methods.batch import Batch
 from fer_explain.attribution.registry import Method
 from fer_explain.attribution.targets import require_targets
 from fer_explain.config import AttributionConfig

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fer_core import Faces
 from fer_core.terminal.progress import Advance
 from fer_explain.attribution.attributions import attributions_of, batch_size_for, missed_shares
-from fer_explain.attribution.batch import DELTAS, baseline_of
-from fer_explain.attribution.hooks import cam_layer
+from fer_explain.attribution.methods.batch import DELTAS, baseline_of
+from fer_explain.attribution.methods.hooks import cam_layer
 from fer_explain.attribution.preflight import Caution, require_suited
 from fer_explain.attribution.registry import Method
 from fer_explain.attribution.targets import resolve_targets

@@ -15,9 +15,9 @@ from fer_core import ConfigError, Faces
 from fer_core.figures import default_style
 from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.staging import staged
-from fer_explain.attribution.batch import DELTAS
 from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
 from fer_explain.attribution.masks import masked_face, salient_mask
+from fer_explain.attribution.methods.batch import DELTAS
 from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri, overlay

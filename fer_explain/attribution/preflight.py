@@ -17,10 +17,10 @@ from torch import nn
 from fer_core import ConfigError, ModelError
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution.attributions import attributions_of, explainable
-from fer_explain.attribution.batch import baseline_of
-from fer_explain.attribution.captum_methods import SUPPORTED_NON_LINEAR
 from fer_explain.attribution.gradient_graph import OWN_STATISTICS, GradientGraph, Operation, gradient_graph
-from fer_explain.attribution.hooks import cam_layer
+from fer_explain.attribution.methods.batch import baseline_of
+from fer_explain.attribution.methods.captum_methods import SUPPORTED_NON_LINEAR
+from fer_explain.attribution.methods.hooks import cam_layer
 from fer_explain.attribution.registry import METHODS, Method
 from fer_explain.config import AttributionConfig
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode

@@ -14,7 +14,7 @@ from fer_core.errors import ConfigError
 from fer_explain.config import AttributionConfig
 
 if TYPE_CHECKING:
-    from fer_explain.attribution.batch import Batch, MethodOutput
+    from fer_explain.attribution.methods.batch import Batch, MethodOutput
 
 _GRADIENT: Final = "a gradient"
 
@@ -42,7 +42,7 @@ class Method:
     uses : tuple of str
         Settings of `AttributionConfig` that the method uses.
     module : str
-        Module of this package that contains the method as a function of the same name.
+        Module of `fer_explain.attribution.methods` that contains the method as a function of the same name.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Method:
     @property
     def function(self) -> Callable[[Batch], MethodOutput]:
         """Function that explains one batch."""
-        found: Any = getattr(import_module(f"{__package__}.{self.module}"), self.name.replace("-", "_"))
+        found: Any = getattr(import_module(f"{__package__}.methods.{self.module}"), self.name.replace("-", "_"))
         return found  # type: ignore[no-any-return] # found by name
 
     def points(self, config: AttributionConfig) -> int:

@@ -18,7 +18,7 @@ from fer_core.terminal.progress import progress
 from fer_explain.config import GroundTruthConfig
 from fer_explain.evaluation.compared_maps import cautions_about, maps_of
 from fer_explain.evaluation.comparison import Better, MethodScore, compare_methods
-from fer_explain.evaluation.controls import STREAM, control_maps
+from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.files import write_json, write_table
 from fer_explain.evaluation.intervals import RESAMPLES, estimate
 from fer_explain.evaluation.method_names import require_methods, with_controls

@@ -15,8 +15,8 @@ from fer_core.terminal.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.evaluation.compared_maps import Explain, maps_of
 from fer_explain.evaluation.comparison import Gain
+from fer_explain.evaluation.controls.ranks import ControlComparison, compare_with_controls
 from fer_explain.evaluation.intervals import LEAST_FACES
-from fer_explain.evaluation.matched import ControlComparison, compare_with_controls
 from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings
 from fer_explain.evaluation.metrics.randomization import randomize, weight_stages
 from fer_explain.evaluation.sanity import Verdict, fresh_network, judge

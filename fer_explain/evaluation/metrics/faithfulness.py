@@ -15,7 +15,7 @@ from fer_core.terminal.progress import Advance
 from fer_explain.config import FaithfulnessConfig
 from fer_explain.evaluation.compared_maps import require_maps
 from fer_explain.evaluation.comparison import Better
-from fer_explain.evaluation.controls import STREAM, control_maps
+from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.metrics.deletion_insertion import (
     Curves,
     CurveSettings,

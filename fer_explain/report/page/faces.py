@@ -11,7 +11,7 @@ import numpy as np
 from fer_explain.attribution import Method, missed_shares
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.comparison import Gain
-from fer_explain.evaluation.matched import FIRST, LEVEL, ControlComparison, ControlRank
+from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlComparison, ControlRank
 from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.sanity import RANK_CORRELATIONS, SAME, Verdict
 from fer_explain.plots import data_uri, overlay

@@ -17,9 +17,9 @@ from fer_explain.attribution import (
     attributions_of,
     batch_size_for,
     find_method,
-    gradients,
     resolve_targets,
 )
+from fer_explain.attribution.methods import gradients
 from fer_explain.attribution.registry import methods_table
 
 

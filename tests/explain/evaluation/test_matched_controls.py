@@ -12,8 +12,8 @@ from fer_core import ConfigError, Faces
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.compared_maps import center_map
-from fer_explain.evaluation.controls import control_maps
-from fer_explain.evaluation.matched import FIRST, LEVEL, ControlRank, compare_with_controls
+from fer_explain.evaluation.controls.control_maps import control_maps
+from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlRank, compare_with_controls
 from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings, pixel_ranks, trace_curves
 from fer_explain.evaluation.metrics.similarity import spearman
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fer_core import IMAGE_SIZE
-from fer_explain.attribution.batch import DELTAS, Batch, MethodOutput, standardization_of
-from fer_explain.attribution.captum_methods import InputXGradient, IntegratedGradients, Saliency
+from fer_explain.attribution.methods.batch import DELTAS, Batch, MethodOutput, standardization_of
+from fer_explain.attribution.methods.captum_methods import InputXGradient, IntegratedGradients, Saliency
 
 
 def saliency(batch: Batch) -> MethodOutput:

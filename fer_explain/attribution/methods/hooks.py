@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_explain.attribution.batch import DELTAS, Batch, MethodOutput
-from fer_explain.attribution.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
+from fer_explain.attribution.methods.batch import DELTAS, Batch, MethodOutput
+from fer_explain.attribution.methods.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
 from fer_explain.layers.structure import Layer, find_layer, list_layers
 
 SAME: Final = 1e-6

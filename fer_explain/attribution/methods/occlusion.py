@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from fer_core import IMAGE_SIZE
-from fer_explain.attribution.batch import Batch, MethodOutput
-from fer_explain.attribution.captum_methods import Occlusion
+from fer_explain.attribution.methods.batch import Batch, MethodOutput
+from fer_explain.attribution.methods.captum_methods import Occlusion
 
 
 def occlusion(batch: Batch) -> MethodOutput:

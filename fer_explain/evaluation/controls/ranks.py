@@ -13,7 +13,7 @@ from torch import nn
 from fer_core import Faces
 from fer_core.terminal.progress import Advance
 from fer_explain.config import CONTROLS_PER_MAP
-from fer_explain.evaluation.controls import STREAM, control_maps
+from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.metrics.deletion_insertion import Curves, CurveSettings, pixel_ranks, trace_curves
 
 FIRST: Final = 20
