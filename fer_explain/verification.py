@@ -42,6 +42,12 @@ class VerifiedModel:
         Number of the network's tensors that the graph contains bit for bit, and number of all tensors.
     probe_agreement : Agreement or None
         Agreement of network and graph on `PROBES` drawn faces; None without a graph.
+
+    Examples
+    --------
+    >>> model = load_verified("exports/compact")
+    >>> len(model.card.labels), len(model.weights_sha256)
+    (7, 64)
     """
 
     network: nn.Module

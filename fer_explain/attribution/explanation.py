@@ -60,10 +60,11 @@ class Attributions:
 
     Examples
     --------
+    >>> from fer_core import read_faces
     >>> from fer_explain import explain
-    >>> maps = explain("exports/compact", "faces.csv")
+    >>> maps = explain("exports/compact", read_faces("faces.csv").take(slice(8)))
     >>> len(maps), maps[0].shape, maps[:5].predictions.shape
-    (64, (48, 48), (5,))
+    (8, (48, 48), (5,))
     >>> maps.plot(3).savefig("face.png")
     >>> maps.save("attributions.npz")
     """
@@ -235,9 +236,11 @@ def explain(
 
     Examples
     --------
-    >>> maps = explain("exports/compact", "faces.csv", method="integrated-gradients", samples=8)
+    >>> from fer_core import read_faces
+    >>> faces = read_faces("faces.csv").take(slice(8))
+    >>> maps = explain("exports/compact", faces, method="integrated-gradients", samples=8)
     >>> maps.to_numpy().shape
-    (64, 48, 48)
+    (8, 48, 48)
     """
     chosen = find_method(method)
     chosen.require_names(settings)
