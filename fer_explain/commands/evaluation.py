@@ -86,11 +86,12 @@ def sanity(
 def ground_truth(model: Path, methods: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
     """Compare attribution maps with the regions that define the expression of drawn faces.
 
-    The model must be trained on drawn faces, which `fer-train synthesize` makes; use another seed there.
+    The model must recognize drawn faces better than chance. For the strictest comparison, train it on the output of
+    `fer-train synthesize` with another seed.
 
     \b
     Example:
-      fer-explain ground-truth --model runs/drawn --methods saliency,occlusion --output ground-truth
+      fer-explain ground-truth --model exports/compact --methods saliency,occlusion --output ground-truth
     """
     config = GroundTruthConfig(**given(settings))
     from fer_explain.evaluation.ground_truth import RANKED_BY, compare_with_ground_truth
