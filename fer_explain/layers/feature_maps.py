@@ -16,7 +16,8 @@ from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, find_named_layer, run_to
-from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
+from fer_explain.plots import save_figure, value_limits
+from fer_explain.sheets import sheet, unit_sheet
 from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:

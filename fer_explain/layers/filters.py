@@ -24,7 +24,8 @@ from fer_explain.layers.patches import patch_mosaics
 from fer_explain.layers.receptive_field import ReceptiveField, receptive_field
 from fer_explain.layers.structure import Layer, find_named_layer, list_layers
 from fer_explain.layers.weights import weight_cosines, weight_sheet, weights_of
-from fer_explain.plots import save_figure, sheet
+from fer_explain.plots import save_figure
+from fer_explain.sheets import sheet
 from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:

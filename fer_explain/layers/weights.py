@@ -11,7 +11,8 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, PIXELS
 from fer_explain.layers.structure import Layer
-from fer_explain.plots import SMALL_TILE, sheet, value_limits
+from fer_explain.plots import value_limits
+from fer_explain.sheets import SMALL_TILE, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

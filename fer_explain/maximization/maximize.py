@@ -29,7 +29,8 @@ from fer_explain.maximization.objectives import (
     read_direction,
 )
 from fer_explain.maximization.on_faces import FaceMaxima, maxima_on_faces
-from fer_explain.plots import LARGE_TILE, TILE, save_figure, sheet
+from fer_explain.plots import save_figure
+from fer_explain.sheets import LARGE_TILE, TILE, sheet
 from fer_explain.verification import VerifiedModel, load_verified
 
 if TYPE_CHECKING:

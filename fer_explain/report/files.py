@@ -16,10 +16,11 @@ from fer_explain.attribution import Method
 from fer_explain.layers.feature_maps import feature_map_sheet
 from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import maximization_sheet
-from fer_explain.plots import LARGE_TILE, overlay, save_figure, scale_strip, sheet
+from fer_explain.plots import overlay, save_figure, scale_strip
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Internals
 from fer_explain.report.results import ReportResults
+from fer_explain.sheets import LARGE_TILE, sheet
 from fer_explain.verification import VerifiedModel
 
 FIGURES: Final = "figures"

@@ -1,6 +1,6 @@
 import pytest
 
-from fer_explain.plots import SheetLayout
+from fer_explain.sheets import SheetLayout
 
 
 @pytest.mark.parametrize("n", [1, 3, 7, 24, 100])

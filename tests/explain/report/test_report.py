@@ -299,7 +299,7 @@ def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Fa
     (tmp_path / "run").mkdir()
     save_weights(tmp_path / "run" / "ema.safetensors", network.state_dict(), better)
     page = read_page(write_report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
-    assert "as fewer than two are shown" in page.text
+    assert "because fewer than two are shown" in page.text
     assert "The sanity check was not run" in page.text
     assert "deletion 0." in page.text
     assert re.search(r"(better than all|worse than all|better than \d+ of) (39|20) controls", page.text)
