@@ -202,7 +202,8 @@ def _require_parity(parity: Parity, name: str, temperature: float) -> None:
 def count_held_weights(graph: Any, state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Count the tensors of a state that are among the initializers of a graph, equal to the bit, and all its tensors.
 
-    The graph is an ``onnx.ModelProto`` or the path of one. Integers, such as the number of batches that BatchNorm has seen, are not weights.
+    The graph is an ``onnx.ModelProto`` or the path of one. Integers, such as the number of batches that BatchNorm has
+    seen, are not weights.
     """
     import onnx
 
