@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import figures
-from fer_core.figures import DPI as DPI
-from fer_core.figures import save_figure as save_figure
+from fer_core.outputs import figures
+from fer_core.outputs.figures import DPI as DPI
+from fer_core.outputs.figures import save_figure as save_figure
 
 MAGNITUDES: Final = "inferno"
 SIGNED: Final = "PuOr_r"

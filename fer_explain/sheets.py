@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.figures import DPI, FRAME, INK, default_style
+from fer_core.outputs.figures import DPI, FRAME, INK, default_style
 from fer_explain.plots import MAGNITUDES, NEGATIVE, POSITIVE, SIGNED, value_limits
 
 if TYPE_CHECKING:

@@ -230,7 +230,7 @@ def compare_precisions(
         scorer = Scorer(path, "cpu")
         if scorer.card.weights_sha256 != verified.weights_sha256:
             raise CardError(f"{scorer.path}: its card's weights_sha256 is not that of {verified.weights_file}")
-        agreement = Agreement.between(compared.pytorch, scorer.logits(images))
+        agreement = Agreement.between(compared.pytorch, scorer.run(images)[0])
         graphs.append(ComparedGraph(path.name, precision, scorer.path == default, agreement))
     return tuple(graphs)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
-from fer_core.figures import default_style
 from fer_core.io.in_memory import FacesLike, as_faces
+from fer_core.outputs.figures import default_style
 from fer_core.outputs.staging import staged
 from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
 from fer_explain.attribution.masks import masked_face, salient_mask

@@ -62,7 +62,7 @@ def report(
     Example:
       fer-explain report faces.csv --model exports/compact --output report
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_explain.face_file import FaceFile
     from fer_explain.report.report import write_report
 

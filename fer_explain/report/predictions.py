@@ -68,7 +68,7 @@ def predict_probabilities(verified: VerifiedModel, images: NDArray[np.uint8]) ->
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE]
             if verified.scorer is not None:
-                parts.append(verified.scorer.score(batch))
+                parts.append(verified.scorer.run(batch)[1])
             else:
                 parts.append(softmax(predict_logits(verified.network, batch), verified.temperature))
             advance(len(batch))

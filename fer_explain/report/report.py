@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_core.io.rejects import save_rejects
+from fer_core.outputs.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.config import ReportConfig
 from fer_explain.evaluation.skill import assess_skill

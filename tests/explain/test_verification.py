@@ -14,8 +14,8 @@ from tiny_models import CNN, make_card, make_network
 from fer_core import CardError, Faces, ModelError
 from fer_explain.verification import PROBES, compare_logits, compare_precisions, load_verified
 from fer_infer import Scorer
-from fer_train.exporting.agreement import halve, stamp
-from fer_train.exporting.graph import write_graph
+from fer_train.exporting.graph import stamp, write_graph
+from fer_train.exporting.half import halve
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
@@ -157,7 +157,7 @@ def test_graphs_of_lower_precision_are_held_to_the_explained_network(copy: Path,
     add_lower_precision(copy, faces)
     assert compare_precisions(verified, faces.images[:0], compare_logits(verified, faces.images[:0])) == ()
     (graph,) = compare_precisions(verified, faces.images, compare_logits(verified, faces.images))
-    found = Scorer(copy / "model.fp16.onnx", "cpu").logits(faces.images)
+    found = Scorer(copy / "model.fp16.onnx", "cpu").run(faces.images)[0]
     expected = predict_logits(verified.network, faces.images)
     assert (graph.file, graph.precision, graph.is_default) == ("model.fp16.onnx", "fp16", False)
     assert graph.agreement.max_absolute_difference == pytest.approx(np.abs(found - expected).max())

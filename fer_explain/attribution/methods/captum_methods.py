@@ -1,6 +1,6 @@
 """Imports from Captum, which imports pyplot; that can fail unless matplotlib was imported safely before."""
 
-from fer_core.figures import load_matplotlib
+from fer_core.outputs.figures import load_matplotlib
 
 load_matplotlib()
 

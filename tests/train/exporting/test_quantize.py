@@ -28,13 +28,6 @@ def one_candidate(monkeypatch):
     monkeypatch.setattr(module, "FLOAT_LAYERS", {"last": 1})
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def card(run):
     return load_model_and_card(run)[1]
@@ -60,8 +53,8 @@ def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, d
     forwards = [(node, node.input, node.output) for node in nodes]
     dense = {node.name: node for node in nodes if node.op_type in ("Gemm", "MatMul")}
     sizes = {tensor.name: tensor.dims for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    last = module._layers_first_met(backwards)
-    first = module._layers_first_met(forwards)
+    last = module._first_weighted_layers(backwards)
+    first = module._first_weighted_layers(forwards)
     assert len(dense) == 4
     assert all(7 in sizes[dense[name].input[1]] for name in last)
     assert all(2304 in sizes[dense[name].input[1]] for name in first)
@@ -111,7 +104,7 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
     last_weight, last_bias = (tensor.detach().double().numpy() for tensor in model.classifier[2].parameters())
     expected = hidden @ last_weight.T + last_bias  # the last layer is not quantized
 
-    found = Scorer(path, "cpu").logits(random_images)
+    found = Scorer(path, "cpu").run(random_images)[0]
     # a sum on the edge between two bytes may fall to either side
     step = out_scale * np.abs(last_weight).sum(axis=1)
     assert (np.abs(found - expected) <= 1.01 * step).all()
@@ -121,14 +114,14 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
 def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
     torch.manual_seed(0)
     path = make(build_model("compact", mean=120.0, std=60.0), card, drawn.take(slice(150)), tmp_path)
-    assert len(np.unique(Scorer(path, "cpu").logits(drawn.images[:150]))) > 2 * 256
+    assert len(np.unique(Scorer(path, "cpu").run(drawn.images[:150])[0])) > 2 * 256
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
         ("compact", {"widths": ((4,), (4,))}),
-        ("best-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
+        ("residual-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
         ("course-cnn", {"widths": (4, 4, 4), "hidden": 8, "batch_norm": True}),
     ],
 )
@@ -187,20 +180,20 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
         model.classifier[-1].bias -= logits.median(dim=0).values
     rough = make(model, card, faces, tmp_path)
     monkeypatch.setattr(module, "METHODS", {"MinMax": {}, "Percentile": {}})
-    flattering = replace(faces, labels=Scorer(rough, "cpu").logits(faces.images).argmax(axis=1))
+    flattering = replace(faces, labels=Scorer(rough, "cpu").run(faces.images)[0].argmax(axis=1))
     flattering = replace(flattering, splits=np.repeat("PublicTest", len(faces)))
     data = CalibrationData(faces, flattering)
     made = quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", data, card, tolerance=100)
-    by_method = {candidate.method: candidate.agreement for candidate in made.candidates}
+    by_method = {candidate.method: candidate.comparison for candidate in made.candidates}
     assert by_method["Percentile"].accuracy == 1.0
-    assert by_method["MinMax"].equal_predictions > by_method["Percentile"].equal_predictions
+    assert by_method["MinMax"].agreement.equal_predictions > by_method["Percentile"].agreement.equal_predictions
     assert made.chosen.method == "MinMax"
 
 
 def test_the_record_is_what_the_two_graphs_do(exported, drawn):
     record = json.loads((exported / "parity.json").read_text())["int8"]
     faces = drawn.of_split("PublicTest")
-    floats, ints = (Scorer(exported, "cpu", name).logits(faces.images) for name in ("fp32", "int8"))
+    floats, ints = (Scorer(exported, "cpu", name).run(faces.images)[0] for name in ("fp32", "int8"))
     agreement = record["chosen"]["agreement"]
     assert (agreement["n"], agreement["source"], agreement["split"]) == (20, "drawn.csv", "PublicTest")
     assert agreement["provider"] == "CPUExecutionProvider"
@@ -262,7 +255,7 @@ def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
     torch.nn.init.ones_(first.weight)
     white = replace(drawn.take(slice(40)), images=np.full((40, 48, 48), 255, np.uint8))
     path = make(model, card, white, tmp_path)
-    found, expected = (Scorer(file, "cpu").logits(white.images) for file in (path, path.with_name("model.onnx")))
+    found, expected = (Scorer(file, "cpu").run(white.images)[0] for file in (path, path.with_name("model.onnx")))
     np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
@@ -270,8 +263,8 @@ def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
 def test_logits_hardly_depend_on_the_batch_size(exported, drawn, batch_size):
     """Integer sums are exact; what is left is the rounding of float32 before them, rarely by one of 255 levels."""
     scorer = Scorer(exported, "cpu", "int8")
-    expected = scorer.logits(drawn.images, batch_size=128)
-    found = scorer.logits(drawn.images, batch_size=batch_size)
+    expected = scorer.run(drawn.images, batch_size=128)[0]
+    found = scorer.run(drawn.images, batch_size=batch_size)[0]
     level = (expected.max() - expected.min()) / 255
     np.testing.assert_allclose(found, expected, atol=4 * level, rtol=0)
     assert np.mean(found == expected) > 0.95
@@ -298,7 +291,7 @@ def undecided(card, folder, images):
         layer.bias[:] = torch.tensor([0.0, 0.0, *[-10.0] * 5])
         layer.bias[0] -= model(torch.from_numpy(images).unsqueeze(1).float())[:, 0].median()
     write_graph(model, card, folder / "model.onnx")
-    labels = Scorer(folder / "model.onnx", "cpu").logits(images).argmax(axis=1)
+    labels = Scorer(folder / "model.onnx", "cpu").run(images)[0].argmax(axis=1)
     rows = np.arange(len(images))
     return CalibrationData(
         Faces(images, rows), Faces(images, rows, labels=labels, splits=np.repeat("PublicTest", len(rows)))
@@ -309,7 +302,7 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
     data = undecided(card, tmp_path, random_images)
     output = tmp_path / "model.int8.onnx"
     message = r"model\.int8\.onnx: loses \d+\.\d\d points of accuracy \(\d+\.\d\d% of 9 PublicTest faces, float32 "
-    message += r"100\.00%\), more than the 0\.3 allowed; --int8-tolerance sets the limit$"
+    message += r"100\.00%\), more than the 0\.3 allowed; `int8_tolerance` sets the limit$"
     with pytest.raises(ModelError, match=message):
         quantize(tmp_path / "model.onnx", output, data, card)
     assert not output.exists()
@@ -320,12 +313,12 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
 @pytest.mark.parametrize("tolerance", [-1, float("nan")])
 def test_a_tolerance_below_zero_or_no_number_is_refused(tmp_path, card, drawn, tolerance):
     data = CalibrationData(drawn, drawn)
-    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found (-1|nan)$"):
+    with pytest.raises(ConfigError, match=r"int8_tolerance: expected at least 0 points, found (-1|nan)$"):
         quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=tolerance)
 
 
 def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
-    with pytest.raises(ConfigError, match="--int8 needs --calibration, the faces to calibrate on"):
+    with pytest.raises(ConfigError, match="int8: requires `calibration`, the faces to calibrate on"):
         export(run, tmp_path / "exported", int8=True)
     assert not (tmp_path / "exported").exists()
 
@@ -347,7 +340,7 @@ def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_ca
     folder = tmp_path / "small"
     export(run, folder, int8=True, calibration=data, int8_tolerance=100)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    message = r"small: holds model\.int8\.onnx, which would be lost; expected --int8 as well, or the graph deleted"
+    message = r"small: model\.int8\.onnx would be lost; add `int8=True`, or delete the graph first$"
     with pytest.raises(ConfigError, match=message):
         export(folder, folder, calibration=data, fp16=fp16, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
