@@ -21,8 +21,7 @@ PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "
 PACKAGES = ("fer_core", "fer_infer", "fer_train", "fer_explain")
 WIDTH = 100
 
-ALLOWED: dict[str, int] = {
-}
+ALLOWED: dict[str, int] = {}
 """Findings per place that may remain; the numbers only fall."""
 
 UNIT = "step|second|face|epoch|batch|class|file|device|core|seed|channel|row|image|pixel|filter|teacher|part|input"
