@@ -9,7 +9,8 @@ it: learning-rate decay, BatchNorm, per-face standardization, these three togeth
 without conflicting duplicates. The study `speed` changes short trainings of compact as CIFAR-10 speed records do:
 optimizers, each at the best rate found with another seed, and initializations. The study `teacher-epochs` measures
 what a small student of exports/compact loses if its teacher's outputs are computed in a few epochs only. Rerun the
-command after an interruption: finished runs are kept and an unfinished run is resumed. """
+command after an interruption: finished runs are kept and an unfinished run is resumed.
+"""
 
 from __future__ import annotations
 
