@@ -45,7 +45,7 @@ class PublicTest:
         """Read it."""
         faces = read_faces(path)
         public = faces.of_split("PublicTest")
-        in_training = TrainingFaces([faces.of_split("Training").images]).hold(public.images)
+        in_training = TrainingFaces([faces.of_split("Training").images]).seen(public.images)
         return cls(public.images, public.require_labels(), in_training)
 
     def evaluate(self, probabilities: np.ndarray, names: tuple[str, ...]) -> Evaluation:

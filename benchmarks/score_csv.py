@@ -24,8 +24,8 @@ from _side_by_side import Goal, compare, print_goals, real_data
 from fer_core import IMAGE_SIZE, ModelError, read_faces
 from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer, score
+from fer_infer.config import DEFAULT_BATCH_SIZE
 from fer_infer.runtime.onnx_runtime import load_runtime
-from fer_infer.scorer import DEFAULT_BATCH_SIZE
 from fer_train.data.splits import synthesize
 from fer_train.runs.checkpoint import load_model
 

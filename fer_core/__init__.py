@@ -21,6 +21,7 @@ from fer_core.lazy import attach
 
 if TYPE_CHECKING:
     from fer_core.faces import Faces
+    from fer_core.io.in_memory import as_faces
     from fer_core.io.reader import iter_faces, read_faces
     from fer_core.model_card import ModelCard
 
@@ -41,6 +42,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "TrainingWarning",
+    "as_faces",
     "iter_faces",
     "read_faces",
 ]
@@ -50,6 +52,7 @@ __getattr__ = attach(
     {
         "Faces": "fer_core.faces",
         "ModelCard": "fer_core.model_card",
+        "as_faces": "fer_core.io.in_memory",
         "iter_faces": "fer_core.io.reader",
         "read_faces": "fer_core.io.reader",
     },

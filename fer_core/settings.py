@@ -135,10 +135,14 @@ class Settings:
     def __init_subclass__(cls) -> None:
         """Append a description of each setting to the class's docstring."""
         super().__init_subclass__()
+        own = {name: entry for name, entry in vars(cls).items() if isinstance(entry, Field)}
+        for name, entry in own.items():
+            entry.type = cls.__annotations__[name]
+        inherited = {name: entry for base in cls.__mro__ for name, entry in _declared(base).items()}
         lines = [
-            f"{name} : {_documented(cls.__annotations__[name], entry)}\n    {entry.metadata['setting'].help}"
-            for name, entry in vars(cls).items()
-            if isinstance(entry, Field) and "setting" in entry.metadata
+            f"{name} : {_documented(entry)}\n    {entry.metadata['setting'].help}"
+            for name, entry in {**inherited, **own}.items()
+            if "setting" in entry.metadata
         ]
         if lines:
             cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\nParameters\n----------\n" + "\n".join(lines)
@@ -169,10 +173,19 @@ def _value_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _documented(kind: Any, entry: Field[Any]) -> str:
+def _declared(base: type) -> Mapping[str, Field[Any]]:
+    fields_of: Mapping[str, Field[Any]] = getattr(base, "__dataclass_fields__", {})
+    return fields_of
+
+
+def _documented(entry: Field[Any]) -> str:
     declared: Setting = entry.metadata["setting"]
     default = _value_text(entry.default) if declared.default_text is None else declared.default_text
-    parts = [getattr(kind, "__name__", str(kind)), declared.range_text(), f"default {default}" if default else ""]
+    parts = [
+        getattr(entry.type, "__name__", str(entry.type)),
+        declared.range_text(),
+        f"default {default}" if default else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from fer_core.terminal.options import columns_option, on_error_option
 from fer_core.terminal.program import Program
-from fer_infer.cli import column_option, on_error_option
 
 SEED = click.IntRange(0, 2**32 - 1)
 
@@ -78,7 +78,7 @@ def main() -> None:
     help="Share of the pixels that the masked faces keep.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance.")
-@column_option
+@columns_option
 @on_error_option
 @force_option
 def report(data: str, model: Path, output: Path, rows: str | None, methods: str | None, **settings: Any) -> None:
@@ -133,7 +133,7 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     show_default=True,
     help="What the passes through the network may use. It changes speed, not the results.",
 )
-@column_option
+@columns_option
 @force_option
 def attribute(
     data: str,
@@ -229,7 +229,7 @@ def preflight(model: Path, layer: str | None) -> None:
 @click.option("--images", type=int, metavar="N", help="Images for each channel.  [default: 1]")
 @click.option("--diversity", type=float, help="Weight of what drives these apart.  [default: 0.5]")
 @click.option("--seed", type=int, help="Of noise and transforms.  [default: 0]")
-@column_option
+@columns_option
 @force_option
 def maximize(
     model: Path,
@@ -266,7 +266,7 @@ def maximize(
 @click.option("--rare", type=float, help="Share of places below which a filter is rare.  [default: 0.001]")
 @click.option("--cosine", type=float, help="Of the weights of duplicates, at least.  [default: 0.95]")
 @click.option("--correlation", type=float, help="Of the outputs of duplicates, at least.  [default: 0.95]")
-@column_option
+@columns_option
 @force_option
 def filters(
     data: str,
@@ -301,7 +301,7 @@ def filters(
 @model_option
 @layer_option
 @output_option("The folder to make: sheet.png and feature_maps.npz.")
-@column_option
+@columns_option
 @force_option
 def feature_maps(data: str, row: int, model: Path, layer: str, output: Path, **settings: Any) -> None:
     """Draw what a layer makes of one face in DATA."""
@@ -327,7 +327,7 @@ def sample_options(faces: int) -> Callable[[Command], Command]:
             help="Whose logit is explained: predicted, true, or the name of a class.",
         ),
         click.option("--seed", type=SEED, default=0, show_default=True, help="Of all chance."),
-        column_option,
+        columns_option,
         force_option,
     )
 

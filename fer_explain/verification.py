@@ -204,7 +204,7 @@ def compare_precisions(
         scorer = Scorer(folder / name, "cpu")
         if scorer.card.weights_sha256 != proven.weights_sha256:
             raise CardError(f"{scorer.path}: its card's weights_sha256 is not that of {proven.weights_file}")
-        others = scorer.logits(images)
+        others = scorer.run(images)[0]
         changed = np.flatnonzero(others.argmax(axis=1) != logits.argmax(axis=1))
         difference = float(np.abs(others - logits).max())
         found.append(LowerPrecision(name, precision, scorer.path == default, difference, changed))

@@ -1,4 +1,4 @@
-"""Scoring and evaluation with ONNX Runtime alone; nothing here imports torch, and nothing heavy before it is used."""
+"""Score and evaluate exported models with ONNX Runtime; neither needs PyTorch, and heavy imports are deferred."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Which graph of an exports folder is run: float32, or one of lower precision that suits the device."""
+"""Select the graph of an exports folder to run: float32, or a lower precision that suits the device."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fer_core import ConfigError, ModelError
+from fer_core import ModelError
 from fer_core.exports_folder import GRAPH_FILES, ExportsFolder
+from fer_infer.config import require
 from fer_infer.runtime.session import available_devices
 
 
@@ -15,11 +16,11 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
     Parameters
     ----------
     model : Path
-        An exports folder, or an ONNX file, which stands for itself.
+        Exports folder, or an ONNX file, which is returned as it is.
     precision : {"auto", "fp32", "int8", "fp16"}
-        `auto` takes what the folder holds: fp16 on CUDA; int8 on a CPU; fp32 otherwise.
+        `auto` selects fp16 on CUDA and int8 on CPU if the folder contains such a graph, else fp32.
     device : {"auto", "cpu", "cuda"}
-        On which it is to run.
+        Device to run it on.
 
     Raises
     ------
@@ -28,14 +29,13 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
     ConfigError
         If `precision` is unknown.
     """
-    if precision != "auto" and precision not in GRAPH_FILES:
-        raise ConfigError(f"precision: expected one of auto, {', '.join(GRAPH_FILES)}, found {precision!r}")
+    require("precision", precision)
     if not model.is_dir():
         if not model.is_file():
             raise ModelError(f"{model}: expected an exports folder or an ONNX file, found none")
         return model
     if not ExportsFolder(model).exists():
-        why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one of a run"
+        why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one from a run"
         raise ModelError(f"{model}: expected an exports folder, {why}")
     chosen = _suited(model, device) if precision == "auto" else precision
     file = model / GRAPH_FILES[chosen]
@@ -45,7 +45,7 @@ def find_graph(model: Path, precision: str, device: str) -> Path:
 
 
 def _suited(folder: Path, device: str) -> str:
-    """Return the precision that suits the device, by a rule and not by a timing, which would vary."""
+    """Return the precision that suits the device; a fixed rule, because timings vary between runs."""
     present = ExportsFolder(folder).precisions()
     if present == ("fp32",):
         return "fp32"  # without asking ONNX Runtime for its devices

@@ -1,91 +1,91 @@
-"""The scorer: an exported graph, checked against its contract and its card, run in batches."""
+"""Scorer: an exported graph, checked against its contract and its model card, that predicts in batches."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, CardError, ConfigError, DeviceError, FerError, ModelCard, ModelError
+from fer_core import IMAGE_SIZE, ConfigError, DeviceError, ModelError
 from fer_core.errors import NO_THREADS, lacks_threads
-from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, INT8_WEIGHTS
 from fer_core.per_process import PerProcess
+from fer_infer.config import DEFAULT_BATCH_SIZE, RuntimeConfig, require
 from fer_infer.graph_selection import find_graph
+from fer_infer.inputs import images_of, names_for, probabilities_for
+from fer_infer.model_files import count_parameters, read_card, require_checksum, require_precision
 from fer_infer.runtime.contract import read_graph, require_contract
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.runtime.onnx_runtime import first_line
-from fer_infer.runtime.runners import Runner, runner_of
-from fer_infer.runtime.session import CPU_PROVIDER, open_session
+from fer_infer.runtime.runners import NotFiniteError, Runner, runner_of
+from fer_infer.runtime.session import CPU_PROVIDER, open_graph
 from fer_infer.tta import average_views, log_probabilities
 
-DEFAULT_BATCH_SIZE: Final = 128
-"""Faces a run: enough to amortize a call, few enough that the activations stay in a CPU's cache."""
-
-
-class NotFiniteError(ModelError):
-    """A logit is not finite.
-
-    Attributes
-    ----------
-    face : int
-        Position, from 0, of the first face whose logits are not.
-    """
-
-    def __init__(self, path: Path, face: int) -> None:
-        super().__init__(f"{path}: the logits of face {face} (counted from 0) are not finite")
-        self.face = face
+if TYPE_CHECKING:
+    from fer_core.io.in_memory import FacesLike
 
 
 class Scorer:
     """An exported model on one device.
 
-    Threads may share a scorer. It can be pickled and used in a forked process: each process then creates a session of
-    its own, on first use, from the same file and on the same provider, and refuses a file that has changed meanwhile.
-    `with` closes it.
+    Threads may share a scorer. It can be pickled and used in a forked process: each process then creates its own
+    session on first use, from the same file and on the same provider, and refuses a file that has changed since. Use
+    it as a context manager, which closes it at the end.
 
     Parameters
     ----------
     model : str or Path
-        An exports folder (`model.onnx`, `card.json`, ...) or an ONNX file.
+        Exports folder (`model.onnx`, `card.json`, ...), or an ONNX file in one.
     device : {"auto", "cpu", "cuda"}
-        `cuda` fails unless the created session itself reports CUDA; `auto` falls back to the CPU and says why.
+        `auto` uses CUDA if the created session reports it, else the CPU, and `provider_note` says why; `cuda` fails
+        if CUDA is not available.
     precision : {"auto", "fp32", "int8", "fp16"}
-        Which graph of a folder is run; see `fer_infer.graph_selection.find_graph`. A file must be of that precision.
+        Graph to run, see `fer_infer.graph_selection.find_graph`. An ONNX file must have this precision.
     threads : int, optional
-        On the CPU, each of which runs faces of its own; as many as there are physical cores where None.
+        Number of CPU threads; by default one per physical core.
     cuda : CudaOptions, optional
-        How a GPU is used; as `open_session` takes it.
+        Options of the CUDA provider.
 
     Attributes
     ----------
+    classes_ : ndarray of str, shape (classes,)
+        Class names, in the order of the probabilities.
     path : Path
-        The ONNX file.
+        ONNX file.
     card : ModelCard
-        From the ONNX `metadata_props`; its `precision` is the one that runs.
+        Model card in the ONNX metadata; its `precision` is that of the graph.
     provider : str
-        The first provider of the session, as the session names it.
+        Execution provider that the session reports.
     provider_note : str
-        Why it is not CUDA; on CUDA, what happened on the way, such as a batch that had to be halved.
+        Why the provider is not CUDA; on CUDA, notes such as a reduced batch size.
 
     Raises
     ------
     ModelError
-        If the file is absent, unreadable, damaged, kept in parts, or not a graph of the contract.
+        If the file is absent, unreadable, damaged, uses external data, or does not fulfil the contract of graphs.
     CardError
-        If the model's card is missing, incomplete, or not the one in `card.json` beside it, which a folder must hold.
+        If the model card is missing, incomplete, or differs from `card.json`, which an exports folder must contain.
     DeviceError
-        If the device cannot be had.
+        If the device is not available.
     ConfigError
-        If `device` is unknown or `threads` is below 1.
+        If a setting is outside its range.
 
     Examples
     --------
-    >>> with Scorer("exports/course-cnn") as scorer:  # doctest: +SKIP
-    ...     labels = scorer.score(images).argmax(axis=1)
+    >>> from fer_infer import Scorer
+    >>> with Scorer("exports/best", device="cpu", precision="int8") as model:
+    ...     print(model)
+    ...     names = model.predict("faces.csv")
+    ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
+    Scorer(best-small, int8, CPU, 2.28 M parameters)
+    >>> names.shape, probabilities.shape
+    ((64,), (2, 7))
+    >>> model.classes_.tolist()
+    ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']
     """
 
     def __init__(
@@ -97,38 +97,35 @@ class Scorer:
         threads: int | None = None,
         cuda: CudaOptions | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads: expected at least 1, found {threads}")
-        self.path = find_graph(Path(model), precision, device)
-        content = read_graph(self.path)
-        session, self._device_note = self._create(content, device, cuda)
+        RuntimeConfig(device=device, precision=precision, threads=threads)
+        folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises for an unknown user
+        self.path = find_graph(folder, precision, device)
+        content = self._read()
+        session, self._device_note = open_graph(self.path, content, device, cuda)
         if session.get_providers()[0] == CPU_PROVIDER:
-            on_cpu = find_graph(Path(model), precision, "cpu")
-            if on_cpu != self.path:  # there is a GPU, but it could not take this graph
+            on_cpu = find_graph(folder, precision, "cpu")
+            if on_cpu != self.path:  # there is a GPU that cannot run this graph
                 self.path = on_cpu
-                content = read_graph(self.path)
-                session, _ = self._create(content, "cpu", cuda)
+                content = self._read()
+                session, _ = open_graph(self.path, content, "cpu", cuda)
         self.provider: str = session.get_providers()[0]
-        self.card = self._read_card(session, in_folder=Path(model).is_dir())
-        self._require_precision(precision)
+        self.card = read_card(session, self.path, in_folder=folder.is_dir())
+        require_precision(self.card, self.path, precision)
         require_contract(session, len(self.card.labels), self.path)
+        self.classes_: NDArray[np.str_] = np.array(self.card.labels)
         self._cuda, self._threads, self._closed = cuda or CudaOptions(), threads, False
-        self._file, self._sha256 = self.path.absolute(), hashlib.sha256(content).hexdigest()
+        self._file = self.path.absolute()
         self._runner: PerProcess[Runner] = PerProcess()
         self._runner.set(runner_of(session, self._cuda, threads))
 
-    def _create(self, content: bytes, device: str, cuda: CudaOptions | None) -> tuple[Any, str]:
-        try:
-            return open_session(content, device, cuda)
-        except FerError:
-            raise
-        except Exception as error:  # ONNX Runtime's errors have no base of their own
-            if lacks_threads(error):
-                raise DeviceError(NO_THREADS) from None
-            raise ModelError(f"{self.path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
+    def _read(self) -> bytes:
+        content = read_graph(self.path)
+        self._sha256 = hashlib.sha256(content).hexdigest()
+        require_checksum(self.path, self._sha256)
+        return content
 
     def _open_again(self) -> Runner:
-        """Create a session in another process than the one that made the scorer."""
+        """Create a session in a process other than the one that made the scorer."""
         on_gpu = self.provider == CUDA_PROVIDER
         if on_gpu and self._runner.is_inherited:
             why = "CUDA cannot be used in a process forked from one that uses it"
@@ -138,7 +135,7 @@ class Scorer:
         if found != self._sha256:
             expected = f"expected SHA-256 {self._sha256[:12]}..., found {found[:12]}..."
             raise ModelError(f"{self._file}: changed after this scorer was made: {expected}")
-        session, _ = self._create(content, "cuda" if on_gpu else "cpu", self._cuda)
+        session, _ = open_graph(self.path, content, "cuda" if on_gpu else "cpu", self._cuda)
         return runner_of(session, self._cuda, self._threads)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,8 +146,10 @@ class Scorer:
         self._runner = PerProcess()
 
     def __repr__(self) -> str:
-        shown = f"{str(self.path)!r}, precision={self.card.precision!r}, provider={self.provider!r}"
-        return f"Scorer({shown}{', closed' if self._closed else ''})"
+        parameters = count_parameters(self.path, self.card.weights_sha256)
+        shown = [self.card.architecture, self.card.precision, self.provider.removesuffix("ExecutionProvider")]
+        shown += [] if parameters is None else [f"{parameters / 1e6:.2f} M parameters"]
+        return f"Scorer({', '.join(shown)}{', closed' if self._closed else ''})"
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +161,7 @@ class Scorer:
 
     @property
     def runner(self) -> Runner:
-        """How this process's session is run."""
+        """Runner of this process's session."""
         return self._runner.get(self._open_again)
 
     @property
@@ -170,77 +169,110 @@ class Scorer:
         """See the attributes of the class; it may change while faces are scored."""
         return self._device_note or self.runner.note
 
-    def _read_card(self, session: Any, *, in_folder: bool) -> ModelCard:
-        try:
-            metadata = session.get_modelmeta().custom_metadata_map
-        except UnicodeDecodeError:
-            raise CardError(f"{self.path}: carries a model card that is not UTF-8") from None
-        if not metadata:
-            raise CardError(f"{self.path}: carries no model card in its metadata_props")
-        card = ModelCard.from_metadata(metadata, str(self.path))
-        beside = self.path.with_name(CARD_FILE)
-        if beside.exists() or in_folder:
-            card.require_equal(ModelCard.load_json(beside), str(self.path), str(beside))
-        return card
+    def predict(self, faces: FacesLike, *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none") -> Any:
+        """Predict the class of each face.
 
-    def _require_precision(self, asked: str) -> None:
-        by_name = {file: precision for precision, file in GRAPH_FILES.items()}
-        expected = by_name.get(self.path.name, self.card.precision) if asked == "auto" else asked
-        if self.card.precision != expected:
-            raise ModelError(f"{self.path}: expected a graph of precision {expected}, found {self.card.precision}")
-        if expected == "int8" and INT8_WEIGHTS not in self.card.selection:
-            why = f"expected an int8 graph of {INT8_WEIGHTS}, which all processors add alike, found none stated"
-            raise ModelError(f"{self.path}: {why}; `fer-train export` makes it anew")
+        Parameters
+        ----------
+        faces : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
+            Path of faces as `fer_core.read_faces` takes it; uint8 array (N, 48, 48) or (48, 48); images of 48x48
+            pixels; or a DataFrame with a column `pixels`.
+        batch_size : int
+            Faces per batch, see `run`.
+        tta : {"none", "flip", "flip-shift"}
+            Test-time augmentation.
 
-    def score(
-        self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
-    ) -> NDArray[np.float32]:
-        """Return `probabilities`, float32 (N, classes); parameters and errors as for `run`."""
-        return self.run(images, batch_size=batch_size, tta=tta)[1]
+        Returns
+        -------
+        ndarray of str, shape (N,), or pandas.Series
+            Class names; for a DataFrame, a Series with its index.
 
-    def logits(self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE) -> NDArray[np.float32]:
-        """Return `logits`, float32 (N, classes); parameters and errors as for `run`."""
-        return self.run(images, batch_size=batch_size)[0]
+        Raises
+        ------
+        DataError, ModelError, DeviceError, ConfigError
+            If the faces cannot be read or the model fails.
+
+        Examples
+        --------
+        >>> from fer_infer import Scorer
+        >>> with Scorer("exports/compact", device="cpu") as model:
+        ...     model.predict(np.zeros((3, 48, 48), np.uint8)).shape
+        (3,)
+        """
+        logits, _ = self.run(images_of(faces), batch_size=batch_size, tta=tta)
+        return names_for(faces, self.classes_[logits.argmax(axis=1)])
+
+    def predict_proba(self, faces: FacesLike, *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none") -> Any:
+        """Predict the probability of each class for each face.
+
+        Parameters
+        ----------
+        faces : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
+            Faces, see `predict`.
+        batch_size : int
+            Faces per batch, see `run`.
+        tta : {"none", "flip", "flip-shift"}
+            Test-time augmentation.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, classes), or pandas.DataFrame
+            Probabilities in the order of `classes_`; for a DataFrame, a DataFrame with its index and the class names
+            as columns.
+
+        Raises
+        ------
+        DataError, ModelError, DeviceError, ConfigError
+            If the faces cannot be read or the model fails.
+
+        Examples
+        --------
+        >>> from fer_infer import Scorer
+        >>> with Scorer("exports/compact", device="cpu") as model:
+        ...     probabilities = model.predict_proba("faces.csv")
+        >>> bool(np.allclose(probabilities.sum(axis=1), 1, atol=1e-5))
+        True
+        """
+        _, probabilities = self.run(images_of(faces), batch_size=batch_size, tta=tta)
+        return probabilities_for(faces, probabilities, self.classes_)
 
     def run(
         self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score faces.
+        """Compute logits and probabilities.
 
         Parameters
         ----------
         images : ndarray of uint8, shape (N, 48, 48)
             Gray levels, 0 black to 255 white; N may be 0.
         batch_size : int
-            Faces that are run at once, by all threads of a CPU together: a thread takes its share of them, though
-            up to `fer_infer.runtime.runners.SMALLEST_CALL` where that is less. The last batch may be smaller.
+            Faces per batch. CPU threads share a batch, with at least `fer_infer.runtime.runners.SMALLEST_CALL` faces
+            per thread. The last batch may be smaller.
         tta : {"none", "flip", "flip-shift"}
-            Test-time augmentation: average the probabilities over so many views; see `fer_infer.tta.TTA`.
+            Test-time augmentation: average the probabilities over views, see `fer_infer.tta.TTA`.
 
         Returns
         -------
         logits, probabilities : ndarray of float32, shape (N, classes)
-            Columns in the order of ``card.labels``. Without augmentation `logits` are the network's own; the graph
-            divides them by the card's temperature before its softmax. With it they are the logarithms of the mean
-            probabilities, since several views have no logits in common.
+            Columns in the order of `classes_`. Without augmentation, `logits` are those of the network, which the
+            graph divides by the card's temperature before its softmax. With augmentation, they are the logarithms of
+            the mean probabilities.
 
         Raises
         ------
-        ValueError
-            If `images` has another type or shape.
         ModelError
             If ONNX Runtime fails; `NotFiniteError` if a logit is not finite.
         ConfigError
-            If `batch_size` is below 1 or there is no such `tta`.
+            If `images` have another type or shape, or a setting is outside its range.
         """
-        if tta != "none":
-            _, averaged = average_views(lambda view: self.run(view, batch_size=batch_size)[1], np.asarray(images), tta)
-            return log_probabilities(averaged), averaged
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: expected at least 1, found {batch_size}")
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-            raise ValueError(f"images: expected uint8 (N, 48, 48), found {images.dtype} {images.shape}")
+            found = f"expected uint8 (N, 48, 48), found {images.dtype} {images.shape}"
+            raise ConfigError(found, parameter="images")
+        if tta != "none":
+            _, averaged = average_views(lambda view: self.run(view, batch_size=batch_size)[1], images, tta)
+            return log_probabilities(averaged), averaged
+        require("batch_size", batch_size)
         logits, probabilities = self._run(images, batch_size)
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
@@ -248,10 +280,7 @@ class Scorer:
         return logits, probabilities
 
     def close(self) -> None:
-        """Stop what other threads of this process still run, so that a program need not wait for it.
-
-        A closed scorer cannot run again.
-        """
+        """Stop the threads of this process that still run the model. A closed scorer cannot run again."""
         self._closed = True
         runner = self._runner.here()
         if runner is not None:
@@ -263,7 +292,7 @@ class Scorer:
         runner = self.runner
         try:
             return runner.run(images, batch_size)
-        except Exception as error:  # ONNX Runtime's errors have no base of their own
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             if lacks_threads(error):
                 raise DeviceError(NO_THREADS) from None
             raise ModelError(f"{self.path}: failed on {len(images)} faces: {first_line(error)}") from None

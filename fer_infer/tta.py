@@ -1,4 +1,4 @@
-"""Test-time augmentation: several views of a face are scored, and their probabilities averaged."""
+"""Test-time augmentation: average the probabilities over several views of a face."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, ConfigError
+from fer_core import IMAGE_SIZE
+from fer_infer.config import require
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 SHIFT: Final = 2
-"""Pixels that a view is moved by: what ten crops of 44x44 are moved by, and less than half of what `fit` shifts by."""
+"""Shift of a view in pixels: that of ten crops of 44x44, and less than half of the shifts in training."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class View:
     Attributes
     ----------
     mirrored : bool
-        Left and right exchanged, before the face is moved.
+        Whether the face is mirrored horizontally, before it is shifted.
     down, right : int
-        Pixels that the face is moved by; the pixels of the border are repeated where nothing comes in.
+        Shift in pixels; border pixels are repeated.
     """
 
     mirrored: bool = False
@@ -35,7 +36,7 @@ class View:
     right: int = 0
 
     def of(self, images: Images) -> Images:
-        """Return this view of faces, uint8 (N, 48, 48)."""
+        """Return this view of images, uint8 (N, 48, 48)."""
         if self == View():
             return images
         places = np.arange(IMAGE_SIZE)
@@ -50,38 +51,38 @@ TTA: Final[dict[str, tuple[View, ...]]] = {
     "flip": (View(), View(mirrored=True)),
     "flip-shift": tuple(View(side, *moved) for moved in [(0, 0), *_CORNERS] for side in (False, True)),
 }
-"""The views of each kind of test-time augmentation, the face as it is first.
+"""Views of each kind of test-time augmentation; the unchanged face comes first.
 
-`flip-shift` is the ten-crop rule (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the center, four corners, and
-all of them mirrored) for a network that takes whole faces: moved toward the corners instead of cropped there, because a
-crop would have to be enlarged, which blurs 48x48 pixels, and a black margin would be something no face has.
+`flip-shift` adapts ten-crop evaluation (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the center, four corners,
+and their mirror images) to networks that take whole faces. Faces are shifted toward the corners instead of cropped,
+because enlarging a crop blurs 48x48 pixels. Border pixels are repeated, because no face has a black margin.
 """
 
 SMALLEST: Final = np.finfo(np.float32).tiny
-"""A mean probability below it counts as this much, so that its logarithm, -87.3, is finite."""
+"""Lower limit of mean probabilities, whose logarithm, -87.3, is finite."""
 
 
 def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -> tuple[Scores, Scores]:
-    """Score views of faces, one view after the other.
+    """Score all views of images, one view after the other.
 
     Parameters
     ----------
     score : callable
-        Returns probabilities, float32 (N, classes), of uint8 (N, 48, 48); each row depends on its face alone.
+        Returns probabilities, float32 (N, classes), for images, uint8 (N, 48, 48). A row must depend only on its face.
     images : ndarray of uint8, shape (N, 48, 48)
-        Faces.
-    tta : str
-        In `TTA`.
+        Gray levels.
+    tta : {"none", "flip", "flip-shift"}
+        Kind of augmentation.
 
     Returns
     -------
     plain, averaged : ndarray of float32, shape (N, classes)
-        Probabilities of the faces as they are, and the mean over all views, which is summed in float64.
+        Probabilities without augmentation, and the mean over all views, which is computed in float64.
 
     Raises
     ------
     ConfigError
-        If there is no such augmentation.
+        If `tta` is unknown.
     """
     first, *others = views_of(tta)
     plain = score(first.of(images))
@@ -94,13 +95,12 @@ def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -
 
 
 def views_of(tta: str) -> tuple[View, ...]:
-    """Return the views of `TTA`; raise ConfigError naming all kinds where there is none of that name."""
-    if tta not in TTA:
-        raise ConfigError(f"tta: expected one of {', '.join(TTA)}, found {tta!r}")
+    """Return the views of one kind of augmentation; raise ConfigError if it is unknown."""
+    require("tta", tta)
     return TTA[tta]
 
 
 def log_probabilities(probabilities: Scores) -> Scores:
-    """Return the logits whose softmax `probabilities`, (N, classes), are: their logarithms."""
+    """Return logits, (N, classes), whose softmax are `probabilities`: their logarithms."""
     logits: Scores = np.log(np.maximum(probabilities, SMALLEST))
     return logits

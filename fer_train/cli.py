@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fer_core.terminal.options import columns_option, given, on_error_option, setting_option
 from fer_core.terminal.program import Program
-from fer_infer.cli import column_option, on_error_option, tta_option
+from fer_infer.config import EvaluationConfig
 from fer_train.cli_options import DATA, config_of, recipe_options
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def synthesize(output: Path, rows: int, seed: int, force: bool) -> None:
     show_default=True,
     help="Compare all pairs of faces, in time that grows with their square.",
 )
-@column_option
+@columns_option
 @on_error_option
 @FORCE
 def audit(data: Path, output: Path | None, **settings: Any) -> None:
@@ -201,7 +202,7 @@ def _print_run(card: ModelCard) -> None:
 @DATA
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
-@column_option
+@columns_option
 @SKIP
 @FORCE
 def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) -> None:
@@ -230,9 +231,9 @@ def _print_epoch(validation: str, metrics: dict[str, Any]) -> None:
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option("--split", "--usage", metavar="SPLIT", help="Use only this split, e.g. PublicTest.  [default: all rows]")
 @click.option("--training", metavar="DATA", help="The Training faces.  [default: Training rows of DATA, if any]")
-@column_option
+@columns_option
 @on_error_option
-@tta_option
+@setting_option(EvaluationConfig, "tta")
 @FORCE
 def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
     """Evaluate RUN, a run or an exports folder, on the labelled faces of DATA, in PyTorch.
@@ -243,7 +244,7 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
     from fer_infer.evaluation.evaluate import FILES
     from fer_train.evaluation import evaluate
 
-    done = evaluate(run, data, output, **settings)
+    done = evaluate(run, data, output, **given(settings))
     click.echo(done.to_text())
     files = (*FILES, REJECTS_FILE) if done.rows_left_out else FILES
     click.echo(f"{output}: {', '.join(files)}")
@@ -260,7 +261,7 @@ def evaluate(run: Path, data: Path, output: Path, **settings: Any) -> None:
 )
 @click.option("--int8-tolerance", default=0.3, show_default=True, help="Points of accuracy that int8 may lose.")
 @click.option("--fp16", is_flag=True, help="Make model.fp16.onnx too, for GPUs.")
-@column_option
+@columns_option
 @SKIP
 @FORCE
 def export(run: Path, output: Path, **settings: Any) -> None:

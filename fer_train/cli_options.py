@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_infer.cli import column_option, on_error_option
+from fer_core.terminal.options import columns_option, on_error_option
 from fer_train.config import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Validate on this fraction of the Training rows (of all rows if DATA has no splits), stratified by "
             "label and drawn by --seed; with --seeds, by seed 0.",
         ),
-        column_option,
+        columns_option,
         on_error_option,
         click.option("--model", help="Architecture; `fer-train models` lists them.  [default: course-cnn]"),
         click.option(

@@ -42,7 +42,7 @@ def test_the_weights_stand_in_the_graph(folder):
 def test_graph_and_original_agree_on_drawn_faces(folder):
     images = draw_faces(64, seed=11).images
     expected = predict_logits(load_model(folder), images)
-    found = Scorer(folder, "cpu", "fp32").logits(images)
+    found = Scorer(folder, "cpu", "fp32").run(images)[0]
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
 
@@ -85,5 +85,5 @@ def test_the_score_of_every_card_is_reached(folder):
     faces = read_faces(Path(FER2013) / "fer2013.csv", "PublicTest")
     for precision in (name for name, file in GRAPH_FILES.items() if (folder / file).is_file()):
         scorer = Scorer(folder, "cpu", precision)
-        accuracy = float(np.mean(scorer.score(faces.images).argmax(1) == faces.labels))
+        accuracy = float(np.mean(scorer.run(faces.images)[1].argmax(1) == faces.labels))
         assert accuracy == pytest.approx(scorer.card.scores["PublicTest"]["accuracy"], abs=0.001)

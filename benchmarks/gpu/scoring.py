@@ -83,7 +83,7 @@ def parity(bench: Workbench, record: Record) -> None:
 
     def measure(model: str, precision: str, options: CudaOptions) -> Entry:
         scorer = _open(bench, model, precision, options)
-        found = scorer.logits(bench.public.images, batch_size=middle(bench))
+        found = scorer.run(bench.public.images, batch_size=middle(bench))[0]
         return asdict(Agreement.of(bench.public, scorer.provider, found, expected(bench.exported(model))))
 
     for model in bench.models:

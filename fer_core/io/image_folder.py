@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_core.errors import ConfigError, DataError, DataWarning
 from fer_core.faces import Faces
@@ -19,13 +16,7 @@ from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
 from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
 from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
 from fer_core.io.columns import CLASS_NAMES, ROLES, split_of
-from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
-
-ORIENTATION: Final = 0x0112
-"""The EXIF tag that says how to turn an image that is not stored upright."""
-
-MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
-"""Pillow's modes of at most 8 bits a channel that turn into gray levels without rounding."""
+from fer_core.io.images import read_image
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
 MOST_SHOWN: Final = 8
@@ -177,62 +168,6 @@ def _folders(folder: Path, tables: list[Path]) -> list[Path]:
             expected = f"expected images in folders named {', '.join(EXPRESSIONS)}"
             raise DataError(str(entry), f"{expected}; found one in {folder.resolve().name!r}")
     return [entry for entry in entries if entry.is_dir()]
-
-
-def read_image(image: Path | bytes) -> NDArray[np.uint8]:
-    """Read one gray 48x48 PNG or JPEG image; a color image passes where its channels are equal.
-
-    Parameters
-    ----------
-    image : Path or bytes
-        A file, or its content; errors call the latter `image`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (48, 48)
-
-    Raises
-    ------
-    DataError
-        If the file is no such image: also where it is transparent somewhere, or has more than 8 bits a channel.
-    """
-    from PIL import Image
-
-    source = "image" if isinstance(image, bytes) else str(image)
-    try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "JPEG")) as opened:
-            if opened.size != (IMAGE_SIZE, IMAGE_SIZE):
-                raise DataError(source, f"expected a 48x48 image, found {opened.width}x{opened.height}")
-            if opened.mode not in MODES:
-                raise DataError(source, f"expected a gray image of 8 bits, found mode {opened.mode}")
-            if opened.getexif().get(ORIENTATION, 1) != 1:
-                raise DataError(source, "expected an image stored upright, found an EXIF orientation that turns it")
-            if (frames := getattr(opened, "n_frames", 1)) != 1:
-                raise DataError(source, f"expected one image, found {frames} frames")
-            channels = np.asarray(opened.convert("RGBA"))
-    except DataError:
-        raise
-    except Exception as error:  # what Pillow raises at damaged chunks has no base in common
-        kind = _type_of(image)
-        if kind == LFS_POINTER:
-            raise DataError(source, LFS_REMEDY) from None
-        other = "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
-        reason = getattr(error, "strerror", None) or other
-        raise DataError(source, f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
-    if (channels[..., 3] != 255).any():
-        raise DataError(source, "expected an opaque image, found transparency")
-    if (channels[..., :3] != channels[..., :1]).any():
-        raise DataError(source, "expected a gray image, found colour")
-    return channels[..., 0].copy()
-
-
-def _type_of(image: Path | bytes) -> str | None:
-    """Return the type of an image that cannot be read, as `fer_core.io.file_types.file_type`."""
-    if isinstance(image, bytes):
-        return file_type(image[:HEAD_BYTES])
-    with suppress(OSError), image.open("rb") as file:
-        return file_type(file.read(HEAD_BYTES))
-    return None
 
 
 def check_image_folder(

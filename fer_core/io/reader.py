@@ -186,8 +186,15 @@ def read_faces(
     return faces
 
 
-def first_faces(data: str | Path, split: str | None, most: int, *, columns: Mapping[str, str] | None = None) -> Faces:
-    """Read the first faces of a file, `most` at most, without labels and ids; `columns` as for `fer_core.iter_faces`.
+def first_faces(
+    data: str | Path,
+    split: str | None,
+    most: int,
+    *,
+    roles: Collection[str] = (),
+    columns: Mapping[str, str] | None = None,
+) -> Faces:
+    """Read the first `most` faces of a file, and no more of it than needed; parameters as for `iter_faces`.
 
     Raises
     ------
@@ -195,7 +202,7 @@ def first_faces(data: str | Path, split: str | None, most: int, *, columns: Mapp
         If they cannot be read, or there is none.
     """
     parts: list[Faces] = []
-    for batch in iter_faces(data, batch_rows=most, split=split, roles=(), columns=columns):
+    for batch in iter_faces(data, batch_rows=min(most, WHOLE_ROWS), split=split, roles=roles, columns=columns):
         parts.append(batch.take(slice(most - sum(map(len, parts)))))
         if sum(map(len, parts)) == most:
             break

@@ -153,7 +153,7 @@ def score_faces(proven: Proven, images: NDArray[np.uint8]) -> NDArray[np.float32
         for start in range(0, len(images), SCORED_AT_ONCE):
             batch = images[start : start + SCORED_AT_ONCE]
             if proven.scorer is not None:
-                parts.append(proven.scorer.score(batch))
+                parts.append(proven.scorer.run(batch)[1])
             else:
                 parts.append(softmax(predict_logits(proven.network, batch), proven.temperature))
             advance(len(batch))

@@ -1,12 +1,13 @@
-"""Scoring many files on a Ray cluster: one actor a device holds the model, one part a file holds the predictions."""
+"""Score many files on a Ray cluster: one actor per device, one part of the output per file."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import time
-from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,57 +17,55 @@ import ray
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
-from fer_core import ConfigError, DataError, FerError, OutputError
+from fer_core import ConfigError, DataError, DataWarning, FerError, ModelCard, OutputError
 from fer_core.exports_folder import CARD_FILE
-from fer_core.io.reader import OnError
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.cluster import storage
 from fer_infer.cluster.manifest import Manifest, Part
 from fer_infer.cluster.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
+from fer_infer.cluster.storage import InputFile
 from fer_infer.cluster.worker import FileScorer, Work
+from fer_infer.config import ScoreConfig
 from fer_infer.graph_selection import find_graph
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
-from fer_infer.scoring.prediction_writer import COLUMNS
-from fer_infer.tta import views_of
+from fer_infer.runtime.session import provider_text
+from fer_infer.scorer import Scorer
+from fer_infer.scoring.summary import Counts
 
 SAVE_INTERVAL_S: Final = 2.0
-"""How often the record is written at most: a run that is killed scores again what it did since."""
+"""Minimum interval between two writes of the manifest; a killed run repeats at most the work of this interval."""
 
 
 @dataclass(frozen=True)
-class RaySummary:
-    """What `score_files` did.
+class RaySummary(Counts):
+    """Summary of files that were scored on a cluster.
 
     Attributes
     ----------
-    output : str
-        The folder.
-    files, reused : int
-        Inputs, and those among them whose parts an earlier run had made.
     rows, rejected : int
-        Predictions and rows left out, those of earlier runs included.
+        Predictions and rejected rows, including those of earlier runs.
+    label_counts : dict of str to int
+        Faces per predicted class.
+    output : str
+        Folder of the parts.
+    files, reused : int
+        Number of input files, and of those whose parts an earlier run had made.
     rows_now : int
         Predictions that this run made.
-    label_counts : dict of str to int
-        Faces by predicted class.
     precision : {"fp32", "int8", "fp16"}
-        Of the graph that ran.
+        Precision of the graph.
     providers : dict of str to str
-        On which the model ran, and why it was not CUDA.
+        Execution providers, and why each was not CUDA.
     tta : {"none", "flip", "flip-shift"}
         Test-time augmentation.
     elapsed_s : float
-        From the call to the last part, starting or reaching the cluster included.
+        Wall time in seconds, including the time to start or reach the cluster.
     """
 
     output: str
     files: int
     reused: int
-    rows: int
-    rejected: int
     rows_now: int
-    label_counts: dict[str, int]
     precision: str
     providers: dict[str, str]
     tta: str
@@ -74,8 +73,19 @@ class RaySummary:
 
     @property
     def faces_per_s(self) -> float:
-        """Faces a second that this run scored."""
+        """Faces per second that this run scored."""
         return self.rows_now / self.elapsed_s
+
+    def to_text(self) -> str:
+        """Return the summary as the lines that a command prints."""
+        speed = f"{self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"
+        lines = [f"{self.output}: {self.rows:,} rows from {self.files:,} files in {speed}"]
+        if self.reused:
+            lines.append(f"{self.output}: parts reused from an earlier run: {self.reused:,}")
+        if self.rejected:
+            lines.append(f"{self.output}: rejected rows: {self.rejected:,}, listed in rejects-*.csv")
+        ran = [provider_text(name, note, self.precision, self.tta) for name, note in self.providers.items()]
+        return "\n".join([*lines, self.predicted_text(), *ran])
 
 
 def score_files(
@@ -83,152 +93,153 @@ def score_files(
     model: str | Path,
     output: str,
     *,
-    columns: str = "id-label",
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int = DEFAULT_BATCH_SIZE,
-    threads: int | None = None,
-    tta: str = "none",
-    on_error: OnError = "fail",
-    force: bool = False,
-    input_columns: Mapping[str, str] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
+    force: bool = False,
+    **settings: Any,
 ) -> RaySummary:
-    """Predict the expression of every face of many files, on the workers of a Ray cluster.
+    """Predict the expression of every face in many files, on the workers of a Ray cluster.
 
-    The same call again goes on where an earlier one ended: parts that are whole, and whose input is as it was, stay.
+    The same call resumes an interrupted run: complete parts whose inputs have not changed are kept.
 
     Parameters
     ----------
     data : sequence of str
         Files, folders and patterns, local or as URIs; see `fer_infer.cluster.storage.list_inputs`.
     model : str or Path
-        An exports folder or an ONNX file, which the workers are sent.
+        Exports folder or ONNX file, which is sent to the workers.
     output : str
-        The folder to fill, which all workers must reach: a local or shared one, or a URI. It gets a part a file,
-        named by its position, CSV or, where `output` ends in `.parquet`, Parquet; a list of the rejected rows of each
-        file that has some; and `manifest.json`. Each row of a part is what `score` writes for that file, after the
-        column `source`.
-    columns, batch_size, tta, on_error, input_columns
-        As for `fer_infer.score`.
-    device : {"auto", "cpu", "cuda"}
-        `auto` gives each worker a GPU where the cluster has any.
-    precision : {"auto", "fp32", "int8", "fp16"}
-        As for `Scorer`, but `auto` is fp32 of an exports folder: the same on machines of whatever kind.
-    threads : int, optional
-        CPUs of each worker, 1 where None.
-    force : bool
-        Start anew in a folder with other predictions.
+        Folder to fill, which all workers must reach: local, shared, or a URI. It gets one part per file, named by the
+        file's position, in CSV or, if `output` ends in `.parquet`, in Parquet; one list of rejected rows per file that
+        has some; and `manifest.json`. A part contains what `fer_infer.score` writes, after a column `source`.
     workers : int, optional
-        As many as the cluster has room for where None, and never more than files.
+        Number of workers; by default as many as the cluster has room for, but at most one per file.
     ray_address : str, optional
-        The cluster, as `ray.init` takes it; that of RAY_ADDRESS, or else a local one for this call, where None. A
-        session that is already open is used as it is.
+        Address of the cluster, as `ray.init` takes it; by default that in RAY_ADDRESS, else a local cluster for this
+        call. A session that is already open is used.
+    force : bool
+        Discard predictions of another run in the folder.
+    **settings
+        Settings of `fer_infer.config.ScoreConfig`, except `limit`. `device="auto"` gives each worker a GPU if the
+        cluster has any; `precision="auto"` is fp32 for an exports folder, so that all machines predict alike;
+        `threads` is the number of CPUs per worker, by default 1.
 
     Raises
     ------
     DataError, ModelError, CardError, DeviceError, OutputError, ConfigError, FerError
-        Of a worker too. What was finished before stays, for the same call to go on with.
+        Also those of workers. Parts that were complete before are kept, and the same call resumes.
     """
     start_s = time.perf_counter()
-    if columns not in COLUMNS:
-        raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
-    views_of(tta)
+    config = _cluster_config(settings)
     folder = storage.absolute(output)
-    for address in data:
-        if storage.is_within(address, folder):
-            raise OutputError(f"{output}: is or holds {address}, which is read; expected another output")
-    # An output below a folder that is scored is no input of the next run.
-    inputs = tuple(file for file in storage.list_inputs(data) if not storage.is_within(file.source, folder))
-    if not inputs:
-        raise DataError(data[0], "expected files to score, found none but those of the output")
-    fixed = "fp32" if precision == "auto" and Path(model).is_dir() else precision
-    graph = find_graph(Path(model), fixed, "cpu")
-    threads = 1 if threads is None else threads
-    card = Scorer(graph, "cpu", fixed, threads=threads).card  # refused here rather than by every worker
-    files = {path.name: path.read_bytes() for path in (graph, graph.with_name(CARD_FILE)) if path.is_file()}
-    suffix = ".parquet" if Path(output).suffix.lower() == ".parquet" else ".csv"
-    settings = {
-        "model": {
-            "architecture": card.architecture,
-            "precision": card.precision,
-            "weights_sha256": card.weights_sha256,
-            "graph_sha256": hashlib.sha256(files[graph.name]).hexdigest(),
-        },
-        "columns": columns,
-        "tta": tta,
-        "on_error": on_error,
-        "form": suffix.removeprefix("."),
-    }
-    if input_columns:
-        settings["input_columns"] = dict(input_columns)
-    manifest = Manifest(settings, inputs)
+    inputs = _list_inputs(data, output, folder)
+    work, card = _prepare(model, output, config)
+    manifest = Manifest(_record(work, card), inputs)
     place = storage.local_path(folder)
     with nullcontext() if place is None else claimed(place):
-        left = manifest.take_over(folder, force=force)
+        others = manifest.take_over(folder, force=force)
+        before = Counts.total(manifest.parts.values(), card.labels)
         reused = len(manifest.parts)
-        rows_before = sum(part.rows for part in manifest.parts.values())
         if reused < len(inputs):
-            work = Work(
-                model=str(graph),
-                model_files=files,
-                output=folder,
-                suffix=suffix,
-                columns=columns,
-                device=device,
-                threads=threads,
-                batch_size=batch_size,
-                tta=tta,
-                on_error=on_error,
-                input_columns=dict(input_columns or {}),
-            )
             with open_cluster(ray_address):
-                room = _room(work, workers)
-                _clear(folder, left)  # not before there is something to score with
+                room = _room(config, workers)
+                _remove(folder, others)  # only once there is something to score with
                 manifest.save(folder)
                 _score(manifest, work, *room)
         else:
-            _clear(folder, left)
-    parts = manifest.parts.values()
-    counts = sum((Counter(part.label_counts) for part in parts), Counter())
+            _remove(folder, others)
+    counts = Counts.total(manifest.parts.values(), card.labels)
     return RaySummary(
+        **vars(counts),
         output=output,
         files=len(inputs),
         reused=reused,
-        rows=sum(part.rows for part in parts),
-        rejected=sum(part.rejected for part in parts),
-        rows_now=sum(part.rows for part in parts) - rows_before,
-        label_counts={name: counts[name] for name in card.labels},
+        rows_now=counts.rows - before.rows,
         precision=card.precision,
-        providers={part.provider: part.provider_note for part in parts},
-        tta=tta,
+        providers={part.provider: part.provider_note for part in manifest.parts.values()},
+        tta=config.tta,
         elapsed_s=time.perf_counter() - start_s,
     )
 
 
-def _clear(folder: str, names: Sequence[str]) -> None:
+def _cluster_config(settings: dict[str, Any]) -> ScoreConfig:
+    config = ScoreConfig(**settings)
+    if config.limit is not None:
+        raise ConfigError("expected no limit for files on a cluster", parameter="limit")
+    return replace(config, threads=config.threads or 1)
+
+
+def _list_inputs(data: Sequence[str], output: str, folder: str) -> tuple[InputFile, ...]:
+    for address in data:
+        if storage.is_within(address, folder):
+            raise OutputError(f"{output}: would overwrite the input {address}; choose another output")
+    # An output in a folder that is scored is not an input of the next run.
+    inputs = tuple(file for file in storage.list_inputs(data) if not storage.is_within(file.source, folder))
+    if not inputs:
+        raise DataError(data[0], "expected files to score, found only those of the output")
+    return inputs
+
+
+def _prepare(model: str | Path, output: str, config: ScoreConfig) -> tuple[Work, ModelCard]:
+    """Check the model on this machine, rather than on every worker; return what the workers need, and its card."""
+    model = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises for an unknown user
+    precision = "fp32" if config.precision == "auto" and model.is_dir() else config.precision
+    graph = find_graph(model, precision, "cpu")
+    with Scorer(graph, "cpu", precision, threads=1) as scorer:
+        card = scorer.card
+    work = Work(
+        model=str(graph),
+        model_files={path.name: path.read_bytes() for path in (graph, graph.with_name(CARD_FILE)) if path.is_file()},
+        output=storage.absolute(output),
+        suffix=".parquet" if Path(output).suffix.lower() == ".parquet" else ".csv",
+        config=config,
+    )
+    return work, card
+
+
+def _record(work: Work, card: ModelCard) -> dict[str, Any]:
+    """Return everything that determines the predictions, for the manifest."""
+    record: dict[str, Any] = {
+        "model": {
+            "architecture": card.architecture,
+            "precision": card.precision,
+            "weights_sha256": card.weights_sha256,
+            "graph_sha256": hashlib.sha256(work.model_files[Path(work.model).name]).hexdigest(),
+        },
+        "columns": work.config.columns,
+        "tta": work.config.tta,
+        "on_error": work.config.on_error,
+        "form": work.suffix.removeprefix("."),
+    }
+    if work.config.input_columns:
+        record["input_columns"] = dict(work.config.input_columns)
+    return record
+
+
+def _remove(folder: str, names: Sequence[str]) -> None:
     for name in names:
         storage.remove(storage.join(folder, name))
 
 
-def _room(work: Work, workers: int | None) -> tuple[int, bool]:
-    """Return how many workers there are to be at most, and whether each has a GPU."""
-    room, on_gpu = find_room(work.device, work.threads)
+def _room(config: ScoreConfig, workers: int | None) -> tuple[int, bool]:
+    """Return the maximum number of workers, and whether each has a GPU."""
+    room, on_gpu = find_room(config.device, config.threads or 1)
     if workers is not None and not 1 <= workers <= room:
-        raise ConfigError(f"workers: expected 1 to {room}, which is what the cluster has room for, found {workers}")
+        expected = f"expected 1 to {room}, the number that the cluster has room for, found {workers}"
+        raise ConfigError(expected, parameter="workers")
     return workers or room, on_gpu
 
 
 def _score(manifest: Manifest, work: Work, workers: int, on_gpu: bool) -> None:
-    """Score the inputs that have no part yet, and record each part as it comes."""
+    """Score the inputs that have no part yet, and record each part when it is complete."""
     files = [
         {"position": position, "address": storage.absolute(file.source), "file": asdict(file)}
         for position, file in enumerate(manifest.inputs)
         if position not in manifest.parts
     ]
     if not on_gpu:
-        work = replace(work, device="cpu", cpu_reason="" if work.device == "cpu" else "the Ray cluster has no GPU")
+        reason = "" if work.config.device == "cpu" else "the Ray cluster has no GPU"
+        work = replace(work, config=replace(work.config, device="cpu"), cpu_reason=reason)
     saved_s = time.monotonic()
     try:
         with (
@@ -257,7 +268,7 @@ def _require_here(part: Part, folder: str) -> None:
 def _parts(
     files: list[dict[str, Any]], work: Work, workers: int, on_gpu: bool
 ) -> Generator[tuple[int, Part], None, None]:
-    """Yield each part with its position, in the order in which they are finished."""
+    """Yield each part with its position, in the order of completion."""
     quiet = ray.data.DataContext.get_current().copy()
     quiet.enable_progress_bars = quiet.print_on_execution_start = False
     with ray.data.DataContext.current(quiet), native_messages_dropped():
@@ -265,18 +276,20 @@ def _parts(
             FileScorer,
             fn_constructor_args=(ray.put(work),),
             batch_size=1,
-            # One file at a time each, so that no worker queues files while another one idles.
+            # One file at a time per actor, so that no actor queues files while another one idles.
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
-            num_cpus=work.threads,
+            num_cpus=work.config.threads,
             num_gpus=1 if on_gpu else None,
         )
         try:
             for row in outcomes.iter_rows():
+                for note in row["notes"].splitlines():
+                    warnings.warn(note, DataWarning, stacklevel=2)
                 outcome = pickle.loads(row["outcome"])  # noqa: S301 - made by our own worker
                 if isinstance(outcome, FerError):
                     raise outcome
                 yield row["position"], outcome
         except RayTaskError:
-            raise  # a bug of ours, with the traceback of the worker
+            raise  # a bug of this package, with the traceback of the worker
         except RayError as error:
-            raise FerError(f"ray: a worker was lost for good: {first_line(error)}") from None
+            raise FerError(f"ray: a worker was lost: {first_line(error)}") from None

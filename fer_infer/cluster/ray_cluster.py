@@ -1,4 +1,4 @@
-"""A Ray cluster: reaching or starting one, and what it has room for."""
+"""Connect to a Ray cluster or start one, and find out how many workers it has room for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, Final
 
 import ray
-import ray.data  # its loggers, too, are to keep quiet
+import ray.data  # imported to silence its loggers too
 
 from fer_core import ConfigError, DeviceError
 
 STDERR: Final = 2
-"""The file descriptor of standard error."""
+"""File descriptor of standard error."""
 
 HOST_AND_PORT: Final = re.compile(r"(ray://)?(?P<host>[^:/]+):(?P<port>\d+)")
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -27,35 +27,35 @@ CONNECT_TIMEOUT_S: Final = 10.0
 
 @contextmanager
 def open_cluster(address: str | None) -> Iterator[None]:
-    """Reach the cluster, or start one on this machine, unless the caller already has; leave it as it was found.
+    """Connect to a cluster or start one on this machine, unless a session is open; disconnect at the end.
 
     Parameters
     ----------
     address : str or None
-        As `ray.init` takes it; that of RAY_ADDRESS, or else a cluster of this machine, where None.
+        Address for `ray.init`; by default that in RAY_ADDRESS, else a cluster on this machine.
 
     Raises
     ------
     DeviceError
-        If none can be had.
+        If no cluster is available.
     """
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is scored here is nobody else's business
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
     asked = address or os.environ.get("RAY_ADDRESS")
     try:
         if asked and (place := HOST_AND_PORT.fullmatch(asked)):
-            # Ray would try for minutes, and talk about each time.
+            # Ray would retry for minutes and print a message each time.
             socket.create_connection((place["host"], int(place["port"])), timeout=CONNECT_TIMEOUT_S).close()
         on_termination = _handler_of_termination()
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # some of what Ray raises is no more than that
+    except Exception as error:  # Ray raises plain exceptions
         where = f"at {asked}" if asked else "on this machine"
-        raise DeviceError(f"ray: no cluster can be had {where}: {first_line(error)}") from None
+        raise DeviceError(f"ray: no cluster is available {where}: {first_line(error)}") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if on_termination is not None:
-        signal.signal(signal.SIGTERM, on_termination)  # Ray took it
+        signal.signal(signal.SIGTERM, on_termination)  # Ray replaced it
     try:
         yield
     finally:
@@ -63,21 +63,21 @@ def open_cluster(address: str | None) -> Iterator[None]:
 
 
 def _handler_of_termination() -> Any:
-    """Return what SIGTERM does now; None where it is not Python's, or where Python lets nobody set it."""
+    """Return the current handler of SIGTERM; None if it is not Python's, or outside the main thread."""
     main = threading.current_thread() is threading.main_thread()
     return signal.getsignal(signal.SIGTERM) if main else None
 
 
 @contextmanager
 def native_messages_dropped() -> Iterator[None]:
-    """Drop what is written to standard error past Python.
+    """Drop messages that native code writes to standard error.
 
-    Ray's native part writes a warning for each pool of actors there, and no setting of it keeps quiet without a line of
-    its own. What matters comes as an exception.
+    Ray's native code writes a warning for each pool of actors, which no setting of Ray suppresses silently. Errors are
+    raised as exceptions.
     """
     try:
         python_writes_there = sys.stderr.fileno() == STDERR
-    except (AttributeError, OSError, ValueError):  # a stream of the caller's
+    except (AttributeError, OSError, ValueError):  # a stream of the caller
         python_writes_there = False
     with suppress(AttributeError, OSError, ValueError):  # there may be no stream, or a closed one
         sys.stderr.flush()
@@ -100,27 +100,28 @@ def native_messages_dropped() -> Iterator[None]:
 
 
 def find_room(device: str, threads: int) -> tuple[int, bool]:
-    """Return how many workers of so many CPUs the machines have room for, and whether each gets a GPU.
+    """Return how many workers with `threads` CPUs each the machines have room for, and whether each gets a GPU.
 
     Raises
     ------
     DeviceError
         If `device` is ``"cuda"`` and there is no GPU.
     ConfigError
-        If there is room for none.
+        If there is no room for one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     if device == "cuda" and not gpus:
-        raise DeviceError("cuda was asked for and cannot be had: no machine of the Ray cluster has a GPU")
+        raise DeviceError("CUDA was requested but is not available: no machine of the Ray cluster has a GPU")
     on_gpu = device != "cpu" and gpus > 0
     by_cpu = [int(node.get("CPU", 0)) // threads for node in nodes]
     room = sum(min(n, int(node.get("GPU", 0))) if on_gpu else n for n, node in zip(by_cpu, nodes, strict=True))
     if not room:
-        raise ConfigError(f"threads: expected as many as a machine of the Ray cluster has CPUs, found {threads}")
+        expected = f"expected at most the number of CPUs of a machine of the Ray cluster, found {threads}"
+        raise ConfigError(expected, parameter="threads")
     return room, on_gpu
 
 
 def first_line(error: Exception) -> str:
-    """Return what Ray said, in one line."""
+    """Return the first line of an error of Ray."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Files wherever they are: local paths, and URIs of every file system that pyarrow or fsspec knows."""
+"""Files on local disks and at URIs, on every file system that pyarrow or fsspec supports."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FileSystem
 
-from fer_core import DataError, OutputError
+from fer_core import DataError, FerError, OutputError
 
 URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 VERSIONS: Final = ("ETag", "etag", "mtime", "LastModified", "updated", "created")
-"""What file systems call the mark that changes when a file does; the first one present counts."""
+"""Names under which file systems report the version of a file; the first one present is used."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to be scored, and what tells that it is still the same.
+    """A file to score, and the version by which a change is detected.
 
     Attributes
     ----------
     source : str
-        The path or URI by which its user would name it.
+        Path or URI as the user would write it.
     size_bytes : int
+        Size in bytes.
     version : str
-        Its ETag, or else when it was last changed; empty where the file system tells neither.
+        ETag or time of the last change; empty if the file system reports neither.
     """
 
     source: str
@@ -46,12 +47,14 @@ class InputFile:
 
 
 def absolute(address: str) -> str:
-    """Return `address` in a form that other processes understand, too."""
-    return address if URI.match(address) else os.path.abspath(address)  # noqa: PTH100 - Path.resolve follows links
+    """Return `address` in a form that does not depend on the working directory; `~` is the home folder."""
+    if URI.match(address):
+        return address
+    return os.path.abspath(os.path.expanduser(address))  # noqa: PTH100, PTH111 - Path.resolve follows links
 
 
 def is_within(address: str, folder: str) -> bool:
-    """Whether an address is that of a folder, or of something in it, as they are written."""
+    """Return whether an address is, as written, that of a folder or of something in it."""
     inner, outer = (
         absolute(one).partition("?" if URI.match(one) else "\0")[0].rstrip("/") for one in (address, folder)
     )
@@ -59,7 +62,7 @@ def is_within(address: str, folder: str) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """Return the address of `name` in `folder`; the options of a URI stay at its end."""
+    """Return the address of `name` in `folder`; the query of a URI stays at its end."""
     if not URI.match(folder):
         return os.path.join(folder, name)  # noqa: PTH118 - a Path would drop a leading ./
     folder, mark, options = folder.partition("?")
@@ -69,7 +72,7 @@ def join(folder: str, name: str) -> str:
 def locate(address: str) -> tuple[Any, str]:
     """Return the fsspec file system of `address`, and the path in it.
 
-    pyarrow brings S3, Google Cloud Storage and HDFS itself; fsspec knows more, given the package of each.
+    pyarrow includes S3, Google Cloud Storage and HDFS; fsspec supports more, each with a package of its own.
     """
     if not URI.match(address) or address.startswith("file://"):
         return LocalFileSystem(), absolute(address.removeprefix("file://"))
@@ -82,46 +85,47 @@ def locate(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _in_one_line(kind: type[DataError] | type[OutputError], address: str, what: str) -> Iterator[None]:
-    """Turn what file systems raise, each in its own way, into an error of ours."""
+def _located(address: str, what: str, kind: type[FerError] = OutputError) -> Iterator[tuple[Any, str]]:
+    """Yield the file system and path of an address; turn the errors of all file systems into one of ours."""
     try:
-        yield
+        yield locate(address)
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"{what}: {reason}"
-        raise (DataError(address, message) if kind is DataError else OutputError(f"{address}: {message}")) from error
+        if kind is DataError:
+            raise DataError(address, f"{what}: {reason}") from error
+        raise OutputError(f"{address}: {what}: {reason}") from error
 
 
 def local_path(address: str) -> Path | None:
-    """Return the path that an address names on this machine's file systems; None where it is elsewhere."""
+    """Return the path of an address on this machine's file systems; None if it is remote."""
     if URI.match(address) and not address.startswith("file://"):
         return None
     return Path(absolute(address.removeprefix("file://")))
 
 
 def list_inputs(addresses: Sequence[str]) -> tuple[InputFile, ...]:
-    """Return the files that addresses stand for, in the order of the addresses and of the names within each.
+    """Return the files at addresses, in the order of the addresses and of the names in each.
 
     Parameters
     ----------
     addresses : sequence of str
-        Files, folders (all files below them), or patterns with `*`, `**` and `[...]`, on local paths `?` too. What a
-        folder or pattern holds under a name that begins with `.` or `_` is left out.
+        Files, folders (all files below them), or patterns with `*`, `**`, `[...]` and, on local paths, `?`. Names in
+        folders and patterns that begin with `.` or `_` are ignored.
 
     Raises
     ------
     DataError
-        If an address stands for no file, or a file is named twice.
+        If an address matches no file, or a file is listed twice.
     """
     found: dict[str, InputFile] = {}
     for address in addresses:
-        with _in_one_line(DataError, address, "cannot be listed"):
-            files = list(_expand(address))
+        with _located(address, "cannot be listed", DataError):
+            files = list(_expand(os.path.expanduser(address)))  # noqa: PTH111 - an address may be a URI
         if not files:
             raise DataError(address, "expected files to score, found none")
         for file in files:
             if found.setdefault(absolute(file.source), file) is not file:
-                raise DataError(file.source, "is named twice; expected each file once")
+                raise DataError(file.source, "is listed twice; expected each file once")
     return tuple(found.values())
 
 
@@ -145,7 +149,7 @@ def _expand(address: str) -> Iterator[InputFile]:
 
 
 def _split_pattern(address: str) -> tuple[str, str]:
-    """Split an address before the first part that holds a wildcard; `?` in a URI begins its options."""
+    """Split an address before the first part with a wildcard; `?` in a URI starts its query."""
     uri = URI.match(address)
     start, mark, options = address.partition("?") if uri else (address, "", "")
     wildcard = re.search(r"[*\[]" if uri else r"[*?\[]", start)
@@ -157,7 +161,7 @@ def _split_pattern(address: str) -> tuple[str, str]:
 
 def _input_file(source: str, system: Any, path: str) -> InputFile:
     if isinstance(system, LocalFileSystem):
-        status = Path(path).stat()  # of the file itself, where `path` is a link to it
+        status = Path(path).stat()  # of the file itself if `path` is a link to it
         return InputFile(source, status.st_size, str(status.st_mtime_ns))
     entry = system.info(path)
     version = next((str(entry[name]) for name in VERSIONS if entry.get(name) is not None), "")
@@ -166,34 +170,34 @@ def _input_file(source: str, system: Any, path: str) -> InputFile:
 
 @contextmanager
 def local_copy(address: str) -> Iterator[Path]:
-    """Yield a local path with the content of `address`: the file itself, or a copy for as long as it is needed."""
-    with _in_one_line(DataError, address, "cannot be read"):
-        system, path = locate(address)
+    """Yield a local path with the content of `address`: the file itself, or a temporary copy."""
+    with _located(address, "cannot be read", DataError) as (system, path):
+        pass
     if isinstance(system, LocalFileSystem):
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="fer-") as folder:
         copy = Path(folder) / Path(path).name
-        with _in_one_line(DataError, address, "cannot be read"):
+        with _located(address, "cannot be read", DataError):
             system.get_file(path, str(copy))
         yield copy
 
 
-def place(file: Path, address: str) -> None:
-    """Put a finished local file at `address`, whole or not at all; what stands there is replaced.
+@contextmanager
+def _replaced(address: str) -> Iterator[tuple[Any, str]]:
+    """Yield a file system and a path to write to, which is then renamed to `address`; after an error, nothing is left.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    with _in_one_line(OutputError, address, "cannot be written"):
-        system, path = locate(address)
+    with _located(address, "cannot be written") as (system, path):
         folder, _, name = path.rpartition("/")
         stage = f"{folder}/.{name}.{secrets.token_hex(4)}.part"
         system.makedirs(folder, exist_ok=True)
         try:
-            system.put_file(str(file), stage)
+            yield system, stage
             system.mv(stage, path)
         except BaseException:
             with suppress(Exception):
@@ -201,55 +205,51 @@ def place(file: Path, address: str) -> None:
             raise
 
 
+def place(file: Path, address: str) -> None:
+    """Copy a complete local file to `address`; an existing file there is replaced atomically."""
+    with _replaced(address) as (system, stage):
+        system.put_file(str(file), stage)
+
+
 def write(content: bytes, address: str) -> None:
-    """Put a small file at `address`, as `place` does."""
-    with tempfile.TemporaryDirectory(prefix="fer-") as folder:
-        file = Path(folder) / "content"
-        file.write_bytes(content)
-        place(file, address)
+    """Write a small file to `address`; an existing file there is replaced atomically."""
+    with _replaced(address) as (system, stage):
+        system.pipe_file(stage, content)
 
 
 def names_in(folder: str) -> list[str]:
-    """Return the names of what is in `folder`, sorted; none where it is absent."""
-    with _in_one_line(OutputError, folder, "cannot be listed"):
-        system, path = locate(folder)
+    """Return the sorted names of the entries of `folder`; none if it does not exist."""
+    with _located(folder, "cannot be listed") as (system, path):
         if not system.exists(path):
             return []
         if not system.isdir(path):
-            raise NotADirectoryError(20, "expected a folder, found another kind")
+            raise NotADirectoryError(20, "expected a folder, found a file")
         return sorted(entry.rstrip("/").rpartition("/")[2] for entry in system.ls(path, detail=False))
 
 
 def exists(address: str) -> bool:
-    """Say whether there is a file at `address`."""
-    with _in_one_line(OutputError, address, "cannot be looked up"):
-        system, path = locate(address)
+    """Return whether there is a file at `address`."""
+    with _located(address, "cannot be looked up") as (system, path):
         return bool(system.isfile(path))
 
 
 def read(address: str) -> bytes:
     """Return the content of a small file."""
-    with _in_one_line(OutputError, address, "cannot be read"):
-        system, path = locate(address)
+    with _located(address, "cannot be read") as (system, path):
         content: bytes = system.cat_file(path)
         return content
 
 
 def remove(address: str) -> None:
     """Remove a file."""
-    with _in_one_line(OutputError, address, "cannot be removed"):
-        system, path = locate(address)
+    with _located(address, "cannot be removed") as (system, path):
         system.rm_file(path)
 
 
 def sha256(address: str) -> str | None:
-    """Return the sha256 of a file as hex, or None where there is none."""
-    digest = hashlib.sha256()
-    with _in_one_line(OutputError, address, "cannot be read"):
-        system, path = locate(address)
+    """Return the SHA-256 of a file as hex, or None if it does not exist."""
+    with _located(address, "cannot be read") as (system, path):
         if not system.exists(path):
             return None
         with system.open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()

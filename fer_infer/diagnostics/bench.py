@@ -22,10 +22,11 @@ from fer_core.io.file_types import PARQUET_MAGIC
 from fer_core.io.reader import available_cores
 from fer_core.outputs.staging import scratch_folder, staged
 from fer_core.terminal.progress import progress
+from fer_infer.config import DEFAULT_BATCH_SIZE
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import LaneRunner, Scores
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scorer import Scorer
 from fer_infer.scoring.pipeline import ROLES_READ, score
 from fer_infer.scoring.predictions import prediction_writer
 

@@ -1,4 +1,4 @@
-"""What runs on this machine, on which provider, and what is missing for CUDA, each by its name."""
+"""Report what inference can use on this machine, and what is missing for CUDA."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ from fer_infer.runtime.session import PROBE_MODEL, SESSION_REMEDY, open_session
 
 State = Literal["ok", "missing", "problem"]
 
-NO_WHEEL_REMEDY: Final = f"To get ONNX Runtime: pip install {WHEEL}"
-BOTH_WHEELS_REMEDY: Final = f"To mend ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install {WHEEL}"
-BROKEN_REMEDY: Final = f"To mend ONNX Runtime: pip install --force-reinstall {WHEEL}"
+NO_WHEEL_REMEDY: Final = f"To install ONNX Runtime: pip install {WHEEL}"
+BOTH_WHEELS_REMEDY: Final = (
+    f"To repair ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install {WHEEL}"
+)
+BROKEN_REMEDY: Final = f"To repair ONNX Runtime: pip install --force-reinstall {WHEEL}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes
     ----------
     subject : str
-        What was looked at.
+        What was checked.
     state : {"ok", "missing", "problem"}
-        `missing` is needed for CUDA alone; a `problem` needs mending on any machine.
+        `missing` parts are needed only for CUDA; a `problem` must be fixed on any machine.
     text : str
-        What was found.
+        Result.
     """
 
     subject: str
@@ -55,14 +57,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found.
+    """Result of `diagnose`.
 
     Attributes
     ----------
     findings : tuple of Finding
-        In the order in which they are worth reading.
+        Results of all checks.
     remedy : str
-        The one command or step to take first, and what for; empty where none is known to be needed.
+        Command or step to take first, and its purpose; empty if none is needed.
     """
 
     findings: tuple[Finding, ...]
@@ -70,7 +72,7 @@ class Diagnosis:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that need mending."""
+        """Findings that must be fixed."""
         return tuple(finding for finding in self.findings if finding.state == "problem")
 
     def to_text(self) -> str:
@@ -83,17 +85,17 @@ class Diagnosis:
 
 
 def diagnose(model: str | Path | None = None) -> Diagnosis:
-    """Look at everything that decides where a model runs.
+    """Check everything that determines on which provider a model runs.
 
     Parameters
     ----------
     model : str or Path, optional
-        An exports folder or an ONNX file to create the session from; a tiny built-in graph where None.
+        Exports folder or ONNX file to create a session of; a built-in graph by default.
 
     Returns
     -------
     Diagnosis
-        Whatever is wrong is a finding of it, not an exception.
+        Problems are findings, not exceptions.
     """
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
@@ -122,7 +124,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
 
 
 def _decoder() -> Finding:
-    """Load the compiled decoder of long CSVs, which replaces damaged files of its cache."""
+    """Load the compiled CSV decoder, which replaces damaged files of its cache."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CacheWarning)
         loaded = load_compiled_decoder()
@@ -131,7 +133,7 @@ def _decoder() -> Finding:
 
 
 def _wheels() -> tuple[Finding, str]:
-    """Tell which distributions of ONNX Runtime are installed, and the remedy; two overwrite each other's files."""
+    """Report the installed distributions of ONNX Runtime, and a remedy: two overwrite each other's files."""
     installed = {}
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -149,7 +151,7 @@ def _wheels() -> tuple[Finding, str]:
 
 
 def _cuda(runtime: Any) -> list[Finding]:
-    """Tell what the build of ONNX Runtime offers, and what the driver does."""
+    """Report the providers of ONNX Runtime and the NVIDIA driver."""
     providers = runtime.get_available_providers()
     built = CUDA_PROVIDER in providers
     text = ", ".join(providers) + (f"; built for CUDA {cuda_major(runtime)}" if built else "")
@@ -161,7 +163,7 @@ def _cuda(runtime: Any) -> list[Finding]:
 
 
 def _libraries(libraries: dict[str, bool]) -> list[Finding]:
-    """Tell which of the libraries that the CUDA provider links to can be loaded."""
+    """Report which libraries of the CUDA provider can be loaded."""
     by_state: dict[State, list[str]] = {"ok": [], "missing": []}
     for name, found in libraries.items():
         by_state["ok" if found else "missing"].append(name)
@@ -169,7 +171,7 @@ def _libraries(libraries: dict[str, bool]) -> list[Finding]:
 
 
 def _session(model: str | Path | None, *, cuda_expected: bool) -> Finding:
-    """Create a real session; what a build lists says nothing about what it gets, nor what driver and libraries do."""
+    """Report the provider of a created session, because neither the build nor the libraries guarantee it."""
     subject = "provider of a session"
     try:
         if model is None:
@@ -182,13 +184,13 @@ def _session(model: str | Path | None, *, cuda_expected: bool) -> Finding:
             provider, note, of = scorer.provider, scorer.provider_note, str(scorer.path)
     except FerError as error:
         return Finding(subject, "problem", str(error))
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         return Finding(subject, "problem", first_line(error))
     state: State = "missing" if cuda_expected and provider != CUDA_PROVIDER else "ok"
-    return Finding(subject, state, f"{provider} for {of}" + (f"; not CUDA: {note}" if note else ""))
+    return Finding(subject, state, f"{provider} for {of}" + (f"; {note}" if note else ""))
 
 
 def _precisions(folder: Path) -> list[Finding]:
-    """Tell which graphs an exports folder holds, of which a session takes one."""
+    """Report the graphs in an exports folder."""
     present = [f"{precision} ({file})" for precision, file in GRAPH_FILES.items() if (folder / file).is_file()]
     return [Finding("precisions", "ok", ", ".join(present))] if present else []

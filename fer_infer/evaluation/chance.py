@@ -1,4 +1,4 @@
-"""Whether a model has learned anything: its predictions against guesses that know only the class frequencies."""
+"""Test whether a model is better than guessing from the class frequencies."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL: Final = 0.01
-"""Probability with which a model that has learned nothing counts as better than chance. Two tests share it."""
+"""Significance level, which two tests share (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Chance:
-    """What can be reached on labelled faces without looking at them, and whether a model does better.
+    """Chance level on labeled faces, and whether a model exceeds it.
 
     Attributes
     ----------
     majority : str
-        The most frequent class.
+        Most frequent class.
     accuracy : float
-        Accuracy of always predicting it: its share of the faces.
+        Accuracy of always predicting it, which is its share of the faces.
     nll : float
-        Negative log likelihood of the class frequencies themselves, in nats: their entropy.
+        Negative log likelihood of predicting the class frequencies, in nats, which is their entropy.
     p_accuracy : float
-        Probability that guesses as good as `accuracy` are right at least as often as the model (exact binomial test).
+        p-value of the model's accuracy against `accuracy` (exact one-sided binomial test).
     p_nll : float
-        Probability of an improvement in negative log likelihood as large as the model's if it had none, by the normal
-        approximation of the mean of the paired differences.
+        p-value of the model's negative log likelihood against `nll` (one-sided paired z-test).
     beaten : bool
-        Whether one of the two probabilities is below `LEVEL` / 2.
+        Whether one of the two p-values is below `LEVEL` / 2.
     """
 
     majority: str
@@ -43,14 +42,14 @@ class Chance:
     beaten: bool
 
     def to_text(self) -> str:
-        """Return the finding as the line that a command prints where chance is not beaten."""
+        """Return a line for a model that does not exceed chance."""
         best = min(self.p_accuracy, self.p_nll)
         how = "no better than chance" if best > 0.1 else f"not significantly better than chance (p = {best:.2g})"
         return f"{how}: always predicting {self.majority} has an accuracy of {self.accuracy:.2%}"
 
 
 def class_frequencies_nll(labels: ArrayLike, classes: int) -> NDArray[np.float64]:
-    """Return -ln of each class's share of the faces, float64 (classes,); 0 for a class that none belongs to."""
+    """Return -ln of each class's share of the faces, float64 (classes,); 0 for a class without faces."""
     counts = np.bincount(np.asarray(labels, np.int64), minlength=classes)
     nll: NDArray[np.float64] = np.log(counts.sum() / np.maximum(counts, 1)) * (counts > 0)
     return nll
@@ -59,24 +58,24 @@ def class_frequencies_nll(labels: ArrayLike, classes: int) -> NDArray[np.float64
 def compare_with_chance(
     counts: ArrayLike, correct: int, excess_mean: float, excess_std: float, class_names: Sequence[str]
 ) -> Chance | None:
-    """Test a model's predictions against chance.
+    """Compare a model's predictions with chance.
 
     Parameters
     ----------
     counts : array of int, shape (C,)
-        Faces of each class.
+        Number of faces per class.
     correct : int
-        Faces that the model predicts right.
+        Number of correct predictions.
     excess_mean, excess_std : float
         Mean and standard deviation over faces of the model's negative log likelihood minus that of the class
         frequencies, in nats.
     class_names : sequence of str
-        C names.
+        Names of the C classes.
 
     Returns
     -------
     Chance or None
-        None where fewer than two classes occur: then nothing can be learned or guessed wrong.
+        None if fewer than two classes occur.
     """
     from scipy.special import betainc
 
@@ -101,7 +100,7 @@ def compare_with_chance(
 
 
 def chance_note(scores: Mapping[str, Any]) -> str:
-    """Return what a model card's scores say about chance, as a line; empty where the model does better."""
+    """Return a line if the scores in a model card do not exceed chance, else an empty text."""
     for split, score in scores.items():
         chance = score.get("chance") if isinstance(score, Mapping) else None
         if isinstance(chance, Mapping) and chance.get("beaten") is False:

@@ -1,54 +1,50 @@
-"""A model's predictions against the labels of a file, written down as figures, tables and pictures."""
+"""Evaluate a model on labeled faces and write figures, tables and plots."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fer_core import EXPRESSIONS, DataError, Faces, ModelCard, ModelError, iter_faces
-from fer_core.io.columns import split_of
-from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import OnError, check_layout, no_such_split
+from fer_core import EXPRESSIONS, ModelCard, ModelError
+from fer_core.io.reader import check_layout
 from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
-from fer_core.terminal.progress import progress
-from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
-from fer_infer.evaluation.seen_in_training import TrainingFaces
-from fer_infer.tta import average_views, views_of
+from fer_infer.config import EvaluationConfig
+from fer_infer.evaluation.metrics import Evaluation
+from fer_infer.evaluation.one_pass import Score, evaluate_data
+from fer_infer.tta import views_of
 
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
-"""What `save_evaluation` writes."""
+"""Files that `save_evaluation` writes."""
 
 FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes=(*FILES, REJECTS_FILE))
-"""Names of all that is written."""
+"""Files of an evaluation folder."""
 
 
 @dataclass(frozen=True)
 class ModelEvaluation(Evaluation):
-    """An evaluation, and what ran for it.
+    """Evaluation of a model on a data set.
 
     Attributes
     ----------
     data : str
         Name of the file.
     split : str
-        Evaluated alone; empty where it was the whole file.
+        Split that was evaluated; empty for the whole file.
     tta : {"none", "flip", "flip-shift"}
-        Test-time augmentation of all figures but `plain`.
+        Test-time augmentation of all figures except `plain`.
     plain : Evaluation or None
-        The same without augmentation; None where there is none to leave out.
+        The evaluation without augmentation; None if there was no augmentation.
     precision : {"fp32", "int8", "fp16"}
-        Of the graph.
+        Precision of the graph.
     provider, provider_note : str
-        As of `Scorer`; `PyTorch` where the original ran.
+        Attributes of `fer_infer.Scorer`; the provider is `PyTorch` for a PyTorch model.
     rows_left_out : int
         Number of rows that could not be read and were skipped.
     """
@@ -63,26 +59,18 @@ class ModelEvaluation(Evaluation):
     rows_left_out: int = 0
 
     def title(self) -> str:
-        """Return what stands over a picture: accuracy, n, split and augmentation."""
+        """Return the title of a plot: accuracy, n, split and augmentation."""
         augmented = "" if self.tta == "none" else f", TTA {self.tta}"
         return f"{self.accuracy:.2%} of {self.n:,} faces" + (f" of {self.split}" if self.split else "") + augmented
 
     def to_text(self) -> str:
-        """Return the figures as the lines that a command prints, those without augmentation beside them."""
+        """Return the figures as the lines that a command prints."""
         views = len(views_of(self.tta))
         augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
-        beside = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
+        plain = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
         head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
         left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []
-        return "\n".join([head, *left_out, *self.summary_lines(), *beside, *self.class_lines()])
-
-
-class FileEvaluation(NamedTuple):
-    """The evaluation of a file: with test-time augmentation, without it where that differs, and the rows left out."""
-
-    evaluation: Evaluation
-    plain: Evaluation | None
-    rejected: tuple[DataError, ...]
+        return "\n".join([head, *left_out, *self.summary_lines(), *plain, *self.class_lines()])
 
 
 def of_original(
@@ -95,7 +83,7 @@ def of_original(
     plain: Evaluation | None = None,
     rows_left_out: int = 0,
 ) -> ModelEvaluation:
-    """Say of an evaluation that it is of the PyTorch original on a split of `data`."""
+    """Return an evaluation of a PyTorch model on a split of `data`."""
     return ModelEvaluation(
         **vars(figures),
         data=Path(data).name,
@@ -115,15 +103,16 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
     Parameters
     ----------
     evaluation : Evaluation
+        Evaluation to write.
     folder : Path
-        Best one yielded by `fer_core.outputs.staging.staged`, so that all appear together.
+        Existing folder, e.g. one that `fer_core.outputs.staging.staged` yields, so that all files appear together.
     title : str
-        Of the pictures.
+        Title of the plots.
     """
     from fer_infer.evaluation.plots import save_confusion, save_reliability
 
     names = [score.name for score in evaluation.classes]
-    table = _without_confusion(asdict(evaluation))  # it has a file of its own
+    table = _without_confusion(asdict(evaluation))  # which has a file of its own
     rows: list[list[object]] = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
     _write_csv(folder / "confusion.csv", ["true\\predicted", *names], rows)
     rows = [
@@ -136,7 +125,7 @@ def save_evaluation(evaluation: Evaluation, folder: Path, title: str = "") -> No
         save_confusion(evaluation.confusion, names, stage, title)
     with staged(folder / "reliability.png", force=True) as stage:
         save_reliability(evaluation.reliability, evaluation.ece, stage, title)
-    with staged(folder / "metrics.json", force=True) as stage:  # the last, by which a run counts as finished
+    with staged(folder / "metrics.json", force=True) as stage:  # last, because it marks a run as complete
         stage.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
@@ -153,84 +142,52 @@ def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def evaluate_file(
+def evaluate_with(
+    score: Score,
     data: str | Path,
-    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    folder: Path,
     *,
-    split: str | None = None,
+    card: ModelCard,
+    config: EvaluationConfig,
     training: str | Path | None = None,
-    tta: str = "none",
-    batch_rows: int = 256,
-    on_error: OnError = "fail",
-    input_columns: Mapping[str, str] | None = None,
-) -> FileEvaluation:
-    """Score the labelled faces of a file, whatever scores them.
+    provider: str = "PyTorch",
+    provider_note: Callable[[], str] = str,
+) -> ModelEvaluation:
+    """Evaluate a function that computes probabilities, and write the result into an existing folder.
 
     Parameters
     ----------
-    data : str or Path
-        Faces with labels, as `fer_core.iter_faces` takes them.
     score : callable
-        Returns probabilities of the seven expressions, float32 (N, 7), of uint8 (N, 48, 48).
-    split : str, optional
-        Evaluate this split only; all rows where None.
-    training : str or Path, optional
-        The file of the Training faces; where None, the Training rows of `data`, if it names any.
-    tta : {"none", "flip", "flip-shift"}
-        See `fer_infer.tta.TTA`.
-    batch_rows : int
-        Faces scored at once.
-    on_error : {"fail", "skip"}
-        As for `fer_core.iter_faces`, for `data` and `training`.
-    input_columns : mapping of str to str, optional
-        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
-
-    Returns
-    -------
-    FileEvaluation
-
-    Raises
-    ------
-    DataError
-        If the data has no labels, no face, or no face of `split`.
+        Returns probabilities, float32 (N, classes), for images, uint8 (N, 48, 48).
+    data, training : str or Path
+        Data set, and the data set with the Training faces; see `evaluate`.
+    folder : Path
+        Existing folder for the `FILES`.
+    card : ModelCard
+        Card of the model.
+    config : EvaluationConfig
+        Settings.
+    provider : str
+        What runs the model.
+    provider_note : callable
+        Returns a note about the provider after all faces were scored.
     """
-    if training is None:
-        known = TrainingFaces.beside(data, on_error=on_error, columns=input_columns)
-    else:
-        known = TrainingFaces.read(training, on_error=on_error)
-    roles = ("label",) if split is None else ("label", "split")
-
-    def read() -> Iterator[Faces]:
-        options: dict[str, Any] = {"on_error": on_error, "roles": roles, "columns": input_columns}
-        return iter_faces(data, batch_rows=batch_rows, split=split, **options)
-
-    rejected: list[DataError] = []
-    labels, plain, averaged, seen = [], [], [], []
-    with (
-        read_ahead(read) as batches,
-        progress("evaluate", None) as advance,
-    ):
-        for faces in batches:
-            labels.append(faces.require_labels())
-            rejected += faces.rejected
-            one, mean = average_views(score, faces.images, tta)
-            plain.append(one)
-            averaged.append(mean)
-            if known is not None:
-                seen.append(known.hold(faces.images))
-            advance(len(faces))
-    if not any(map(len, labels)):
-        if split is None:
-            left_out = f"; {rejects_text(rejected, None)}" if rejected else ""
-            raise DataError(str(data), f"has no row to evaluate{left_out}")
-        raise no_such_split(data, split, columns=input_columns)
-
-    def figures(probabilities: list[NDArray[np.float32]]) -> Evaluation:
-        in_training = None if known is None else np.concatenate(seen)
-        joined = np.concatenate(labels), np.concatenate(probabilities)
-        return evaluate_predictions(*joined, EXPRESSIONS, in_training=in_training)
-
-    return FileEvaluation(figures(averaged), None if tta == "none" else figures(plain), tuple(rejected))
+    figures, plain, rejected = evaluate_data(data, score, config, training=training)
+    result = ModelEvaluation(
+        **vars(figures),
+        data=Path(data).name,
+        split=config.split_name,
+        tta=config.tta,
+        plain=plain,
+        precision=card.precision,
+        provider=provider,
+        provider_note=provider_note(),
+        rows_left_out=len(rejected),
+    )
+    save_rejects(folder, rejected)
+    ran = provider if provider == "PyTorch" else card.precision
+    save_evaluation(result, folder, f"{card.architecture}, {ran}: {result.title()}")
+    return result
 
 
 def evaluate(
@@ -238,74 +195,69 @@ def evaluate(
     model: str | Path,
     output: str | Path,
     *,
-    split: str | None = None,
     training: str | Path | None = None,
-    tta: str = "none",
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | None = None,
-    threads: int | None = None,
     force: bool = False,
-    on_error: OnError = "fail",
-    input_columns: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> ModelEvaluation:
-    """Score labelled faces and write what the predictions are worth into a folder.
+    """Evaluate an exported model on labeled faces and write the result to a folder.
 
     Parameters
     ----------
-    data, split, training, tta, on_error, input_columns
-        As for `evaluate_file`.
+    data : str or Path
+        Faces with labels, as `fer_core.iter_faces` takes them. They are read once.
     model : str or Path
-        An exports folder or an ONNX file; its classes must be the seven expressions.
+        Exports folder, or an ONNX file in one; its classes must be the seven expressions.
     output : str or Path
-        The folder to make; see `save_evaluation`.
-    device, precision, batch_size, threads
-        As for `fer_infer.score`.
+        Folder to create, with metrics.json, per_class.csv, confusion.csv, confusion.png and reliability.png.
+    training : str or Path, optional
+        Data set with the Training faces, to report the accuracy without evaluated faces whose pixels occur in it; by
+        default the Training rows of `data`, if it has any.
     force : bool
         Replace an existing folder.
+    **settings
+        Settings of `fer_infer.config.EvaluationConfig`, e.g. ``split="PublicTest"``.
+
+    Returns
+    -------
+    ModelEvaluation
+        The evaluation, as written to metrics.json.
 
     Raises
     ------
     DataError
-        If the data has no labels, no face, or no face of `split`.
+        If the data has no labels, no face, or no face of the split.
     ModelError, CardError, DeviceError, OutputError, ConfigError
-        In every case no output is left, nor a part of one.
-    """
-    from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+        After an error, no output is left.
 
-    views_of(tta)
-    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
-        check_layout(data, split=split, roles=("label",), columns=input_columns)  # before the model, which takes longer
-        scorer = Scorer(model, device, precision, threads=threads)
-        require_expressions(scorer.card.labels, scorer.path)
-        figures, plain, rejected = evaluate_file(
-            data,
-            lambda images: scorer.score(images, batch_size=size),
-            split=split,
-            training=training,
-            tta=tta,
-            batch_rows=size,
-            on_error=on_error,
-            input_columns=input_columns,
-        )
-        result = ModelEvaluation(
-            **vars(figures),
-            data=Path(data).name,
-            split="" if split is None else split_of(split) or split,
-            tta=tta,
-            plain=plain,
-            precision=scorer.card.precision,
-            provider=scorer.provider,
-            provider_note=scorer.provider_note,
-            rows_left_out=len(rejected),
-        )
-        save_rejects(stage, rejected)
-        save_evaluation(result, stage, f"{scorer.card.architecture}, {scorer.card.precision}: {result.title()}")
-    return result
+    Examples
+    --------
+    >>> from fer_infer import evaluate
+    >>> found = evaluate("faces.csv", "exports/compact", "evaluation", split="PublicTest")
+    >>> 0 <= found.wilson_95[0] <= found.accuracy <= found.wilson_95[1] <= 1
+    True
+    """
+    from fer_infer.scorer import Scorer
+
+    config = EvaluationConfig(**settings)
+    data, model, target = (os.path.expanduser(path) for path in (data, model, output))  # noqa: PTH111 - no Path: `-`
+    with staged(target, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
+        # fails faster than loading the model
+        check_layout(data, split=config.split, roles=("label",), columns=config.input_columns)
+        with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
+            require_expressions(scorer.card.labels, scorer.path)
+            return evaluate_with(
+                lambda images: scorer.run(images, batch_size=config.batch_size)[1],
+                data,
+                stage,
+                card=scorer.card,
+                config=config,
+                training=training,
+                provider=scorer.provider,
+                provider_note=lambda: scorer.provider_note,
+            )
 
 
 def require_expressions(labels: tuple[str, ...], source: Path) -> None:
-    """Raise ModelError, naming `source`, unless a model's classes are those that labels are numbers of."""
+    """Raise ModelError, naming `source`, unless a model's classes are the seven expressions."""
     if labels != EXPRESSIONS:
         raise ModelError(f"{source}: expected classes {EXPRESSIONS}, found {labels}")

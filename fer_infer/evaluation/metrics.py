@@ -1,38 +1,39 @@
-"""How well predictions agree with labels, with the interval that the number of faces allows."""
+"""Metrics of predictions against labels, with confidence intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
+from fer_infer.evaluation.confusions import ConfusedPair, Confusion, confused_pairs, confusions
 from fer_infer.evaluation.reliability import Bin, expected_calibration_error, reliability
+from fer_infer.evaluation.tables import to_frame, to_html
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
-"""What the true class counts as at least in the negative log likelihood: a probability of 0 is worth 87.3 nats."""
+"""Lower limit of the true class's probability in the negative log likelihood; it limits a loss to 87.3 nats."""
 
 
 def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the score interval of a proportion.
+    """Return the Wilson score interval of a proportion.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22 (1927), 209-212. Unlike the usual p ± z·sqrt(p(1-p)/n) it stays within 0..1 and keeps
-    its coverage for small n and for p near 0 or 1.
+    Statistical Association 22 (1927), 209-212. Unlike p ± z·sqrt(p(1-p)/n), it stays within 0..1 and keeps its coverage
+    for small n and for p near 0 or 1.
 
     Parameters
     ----------
     correct : int
-        Successes, 0..n.
+        Number of successes, 0..n.
     n : int
-        Trials, at least 1.
+        Number of trials, at least 1.
     z : float
-        Quantile of the standard normal distribution; the default gives 95 %.
+        Quantile of the standard normal distribution; the default gives 95%.
 
     Returns
     -------
@@ -45,28 +46,28 @@ def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple
     denominator = 1 + z * z / n
     center = (p + z * z / (2 * n)) / denominator
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / denominator
-    # At p = 0 and p = 1 an end is 0 or 1 exactly, up to a rounding that must not show.
+    # At p = 0 and p = 1 a limit is exactly 0 or 1, but for rounding errors.
     return max(0.0, center - half), min(1.0, center + half)
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class.
+    """Metrics of one class.
 
     Attributes
     ----------
     name : str
-        Of the class.
+        Name of the class.
     precision : float
-        Share of the faces predicted as this class that are of it; 0 where none was.
+        Fraction of the faces predicted as this class that belong to it; 0 if there are none.
     recall : float
-        Share of the faces of this class that were predicted as it; 0 where there is none.
+        Fraction of the faces of this class that were predicted as it; 0 if there are none.
     f1 : float
-        Harmonic mean of the two.
+        Harmonic mean of precision and recall.
     support : int
-        Faces of this class.
+        Number of faces of this class.
     recall_wilson_95 : tuple of float, or None
-        95 % interval of the recall; None where there is no face.
+        95% interval of the recall; None without faces.
     """
 
     name: str
@@ -78,27 +79,8 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Faces of one class predicted as one other: their `count` and their `share` of the true class."""
-
-    true: str
-    predicted: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
-class ConfusedPair:
-    """Two classes taken for each other, either way: their `count` and their `share` of the faces of both classes."""
-
-    pair: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
 class Unseen:
-    """The accuracy on the `n` faces whose pixels do not stand in Training; without its repeats, no face was learned."""
+    """Accuracy on the `n` faces whose pixels do not occur in Training."""
 
     n: int
     accuracy: float
@@ -107,38 +89,39 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What predictions are worth.
+    """Metrics of predictions against labels.
 
     Attributes
     ----------
     n : int
-        Faces.
+        Number of faces.
     accuracy : float
-        Share of them predicted right; the largest probability counts, the first where two are equal.
+        Fraction of correct predictions; the prediction is the class of the largest probability, the first one if
+        several are equal.
     wilson_95 : tuple of float
-        95 % interval of the accuracy, for faces like these; see `wilson_interval`.
+        95% interval of the accuracy, see `wilson_interval`.
     macro_f1 : float
-        Mean of F1 over all classes; one without any face counts as 0.
+        Mean F1 over all classes; a class without faces counts as 0.
     nll : float
-        Negative log likelihood: mean of -ln of the probability given to the true class, in nats.
+        Negative log likelihood: mean of -ln(probability of the true class), in nats.
     ece : float
         Expected calibration error, 0..1; see `fer_infer.evaluation.reliability`.
     in_training : int or None
-        Faces among them whose pixels also stand in Training; None where Training was not to be had.
+        Number of faces whose pixels also occur in Training; None if the Training faces are not known.
     unseen : Unseen or None
-        The accuracy without them; None where nobody can tell, or no face is left.
+        Accuracy without those faces; None if the Training faces are not known or no other face is left.
     chance : Chance or None
-        Whether the model is better than guessing from the class frequencies; None where only one class occurs.
+        Test whether the model is better than guessing from the class frequencies; None if only one class occurs.
     classes : tuple of ClassScore
-        In the order of the labels.
+        Metrics per class, in the order of the labels.
     confusion : ndarray of int64, shape (C, C)
-        Faces by true class (row) and predicted class (column).
+        Number of faces by true class (row) and predicted class (column).
     most_confused : tuple of Confusion
-        Every kind of mistake that was made, the most frequent first.
+        All kinds of mistakes, the most frequent first.
     most_confused_pairs : tuple of ConfusedPair
-        The same without regard to the direction.
+        All pairs of confused classes in either direction, the most frequent first.
     reliability : tuple of Bin
-        Confidence and accuracy by confidence.
+        Accuracy by confidence.
     """
 
     n: int
@@ -156,25 +139,48 @@ class Evaluation:
     most_confused_pairs: tuple[ConfusedPair, ...]
     reliability: tuple[Bin, ...]
 
+    def to_pandas(self, table: str = "classes") -> Any:
+        """Return a table as a pandas DataFrame.
+
+        Parameters
+        ----------
+        table : {"classes", "confusion"}
+            `classes`: precision, recall with its interval, F1 and support per class. `confusion`: the confusion
+            matrix, true classes as rows and predicted classes as columns.
+
+        Examples
+        --------
+        >>> from fer_infer import evaluate
+        >>> found = evaluate("faces.csv", "exports/compact", "evaluation", split="PublicTest")
+        >>> found.to_pandas().index.tolist()[:3]
+        ['angry', 'disgust', 'fear']
+        >>> int(found.to_pandas("confusion").to_numpy().sum()) == found.n
+        True
+        """
+        return to_frame(self, table)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""
         return "\n".join([*self.summary_lines(), *self.class_lines()])
 
     def summary_lines(self) -> list[str]:
-        """Return the figures of all faces together, each accuracy with its n and interval."""
+        """Return the metrics over all faces as lines, each accuracy with its n and interval."""
         lines = [_accuracy_line(self.accuracy, f"{self.n:,} faces", self.wilson_95)]
         if self.chance is not None and not self.chance.beaten:
             lines.append(self.chance.to_text())
         if self.unseen is not None:
-            unseen = f"the {self.unseen.n:,} whose pixels do not stand in Training"
+            unseen = f"the {self.unseen.n:,} whose pixels do not occur in Training"
             lines.append(_accuracy_line(self.unseen.accuracy, unseen, self.unseen.wilson_95))
         elif self.in_training is not None:
-            lines.append("the pixels of every face stand in Training")
+            lines.append("the pixels of every face occur in Training")
         calibration = f"negative log likelihood {self.nll:.4f}, expected calibration error {self.ece:.4f}"
         return [*lines, f"macro F1 {self.macro_f1:.4f}, {calibration}"]
 
     def class_lines(self) -> list[str]:
-        """Return the figures of each class, and which classes are confused most."""
+        """Return the metrics per class and the most confused classes as lines."""
         pairs = (f"{pair.pair} ({pair.count:,} faces, {pair.share:.1%})" for pair in self.most_confused_pairs[:3])
         return [*map(_class_line, self.classes), f"most confused: {', '.join(pairs) or 'none'}"]
 
@@ -201,16 +207,16 @@ def evaluate_predictions(
     labels : array of int, shape (N,)
         True classes, 0..C-1; N is at least 1.
     probabilities : array of float, shape (N, C)
-        Of each class, from whatever computed them; each row sums to 1.
+        Probabilities of the classes; each row sums to 1.
     class_names : sequence of str
         C names, in the order of the columns.
     in_training : array of bool, shape (N,), optional
-        Whether the face's pixels also stand in Training; None where that is not known.
+        Whether the pixels of a face also occur in Training; None if that is not known.
 
     Raises
     ------
     ValueError
-        If shapes, label numbers or probabilities are not as said.
+        If shapes, labels or probabilities are outside their range.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -241,8 +247,8 @@ def evaluate_predictions(
             )
         ),
         confusion=confusion,
-        most_confused=_directed(confusion, class_names),
-        most_confused_pairs=_undirected(confusion, class_names),
+        most_confused=confusions(confusion, class_names),
+        most_confused_pairs=confused_pairs(confusion, class_names),
         reliability=bins,
     )
 
@@ -261,7 +267,7 @@ def _unseen(correct: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Unseen | Non
 def _checked(
     labels: ArrayLike, probabilities: ArrayLike, classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels and probabilities in types in which no rounding shows, or raise ValueError."""
+    """Return labels as int64 and probabilities as float64, or raise ValueError."""
     true, given = np.asarray(labels), np.asarray(probabilities, np.float64)
     if true.ndim != 1 or not len(true) or not np.issubdtype(true.dtype, np.integer):
         raise ValueError(f"labels: expected one or more integers, shape (N,), found {true.dtype} {true.shape}")
@@ -270,27 +276,7 @@ def _checked(
     if true.min() < 0 or true.max() >= classes:
         raise ValueError(f"labels: expected 0..{classes - 1}, found {true.min()}..{true.max()}")
     sums = given.sum(axis=1, keepdims=True)
-    # Written so that NaN fails as well; a row of float32 or bfloat16 numbers sums to 1 only about.
+    # Written so that NaN fails too; rows of float32 or bfloat16 numbers sum to 1 only approximately.
     if not (given.min() >= 0 and np.abs(sums - 1).max() < 0.01):
         raise ValueError("probabilities: expected numbers in 0..1 that sum to 1 in each row")
     return true.astype(np.int64), given / sums
-
-
-def _directed(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[Confusion, ...]:
-    support = confusion.sum(axis=1)
-    mistakes = [
-        Confusion(names[i], names[j], int(confusion[i, j]), float(confusion[i, j] / support[i]))
-        for i, j in permutations(range(len(names)), 2)
-        if confusion[i, j]
-    ]
-    return tuple(sorted(mistakes, key=lambda mistake: -mistake.count))
-
-
-def _undirected(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[ConfusedPair, ...]:
-    support, either = confusion.sum(axis=1), confusion + confusion.T
-    pairs = [
-        ConfusedPair(f"{names[i]} and {names[j]}", int(either[i, j]), float(either[i, j] / (support[i] + support[j])))
-        for i, j in combinations(range(len(names)), 2)
-        if either[i, j]
-    ]
-    return tuple(sorted(pairs, key=lambda pair: -pair.count))

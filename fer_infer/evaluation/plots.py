@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, the same bytes for the same numbers."""
+"""Plots of an evaluation; equal numbers give equal bytes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ DPI: Final = 120
 def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str) -> None:
     """Draw a confusion matrix.
 
-    Each cell is coloured by its share of the true class, so that a rare class is read as easily as a frequent one,
-    and says that share and the count of faces. One hue from light to dark, told apart with any colour vision.
+    A cell shows its share of the true class, which also determines its color, and the number of faces. The colormap
+    has one hue, so that it is readable with any color vision.
 
     Parameters
     ----------
     confusion : ndarray of int64, shape (C, C)
-        Faces by true class (row) and predicted class (column).
+        Number of faces by true class (row) and predicted class (column).
     class_names : sequence of str
-        C names.
+        Names of the C classes.
     path : Path
-        The PNG to write.
+        PNG file to write.
     title : str
-        Of the figure.
+        Title of the figure.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     support = confusion.sum(axis=1, keepdims=True)
-    shares = confusion / np.maximum(support, 1)  # a class without faces has an empty row, not an undefined one
+    shares = confusion / np.maximum(support, 1)  # avoids 0/0 for a class without faces
     side = 2.2 + 0.8 * len(class_names)
     figure = Figure(figsize=(side + 0.6, side - 0.6), layout="constrained")
     axes = figure.subplots()
@@ -65,21 +65,21 @@ def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
 
 @default_style()
 def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) -> None:
-    """Draw a reliability diagram: accuracy by confidence, and how many faces are so sure.
+    """Draw a reliability diagram: accuracy by confidence, and the share of faces per bin.
 
-    DeGroot and Fienberg 1983; as Guo et al. 2017 draw it, figure 1. A network as sure as it is right follows the
-    diagonal; bars below it are too sure.
+    DeGroot and Fienberg 1983, in the style of Guo et al. 2017, figure 1. In a calibrated network, bars end on the
+    diagonal; bars below it show overconfidence.
 
     Parameters
     ----------
     bins : sequence of Bin
-        From `fer_infer.evaluation.reliability.reliability`.
+        Bins from `fer_infer.evaluation.reliability.reliability`.
     ece : float
         Expected calibration error.
     path : Path
-        The PNG to write.
+        PNG file to write.
     title : str
-        Of the figure.
+        Title of the figure.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -89,15 +89,15 @@ def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) ->
     filled = [each for each in bins if each.accuracy is not None and each.confidence is not None]
     middles, width = [(each.low + each.high) / 2 for each in filled], 1 / len(bins)
     upper.bar(middles, [each.accuracy for each in filled], width, color="tab:blue", edgecolor="white", label="accuracy")
-    upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as sure as right")
+    upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="perfect calibration")
     means = [each.confidence for each in filled], [each.accuracy for each in filled]
-    upper.plot(*means, "o", color="black", markersize=4, label="mean confidence of the bin")
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy", title=f"expected calibration error {ece:.2%}")
+    upper.plot(*means, "o", color="black", markersize=4, label="mean confidence in the bin")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy", title=f"Expected calibration error {ece:.2%}")
     upper.legend(loc="upper left")
-    figure.suptitle(textwrap.fill(title, 55))  # longer than the figure is wide, with its split and augmentation
+    figure.suptitle(textwrap.fill(title, 55))  # with split and augmentation it is longer than the figure is wide
     n = sum(each.n for each in bins)
     lower.bar(middles, [each.n / n for each in filled], width, color="tab:gray", edgecolor="white")
-    lower.set(xlabel="Confidence: the largest probability", ylabel="Share of faces")
+    lower.set(xlabel="Confidence (largest probability)", ylabel="Share of faces")
     for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     save_figure(figure, path, dpi=DPI)

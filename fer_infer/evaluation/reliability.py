@@ -1,4 +1,4 @@
-"""Whether a network is as sure as it is right: reliability diagram and expected calibration error."""
+"""Calibration: accuracy by confidence and expected calibration error."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BINS: Final = 15
-"""Of equal width over 0..1, as in Guo et al. 2017."""
+"""Number of bins of equal width over 0..1, as in Guo et al. 2017."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """The faces whose confidence, the largest probability, is above `low` and at most `high`.
+    """Faces whose confidence (largest probability) is above `low` and at most `high`.
 
     Attributes
     ----------
     low, high : float
-        Ends of the bin.
+        Limits of the bin.
     n : int
-        Its faces.
+        Number of faces.
     confidence, accuracy : float or None
-        Their mean confidence, and the share of them predicted right; None where there is none.
+        Mean confidence, and fraction of correct predictions; None without faces.
     """
 
     low: float
@@ -34,12 +34,12 @@ class Bin:
 
     @property
     def gap(self) -> float:
-        """Distance between confidence and accuracy; 0 where there is no face."""
+        """Absolute difference of confidence and accuracy; 0 without faces."""
         return 0.0 if self.confidence is None or self.accuracy is None else abs(self.accuracy - self.confidence)
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> tuple[Bin, ...]:
-    """Sort faces by confidence into bins.
+    """Divide faces into bins by confidence.
 
     Guo, Pleiss, Sun and Weinberger 2017, "On Calibration of Modern Neural Networks", section 2.
 
@@ -50,17 +50,17 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -
     probabilities : array of float, shape (N, classes)
         Each row sums to 1.
     bins : int
-        Of equal width.
+        Number of bins of equal width.
 
     Returns
     -------
     tuple of Bin
-        From the least sure to the surest.
+        Bins by increasing confidence.
     """
     given = np.asarray(probabilities, np.float64)
     confidence, correct = given.max(axis=1), given.argmax(axis=1) == np.asarray(labels)
     edges = np.linspace(0, 1, bins + 1)
-    # The inner edges alone: whatever rounding leaves above 1 belongs to the last bin.
+    # Inner edges only: rounding may leave a confidence slightly above 1, which belongs to the last bin.
     which = np.digitize(confidence, edges[1:-1], right=True)
     return tuple(
         _bin(low, high, confidence[which == number], correct[which == number])
@@ -75,5 +75,5 @@ def _bin(low: float, high: float, confidence: NDArray[np.float64], correct: NDAr
 
 
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
-    """Return the mean over all faces of |accuracy - confidence| of their bin, 0..1 (Guo et al. 2017, eq. 3)."""
+    """Return the mean of |accuracy - confidence| over bins, weighted by faces, 0..1 (Guo et al. 2017, eq. 3)."""
     return sum(each.n * each.gap for each in bins) / sum(each.n for each in bins)

@@ -1,4 +1,4 @@
-"""Faces known from Training: an accuracy on faces whose very pixels were learned says nothing of new ones."""
+"""Find faces whose pixels also occur in Training; accuracy on them does not measure generalization."""
 
 from __future__ import annotations
 
@@ -17,34 +17,44 @@ Images = NDArray[np.uint8]
 
 
 class TrainingFaces:
-    """The pixels of the Training faces, of which 128 bits each are kept.
+    """Digests of the Training faces, 128 bits per face.
 
     Parameters
     ----------
     batches : iterable of ndarray of uint8, shape (N, 48, 48)
-        The faces.
+        Training faces; `add` adds more.
     """
 
-    def __init__(self, batches: Iterable[Images]) -> None:
-        self._digests = {digest for images in batches for digest in _digests(images)}
+    def __init__(self, batches: Iterable[Images] = ()) -> None:
+        self._digests: set[bytes] = set()
+        for images in batches:
+            self.add(images)
 
     def __len__(self) -> int:
         return len(self._digests)
 
-    def hold(self, images: Images) -> NDArray[np.bool_]:
-        """Return for each of N faces, (N,), whether all its pixels stand in one face of Training."""
-        return np.fromiter((digest in self._digests for digest in _digests(images)), bool, len(images))
+    def add(self, images: Images) -> None:
+        """Add Training faces, uint8 (N, 48, 48)."""
+        self._digests.update(digests_of(images))
+
+    def seen_digests(self, digests: Iterable[bytes]) -> NDArray[np.bool_]:
+        """Return for each digest of a face, see `digests_of`, whether a Training face has the same pixels."""
+        return np.fromiter((digest in self._digests for digest in digests), bool)
+
+    def seen(self, images: Images) -> NDArray[np.bool_]:
+        """Return for each face, uint8 (N, 48, 48), whether a Training face has the same pixels."""
+        return self.seen_digests(digests_of(images))
 
     @classmethod
     def read(
         cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
     ) -> TrainingFaces:
-        """Read the Training rows of a file, or all rows of one that has no Usage column.
+        """Read the Training rows of a file, or all rows of a file without a Usage column.
 
         Parameters
         ----------
         path, on_error, columns
-            As for `fer_core.iter_faces`.
+            Parameters of `fer_core.iter_faces`.
 
         Raises
         ------
@@ -60,12 +70,12 @@ class TrainingFaces:
         return found
 
     @classmethod
-    def beside(
+    def find(
         cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
     ) -> TrainingFaces | None:
-        """Read the Training rows of a file that is evaluated, None where it has none; parameters as for `read`.
+        """Read the Training rows of a file whose other rows are evaluated; None if there are none.
 
-        Standard input and pipes give their rows once, to be scored, so their Training rows are not known.
+        Parameters are those of `read`. Standard input and pipes can be read only once, so they are not read here.
         """
         if not can_be_reread(path):
             return None
@@ -74,11 +84,12 @@ class TrainingFaces:
         return found if len(found) else None
 
 
+def digests_of(images: Images) -> Iterator[bytes]:
+    """Yield a digest of 16 bytes per face, uint8 (N, 48, 48)."""
+    return (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
+
+
 def _batches(path: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Iterator[Faces]:
-    """Read pixels and splits; of a folder that states the splits of its files only the Training ones are opened."""
+    """Read pixels and splits; in a folder that states the splits of its files, open only those of Training."""
     split = "Training" if splits_of_folder(path) else None
     return iter_faces(path, split=split, on_error=on_error, roles=("split",), columns=columns)
-
-
-def _digests(images: Images) -> Iterable[bytes]:
-    return (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)

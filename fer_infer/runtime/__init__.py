@@ -1,1 +1,1 @@
-"""ONNX Runtime: sessions, the threads that run them, and what CUDA needs."""
+"""ONNX Runtime: sessions, threads and CUDA."""

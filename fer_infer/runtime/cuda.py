@@ -1,4 +1,4 @@
-"""What this machine has of CUDA: the driver, the libraries, what stands in the way, and how a session uses it."""
+"""CUDA on this machine: driver, libraries, obstacles, and options of sessions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 CUDA_PROVIDER: Final = "CUDAExecutionProvider"
 
 WHEEL: Final = "onnxruntime" if sys.platform == "darwin" else "onnxruntime-gpu"
-"""The distribution of ONNX Runtime that belongs on this platform."""
+"""Distribution of ONNX Runtime for this platform."""
 
 LIBRARIES_REMEDY: Final = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
 WHEEL_REMEDY: Final = f"pip uninstall -y onnxruntime && {LIBRARIES_REMEDY}"
@@ -28,27 +28,28 @@ LIBRARIES: Final = {
     ("win32", "12"): "cudart64_12.dll cublas64_12.dll cublasLt64_12.dll cufft64_11.dll cudnn64_9.dll",
     ("win32", "13"): "cudart64_13.dll cublas64_13.dll cublasLt64_13.dll cufft64_12.dll cudnn64_9.dll",
 }
-"""What the CUDA provider links to, the runtime first, by platform and by the CUDA version of ONNX Runtime."""
+"""Libraries that the CUDA provider links to, the CUDA runtime first, by platform and CUDA version."""
 
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """How a session uses the GPU; what each costs and brings is measured in `benchmarks/gpu`.
+    """Options of the CUDA provider; `benchmarks` measures their effect.
 
     Attributes
     ----------
     algorithm_search : {"HEURISTIC", "EXHAUSTIVE", "DEFAULT"}
-        How cuDNN picks its convolutions. EXHAUSTIVE times them and may pick others, with other roundings, each run.
+        How cuDNN selects convolution algorithms. EXHAUSTIVE times them, so that runs may use different algorithms
+        with different rounding.
     prefer_nhwc : bool
-        Let convolutions work on channels-last tensors, as tensor cores do.
+        Use channels-last tensors for convolutions, the native layout of tensor cores.
     tf32 : bool
-        TensorFloat-32 keeps ten bits of each factor, which is not the float32 model that was exported.
+        Use TensorFloat-32, which rounds factors to ten bits and so deviates from the exported float32 model.
     cuda_graph : bool
-        Capture the first run of a batch size and replay it, which spares launching its kernels one by one.
+        Capture the first run of a batch size as a CUDA graph and replay it, which saves kernel launches.
     arena_growth : {"kNextPowerOfTwo", "kSameAsRequested"}
-        By how much ONNX Runtime's memory pool grows; the second leaves more of the GPU to others.
+        How ONNX Runtime's memory arena grows; kSameAsRequested leaves more memory to other processes.
     page_locked : bool
-        Stage batches in page-locked memory, which the GPU fetches without a detour through the driver's own.
+        Stage batches in page-locked memory, which the GPU can read directly.
     """
 
     algorithm_search: Literal["HEURISTIC", "EXHAUSTIVE", "DEFAULT"] = "HEURISTIC"
@@ -59,7 +60,7 @@ class CudaOptions:
     page_locked: bool = True
 
     def provider_options(self) -> dict[str, str]:
-        """Return what ONNX Runtime's CUDA provider takes, by its names."""
+        """Return the options under the names of ONNX Runtime."""
         return {
             "cudnn_conv_algo_search": self.algorithm_search,
             "prefer_nhwc": str(int(self.prefer_nhwc)),
@@ -71,14 +72,14 @@ class CudaOptions:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps CUDA from running here.
+    """Reason why CUDA cannot be used.
 
     Attributes
     ----------
     text : str
-        What is wrong.
+        Description of the problem.
     remedy : str
-        The one command or step that would change it.
+        Command or step that solves it.
     """
 
     text: str
@@ -87,16 +88,16 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver.
+    """NVIDIA driver.
 
     Attributes
     ----------
     version : str
-        Of the driver itself, such as 580.65.06; `unknown` where its management library does not tell.
+        Version of the driver, e.g. 580.65.06; `unknown` if its management library does not report it.
     cuda : tuple of int
-        The newest CUDA that it supports, (major, minor).
+        Newest CUDA version that it supports, (major, minor).
     gpus : tuple of str
-        Names of the GPUs that this process sees; at least one.
+        Names of the GPUs visible to this process; at least one.
     """
 
     version: str
@@ -108,11 +109,11 @@ class Driver:
 
 
 def find_driver() -> Driver | Obstacle:
-    """Ask the NVIDIA driver for its GPUs.
+    """Return the NVIDIA driver, or why it cannot be used.
 
-    Asking it first spares a machine without a GPU the native errors of a provider that cannot load.
+    Checking it first avoids the native error messages of a provider that cannot be loaded.
     """
-    install = "install an NVIDIA driver (https://www.nvidia.com/drivers) where there is an NVIDIA GPU"
+    install = "install an NVIDIA driver (https://www.nvidia.com/drivers) if there is an NVIDIA GPU"
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(name)
@@ -146,7 +147,7 @@ def _driver_version() -> str:
 
 
 def find_obstacle(runtime: Any) -> Obstacle | None:
-    """Say why no CUDA session can be expected of `runtime`, the module, or None where it is worth a try."""
+    """Return why `runtime`, the module onnxruntime, cannot use CUDA, or None if a session should be tried."""
     driver = find_driver()
     if isinstance(driver, Obstacle):
         return driver
@@ -160,12 +161,12 @@ def find_obstacle(runtime: Any) -> Obstacle | None:
 
 
 def cuda_major(runtime: Any) -> str:
-    """Return the major CUDA version that `runtime` was built for, empty where it does not say."""
+    """Return the major CUDA version that `runtime` was built for; empty if it is unknown."""
     return str(getattr(runtime, "cuda_version", None) or "").partition(".")[0]
 
 
 def preload_libraries(runtime: Any) -> None:
-    """Load the CUDA and cuDNN libraries that stand in site-packages, which are on no search path until then."""
+    """Load the CUDA and cuDNN libraries in site-packages, which are not on the search path of the linker."""
     preload = getattr(runtime, "preload_dlls", None)  # since ONNX Runtime 1.21
     if preload is not None:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -174,7 +175,7 @@ def preload_libraries(runtime: Any) -> None:
 
 
 def find_libraries(runtime: Any) -> dict[str, bool]:
-    """Return, of each library that the CUDA provider links to, whether it can be loaded; empty where none is known."""
+    """Return for each library that the CUDA provider links to whether it can be loaded; empty if none is known."""
     preload_libraries(runtime)
     found = {}
     for name in LIBRARIES.get((sys.platform, cuda_major(runtime)), "").split():
@@ -188,12 +189,12 @@ def find_libraries(runtime: Any) -> dict[str, bool]:
 
 
 def page_lock(array: NDArray[np.uint8], runtime: Any) -> bool:
-    """Keep an array's memory in place for as long as it lives, so that the GPU can fetch it without a detour.
+    """Page-lock the memory of an array for its lifetime, so that the GPU can read it directly.
 
     Returns
     -------
     bool
-        Whether it was done; where not, copies are slower and nothing else changes.
+        Whether it succeeded; otherwise copies are only slower.
     """
     library = next(iter(LIBRARIES.get((sys.platform, cuda_major(runtime)), "").split()), None)
     try:

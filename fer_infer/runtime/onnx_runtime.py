@@ -1,4 +1,4 @@
-"""ONNX Runtime as this project uses it: imported in one place, silent, without telemetry, its errors in one line."""
+"""Import ONNX Runtime in one place, silent and without telemetry, and shorten its errors to one line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final
 from fer_core import DeviceError
 
 TELEMETRY_SWITCH: Final = "ORT_DISABLE_TELEMETRY"
-"""Environment variable that ONNX Runtime (1.29 and later) reads when it is loaded: 1 or true turns telemetry off."""
+"""Environment variable that ONNX Runtime (1.29 and later) reads at import; 1 or true disables telemetry."""
 
 LOG_NOTHING: Final = 4
-"""Log severity "fatal": everything else that goes wrong arrives as an exception and is reported in one line."""
+"""Log severity "fatal"; other errors are raised as exceptions."""
 
 _switched_too_late = False
-"""Whether a program had imported ONNX Runtime before this module could turn its telemetry off."""
+"""Whether ONNX Runtime was imported before this module could disable its telemetry."""
 
 _CODE: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _CUDA_PLACE: Final = re.compile(r" *; (?:hostname|file|line)=[^;]*?(?= *;|$)")
@@ -30,15 +30,15 @@ _SOURCE: Final = re.compile(
     r"(?:\S*\\)?\b[\w.+-]+\.(?:cc|cpp|cu|cuh|h|hpp):\d+ \S+ ?"  # model.cc:256 Load
     rf"|\S*/[\w.+-]+\.(?:cc|cpp|cu|cuh|h|hpp):\d+ (?:{_SIGNATURE} ?)?"  # /path/model.cc:256 void ns::Load(int)
 )
-"""The two forms in which ONNX Runtime writes where an error was raised."""
+"""The two forms in which ONNX Runtime writes the source location of an error."""
 
 
 def load_runtime() -> Any:
     """Import ONNX Runtime with telemetry off and its native log silenced.
 
-    Every import of ONNX Runtime goes through here or through `load_runtime_module`. From version 1.29 on, ONNX Runtime
-    sends usage events to its maker and keeps a device identifier in the user's cache unless `ORT_DISABLE_TELEMETRY` is
-    set before it is loaded. A value that the user has set is kept.
+    All imports of ONNX Runtime use this function or `load_runtime_module`. ONNX Runtime 1.29 and later sends usage
+    events to its vendor and stores a device identifier in the user's cache unless `ORT_DISABLE_TELEMETRY` is set before
+    the import. A value set by the user is kept.
 
     Returns
     -------
@@ -58,15 +58,15 @@ def load_runtime() -> Any:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(LOG_NOTHING)
-    except (ImportError, AttributeError) as error:  # an AttributeError: what is left after one wheel overwrote another
-        raise DeviceError(f"onnxruntime cannot be imported ({error}); `fer-infer doctor` says more") from None
+    except (ImportError, AttributeError) as error:  # AttributeError: one wheel overwrote another
+        raise DeviceError(f"onnxruntime cannot be imported ({error}); see `fer-infer doctor`") from None
     if _switched_too_late:
         onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 
 def load_runtime_module(name: str) -> Any:
-    """Import a part of ONNX Runtime, e.g. ``"quantization"``, as `load_runtime` does.
+    """Import a submodule of ONNX Runtime, e.g. ``"quantization"``, as `load_runtime` does.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def load_runtime_module(name: str) -> Any:
 
 
 def telemetry() -> str:
-    """Return in words whether ONNX Runtime, once loaded by `load_runtime`, reports its use to its maker."""
+    """Return in words whether ONNX Runtime, imported by `load_runtime`, sends telemetry to its vendor."""
     value = os.environ.get(TELEMETRY_SWITCH, "")
     if value.strip().lower() not in {"1", "true", "yes", "y", "on"}:  # as ONNX Runtime reads it
         return f"on by {TELEMETRY_SWITCH}={value}"
@@ -88,7 +88,7 @@ def telemetry() -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return what went wrong in one line, without ONNX Runtime's error codes, source files and C++ signatures."""
+    """Return the first line of an error, without ONNX Runtime's error codes, source files and C++ signatures."""
     lines = (_without_sources(line).strip() for line in str(error).strip().splitlines())
     return next(filter(None, lines), type(error).__name__)
 

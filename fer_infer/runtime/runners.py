@@ -1,7 +1,8 @@
-"""How a session is run: by several calls at once on the CPU, through two lanes that copy and run at once on CUDA."""
+"""Run a session: by concurrent calls on the CPU; through two lanes that overlap copying and computing on CUDA."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections import deque
@@ -9,13 +10,14 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE
+from fer_core import IMAGE_SIZE, ModelError
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions, page_lock
 from fer_infer.runtime.onnx_runtime import LOG_NOTHING, load_runtime
 from fer_infer.runtime.session import physical_cores
@@ -27,63 +29,76 @@ INPUT: Final = "faces"
 OUTPUTS: Final = ("logits", "probabilities")
 
 SMALLEST_CALL: Final = 16
-"""Faces: below these a call costs more than it is worth to have another core take part."""
+"""Minimum number of faces per call; with fewer, the overhead of a call exceeds the gain of another core."""
 
 LANES: Final = 2
-"""Batches in flight: while one runs, the next one is copied."""
+"""Batches in flight: the next one is copied while one is computed."""
 
 OUT_OF_MEMORY: Final = re.compile(
     "out of memory|failed to allocate memory|available memory of|_ALLOC(ATION)?_FAILED", re.I
 )
-"""What ONNX Runtime's arena, CUDA, cuBLAS and cuDNN say when the GPU is full; none of it has a type of its own."""
+"""Texts of out-of-memory errors of ONNX Runtime, CUDA, cuBLAS and cuDNN, which have no type of their own."""
+
+
+class NotFiniteError(ModelError):
+    """Raised if a logit is NaN or infinite.
+
+    Attributes
+    ----------
+    face : int
+        Position, from 0, of the first face with such a logit.
+    """
+
+    def __init__(self, path: Path, face: int) -> None:
+        super().__init__(f"{path}: the logits of face {face} (counted from 0) are not finite")
+        self.face = face
 
 
 class Runner(Protocol):
-    """One session, run on faces that were checked before.
+    """Runs one session on validated images.
 
     Attributes
     ----------
     note : str
-        What happened on the way that is worth knowing; empty as a rule.
+        Event worth reporting, such as a reduced batch size; usually empty.
     """
 
     note: str
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
-        """Return logits and probabilities, float32 (N, classes), of uint8 (N, 48, 48).
+        """Return logits and probabilities, float32 (N, classes), for images, uint8 (N, 48, 48).
 
-        Raises whatever ONNX Runtime does. Threads may share a runner.
+        Raises the exceptions of ONNX Runtime. Threads may share a runner.
         """
 
     def close(self) -> None:
-        """Stop what other threads still run, which then raises an error; the runner is of no use any longer."""
+        """Stop the calls of all threads, which then raise errors; the runner cannot be used again."""
 
 
 def runner_of(session: Any, options: CudaOptions, threads: int | None = None) -> Runner:
-    """Return the runner that suits the provider which a session reports; `threads` as `Scorer` takes it."""
+    """Return the runner for the provider that a session reports; `threads` is the parameter of `Scorer`."""
     if session.get_providers()[0] == CUDA_PROVIDER:
         return LaneRunner(session, "cuda", options)
     return CallRunner(session, physical_cores() if threads is None else threads)
 
 
 class CallRunner:
-    """Runs a session on arrays as they are, each of several threads on faces of its own.
+    """Runs a session by concurrent single-threaded calls, each on its own faces.
 
-    A network this small leaves the cores of one call waiting for each other at the end of every operator, and for a
-    core that the reader of the file has taken meanwhile; calls of one thread wait for nothing. On the CPU there is
-    nothing to copy: bound buffers were measured to be no faster.
+    In networks this small, the threads of one call would wait for each other at the end of every operator, and for a
+    core that the reader of the file occupies. Nothing is copied on the CPU, and bound buffers are not faster.
 
     Parameters
     ----------
     session : onnxruntime.InferenceSession
-        A call of which takes one thread.
+        Session whose calls use one thread.
     threads : int
-        Calls at once.
+        Number of concurrent calls.
 
     Attributes
     ----------
     threads : int
-        Calls at once.
+        Number of concurrent calls.
     """
 
     def __init__(self, session: Any, threads: int) -> None:
@@ -94,42 +109,42 @@ class CallRunner:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
-        """As `Runner.run` says; the threads share a batch, as far as `SMALLEST_CALL` lets them."""
+        """See `Runner.run`; the threads share a batch, with at least `SMALLEST_CALL` faces each."""
         logits, probabilities = _empty_scores(self._session, len(images))
 
         def call(batch: slice) -> None:
             faces = np.ascontiguousarray(images[batch])
             logits[batch], probabilities[batch] = self._session.run(OUTPUTS, {INPUT: faces}, self._run_options)
 
-        share = -(-min(batch_size, len(images)) // self.threads)
-        # never in the caller's thread, of which there may be several
+        share = math.ceil(min(batch_size, len(images)) / self.threads)
+        # not in the caller's thread, because there may be several callers
         list(self._pool.map(call, _slices(len(images), min(batch_size, max(share, SMALLEST_CALL)))))
         return logits, probabilities
 
     def close(self) -> None:
-        """As `Runner.close` says; a call under way ends at its next operator."""
+        """See `Runner.close`; a running call ends at its next operator."""
         self._run_options.terminate = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class LaneRunner:
-    """Runs a session on batches of one fixed size, in buffers of the device, the next copied while one runs.
+    """Runs a session on batches of a fixed size in device buffers, and copies the next batch while one is computed.
 
-    The caller's thread copies a batch into a free lane; one worker thread runs the lanes, in order, because ONNX
-    Runtime captures a CUDA graph per thread. The last batch is padded, so that a captured graph and the algorithms
-    that cuDNN chose hold for it as well; no row of the graph looks at another.
+    The caller's thread copies a batch into a free lane. One worker thread runs the lanes in order, because ONNX Runtime
+    captures CUDA graphs per thread. The last batch is padded, so that a captured graph and the algorithms that cuDNN
+    selected apply to it; rows of a batch do not affect each other.
 
-    When the device runs out of memory, the batch is halved, the faces whose scores are still missing are run again,
-    and `note` says so. A single face that does not fit is an error.
+    If the device runs out of memory, the batch size is halved, the missing faces are run again, and `note` reports it.
+    If a single face does not fit, the error is raised.
 
     Parameters
     ----------
     session : onnxruntime.InferenceSession
-        Of a graph of the contract.
+        Session of a graph that fulfils the contract.
     device : {"cuda", "cpu"}
-        Where its buffers are, which must be where the session runs.
+        Device of the buffers, which must be that of the session.
     options : CudaOptions
-        Of them, `cuda_graph` and `page_locked` concern running.
+        Options, of which `cuda_graph` and `page_locked` are used.
     """
 
     def __init__(self, session: Any, device: str, options: CudaOptions) -> None:
@@ -139,12 +154,12 @@ class LaneRunner:
         self._options = options
         self._lanes: list[_Lane] = []
         self._limit = sys.maxsize
-        self._graphs = count(1)  # a captured graph keeps its lane's addresses, so a new lane needs a new one
+        self._graphs = count(1)  # a captured graph contains the addresses of its lane, so each lane needs one
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
         self._one_caller = Lock()
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
-        """As `Runner.run` says; a second thread waits until the first has its scores."""
+        """See `Runner.run`; a second thread waits until the first one is done."""
         logits, probabilities = _empty_scores(self._session, len(images))
         done = 0
         with self._one_caller:
@@ -156,28 +171,28 @@ class LaneRunner:
                             batch = slice(done, done + len(scores[0]))
                             logits[batch], probabilities[batch] = scores
                             done = batch.stop
-                except Exception as error:  # ONNX Runtime's errors have no base of their own
+                except Exception as error:  # ONNX Runtime's errors have no common base class
                     if size == 1 or not OUT_OF_MEMORY.search(str(error)):
                         raise
                     self._limit = size // 2
-                    self.note = f"out of memory at {batch_size} faces a batch, went on with {self._limit}"
+                    self.note = f"out of memory with {batch_size} faces per batch, continued with {self._limit}"
         return logits, probabilities
 
     def close(self) -> None:
-        """As `Runner.close` says."""
+        """See `Runner.close`."""
         for lane in self._lanes:
             lane.terminate()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def copy(self, images: Images, batch_size: int) -> None:
-        """Copy faces to the device, batch by batch as `run` does, and no more: it is there to be timed."""
+        """Copy faces to the device in batches, as `run` does, without running the model; used by benchmarks."""
         with self._one_caller:
             lane = self._lanes_of(batch_size)[0]
             for batch in _slices(len(images), batch_size):
                 lane.load(images[batch])
 
     def _in_order(self, images: Images, size: int) -> Generator[tuple[Scores, Scores], None, None]:
-        """Yield the scores of one batch after the other, at most LANES of them in flight."""
+        """Yield the scores of the batches in order, with at most LANES batches in flight."""
         lanes = self._lanes_of(size)
         flying: deque[Future[tuple[Scores, Scores]]] = deque()
         try:
@@ -190,14 +205,14 @@ class LaneRunner:
             while flying:
                 yield flying.popleft().result()
         finally:
-            wait(flying)  # the lanes are not to be filled again while one of them still runs
+            wait(flying)  # lanes must not be filled while they run
 
     def _lanes_of(self, size: int) -> list[_Lane]:
         if not self._lanes or self._lanes[0].size != size:
-            self._lanes = []  # freed before the new ones need their room
+            self._lanes = []  # freed before the new ones are allocated
             lanes = [self._new_lane(size) for _ in range(LANES)]
             if self._options.cuda_graph:
-                # Captured before any is filled: while CUDA captures, no other thread may copy.
+                # Captured before any lane is filled: no thread may copy while CUDA captures.
                 for lane in lanes:
                     self._worker.submit(lane.run).result()
             self._lanes = lanes
@@ -209,7 +224,7 @@ class LaneRunner:
 
 
 class _Lane:
-    """The buffers of one batch on its way through the device, bound to the session once."""
+    """Device buffers for one batch, bound to the session once."""
 
     def __init__(self, session: Any, device: str, size: int, graph: int | None, page_locked: bool) -> None:
         runtime = load_runtime()
@@ -230,17 +245,17 @@ class _Lane:
             self._run_options.add_run_config_entry("gpu_graph_id", str(graph))
 
     def terminate(self) -> None:
-        """Make the run under way end at its next operator."""
+        """Make a running call end at its next operator."""
         self._run_options.terminate = True
 
     def load(self, faces: Images) -> None:
-        """Copy at most `size` faces to the device; what the lane held before fills the rest."""
+        """Copy at most `size` faces to the device; earlier faces fill the rest of the batch."""
         self._n = len(faces)
         self._host[: self._n] = faces
         self._faces.update_inplace(self._host)
 
     def run(self) -> tuple[Scores, Scores]:
-        """Run what was loaded and return its scores, in memory of their own."""
+        """Run the loaded faces and return copies of their scores."""
         self._session.run_with_iobinding(self._binding, self._run_options)
         logits, probabilities = self._binding.copy_outputs_to_cpu()
         return logits[: self._n], probabilities[: self._n]

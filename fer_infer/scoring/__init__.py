@@ -1,1 +1,1 @@
-"""Predictions for a file of any length, in constant memory."""
+"""Score files of any length in constant memory."""

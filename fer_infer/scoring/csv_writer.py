@@ -1,4 +1,4 @@
-"""Predictions as CSV."""
+"""Write predictions as CSV."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fer_core.io.csv_output import open_csv
 from fer_infer.scoring.prediction_writer import PredictionWriter, face_ids
 
 FLOAT_FORMAT: Final = "%.9g"
-"""Nine significant digits identify every float32 number (IEEE 754-2019, section 5.12.2)."""
+"""Nine significant digits represent every float32 exactly (IEEE 754-2019, section 5.12.2)."""
 
 
 class CsvPredictionWriter(PredictionWriter):
-    """Writes predictions as CSV; parameters as for `PredictionWriter`."""
+    """Writes predictions as CSV; parameters are those of `PredictionWriter`."""
 
     def __init__(
         self,
@@ -34,8 +34,8 @@ class CsvPredictionWriter(PredictionWriter):
     ) -> None:
         super().__init__(path, columns, class_names, with_source=with_source, name=name)
         self._file = open_csv(path, name, errors="backslashreplace")
-        # The csv module quotes an id that holds a comma, a quote or a line end, and nothing else. It writes into a
-        # list, for the numbers that follow an id need no quotes and are many.
+        # The csv module quotes ids that contain a comma, a quote or a line break. It writes into a list, because the
+        # numbers after an id need no quotes and are formatted faster without it.
         self._lines: list[str] = []
         self._cells = csv.writer(SimpleNamespace(write=self._lines.append), lineterminator="\n")
         self._cells.writerow(self.header)
@@ -48,9 +48,10 @@ class CsvPredictionWriter(PredictionWriter):
         logits: NDArray[np.float32],
         probabilities: NDArray[np.float32],
     ) -> None:
-        """Write one batch; arguments as for `PredictionWriter.write`."""
-        columns: list[Iterable[Any]] = [[faces.source] * len(faces)] * self._with_source
-        columns += [face_ids(faces), labels.tolist()]
+        """Write one batch; arguments are those of `PredictionWriter.write`."""
+        columns: list[Iterable[Any]] = [face_ids(faces), labels.tolist()]
+        if self._with_source:
+            columns.insert(0, [faces.source] * len(faces))
         values = self._values(logits, probabilities)
         self._cells.writerows(zip(*columns, strict=True))
         if values is not None:
@@ -67,13 +68,13 @@ class CsvPredictionWriter(PredictionWriter):
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file, which will never be complete."""
+        """Close the file without completing it."""
         with suppress(OSError):
             self._file.close()
 
 
 def decimal_rows(values: NDArray[np.float32]) -> list[str]:
-    """Write each row of a table as text.
+    """Format each row of a table as text.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def decimal_rows(values: NDArray[np.float32]) -> list[str]:
     Returns
     -------
     list of str
-        N rows of C values, each by `FLOAT_FORMAT` and with a comma before it.
+        N rows of C values in `FLOAT_FORMAT`, each value preceded by a comma.
     """
     row = f",{FLOAT_FORMAT}" * values.shape[1]
     return [row % tuple(cells) for cells in values.tolist()]

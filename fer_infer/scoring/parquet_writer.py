@@ -1,4 +1,4 @@
-"""Predictions as Parquet."""
+"""Write predictions as Parquet."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fer_core import Faces
 from fer_infer.scoring.prediction_writer import PredictionWriter, face_ids
 
 ROW_GROUP_ROWS: Final = 1 << 16
-"""Rows that wait to be written together: some 3 MB of seven probabilities a face, which a reader loads at once."""
+"""Rows per row group: about 3 MB with seven probabilities per face. Readers load a row group at once."""
 
 TYPES: Final = {"source": pa.string(), "id": pa.string(), "label": pa.int64()}
-"""By column; every other one is a class. An id is text whatever the data hold, so that all outputs have one schema."""
+"""Types by column; all other columns are classes. Ids are always text, so that all outputs have one schema."""
 
 
 class ParquetPredictionWriter(PredictionWriter):
-    """Writes predictions as Parquet; parameters as for `PredictionWriter`."""
+    """Writes predictions as Parquet; parameters are those of `PredictionWriter`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ParquetPredictionWriter(PredictionWriter):
     ) -> None:
         super().__init__(path, columns, class_names, with_source=with_source)
         self._schema = pa.schema([(name, TYPES.get(name, pa.float32())) for name in self.header])
-        self._file = open(path, "wb")  # noqa: SIM115 - closed where the context ends
+        self._file = open(path, "wb")  # noqa: SIM115 - closed at the end of the context
         self._parquet = pq.ParquetWriter(self._file, self._schema)
         self._waiting: list[pa.RecordBatch] = []
 
@@ -47,9 +47,10 @@ class ParquetPredictionWriter(PredictionWriter):
         logits: NDArray[np.float32],
         probabilities: NDArray[np.float32],
     ) -> None:
-        """Write one batch; arguments as for `PredictionWriter.write`."""
-        columns: list[Any] = [pa.repeat(faces.source, len(faces))] * self._with_source
-        columns += [pa.array(face_ids(faces)).cast(pa.string()), labels]
+        """Write one batch; arguments are those of `PredictionWriter.write`."""
+        columns: list[Any] = [pa.array(face_ids(faces)).cast(pa.string()), labels]
+        if self._with_source:
+            columns.insert(0, pa.repeat(faces.source, len(faces)))
         values = self._values(logits, probabilities)
         if values is not None:
             columns += list(np.ascontiguousarray(values.T))
@@ -69,7 +70,7 @@ class ParquetPredictionWriter(PredictionWriter):
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file, which will never be complete."""
-        self._parquet.is_open = False  # or it would write the end of the file when it is collected
+        """Close the file without completing it."""
+        self._parquet.is_open = False  # or the footer would be written when it is garbage-collected
         with suppress(OSError):
             self._file.close()

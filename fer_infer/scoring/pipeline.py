@@ -1,246 +1,228 @@
-"""Scoring a file of any length in constant memory: one thread decodes, some run the model, and the caller's writes."""
+"""Score a file of any length in constant memory: one thread decodes, some run the model, the caller's thread writes."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import Faces, ModelError, iter_faces
+from fer_core import DataWarning, Faces, ModelError, iter_faces
 from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import OnError, available_cores, check_layout
+from fer_core.io.reader import available_cores, check_layout
 from fer_core.outputs.staging import require_apart, require_free, staged
-from fer_core.terminal.progress import progress
-from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, NotFiniteError, Scorer
+from fer_core.terminal.progress import Advance, progress
+from fer_infer.config import InferenceConfig, ScoreConfig
+from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner, NotFiniteError
+from fer_infer.scorer import Scorer
+from fer_infer.scoring.prediction_writer import PredictionWriter
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
-from fer_infer.tta import views_of
+from fer_infer.scoring.summary import Counts, ScoreSummary
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""
 
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
-"""Batches that are scored in one go: a GPU overlaps copying and running them, and a CPU's cores share them."""
+"""Batches scored by one call: a GPU overlaps copying and computing them, CPU cores share them."""
 
 ROLES_READ: Final = ("id",)
-"""What scoring reads besides pixels: a wrong label must not keep a face from being scored."""
+"""Columns read besides the pixels: an invalid label must not keep a face from being scored."""
 
 IN_FLIGHT: Final = 2
-"""Goes that are scored at once: a core that is done with its part of one begins with the next."""
-
-
-@dataclass(frozen=True)
-class ScoreSummary:
-    """What `score` did.
-
-    Attributes
-    ----------
-    rows : int
-        Faces scored.
-    rejected : int
-        Rows left out by ``on_error="skip"``.
-    label_counts : dict of str to int
-        Faces by predicted class.
-    precision : {"fp32", "int8", "fp16"}
-        Of the graph that ran.
-    provider : str
-        On which the model ran, as the session itself reports it.
-    provider_note : str
-        Why it is not CUDA; empty where it is.
-    tta : {"none", "flip", "flip-shift"}
-        Test-time augmentation.
-    elapsed_s : float
-        From the call to the last row, loading the model included.
-    output : Path
-        The predictions.
-    rejects : Path or None
-        The list of rejected rows, where there are any.
-    """
-
-    rows: int
-    rejected: int
-    label_counts: dict[str, int]
-    precision: str
-    provider: str
-    provider_note: str
-    tta: str
-    elapsed_s: float
-    output: Path
-    rejects: Path | None
-
-    @property
-    def faces_per_s(self) -> float:
-        """Faces a second of `elapsed_s`."""
-        return self.rows / self.elapsed_s
+"""Calls scored concurrently: a core that finishes its share of one call starts on the next."""
 
 
 def score(
-    data: str | Path,
-    model: str | Path,
-    output: str | Path,
-    *,
-    columns: str = "id-label",
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int = DEFAULT_BATCH_SIZE,
-    threads: int | None = None,
-    tta: str = "none",
-    on_error: OnError = "fail",
-    force: bool = False,
-    input_columns: Mapping[str, str] | None = None,
+    data: str | Path, model: str | Path, output: str | Path, *, force: bool = False, **settings: Any
 ) -> ScoreSummary:
-    """Predict the expression of every face of a file.
+    """Predict the expression of every face in a file and write the predictions to a file.
 
     Parameters
     ----------
     data : str or Path
-        What `fer_core.iter_faces` takes: a CSV (plain, gzip or zstandard), `-` for standard input, an image tree.
+        CSV (plain or compressed), `-` for a CSV on standard input, Parquet file, or folder of images; see
+        `fer_core.iter_faces`. Only pixels and ids are read.
     model : str or Path
-        An exports folder or an ONNX file.
+        Exports folder, or an ONNX file in one.
     output : str or Path
-        The file to write, whole or not at all: Parquet if its name ends in `.parquet`; CSV if it ends in `.csv`,
-        `.csv.gz` or `.csv.zst`, packed so.
-    columns : {"id-label", "probabilities", "logits"}
-        What it holds beside `id` and `label`, the number of the class with the largest logit.
-    device : {"auto", "cpu", "cuda"}
-        As for `Scorer`.
-    precision : {"auto", "fp32", "int8", "fp16"}
-        As for `Scorer`.
-    batch_size : int
-        As for `Scorer.run`.
-    threads : int, optional
-        As for `Scorer`.
-    tta : {"none", "flip", "flip-shift"}
-        As for `Scorer.run`.
-    on_error : {"fail", "skip"}
-        At a wrong row, stop and leave no output, or list it in `OUTPUT.rejects.csv` and go on.
+        File to write: `.csv`, `.csv.gz`, `.csv.zst` or `.parquet`. It appears complete or not at all. It has the
+        columns `id` and `label` (the number of the predicted class) and those that the setting `columns` adds.
     force : bool
         Replace an existing output.
-    input_columns : mapping of str to str, optional
-        Role to column name of `data`, as `columns` of `fer_core.iter_faces`. Only pixels and ids are read.
+    **settings
+        Settings of `fer_infer.config.ScoreConfig`, e.g. ``columns="probabilities"``.
 
     Returns
     -------
     ScoreSummary
+        With ``on_error="skip"``, rejected rows are listed in the file `OUTPUT.rejects.csv`.
 
     Raises
     ------
     DataError, ModelError, CardError, DeviceError, OutputError, ConfigError
-        In every case no output is left, nor a part of one.
+        After an error, no output is left.
+
+    Examples
+    --------
+    >>> from fer_infer import score
+    >>> done = score("faces.csv", "exports/compact", "predictions.csv", columns="probabilities")
+    >>> done.rows
+    64
     """
     start_s = time.perf_counter()
-    views_of(tta)
-    output = Path(output)
+    config = ScoreConfig(**settings)
+    data, model, target = (os.path.expanduser(path) for path in (data, model, output))  # noqa: PTH111 - no Path: `-`
     with (
-        staged(output, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
-        RejectWriter(output, force=force, needed=on_error == "skip") as rejects,
+        staged(target, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
+        RejectWriter(Path(target), force=force, needed=config.on_error == "skip") as rejects,
     ):
         require_apart(rejects.path, (data, model))
-        check_layout(data, roles=ROLES_READ, columns=input_columns)  # before the model, which takes longer
-        scorer = Scorer(model, device, precision, threads=threads)
-        counts = np.zeros(len(scorer.card.labels), np.int64)
+        check_layout(data, roles=ROLES_READ, columns=config.input_columns)  # fails faster than loading the model
+        scorer = Scorer(model, config.device, config.precision, threads=config.threads)
         with (
-            read_ahead(lambda: scored(data, scorer, batch_size, tta, on_error, columns=input_columns)) as batches,
-            closing(scorer),  # before what runs ahead is waited for
+            read_ahead(lambda: scored(lambda: batches_for(scorer, data, config), scorer, config)) as batches,
+            closing(scorer),  # before the reading thread is waited for
             progress("score", None) as advance,
-            prediction_writer(output)(stage, columns, scorer.card.labels, name=output) as predictions,
+            prediction_writer(target)(stage, config.columns, scorer.card.labels, name=target) as predictions,
         ):
-            for faces, logits, probabilities in batches:
-                labels = logits.argmax(axis=1)
-                predictions.write(faces, labels, logits, probabilities)
-                rejects.write(faces.rejected)
-                counts += np.bincount(labels, minlength=len(counts))
-                advance(len(faces))
-        require_free(output, force=force)  # or the rejects would be in place before the predictions cannot be
+            counts = write_predictions(batches, predictions, rejects, scorer.card.labels, advance)
+        require_free(target, force=force)  # or the rejects would be renamed into place before the predictions cannot be
+    if not counts.rows:
+        warnings.warn(f"{data}: contains no face, so {target} contains no prediction", DataWarning, stacklevel=2)
     return ScoreSummary(
-        rows=int(counts.sum()),
-        rejected=rejects.n,
-        label_counts=dict(zip(scorer.card.labels, counts.tolist(), strict=True)),
+        **vars(counts),
         precision=scorer.card.precision,
         provider=scorer.provider,
         provider_note=scorer.provider_note,
-        tta=tta,
+        tta=config.tta,
         elapsed_s=time.perf_counter() - start_s,
-        output=output,
+        output=Path(target),
         rejects=rejects.path if rejects.n else None,
     )
 
 
-def scored(
-    data: str | Path,
-    scorer: Scorer,
-    batch_size: int,
-    tta: str,
-    on_error: OnError,
-    *,
-    decoders: int | None = None,
-    source: str | None = None,
-    columns: Mapping[str, str] | None = None,
-) -> Iterator[Scored]:
-    """Score what another thread decodes.
+def write_predictions(
+    batches: Iterable[Scored],
+    predictions: PredictionWriter,
+    rejects: RejectWriter,
+    class_names: Sequence[str],
+    advance: Advance | None = None,
+) -> Counts:
+    """Write scored batches and their rejected rows; return how many there were."""
+    by_class = np.zeros(len(class_names), np.int64)
+    for faces, logits, probabilities in batches:
+        labels = logits.argmax(axis=1)
+        predictions.write(faces, labels, logits, probabilities)
+        rejects.write(faces.rejected)
+        by_class += np.bincount(labels, minlength=len(by_class))
+        if advance is not None:
+            advance(len(faces))
+    return Counts(int(by_class.sum()), rejects.n, dict(zip(class_names, by_class.tolist(), strict=True)))
+
+
+def batches_for(
+    scorer: Scorer, data: str | Path, config: InferenceConfig, *, decoders: int | None = None
+) -> Iterator[Faces]:
+    """Read faces in batches of a size that suits a scorer.
 
     Parameters
     ----------
-    data, batch_size, tta, on_error
-        As for `score`.
     scorer : Scorer
-        Of the model.
+        Model that will score them.
+    data : str or Path
+        Faces, as `fer_core.iter_faces` takes them.
+    config : InferenceConfig
+        Settings.
     decoders : int, optional
-        Threads that decode for a GPU, which takes as many faces as all cores decode; a CPU is busy with its own.
-    source : str, optional
-        What errors of the model call `data`, where that is a copy.
-    columns : mapping of str to str, optional
-        Role to column name, as for `fer_core.iter_faces`.
+        Decoding threads for a GPU, by default one per core; with a CPU, one thread decodes and the others score.
+    """
+    if isinstance(scorer.runner, CallRunner):
+        # enough faces for every thread to get a call of its own
+        per_call = max(config.batch_size, min(config.batch_size, SMALLEST_CALL) * scorer.runner.threads)
+        rows, threads = CPU_BATCHES * per_call, 1
+    else:
+        rows, threads = GPU_BATCHES * config.batch_size, decoders or available_cores()
+    batches = iter_faces(
+        data,
+        batch_rows=rows,
+        on_error=config.on_error,
+        threads=threads,
+        roles=ROLES_READ,
+        columns=config.input_columns,
+    )
+    return batches if config.limit is None else first_faces(batches, config.limit)
+
+
+def first_faces(batches: Iterable[Faces], limit: int) -> Iterator[Faces]:
+    """Yield the first faces of batches, `limit` at most."""
+    left = limit
+    for faces in batches:
+        yield faces if len(faces) <= left else first_of(faces, left)
+        left -= len(faces)
+        if left <= 0:
+            return
+
+
+def first_of(faces: Faces, n: int) -> Faces:
+    """Return the first `n` faces of a batch, and the rejected rows before the last of them."""
+    taken = faces.take(slice(n))
+    return replace(taken, rejected=tuple(error for error in faces.rejected if (error.row or 0) < taken.rows[-1]))
+
+
+def scored(start: Callable[[], Iterator[Faces]], scorer: Scorer, config: InferenceConfig) -> Iterator[Scored]:
+    """Score batches that another thread reads.
+
+    Parameters
+    ----------
+    start : callable
+        Returns the batches; called in the reading thread.
+    scorer : Scorer
+        Model that scores them.
+    config : InferenceConfig
+        Settings, of which `batch_size` and `tta` are used.
 
     Yields
     ------
     Scored
-        A batch of faces.
+        Batches in order.
 
     Raises
     ------
     DataError, ModelError, ConfigError
-        As from `iter_faces` and `Scorer.run`; a face whose logits are not finite is named by its row.
+        As raised by `start` and `Scorer.run`. If a logit is not finite, the error names the row of the face.
     """
-    if isinstance(scorer.runner, CallRunner):
-        # as many faces as give every thread a call of its own
-        rows, threads = CPU_BATCHES * max(batch_size, min(batch_size, SMALLEST_CALL) * scorer.runner.threads), 1
-    else:
-        rows, threads = GPU_BATCHES * batch_size, decoders or available_cores()
 
     def run(faces: Faces) -> Scored:
         try:
-            return faces, *scorer.run(faces.images, batch_size=batch_size, tta=tta)
+            return faces, *scorer.run(faces.images, batch_size=config.batch_size, tta=config.tta)
         except NotFiniteError as error:
-            row = faces.rows[error.face]
-            raise ModelError(f"{scorer.path}: the logits of {source or data}, row {row}, are not finite") from None
+            where = f"{faces.source}, row {faces.rows[error.face]}"
+            raise ModelError(f"{scorer.path}: the logits of {where}, are not finite") from None
 
     with _pool() as pool:
 
-        def started() -> Iterator[Future[Scored]]:
-            for faces in iter_faces(
-                data, batch_rows=rows, on_error=on_error, threads=threads, roles=ROLES_READ, columns=columns
-            ):
+        def submitted() -> Iterator[Future[Scored]]:
+            for faces in start():
                 yield pool.submit(run, faces)
 
-        with read_ahead(started) as goes:
-            for go in goes:
-                yield go.result()
+        with read_ahead(submitted) as calls:
+            for call in calls:
+                yield call.result()
 
 
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for what is in flight; what has not begun when they are no longer needed never does."""
+    """Yield threads for the calls in flight; at the end, calls that have not started are cancelled."""
     pool, process = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score"), os.getpid()
     try:
         yield pool

@@ -1,43 +1,41 @@
-"""The base of what writes predictions: columns, header, and completion or abandonment of the file."""
+"""Base class of prediction writers: columns, header, and completing or abandoning the file."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import ConfigError, Faces
-
-COLUMNS: Final = ("id-label", "probabilities", "logits")
-"""What a prediction file may hold; `id` and `label` come first in each."""
+from fer_core import Faces
+from fer_infer.config import require
 
 
 class PredictionWriter(ABC):
-    """Writes one row a face: `id,label`, and with `probabilities` or `logits` one column a class.
+    """Writes one row per face: `id,label`, and with `probabilities` or `logits` one more column per class.
 
-    Use it as a context, at whose end the file is complete.
+    Use it as a context manager, which completes the file at its end.
 
     Parameters
     ----------
     path : Path
-        The file to write.
+        File to write.
     columns : {"id-label", "probabilities", "logits"}
-        What to write.
+        Columns to write.
     class_names : sequence of str
-        Names of the classes, in the order of the model's columns; the names of their columns.
+        Class names in the order of the model's outputs; they name the columns.
     with_source : bool
-        Begin each row with `source`, where predictions of several files are to be told apart.
+        Start each row with the column `source`, for predictions of several files.
     name : str or Path
-        Name of the finished file, where `path` is not: `.gz` or `.zst` at its end says how a CSV is packed.
+        Name of the finished file if `path` is a temporary one: a CSV is compressed if it ends in `.gz` or `.zst`.
 
     Attributes
     ----------
     header : list of str
-        The names of all columns.
+        Names of all columns.
     """
 
     def __init__(
@@ -49,11 +47,11 @@ class PredictionWriter(ABC):
         with_source: bool = False,
         name: str | Path = "",
     ) -> None:
-        if columns not in COLUMNS:
-            raise ConfigError(f"columns: expected one of {', '.join(COLUMNS)}, found {columns!r}")
+        require("columns", columns)
         self._columns = columns
         self._with_source = with_source
-        self.header = [*["source"] * with_source, "id", "label", *([] if columns == "id-label" else class_names)]
+        source = ["source"] if with_source else []
+        self.header = [*source, "id", "label", *([] if columns == "id-label" else class_names)]
 
     def __enter__(self) -> Self:
         return self
@@ -80,18 +78,17 @@ class PredictionWriter(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Let go of the file, which will never be complete."""
+        """Close the file without completing it."""
 
     def _values(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return what stands in the columns of the classes, where there are any."""
+        """Return the values of the class columns, or None if there are no such columns."""
         return {"logits": logits, "probabilities": probabilities}.get(self._columns)
 
 
 def face_ids(faces: Faces) -> list[Any]:
-    """Return the ids as written in the source, or 0-based positions among all its rows where it has none.
+    """Return the ids as written in the source, or 0-based row positions if it has no ids.
 
-    Counting the rows, and not the faces that were kept, gives a face the same id whether or not rows before it were
-    skipped.
+    Positions count all rows, including rejected ones, so that the id of a face does not depend on `on_error`.
     """
     if faces.ids is not None:
         return list(faces.ids.tolist())

@@ -1,4 +1,4 @@
-"""Prediction files: their formats, chosen by the ending of the name."""
+"""Choose the format of a prediction file by the ending of its name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fer_infer.scoring.csv_writer import CsvPredictionWriter
 from fer_infer.scoring.prediction_writer import PredictionWriter
 
 ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
-"""Endings of the names of prediction files."""
+"""Allowed endings of the names of prediction files."""
 
 
 def prediction_writer(output: str | Path) -> type[PredictionWriter]:
-    """Return what writes `output`: Parquet where its name ends in `.parquet`, CSV elsewhere.
+    """Return the writer class for `output`: Parquet if its name ends in `.parquet`, else CSV.
 
     Raises
     ------
     FerError
-        If Parquet is asked for and `pyarrow` is not installed.
+        If Parquet is requested and `pyarrow` is not installed.
     """
     if Path(output).suffix.lower() != ".parquet":
         return CsvPredictionWriter

@@ -1,4 +1,4 @@
-"""The list of rows that were left out of a prediction file."""
+"""List the rejected rows of a prediction file."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from fer_core.io.rejects import HEADER, reject_cells
 from fer_core.outputs.staging import staged
 
 NAME_BYTES: Final = 255
-"""Longest name of a file on nearly all file systems."""
+"""Maximum length of a file name on nearly all file systems."""
 REJECTS: Final = ".rejects.csv"
-"""Follows the name of a prediction file in that of the list of the rows left out."""
+"""Suffix that turns the name of a prediction file into that of its list of rejected rows."""
 
 
 class RejectWriter:
-    """Lists the rows that were left out in `OUTPUT.rejects.csv`, which exists only where there are any.
+    """Lists rejected rows in `OUTPUT.rejects.csv`; the file exists only if a row was rejected.
 
-    Use it as a context: after an error the file is not left behind, and at the end a file of an earlier run is
-    replaced or removed, so that it never stands beside predictions that it does not belong to.
+    Use it as a context manager: after an error no file is left, and at the end the file of an earlier run is replaced
+    or removed, so that it never accompanies predictions of another run.
 
     Parameters
     ----------
     output : Path
-        The prediction file.
+        Prediction file.
     force : bool
-        Replace or remove what is there; otherwise it is an error.
+        Replace or remove an existing file; without it, an existing file is an error.
     needed : bool
-        Whether rows may be left out; without it, no list is ever made.
+        Whether rows can be rejected at all.
 
     Attributes
     ----------
     path : Path
-        Of the file that is written where there are rejects.
+        File that is written if a row is rejected.
     n : int
-        Rows listed so far.
+        Number of rows listed so far.
     """
 
     def __init__(self, output: Path, *, force: bool, needed: bool = True) -> None:
@@ -66,11 +66,11 @@ class RejectWriter:
                 why = f"so that the list of rejected rows can be named OUTPUT{REJECTS}"
                 raise OutputError(f"{self._output}: {expected}, {why}") from error
         if self._stale and not self._force:
-            raise OutputError(f"{self.path}: exists already; --force replaces it")
+            raise OutputError(f"{self.path}: exists already; `force=True` replaces it")
         return self
 
     def write(self, rejected: Sequence[DataError]) -> None:
-        """List rows; their `message` says what was expected and what was found."""
+        """List rejected rows with their error messages."""
         if rejected and self._lines is None:
             stage = self._stack.enter_context(staged(self.path, force=self._force))
             file = self._stack.enter_context(stage.open("w", encoding="utf-8", errors="backslashreplace", newline=""))

@@ -25,7 +25,7 @@ from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement, halve, stamp
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
-from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity
+from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity, graph_checksums
 from fer_train.exporting.quantize import TOLERANCE, quantize
 from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
@@ -138,6 +138,7 @@ def export(
             parity = replace(parity, int8=made)
         if fp16:
             parity = replace(parity, fp16=_write_half(model, card, stage / GRAPH_FILES["fp16"], faces))
+        parity = replace(parity, graph_sha256=graph_checksums(stage))
         (stage / PARITY_FILE).write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
         (stage / README_FILE).write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
     return parity
@@ -184,7 +185,7 @@ def _write_half(model: nn.Module, card: ModelCard, path: Path, faces: Faces) -> 
     card = replace(card, precision="fp16", scores={})
     write_graph(halve(model), card, path)
     scorer = Scorer(path, available_devices()[-1])
-    agreement = Agreement.of(faces, scorer.provider, scorer.logits(faces.images), predict_logits(model, faces.images))
+    agreement = Agreement.of(faces, scorer.provider, scorer.run(faces.images)[0], predict_logits(model, faces.images))
     if not agreement.max_absolute_difference <= HALF_ATOL:
         raise ModelError(f"{path.name}: {agreement.to_text()}; expected at most {HALF_ATOL:g}")
     stamp(path, replace(card, scores=agreement.scores()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from fer_core import Faces, ModelCard, ModelError
+from fer_core.exports_folder import ExportsFolder
+from fer_infer.config import DEFAULT_BATCH_SIZE
 from fer_infer.runtime.session import available_devices
-from fer_infer.scorer import DEFAULT_BATCH_SIZE, Scorer
+from fer_infer.scorer import Scorer
 from fer_train.exporting.agreement import Agreement
 from fer_train.exporting.quantize import Quantization
 from fer_train.prediction import predict_logits, softmax
@@ -47,6 +50,8 @@ class Parity:
         How the int8 graph was made and how it compares; None where there is none.
     fp16 : Agreement or None
         How the half-precision graph compares; None where there is none.
+    graph_sha256 : dict of str to str
+        SHA-256 of each graph by file name; `fer_infer.Scorer` refuses a graph with another one.
     """
 
     source: str
@@ -61,6 +66,14 @@ class Parity:
     atol: float
     int8: Quantization | None = None
     fp16: Agreement | None = None
+    graph_sha256: dict[str, str] = field(default_factory=dict)
+
+
+def graph_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each graph in an exports folder by file name."""
+    exports = ExportsFolder(folder)
+    graphs = [exports.graph(precision) for precision in exports.precisions()]
+    return {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest() for graph in graphs}
 
 
 def check_parity(model: nn.Module, card: ModelCard, path: Path, faces: Faces, atol: float) -> Parity:

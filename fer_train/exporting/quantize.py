@@ -124,7 +124,7 @@ def quantize(
     """
     if not tolerance >= 0:
         raise ConfigError(f"int8 tolerance: expected at least 0 points, found {tolerance:g}")
-    expected = Scorer(graph, "cpu").logits(data.selection.images)
+    expected = Scorer(graph, "cpu").run(data.selection.images)[0]
     candidates: list[Candidate] = []
     equal = []
     with scratch_folder() as folder, progress("quantize", len(METHODS) * len(FLOAT_LAYERS), "graphs") as advance:
@@ -137,7 +137,7 @@ def quantize(
                 _write(folded, ranges, method, float_layers, file)
                 stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
-                logits = scorer.logits(data.selection.images)
+                logits = scorer.run(data.selection.images)[0]
                 agreement = Agreement.of(data.selection, scorer.provider, logits, expected)
                 candidates.append(Candidate(method, float_layers, agreement))
                 equal.append(logits.argmax(axis=1) == expected.argmax(axis=1))

@@ -77,7 +77,7 @@ def ensemble(
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
         save_sample(stage, faces)
         save_end(
-            stage, faces, TrainingFaces.beside(data, on_error=on_error, columns=input_columns), name=Path(output).name
+            stage, faces, TrainingFaces.find(data, on_error=on_error, columns=input_columns), name=Path(output).name
         )
     return card
 

@@ -157,7 +157,7 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: s
         faces.require_labels(),
         probabilities,
         card.labels,
-        in_training=None if known is None else known.hold(faces.images),
+        in_training=None if known is None else known.seen(faces.images),
     )
     evaluation = of_original(figures, card, faces.source, split=card.validation_split)
     save_evaluation(evaluation, folder, f"{name}: {evaluation.title()}")

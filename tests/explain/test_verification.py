@@ -157,7 +157,7 @@ def test_graphs_of_lower_precision_are_held_to_the_explained_network(copy: Path,
     add_lower_precision(copy, faces)
     assert compare_precisions(proven, faces.images[:0], compare_logits(proven, faces.images[:0])) == ()
     (graph,) = compare_precisions(proven, faces.images, compare_logits(proven, faces.images))
-    found = Scorer(copy / "model.fp16.onnx", "cpu").logits(faces.images)
+    found = Scorer(copy / "model.fp16.onnx", "cpu").run(faces.images)[0]
     expected = predict_logits(proven.network, faces.images)
     assert (graph.file, graph.precision, graph.default) == ("model.fp16.onnx", "fp16", False)
     assert graph.max_difference == pytest.approx(np.abs(found - expected).max())

@@ -43,10 +43,10 @@ FACES = np.random.default_rng(7).integers(0, 256, (30, 48, 48), dtype=np.uint8)
 SCORER = None
 
 def score(scorer):
-    return scorer.score(FACES)
+    return scorer.predict_proba(FACES)
 
 def score_inherited(_):
-    return SCORER.score(FACES)
+    return SCORER.predict_proba(FACES)
 
 def check(found, expected):
     for scores in found:
@@ -214,8 +214,8 @@ def test_a_pickled_scorer_keeps_its_settings_and_finds_its_file_from_elsewhere(
     again = pickle.loads(content)  # noqa: S301 - made a line above
     assert (again.card, again.provider, again.provider_note) == (scorer.card, scorer.provider, scorer.provider_note)
     assert again.runner.threads == 3
-    np.testing.assert_array_equal(again.score(images), scorer.score(images))
-    np.testing.assert_array_equal(copy.deepcopy(scorer).score(images), scorer.score(images))
+    np.testing.assert_array_equal(again.predict_proba(images), scorer.run(images)[1])
+    np.testing.assert_array_equal(copy.deepcopy(scorer).predict_proba(images), scorer.run(images)[1])
 
 
 def test_a_pickled_scorer_refuses_a_file_that_has_changed(
@@ -227,11 +227,11 @@ def test_a_pickled_scorer_refuses_a_file_that_has_changed(
     why = r"model\.onnx: changed after this scorer was made: expected SHA-256 \w{12}\.\.\., found \w{12}\.\.\.$"
     for _ in range(2):
         with pytest.raises(ModelError, match=why):
-            again.score(images)
-    scorer.score(images)  # it has its session already
+            again.predict_proba(images)
+    scorer.run(images)[1]  # it has its session already
     (folder / "model.onnx").unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: cannot be read: No such file or directory$"):
-        again.score(images)
+        again.predict_proba(images)
 
 
 def test_a_forked_child_of_a_process_that_uses_cuda_is_told_how_to_start_instead(
@@ -242,7 +242,7 @@ def test_a_forked_child_of_a_process_that_uses_cuda_is_told_how_to_start_instead
     monkeypatch.setattr("fer_core.per_process.os.getpid", lambda: -1)  # as in a child
     why = "CUDA cannot be used in a process forked from one that uses it; start processes with the method spawn or "
     with pytest.raises(DeviceError, match=re.escape(why) + "forkserver$"):
-        scorer.score(images)
+        scorer.run(images)[1]
 
 
 def test_closing_in_a_child_leaves_the_parent_as_it_is(exports: Path, images: Images) -> None:
@@ -251,14 +251,14 @@ def test_closing_in_a_child_leaves_the_parent_as_it_is(exports: Path, images: Im
         scorer.close()
         os._exit(0)
     assert os.waitpid(process, 0)[1] == 0
-    assert scorer.score(images).shape == (30, 7)
+    assert scorer.run(images)[1].shape == (30, 7)
 
 
 def test_leaving_with_closes_a_scorer_and_a_closed_one_refuses(exports: Path, images: Images) -> None:
     with Scorer(exports, "cpu") as scorer:
-        assert scorer.score(images).shape == (30, 7)
+        assert scorer.run(images)[1].shape == (30, 7)
     with pytest.raises(ModelError, match=r"model\.onnx: this scorer is closed$"):
-        scorer.score(images)
+        scorer.run(images)[1]
     with pytest.raises(CardError, match=r"^mine$"), Scorer(exports, "cpu"):
         raise CardError("mine")
 
@@ -273,7 +273,7 @@ def test_a_scorer_shows_what_it_runs_and_where(exports: Path) -> None:
 def test_a_scorer_that_is_no_longer_used_frees_its_session_at_once(exports: Path, images: Images) -> None:
     """Not only at the next garbage collection: a session occupies memory that Python does not count."""
     scorer = Scorer(exports, "cpu")
-    scorer.score(images)
+    scorer.run(images)[1]
     session = weakref.ref(scorer.runner._session)  # type: ignore[attr-defined]
     gc.disable()
     try:
@@ -286,7 +286,7 @@ def test_a_scorer_that_is_no_longer_used_frees_its_session_at_once(exports: Path
 def test_threads_share_a_scorer(model: Any, exports: Path, images: Images) -> None:
     scorer, expected = Scorer(exports, "cpu", threads=2), model.run(images)[1]
     with ThreadPoolExecutor(6) as pool:
-        for scores in pool.map(lambda size: scorer.score(images, batch_size=size), [1, 4, 7, 30] * 5):
+        for scores in pool.map(lambda size: scorer.run(images, batch_size=size)[1], [1, 4, 7, 30] * 5):
             np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
 
 

@@ -17,10 +17,9 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fer_infer.cli import main
+from fer_infer.config import COLUMNS, DEFAULT_BATCH_SIZE, DEVICES
 from fer_infer.runtime import session as devices
-from fer_infer.scorer import DEFAULT_BATCH_SIZE
 from fer_infer.scoring.pipeline import CPU_BATCHES
-from fer_infer.scoring.prediction_writer import COLUMNS
 
 Images = NDArray[np.uint8]
 PROGRAM = [sys.executable, "-c", "from fer_infer.cli import main; main(prog_name='fer-infer')"]
@@ -56,7 +55,7 @@ def test_help_is_printed(name: str) -> None:
 def test_choices_and_defaults_are_those_of_the_library() -> None:
     options = {parameter.name: parameter for parameter in main.commands["score"].params}
     assert tuple(options["columns"].type.choices) == COLUMNS  # type: ignore[attr-defined]
-    assert tuple(options["device"].type.choices) == devices.DEVICES  # type: ignore[attr-defined]
+    assert tuple(options["device"].type.choices) == DEVICES  # type: ignore[attr-defined]
     assert options["batch_size"].default == DEFAULT_BATCH_SIZE
 
 

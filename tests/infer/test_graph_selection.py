@@ -89,7 +89,7 @@ def test_a_graph_for_a_gpu_that_cannot_take_it_gives_way_to_that_of_the_cpu(
     scorer = Scorer(folder, "auto")
     assert (scorer.card.precision, scorer.path.name, opened) == ("int8", "model.int8.onnx", ["auto", "cpu"])
     assert scorer.provider_note == "the GPU is full"
-    np.testing.assert_array_equal(scorer.logits(images), Scorer(folder, "cpu", "int8").logits(images))
+    np.testing.assert_array_equal(scorer.run(images)[0], Scorer(folder, "cpu", "int8").run(images)[0])
     assert Scorer(folder, "auto", "fp16").card.precision == "fp16"  # which was asked for
 
 
@@ -105,7 +105,7 @@ def test_the_graph_asked_for_is_the_one_that_scores(folder: Path, images: Images
     expected = model.run(images)[0]
     if name != "fp32":
         expected = expected - model.bias + {"int8": 1, "fp16": 2}[name]
-    np.testing.assert_allclose(scorer.logits(images), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scorer.run(images)[0], expected, rtol=0, atol=1e-4)
 
 
 def test_a_file_stands_for_itself_whatever_lies_beside_it(folder: Path, hardware: Callable[..., None]) -> None:

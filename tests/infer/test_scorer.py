@@ -42,15 +42,8 @@ def test_scores_equal_the_slow_reference_at_every_batch_size(
 
 @pytest.mark.parametrize("threads", [1, 2, None])
 def test_labels_do_not_depend_on_threads(model: Any, exports: Path, images: Images, threads: int | None) -> None:
-    labels = Scorer(exports, "cpu", threads=threads).score(images).argmax(axis=1)
+    labels = Scorer(exports, "cpu", threads=threads).run(images)[1].argmax(axis=1)
     np.testing.assert_array_equal(labels, model.run(images)[0].argmax(axis=1))
-
-
-def test_score_and_logits_are_the_two_outputs(exports: Path, images: Images) -> None:
-    scorer = Scorer(exports, "cpu")
-    logits, probabilities = scorer.run(images)
-    np.testing.assert_array_equal(scorer.logits(images), logits)
-    np.testing.assert_array_equal(scorer.score(images), probabilities)
 
 
 def test_a_batch_is_never_larger_than_asked_for(exports: Path, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +63,7 @@ def test_a_batch_is_never_larger_than_asked_for(exports: Path, images: Images, m
 def test_images_that_are_not_contiguous_are_scored_as_they_look(exports: Path, images: Images) -> None:
     scorer = Scorer(exports, "cpu")
     mirrored = images[::-2, :, ::-1]
-    np.testing.assert_array_equal(scorer.score(mirrored), scorer.score(np.ascontiguousarray(mirrored)))
+    np.testing.assert_array_equal(scorer.run(mirrored)[1], scorer.run(np.ascontiguousarray(mirrored))[1])
 
 
 def test_no_faces_give_no_scores(exports: Path) -> None:
@@ -90,12 +83,12 @@ def test_no_faces_give_no_scores(exports: Path) -> None:
 )
 def test_other_images_are_refused(exports: Path, wrong: Any, found: str) -> None:
     with pytest.raises(ValueError, match=rf"^images: expected uint8 \(N, 48, 48\), found {found}$"):
-        Scorer(exports, "cpu").score(wrong)
+        Scorer(exports, "cpu").run(wrong)[1]
 
 
 def test_a_batch_size_below_one_is_refused(exports: Path, images: Images) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size: expected at least 1, found 0$"):
-        Scorer(exports, "cpu").score(images, batch_size=0)
+        Scorer(exports, "cpu").run(images, batch_size=0)[1]
 
 
 def test_an_onnx_file_of_any_name_is_a_model_too(exports: Path, images: Images, tmp_path: Path) -> None:
@@ -103,7 +96,7 @@ def test_an_onnx_file_of_any_name_is_a_model_too(exports: Path, images: Images, 
     file.write_bytes((exports / "model.onnx").read_bytes())
     scorer = Scorer(str(file), "cpu")
     assert scorer.path == file
-    np.testing.assert_array_equal(scorer.score(images), Scorer(exports, "cpu").score(images))
+    np.testing.assert_array_equal(scorer.run(images)[1], Scorer(exports, "cpu").run(images)[1])
 
 
 def test_the_card_is_the_one_in_the_graph(exports: Path) -> None:
@@ -215,14 +208,14 @@ def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
 def test_logits_that_are_not_finite_are_refused(model_class: Any, tmp_path: Path, images: Images) -> None:
     scorer = Scorer(model_class(poison=True).save(tmp_path), "cpu")
     with pytest.raises(ModelError, match=r"model\.onnx: the logits of face 0 \(counted from 0\) are not finite$"):
-        scorer.score(images)
+        scorer.run(images)[1]
 
 
 def test_importing_and_scoring_never_needs_torch(exports: Path) -> None:
     code = (
         "import sys, numpy, fer_infer\n"
         "assert 'onnxruntime' not in sys.modules, 'fer_infer is heavy'\n"
-        "fer_infer.Scorer(sys.argv[1], 'cpu').score(numpy.zeros((1, 48, 48), numpy.uint8))\n"
+        "fer_infer.Scorer(sys.argv[1], 'cpu').run(numpy.zeros((1, 48, 48), numpy.uint8))\n"
         "import fer_infer.scoring.pipeline, fer_infer.evaluation.evaluate, fer_infer.evaluation.plots\n"
         "import fer_infer.diagnostics.doctor, fer_infer.cli\n"
         "heavy = {'torch', 'onnx', 'pandas'} & set(sys.modules)\n"

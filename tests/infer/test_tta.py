@@ -72,15 +72,15 @@ def test_augmented_scores_do_not_depend_on_the_batch_size(
     exports: Path, images: Images, kind: str, batch_size: int
 ) -> None:
     scorer = Scorer(exports, "cpu")
-    found = scorer.score(images, batch_size=batch_size, tta=kind)
-    np.testing.assert_allclose(found, scorer.score(images, batch_size=30, tta=kind), atol=1e-6)
-    np.testing.assert_allclose(found[5:6], scorer.score(images[5:6], tta=kind), atol=1e-6)
+    found = scorer.run(images, batch_size=batch_size, tta=kind)[1]
+    np.testing.assert_allclose(found, scorer.run(images, batch_size=30, tta=kind)[1], atol=1e-6)
+    np.testing.assert_allclose(found[5:6], scorer.run(images[5:6], tta=kind)[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_face_and_its_mirror_image_score_alike(exports: Path, images: Images, kind: str) -> None:
     scorer = Scorer(exports, "cpu")
-    np.testing.assert_allclose(scorer.score(images[:, :, ::-1], tta=kind), scorer.score(images, tta=kind), atol=1e-6)
+    np.testing.assert_allclose(scorer.run(images[:, :, ::-1], tta=kind)[1], scorer.run(images, tta=kind)[1], atol=1e-6)
 
 
 def test_no_faces_are_no_scores(exports: Path) -> None:

@@ -453,11 +453,11 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_or_none_and_the_next_run_su
 def test_labels_do_not_depend_on_batch_size_or_threads_and_logits_hardly(name: str) -> None:
     """The bound that docs/reference/architecture.md states: sums of floats are grouped by batch and thread."""
     faces = draw_faces(64 if name == "course-dnn" else 12, seed=3).images
-    expected = Scorer(EXPORTS / name, "cpu", threads=1).logits(faces, batch_size=len(faces))
+    expected = Scorer(EXPORTS / name, "cpu", threads=1).run(faces, batch_size=len(faces))[0]
     for threads in (1, 2):
         scorer = Scorer(EXPORTS / name, "cpu", threads=threads)
         for batch_size in (1, 2, 5, 7, 11, 63, 128):
-            logits = scorer.logits(faces, batch_size=batch_size)
+            logits = scorer.run(faces, batch_size=batch_size)[0]
             assert np.abs(logits - expected).max() <= 1e-4
             np.testing.assert_array_equal(logits.argmax(axis=1), expected.argmax(axis=1))
 

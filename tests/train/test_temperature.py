@@ -123,7 +123,7 @@ def test_every_graph_divides_its_logits_by_the_temperature(calibrated, drawn, pr
 
 def test_logits_stay_raw(calibrated, run, drawn):
     expected = predict_logits(load_model(run), drawn.images)
-    np.testing.assert_allclose(Scorer(calibrated, "cpu", "fp32").logits(drawn.images), expected, atol=1e-4)
+    np.testing.assert_allclose(Scorer(calibrated, "cpu", "fp32").run(drawn.images)[0], expected, atol=1e-4)
 
 
 def test_parity_compares_probabilities(calibrated, drawn):
@@ -171,7 +171,7 @@ def test_the_temperature_is_no_weight_and_keeps_the_graph_as_small(run, random_i
     plain, hot = (onnx.load(tmp_path / name).graph for name in ("plain.onnx", "hot.onnx"))
     assert len(hot.node) - len(plain.node) in (0, 1)
     np.testing.assert_allclose(
-        Scorer(tmp_path / "hot.onnx", "cpu").score(random_images),
+        Scorer(tmp_path / "hot.onnx", "cpu").run(random_images)[1],
         softmax(predict_logits(model, random_images), 2.0),
         atol=1e-6,
     )

@@ -17,7 +17,7 @@ from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, SPLI
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain
-from fer_core.io.image_folder import read_image
+from fer_core.io.images import read_image
 from fer_core.io.tables.layout import is_bytes, is_encoded_image, is_list, is_text
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,8 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, DataWarning, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.io.image_folder import LABELS_EXPECTED, label_of_folder, read_image
+from fer_core.io.image_folder import LABELS_EXPECTED, label_of_folder
+from fer_core.io.images import read_image
 
 
 def gray(seed: int = 0) -> NDArray[np.uint8]:
@@ -155,7 +156,7 @@ def _transparent() -> NDArray[np.uint8]:
 
 WRONG_IMAGES = {
     "another size": (np.zeros((48, 47), np.uint8), "expected a 48x48 image, found 47x48"),
-    "colour in one pixel": (_colour(), "expected a gray image, found colour"),
+    "colour in one pixel": (_colour(), "expected a gray image, found color"),
     "transparent in one pixel": (_transparent(), "expected an opaque image, found transparency"),
     "16 bits": (gray().astype(np.uint16) * 257, "expected a gray image of 8 bits, found mode I;16"),
 }

@@ -134,7 +134,7 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 ) -> None:
     scorer = load_proven(exports).scorer
     assert scorer is not None
-    predicted = scorer.score(faces.images).argmax(axis=1)
+    predicted = scorer.run(faces.images)[1].argmax(axis=1)
     cells = set(zip(faces.require_labels().tolist(), predicted.tolist(), strict=True))
     drawers = {tag["id"] for tag in page.all("div") if "popover" in tag}
     opened = [tag["popovertarget"] for tag in page.all("button") if tag.get("popovertargetaction") != "hide"]
@@ -144,7 +144,7 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Path, faces: Faces) -> None:
     scorer = load_proven(exports).scorer
     assert scorer is not None
-    correct = (scorer.score(faces.images).argmax(axis=1) == faces.require_labels()).mean()
+    correct = (scorer.run(faces.images)[1].argmax(axis=1) == faces.require_labels()).mean()
     assert f"{correct:.1%} of 21 faces" in " ".join(page.text.split())
     assert "95% Wilson interval" in page.text
 

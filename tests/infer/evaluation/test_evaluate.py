@@ -136,17 +136,17 @@ def test_the_accuracy_without_the_faces_of_training_leaves_them_out(predictions:
     assert (found.unseen.n, found.unseen.accuracy) == (133, pytest.approx(sum(right) / 133))
     assert found.unseen.wilson_95 == wilson_interval(sum(right), 133)
     assert found.accuracy == evaluation.accuracy
-    assert "of the 133 whose pixels do not stand in Training, 95% interval" in found.to_text()
+    assert "of the 133 whose pixels do not occur in Training, 95% interval" in found.to_text()
 
 
-@pytest.mark.parametrize(("seen", "count", "text"), [(None, None, ""), ([True] * 200, 200, "of every face stand in")])
+@pytest.mark.parametrize(("seen", "count", "text"), [(None, None, ""), ([True] * 200, 200, "of every face occur in")])
 def test_nothing_is_said_of_unseen_faces_where_there_are_none_or_nobody_knows(
     predictions: Any, seen: Any, count: int | None, text: str
 ) -> None:
     found = evaluate_predictions(*predictions, EXPRESSIONS, in_training=seen)
     assert (found.in_training, found.unseen) == (count, None)
     assert text in found.to_text()
-    assert "whose pixels do not stand" not in found.to_text()
+    assert "whose pixels do not occur" not in found.to_text()
 
 
 def test_the_most_confused_are_named_in_order() -> None:
@@ -235,8 +235,8 @@ def test_the_plain_figures_stand_beside_the_augmented_ones(
 ) -> None:
     found = evaluate(labelled, exports, tmp_path / "scores", split="PublicTest", tta=tta, device="cpu", batch_size=7)
     labels, scorer = np.arange(10, 30) % 7, Scorer(exports, "cpu")
-    expected = evaluate_predictions(labels, scorer.score(images[10:], tta=tta), EXPRESSIONS)
-    plain = evaluate_predictions(labels, scorer.score(images[10:]), EXPRESSIONS)
+    expected = evaluate_predictions(labels, scorer.run(images[10:], tta=tta)[1], EXPRESSIONS)
+    plain = evaluate_predictions(labels, scorer.run(images[10:])[1], EXPRESSIONS)
     metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert (metrics["data"], metrics["split"], metrics["n"]) == ("faces.csv", "PublicTest", 20)
     assert (metrics["tta"], metrics["accuracy"]) == (tta, expected.accuracy)

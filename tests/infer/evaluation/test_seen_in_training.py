@@ -30,12 +30,12 @@ def repeated(images: Images) -> Images:
 def test_faces_of_equal_pixels_are_found_and_no_others(repeated: Images) -> None:
     known = TrainingFaces([repeated[:7], repeated[7:20]])
     expected = [any((face == other).all() for other in repeated[:20]) for face in repeated[20:]]
-    found = known.hold(repeated[20:])
+    found = known.seen(repeated[20:])
     assert found.dtype == bool
     assert found.tolist() == expected
     assert sum(expected) == 8
     assert len(known) == 20
-    assert known.hold(repeated[:0]).shape == (0,)
+    assert known.seen(repeated[:0]).shape == (0,)
 
 
 def test_the_training_rows_of_a_file_are_those_compared_with(
@@ -43,17 +43,17 @@ def test_the_training_rows_of_a_file_are_those_compared_with(
 ) -> None:
     path = tmp_path / "faces.csv"
     path.write_text(csv_of(repeated, Usage=["Training"] * 5 + ["PublicTest"] * 25))
-    for known in (TrainingFaces.read(path), TrainingFaces.beside(path)):
+    for known in (TrainingFaces.read(path), TrainingFaces.find(path)):
         assert known is not None
-        assert known.hold(repeated).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 20, 21, 23, 24]
+        assert known.seen(repeated).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 20, 21, 23, 24]
 
 
 def test_all_rows_of_a_named_file_without_usage_are_training(
     repeated: Images, csv_of: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "train.csv").write_text(csv_of(repeated[:20]))
-    assert TrainingFaces.read(tmp_path / "train.csv").hold(repeated).sum() == 28
-    assert TrainingFaces.beside(tmp_path / "train.csv") is None
+    assert TrainingFaces.read(tmp_path / "train.csv").seen(repeated).sum() == 28
+    assert TrainingFaces.find(tmp_path / "train.csv") is None
 
 
 def test_a_file_without_training_rows_tells_of_none(
@@ -61,7 +61,7 @@ def test_a_file_without_training_rows_tells_of_none(
 ) -> None:
     path = tmp_path / "public.csv"
     path.write_text(csv_of(repeated, Usage=["PublicTest"] * 30))
-    assert TrainingFaces.beside(path) is None
+    assert TrainingFaces.find(path) is None
     with pytest.raises(DataError, match=r"public\.csv: has no row of split 'Training' to compare with$"):
         TrainingFaces.read(path)
 
@@ -71,11 +71,11 @@ def test_of_an_image_tree_only_the_training_images_are_opened(repeated: Images, 
         (tmp_path / split / "happy").mkdir(parents=True)
         Image.fromarray(repeated[face]).save(tmp_path / split / "happy" / "face.png")
     (tmp_path / "PublicTest" / "happy" / "broken.png").write_bytes(b"no picture")
-    for known in (TrainingFaces.read(tmp_path), TrainingFaces.beside(tmp_path)):
+    for known in (TrainingFaces.read(tmp_path), TrainingFaces.find(tmp_path)):
         assert known is not None
-        assert known.hold(repeated[:2]).tolist() == [True, False]
+        assert known.seen(repeated[:2]).tolist() == [True, False]
     (tmp_path / "train").rename(tmp_path / "PrivateTest")
-    assert TrainingFaces.beside(tmp_path) is None
+    assert TrainingFaces.find(tmp_path) is None
     with pytest.raises(DataError, match=r"has no row of split 'Training' to compare with$"):
         TrainingFaces.read(tmp_path)
 
@@ -83,15 +83,15 @@ def test_of_an_image_tree_only_the_training_images_are_opened(repeated: Images, 
 def test_all_images_of_a_tree_without_splits_are_training_where_it_is_named(repeated: Images, tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     Image.fromarray(repeated[0]).save(tmp_path / "happy" / "face.png")
-    assert TrainingFaces.read(tmp_path).hold(repeated[:2]).tolist() == [True, False]
-    assert TrainingFaces.beside(tmp_path) is None
+    assert TrainingFaces.read(tmp_path).seen(repeated[:2]).tolist() == [True, False]
+    assert TrainingFaces.find(tmp_path) is None
 
 
 def test_standard_input_is_left_to_be_scored() -> None:
-    assert TrainingFaces.beside("-") is None
+    assert TrainingFaces.find("-") is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_not_read_for_its_training_rows(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
-    assert TrainingFaces.beside(tmp_path / "pipe") is None
+    assert TrainingFaces.find(tmp_path / "pipe") is None

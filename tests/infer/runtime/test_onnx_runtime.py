@@ -32,7 +32,7 @@ import numpy as np
 from fer_infer import Scorer
 
 def child(model):
-    Scorer(model, "cpu").score(np.zeros((2, 48, 48), np.uint8))
+    Scorer(model, "cpu").run(np.zeros((2, 48, 48), np.uint8))
 
 if __name__ == "__main__":
     child(sys.argv[1])
@@ -222,6 +222,6 @@ def test_a_run_that_fails_says_so_once_without_source_files(
 ) -> None:
     scorer: Any = Scorer(failing_model(tmp_path, card_with()), "cpu")
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 3 faces: .*cannot be reshaped[^\n]*$") as raised:
-        scorer.score(np.zeros((3, 48, 48), np.uint8))
+        scorer.run(np.zeros((3, 48, 48), np.uint8))[1]
     assert not re.search(r"\.(cc|h)\b|onnxruntime|::", str(raised.value).removeprefix(str(tmp_path)))
     assert capfd.readouterr() == ("", "")

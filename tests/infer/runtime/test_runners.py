@@ -458,7 +458,7 @@ def laned(exports: Path, session: Any) -> Scorer:
 def test_a_scorer_tells_of_a_halved_batch(laned: Scorer, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     assert laned.provider_note == ""
     full_above(8, laned.runner._session, monkeypatch)
-    laned.score(images, batch_size=16)
+    laned.run(images, batch_size=16)[1]
     assert laned.provider_note == "out of memory at 16 faces a batch, went on with 8"
 
 
@@ -467,7 +467,7 @@ def test_a_scorer_says_in_one_line_that_nothing_fits(
 ) -> None:
     full_above(0, laned.runner._session, monkeypatch)
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: [^\n]*Failed to allocate memory[^\n]*$"):
-        laned.score(images)
+        laned.run(images)[1]
 
 
 def test_the_options_have_the_names_of_onnx_runtime() -> None:
@@ -524,5 +524,5 @@ def test_every_way_of_using_a_gpu_gives_the_reference(
     scorer = Scorer(exports, "cuda", cuda=CudaOptions(**options))
     for batch_size in (4, 4, 16):
         np.testing.assert_allclose(
-            scorer.logits(images, batch_size=batch_size), model.run(images)[0], rtol=0, atol=1e-4
+            scorer.run(images, batch_size=batch_size)[0], model.run(images)[0], rtol=0, atol=1e-4
         )

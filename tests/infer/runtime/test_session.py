@@ -137,7 +137,7 @@ def test_auto_and_cuda_take_the_gpu(exports: Path, model: Any, images: Any) -> N
     for device in ("auto", "cuda"):
         scorer = Scorer(exports, device)
         assert (scorer.provider, scorer.provider_note) == (CUDA_PROVIDER, "")
-        np.testing.assert_allclose(scorer.logits(images), model.run(images)[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(scorer.run(images)[0], model.run(images)[0], rtol=0, atol=1e-4)
 
 
 def test_a_session_that_fell_back_silently_is_told_by_what_it_reports(plausible: list[bool]) -> None:

@@ -24,9 +24,9 @@ from fer_core.errors import DataWarning
 from fer_core.io.compression import open_stream
 from fer_core.io.read_ahead import READ_AHEAD
 from fer_infer import Scorer, score
+from fer_infer.config import COLUMNS, ScoreConfig
 from fer_infer.evaluation.evaluate import evaluate
 from fer_infer.scoring import pipeline
-from fer_infer.scoring.prediction_writer import COLUMNS
 
 Images = NDArray[np.uint8]
 CsvOf = Callable[..., str]
@@ -82,8 +82,8 @@ def test_every_class_has_a_column_that_gives_its_float32_back(
     header, *rows = csv.reader((work / "out.csv").open(newline=""))
     assert header == ["id", "label", *EXPRESSIONS]
     assert [row[:2] for row in rows] == [[str(n), str(label)] for n, label in enumerate(labels)]
-    scored = getattr(Scorer(exports, "cpu"), "score" if columns == "probabilities" else "logits")
-    expected = scored(images, batch_size=7)
+    logits, probabilities = Scorer(exports, "cpu").run(images, batch_size=7)
+    expected = probabilities if columns == "probabilities" else logits
     np.testing.assert_array_equal(np.array([row[2:] for row in rows], np.float32), expected)
 
 
@@ -320,7 +320,7 @@ def test_what_onnx_runtime_says_while_running_is_one_line(
 
     monkeypatch.setattr(scorer.runner._session, "run", failing)
     with pytest.raises(ModelError, match=r"model\.onnx: failed on 30 faces: Conv node failed$"):
-        scorer.score(images)
+        scorer.run(images)[1]
 
 
 def test_batches_in_memory_are_few_however_long_the_file(
@@ -410,7 +410,8 @@ def test_a_processor_of_many_cores_gets_a_call_for_each(
     monkeypatch.setattr(pipeline, "iter_faces", recorded)
     for threads, batch_size in ((2, 128), (64, 128), (64, 1)):
         scorer = Scorer(exports, "cpu", threads=threads)
-        assert sum(len(part[0]) for part in pipeline.scored(data, scorer, batch_size, "none", "fail")) == 30
+        config = ScoreConfig(batch_size=batch_size)
+        assert sum(map(len, pipeline.batches_for(scorer, data, config))) == 30
     assert rows == [512, 4096, 256]
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, FerError
 from fer_infer import Scorer, score
+from fer_infer.config import COLUMNS
 from fer_infer.scoring.csv_writer import CsvPredictionWriter
 from fer_infer.scoring.parquet_writer import ROW_GROUP_ROWS
-from fer_infer.scoring.prediction_writer import COLUMNS
 from fer_infer.scoring.predictions import prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
 
@@ -74,7 +74,7 @@ def test_a_parquet_file_is_scored_and_its_rows_count_from_0(images: Images, expo
     pq.write_table(pa.table({"pixels": pixels}), tmp_path / "faces.parquet")
     done = score(tmp_path / "faces.parquet", exports, tmp_path / "out.csv", device="cpu", on_error="skip", batch_size=3)
     kept = [n for n in range(30) if n not in (0, 4)]
-    labels = Scorer(exports, "cpu").logits(images).argmax(axis=1)
+    labels = Scorer(exports, "cpu").run(images)[0].argmax(axis=1)
     assert (tmp_path / "out.csv").read_text() == "id,label\n" + "".join(f"{n},{labels[n]}\n" for n in kept)
     assert (done.rows, done.rejected) == (28, 2)
     rejects = list(csv.reader((tmp_path / "out.csv.rejects.csv").open(newline="")))

@@ -56,7 +56,7 @@ def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blan
     assert not any(name.startswith("standardize") for name in state)
     assert parity.weights_in_graph == f"{len(state)} of {len(state)}"
     blank = np.stack([np.full((48, 48), level, np.uint8) for level in (0, 9, 255)])
-    logits = Scorer(tmp_path / "face").logits(blank)
+    logits = Scorer(tmp_path / "face").run(blank)[0]
     np.testing.assert_allclose(logits, predict_logits(load_model(tmp_path / "face"), blank), atol=1e-5)
     np.testing.assert_allclose(logits, logits[[0, 0, 0]], atol=1e-5)
 

@@ -111,7 +111,7 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
     last_weight, last_bias = (tensor.detach().double().numpy() for tensor in model.classifier[2].parameters())
     expected = hidden @ last_weight.T + last_bias  # the last layer is not quantized
 
-    found = Scorer(path, "cpu").logits(random_images)
+    found = Scorer(path, "cpu").run(random_images)[0]
     # a sum on the edge between two bytes may fall to either side
     step = out_scale * np.abs(last_weight).sum(axis=1)
     assert (np.abs(found - expected) <= 1.01 * step).all()
@@ -121,7 +121,7 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
 def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
     torch.manual_seed(0)
     path = make(build_model("compact", mean=120.0, std=60.0), card, drawn.take(slice(150)), tmp_path)
-    assert len(np.unique(Scorer(path, "cpu").logits(drawn.images[:150]))) > 2 * 256
+    assert len(np.unique(Scorer(path, "cpu").run(drawn.images[:150])[0])) > 2 * 256
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
         model.classifier[-1].bias -= logits.median(dim=0).values
     rough = make(model, card, faces, tmp_path)
     monkeypatch.setattr(module, "METHODS", {"MinMax": {}, "Percentile": {}})
-    flattering = replace(faces, labels=Scorer(rough, "cpu").logits(faces.images).argmax(axis=1))
+    flattering = replace(faces, labels=Scorer(rough, "cpu").run(faces.images)[0].argmax(axis=1))
     flattering = replace(flattering, splits=np.repeat("PublicTest", len(faces)))
     data = CalibrationData(faces, flattering)
     made = quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", data, card, tolerance=100)
@@ -200,7 +200,7 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
 def test_the_record_is_what_the_two_graphs_do(exported, drawn):
     record = json.loads((exported / "parity.json").read_text())["int8"]
     faces = drawn.of_split("PublicTest")
-    floats, ints = (Scorer(exported, "cpu", name).logits(faces.images) for name in ("fp32", "int8"))
+    floats, ints = (Scorer(exported, "cpu", name).run(faces.images)[0] for name in ("fp32", "int8"))
     agreement = record["chosen"]["agreement"]
     assert (agreement["n"], agreement["source"], agreement["split"]) == (20, "drawn.csv", "PublicTest")
     assert agreement["provider"] == "CPUExecutionProvider"
@@ -262,7 +262,7 @@ def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
     torch.nn.init.ones_(first.weight)
     white = replace(drawn.take(slice(40)), images=np.full((40, 48, 48), 255, np.uint8))
     path = make(model, card, white, tmp_path)
-    found, expected = (Scorer(file, "cpu").logits(white.images) for file in (path, path.with_name("model.onnx")))
+    found, expected = (Scorer(file, "cpu").run(white.images)[0] for file in (path, path.with_name("model.onnx")))
     np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
@@ -270,8 +270,8 @@ def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
 def test_logits_hardly_depend_on_the_batch_size(exported, drawn, batch_size):
     """Integer sums are exact; what is left is the rounding of float32 before them, rarely by one of 255 levels."""
     scorer = Scorer(exported, "cpu", "int8")
-    expected = scorer.logits(drawn.images, batch_size=128)
-    found = scorer.logits(drawn.images, batch_size=batch_size)
+    expected = scorer.run(drawn.images, batch_size=128)[0]
+    found = scorer.run(drawn.images, batch_size=batch_size)[0]
     level = (expected.max() - expected.min()) / 255
     np.testing.assert_allclose(found, expected, atol=4 * level, rtol=0)
     assert np.mean(found == expected) > 0.95
@@ -298,7 +298,7 @@ def undecided(card, folder, images):
         layer.bias[:] = torch.tensor([0.0, 0.0, *[-10.0] * 5])
         layer.bias[0] -= model(torch.from_numpy(images).unsqueeze(1).float())[:, 0].median()
     write_graph(model, card, folder / "model.onnx")
-    labels = Scorer(folder / "model.onnx", "cpu").logits(images).argmax(axis=1)
+    labels = Scorer(folder / "model.onnx", "cpu").run(images)[0].argmax(axis=1)
     rows = np.arange(len(images))
     return CalibrationData(
         Faces(images, rows), Faces(images, rows, labels=labels, splits=np.repeat("PublicTest", len(rows)))

@@ -68,7 +68,7 @@ def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, ot
     assert parity.changed_predictions == 0
     images = splits.validation.images
     for precision, atol in (("fp32", 1e-5), ("fp16", 5e-3)):
-        found = Scorer(tmp_path / "exported", "cpu", precision).score(images)
+        found = Scorer(tmp_path / "exported", "cpu", precision).run(images)[1]
         np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=atol)
 
 

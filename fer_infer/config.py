@@ -1,0 +1,98 @@
+"""Settings of inference: defaults, ranges and help of what the commands and the Python functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fer_core.exports_folder import GRAPH_FILES
+from fer_core.io.columns import split_of
+from fer_core.settings import Settings, setting, settings_of
+
+DEVICES: Final = ("auto", "cpu", "cuda")
+COLUMNS: Final = ("id-label", "probabilities", "logits")
+"""Columns of a prediction file; `id` and `label` come first in each."""
+TTA_KINDS: Final = ("none", "flip", "flip-shift")
+DEFAULT_BATCH_SIZE: Final = 128
+"""Enough faces to amortize a call, few enough that the activations fit in a CPU's cache."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(Settings):
+    """Settings of a model in ONNX Runtime."""
+
+    device: str = setting(
+        "auto",
+        "Device: auto selects CUDA if a session can use it, else the CPU; cuda fails if it is not available.",
+        choices=DEVICES,
+    )
+    precision: str = setting(
+        "auto",
+        "Precision of the graph to run: auto selects fp16 on CUDA and int8 on CPU if available.",
+        choices=("auto", *GRAPH_FILES),
+    )
+    batch_size: int = setting(DEFAULT_BATCH_SIZE, "Faces per batch.", at_least=1, metavar="N")
+    threads: int | None = setting(
+        None, "Number of CPU threads.", at_least=1, metavar="N", default_text="one per physical core"
+    )
+
+
+@dataclass(frozen=True)
+class InferenceConfig(RuntimeConfig):
+    """Settings of predictions for a data set."""
+
+    tta: str = setting(
+        "none",
+        "Test-time augmentation, which averages probabilities over views of each face: flip adds the mirror image (2 "
+        "views), flip-shift also shifts both toward the four corners (10 views).",
+        choices=TTA_KINDS,
+    )
+    on_error: Literal["fail", "skip"] = setting(
+        "fail",
+        "For a row that cannot be read: stop without an output, or skip the row and list it with the rejected rows.",
+        choices=("fail", "skip"),
+    )
+    limit: int | None = setting(
+        None, "Use at most the first N faces.", at_least=1, metavar="N", default_text="all faces"
+    )
+    input_columns: Mapping[str, str] | None = None
+    """Column names by role (pixels, label, split or id), for columns that are not recognized by name."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig(InferenceConfig):
+    """Settings of `fer_infer.score`."""
+
+    columns: str = setting(
+        "id-label",
+        "Columns to write: id-label writes `id,label`; probabilities and logits add one column per class.",
+        choices=COLUMNS,
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(InferenceConfig):
+    """Settings of `fer_infer.evaluate`."""
+
+    split: str | None = setting(
+        None, "Evaluate only this split, e.g. PublicTest.", metavar="SPLIT", default_text="all rows"
+    )
+
+    @property
+    def split_name(self) -> str:
+        """Canonical name of the split, however it is spelled; empty for all rows."""
+        return "" if self.split is None else split_of(self.split) or self.split
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(RuntimeConfig):
+    """Settings of `fer-infer bench`."""
+
+    rows: int = setting(1000, "Use at most the first N faces.", at_least=1, option="--limit", metavar="N")
+    repeats: int = setting(5, "Timed repetitions per stage, after a first call.", at_least=1, metavar="N")
+
+
+def require(name: str, value: Any) -> None:
+    """Raise ConfigError unless a value is allowed for the setting of this name of `ScoreConfig`."""
+    settings_of(ScoreConfig)[name].require(name, value)
