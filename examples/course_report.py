@@ -23,8 +23,8 @@
 # 4. **saliency maps**: the pixels that a decision depends on,
 # 5. **gradient ascent** on the filters of a layer, and the layer's output for one face.
 #
-# **Data.** If the environment variable `FER2013_DIR` names a folder with `fer2013.csv`
-# ([from Kaggle](https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge)),
+# **Data.** If the environment variable `FER2013_DIR` names a folder with `fer2013.csv` ([from
+# Kaggle](https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge)),
 # the notebook uses FER2013: 28,709 Training faces and 3,589 PublicTest faces. Otherwise it draws
 # faces, as in the version that you see here, which no photograph of a person is part of. Drawn
 # faces are much easier than photographs, and narrow networks suffice for them, so the whole
@@ -107,29 +107,31 @@ show_images(test.images[examples], [EXPRESSIONS[test.labels[i]] for i in example
 # ## 1. The CNN
 #
 # The network has seven convolutions of 3x3 pixels in groups of 2, 2 and 3. Each group ends with a
-# max-pooling that halves height and width, and each following group has twice as many channels. Three
-# dense layers of 256, 256 and 7 units turn the last feature maps into one number per class, the
-# *logits*; the softmax of the logits are the probabilities. Every layer but the last is followed by
-# a ReLU.
+# max-pooling that halves height and width, and each following group has twice as many channels.
+# Three dense layers of 256, 256 and 7 units turn the last feature maps into one number per class,
+# the *logits*; the softmax of the logits are the probabilities. Every layer but the last is
+# followed by a ReLU.
 #
 # A convolution uses the same weights at every position. The network therefore does not have to
-# learn separately what a raised corner of the mouth looks like at each place where a mouth can be, and the
-# pooling makes it less sensitive to small shifts.
+# learn separately what a raised corner of the mouth looks like at each place where a mouth can be,
+# and the pooling makes it less sensitive to small shifts.
 #
 # Training minimizes the cross-entropy with **Adam at a learning rate of 3e-4**, which is kept
 # constant. Two measures work against overfitting:
 #
-# - **Dropout** of 0.5 in the hidden dense layers: each training step sees only a random half of the units.
-# - **Augmentation**: each training image is mirrored with a probability of one half, rotated by up to 10
-#   degrees, shifted and scaled by up to 10%, and its brightness and contrast vary by up to 10%.
-#   The label stays the same, so the network must not depend on these properties.
+# - **Dropout** of 0.5 in the hidden dense layers: each training step sees only a random half of the
+#   units.
+# - **Augmentation**: each training image is mirrored with a probability of one half, rotated by up
+#   to 10 degrees, shifted and scaled by up to 10%, and its brightness and contrast vary by up to
+#   10%. The label stays the same, so the network must not depend on these properties.
 #
 # The network is evaluated, and later exported, with a moving average of its weights over the last
 # training steps, which is steadier than the weights themselves.
 #
 # The PublicTest faces are not used for training. They do not select anything either: the weights
-# after the last epoch are kept, whatever the accuracy of an earlier epoch was. Otherwise the reported
-# accuracy would be too high, because the best of many noisy numbers is better than the network.
+# after the last epoch are kept, whatever the accuracy of an earlier epoch was. Otherwise the
+# reported accuracy would be too high, because the best of many noisy numbers is better than the
+# network.
 
 
 # %%
@@ -154,22 +156,22 @@ cnn_run.plot()
 # %% [markdown]
 # How to read them:
 #
-# - Both losses fall and both accuracies rise as long as the network learns something that also holds for other
-#   faces.
+# - Both losses fall and both accuracies rise as long as the network learns something that also
+#   holds for other faces.
 # - If the training loss kept falling while the PublicTest loss rose, the network would be
 #   **overfitting**. Augmentation and dropout are there to prevent that.
-# - The training accuracy can be *below* the PublicTest accuracy. It is measured during training, with
-#   dropout and on augmented faces, which are harder than the original ones.
-# - At the start of the first epoch the loss is near ln 7 = 1.95, the loss of a network that gives each
-#   class the same probability.
+# - The training accuracy can be *below* the PublicTest accuracy. It is measured during training,
+#   with dropout and on augmented faces, which are harder than the original ones.
+# - At the start of the first epoch the loss is near ln 7 = 1.95, the loss of a network that gives
+#   each class the same probability.
 
 # %% [markdown]
 # ## 2. The DNN
 #
-# The rival has no convolutions: it reads the 2,304 pixels as a list and passes them through three hidden
-# dense layers, 48x48-1024-512-256-7 in its full size. Widths are chosen so that both networks have
-# about as many **parameters**; the comparison is then about how parameters are used, not about
-# how many there are. Optimizer, augmentation and number of epochs are the same.
+# The rival has no convolutions: it reads the 2,304 pixels as a list and passes them through three
+# hidden dense layers, 48x48-1024-512-256-7 in its full size. Widths are chosen so that both
+# networks have about as many **parameters**; the comparison is then about how parameters are used,
+# not about how many there are. Optimizer, augmentation and number of epochs are the same.
 
 # %%
 dnn_run = train("dnn", "course-dnn", widths=DNN_WIDTHS)
@@ -201,8 +203,8 @@ axes[1].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Both networks are exported to ONNX. The export checks that the exported graph computes the same as the
-# PyTorch network, and from here on the exported models are scored and explained. The evaluation
+# Both networks are exported to ONNX. The export checks that the exported graph computes the same as
+# the PyTorch network, and from here on the exported models are scored and explained. The evaluation
 # gives each accuracy with its 95% Wilson confidence interval.
 
 # %%
@@ -231,9 +233,9 @@ comparison = pd.DataFrame(
 comparison
 
 # %% [markdown]
-# Is the difference more than chance? Both networks classify the *same* faces, so the exact **McNemar
-# test** applies: only faces that one network classifies correctly and the other does not are
-# informative. If the networks were equally good, each of these faces would be like a coin toss.
+# Is the difference more than chance? Both networks classify the *same* faces, so the exact
+# **McNemar test** applies: only faces that one network classifies correctly and the other does not
+# are informative. If the networks were equally good, each of these faces would be like a coin toss.
 
 # %%
 correct = {}
@@ -248,17 +250,17 @@ print(f"correct only by the CNN: {only_cnn} faces, only by the DNN: {only_dnn} f
 
 # %% [markdown]
 # **What the comparison shows.** A DNN connects each hidden unit with every pixel and learns each
-# position separately. A CNN shares its weights over positions. With as many parameters it can afford
-# several layers of features, and it pays with computation: the same weights are used thousands of
-# times per face, hence the many more multiply-adds. A DNN that is shown augmented
-# faces has to learn every shift and rotation as a new pattern, so its training accuracy is low, too:
-# it **underfits**.
+# position separately. A CNN shares its weights over positions. With as many parameters it can
+# afford several layers of features, and it pays with computation: the same weights are used
+# thousands of times per face, hence the many more multiply-adds. A DNN that is shown augmented
+# faces has to learn every shift and rotation as a new pattern, so its training accuracy is low,
+# too: it **underfits**.
 #
 # One training per network says nothing about the scatter between random seeds. A careful report
 # repeats both with several seeds, for instance `seed=1` and `seed=2` in `SETTINGS`.
 #
-# The toolkit includes both course networks in full size, trained on FER2013. Their model cards state
-# how accurate they are on real faces:
+# The toolkit includes both course networks in full size, trained on FER2013. Their model cards
+# state how accurate they are on real faces:
 
 # %%
 rows = {}
@@ -287,9 +289,9 @@ display(Image(OUTPUT / "evaluation-cnn/confusion.png", width=620))
 evaluations["CNN"]
 
 # %% [markdown]
-# **Precision** is the share of faces predicted as a class that belong to it, **recall** the share of
-# the faces of a class that were found, and **F1** their harmonic mean. A class with few faces, such as
-# disgust in FER2013, has a wide interval: a difference within the intervals means little.
+# **Precision** is the share of faces predicted as a class that belong to it, **recall** the share
+# of the faces of a class that were found, and **F1** their harmonic mean. A class with few faces,
+# such as disgust in FER2013, has a wide interval: a difference within the intervals means little.
 #
 # The pairs of classes that are confused most, in either direction:
 
@@ -298,14 +300,14 @@ pairs = evaluations["CNN"].most_confused_pairs
 pd.DataFrame(pairs[:5]).style.format({"share": "{:.1%}"}).hide()
 
 # %% [markdown]
-# On FER2013 the pairs at the top are sad and neutral, and **fear and sad**. They have
-# causes in common: both raise the inner brows, a neutral mouth differs little from a slightly
-# sad one, and FER2013's labels, which come from web searches, are often wrong; people agree
-# with them on about 65% of the faces (Goodfellow et al. 2013). Drawn faces have no wrong labels,
-# but many show their expression faintly.
+# On FER2013 the pairs at the top are sad and neutral, and **fear and sad**. They have causes in
+# common: both raise the inner brows, a neutral mouth differs little from a slightly sad one, and
+# FER2013's labels, which come from web searches, are often wrong; people agree with them on about
+# 65% of the faces (Goodfellow et al. 2013). Drawn faces have no wrong labels, but many show their
+# expression faintly.
 #
-# The faces below belong to the pair that is confused most. Each caption states the true class and then the
-# predicted one.
+# The faces below belong to the pair that is confused most. Each caption states the true class and
+# then the predicted one.
 
 # %%
 with fer_infer.Scorer(EXPORTS["CNN"]) as model:
@@ -320,9 +322,9 @@ if pairs:
 # %% [markdown]
 # ## 4. Saliency maps: where the model looks
 #
-# A **saliency map** (Simonyan, Vedaldi and Zisserman 2013) is the gradient of the predicted class's logit with
-# respect to the pixels. Its absolute value shows how strongly the logit reacts to a tiny change of
-# each pixel. One backward pass computes it.
+# A **saliency map** (Simonyan, Vedaldi and Zisserman 2013) is the gradient of the predicted class's
+# logit with respect to the pixels. Its absolute value shows how strongly the logit reacts to a tiny
+# change of each pixel. One backward pass computes it.
 #
 # Each row shows a face, its map, and the **masked face**: the 20% most salient pixels, the others
 # replaced by the mean gray level of the face.
@@ -345,14 +347,14 @@ captions = [f"{EXPRESSIONS[label]} ({(predicted == label).sum()})" for label in 
 show_images(mean_maps, captions, cmap="inferno", vmin=0)
 
 # %% [markdown]
-# ### Do the maps tell the truth?
+# ### Do the maps show what matters?
 #
-# A map is easy to believe, because we know where *we* would look. Two experiments
-# test it. The model classifies faces of which it sees only 20% of the pixels (**keep**), and faces
-# without these pixels (**remove**). If the map is right, keeping the most salient pixels
-# should preserve more correct predictions than keeping others, and removing them should
-# destroy more. Two controls keep as many pixels: a square in the center, where every face has its
-# eyes, nose and mouth, and pixels chosen at random.
+# A map is easy to believe, because we know where *we* would look. Two experiments test it. The
+# model classifies faces of which it sees only 20% of the pixels (**keep**), and faces without these
+# pixels (**remove**). If the map is right, keeping the most salient pixels should preserve more
+# correct predictions than keeping others, and removing them should destroy more. Two controls keep
+# as many pixels: a square in the center, where every face has its eyes, nose and mouth, and pixels
+# chosen at random.
 
 # %%
 share = 0.2
@@ -396,20 +398,21 @@ pd.DataFrame(results).T.style.format("{:.1%}")
 # - **Not independent of the face.** Edges attract gradients in any network. Methods that give
 #   similar maps for a network with random weights (Adebayo et al. 2018) explain the image, not the
 #   network; `fer-explain sanity` tests this.
-# - **The masked faces above are unlike any training face.** Low accuracy on them can
-#   come from the unusual look as well as from missing information.
+# - **The masked faces above are unlike any training face.** Low accuracy on them can come from the
+#   unusual look as well as from missing information.
 #
-# `fer-explain methods` lists further methods, such as integrated gradients, whose maps add up to the
-# difference of the logit from that of a gray image. `fer-explain faithfulness` measures what
+# `fer-explain methods` lists further methods, such as integrated gradients, whose maps add up to
+# the difference of the logit from that of a gray image. `fer-explain faithfulness` measures what
 # this section only sketched, with confidence intervals.
 
 # %% [markdown]
 # ## 5. What the filters respond to
 #
-# **Gradient ascent** (Erhan et al. 2009) turns the question around: not which pixels of a face a filter
-# responds to, but which image activates it most. It starts with gray noise and repeatedly changes the
-# *image* in the direction of the gradient of the filter's mean activation, while the weights stay as they are.
-# Small random shifts and rotations and a penalty on rough images keep it from ending in noise.
+# **Gradient ascent** (Erhan et al. 2009) turns the question around: not which pixels of a face a
+# filter responds to, but which image activates it most. It starts with gray noise and repeatedly
+# changes the *image* in the direction of the gradient of the filter's mean activation, while the
+# weights stay as they are. Small random shifts and rotations and a penalty on rough images keep it
+# from ending in noise.
 #
 # Filters of the first convolution and of the last one:
 
@@ -438,13 +441,15 @@ last = show_maximized(convolutions[-1])
 # %% [markdown]
 # - Filters of the **first layer** see 3x3 pixels. Their images are textures of edges in one
 #   direction, spots, or plain bright or dark areas.
-# - Filters of the **last convolution** have a large receptive field and combine what earlier
-#   layers found. Their images contain curves and corners, sometimes parts that resemble brows, eyes or mouths.
-#   It is tempting to name such a filter after what one recognizes. A better test is which real faces
-#   activate it, which `fer-explain filters` shows.
-# - A **dead** filter is inactive for every input that the ascent found. It does nothing but cost time.
+# - Filters of the **last convolution** have a large receptive field and combine what earlier layers
+#   found. Their images contain curves and corners, sometimes parts that resemble brows, eyes or
+#   mouths. It is tempting to name such a filter after what one recognizes. A better test is which
+#   real faces activate it, which `fer-explain filters` shows.
+# - A **dead** filter is inactive for every input that the ascent found. It does nothing but cost
+#   time.
 #
-# The same method applied to the logits gives the image that the network finds most typical of each class:
+# The same method applied to the logits gives the image that the network finds most typical of each
+# class:
 
 # %%
 logits_layer = list_layers(cnn)[-1]
@@ -457,13 +462,13 @@ show_images(
 )
 
 # %% [markdown]
-# The logits of these images are far higher than those of any face, and no person would recognize a face
-# in most of them. The network has learned what distinguishes the classes, not what a face is.
+# The logits of these images are far higher than those of any face, and no person would recognize a
+# face in most of them. The network has learned what distinguishes the classes, not what a face is.
 #
 # ### The layer's output for image 17
 #
-# Finally, the forward direction: the outputs of the first ReLU and of a deeper one for one face, number
-# 17 of the PublicTest faces, counted from 0. Bright positions are active.
+# Finally, the forward direction: the outputs of the first ReLU and of a deeper one for one face,
+# number 17 of the PublicTest faces, counted from 0. Bright positions are active.
 
 # %%
 image = test.images[17]
@@ -476,7 +481,7 @@ show_images(
 def show_feature_maps(layer, channels=14):
     """Draw the first channels of a layer's output for image 17, each on a scale of its own."""
     maps = fer_explain.layer_output(cnn, image, layer.name)[:channels]
-    print(f"{layer.name}: output {layer.shape_text}")
+    print(f"{layer.name}: output {'x'.join(map(str, layer.shape))}")
     show_images(maps, [f"channel {channel}" for channel in range(len(maps))], cmap="inferno", vmin=0)
 
 
@@ -486,18 +491,20 @@ show_feature_maps(relus[0])
 show_feature_maps(relus[4])
 
 # %% [markdown]
-# The first layer keeps the picture: each channel is a filtered copy, bright at edges of one direction or
-# in dark or light areas. After two poolings the maps have 12x12 positions; each
-# channel marks *where* its feature was found, and little of the face can be recognized. Many channels are inactive for
-# this face, which is normal: a feature such as an open mouth is absent in most faces.
+# The first layer keeps the picture: each channel is a filtered copy, bright at edges of one
+# direction or in dark or light areas. After two poolings the maps have 12x12 positions; each
+# channel marks *where* its feature was found, and little of the face can be recognized. Many
+# channels are inactive for this face, which is normal: a feature such as an open mouth is absent in
+# most faces.
 #
 # ## Summary
 #
-# - With as many parameters, the CNN is more accurate than the DNN, and it needs more computation per face.
+# - With as many parameters, the CNN is more accurate than the DNN, and it needs more computation
+#   per face.
 # - Errors concentrate in pairs of expressions that share facial movements.
 # - Saliency maps show sensitivity, not reasons, and a map has to be tested before it is believed.
 # - Filters of early layers respond to edges; those of later layers to combinations of them.
 #
-# **To go on:** set `FER2013_DIR` and run the notebook again; vary one choice at a time, such as dropout,
-# augmentation or the number of convolutions; repeat each training with several seeds; and read
-# `fer-explain report`, which collects these figures in one page.
+# **Next steps:** set `FER2013_DIR` and run the notebook again; vary one choice at a time, such as
+# dropout, augmentation or the number of convolutions; repeat each training with several seeds; and
+# read `fer-explain report`, which collects these figures in one page.

@@ -13,16 +13,16 @@
 # %% [markdown]
 # # Score a file, find the worst mistakes, explain them
 #
-# This notebook shows the work of an engineer with a trained model from `exports/`: predict a picture, an
-# array and a DataFrame; score a file; read the predictions with pandas; measure the accuracy; find the
-# most confident mistakes; explain them; and save a report.
+# This notebook shows the work of an engineer with a trained model from `exports/`: predict a
+# picture, an array and a DataFrame; score a file; read the predictions with pandas; measure the
+# accuracy; find the most confident mistakes; explain them; and save a report.
 #
-# **Data.** If the environment variable `FER2013_DIR` names a folder with `fer2013.csv`, its PublicTest
-# faces are used. Otherwise the notebook draws faces, as in the version that you see here. The shipped models
-# were trained on FER2013, which contains photographs, and **drawn faces are a different domain**: the
-# accuracy on them is only a little above chance. The cells work in the same way, and the many mistakes
-# give the explanations something to explain, but no accuracy below says how good the model is on
-# photographs. Its model card does; see the first section.
+# **Data.** If the environment variable `FER2013_DIR` names a folder with `fer2013.csv`, its
+# PublicTest faces are used. Otherwise the notebook draws faces, as in the version that you see
+# here. The shipped models were trained on FER2013, which contains photographs, and **drawn faces
+# are a different domain**: the accuracy on them is only a little above chance. The cells work in
+# the same way, and the many mistakes give the explanations something to explain, but no accuracy
+# below says how good the model is on photographs. Its model card does; see the first section.
 
 # %%
 import os
@@ -51,9 +51,9 @@ SPLIT = "PublicTest"
 # %% [markdown]
 # ## 1. Open a model
 #
-# A model is an *exports folder*. `Scorer` runs its ONNX graph, which includes scaling, standardization and softmax, so
-# that there is nothing to preprocess. By default it selects the fastest graph for the device: fp16
-# on CUDA, and int8 on a CPU.
+# A model is an *exports folder*. `Scorer` runs its ONNX graph, which includes scaling,
+# standardization and softmax, so that there is nothing to preprocess. By default it selects the
+# fastest graph for the device: fp16 on CUDA, and int8 on a CPU.
 
 # %%
 model = Scorer(MODEL)
@@ -72,8 +72,8 @@ pd.DataFrame(model.card.scores).loc[["n", "accuracy", "wilson_95"]]
 # %% [markdown]
 # ## 2. Predict
 #
-# A picture of a face, 48x48 gray pixels, cut out tightly. This one is a crop of NASA's portrait of the
-# astronaut Eileen Collins (public domain).
+# A picture of a face, 48x48 gray pixels, cut out tightly. This one is a crop of NASA's portrait of
+# the astronaut Eileen Collins (public domain).
 
 # %%
 picture = Image.open("astronaut.png")
@@ -88,16 +88,16 @@ right.set(xlim=(0, 1), xlabel="probability", title=f"predicted: {model.predict(p
 plt.show()
 
 # %% [markdown]
-# `predict` and `predict_proba` follow scikit-learn. They take a path, `Faces`, a uint8 array of shape
-# (48, 48) or (N, 48, 48), one PIL image or several, or a DataFrame:
+# `predict` and `predict_proba` follow scikit-learn. They take a path, `Faces`, a uint8 array of
+# shape (48, 48) or (N, 48, 48), one PIL image or several, or a DataFrame:
 
 # %%
 array = np.stack([np.asarray(picture), np.asarray(picture)[:, ::-1]])
 model.predict(array)
 
 # %% [markdown]
-# A DataFrame needs a column `pixels`, as in FER2013 files. The result is a Series or a DataFrame with the same index, so
-# it can be joined at once:
+# A DataFrame needs a column `pixels`, as in FER2013 files. The result is a Series or a DataFrame
+# with the same index, so it can be joined at once:
 
 # %%
 frame = pd.DataFrame({"pixels": list(array)}, index=pd.Index(["as taken", "mirrored"], name="picture"))
@@ -106,8 +106,9 @@ model.predict_proba(frame).style.format("{:.3f}")
 # %% [markdown]
 # ## 3. Score a file
 #
-# `fer_infer.score` writes the predictions for a file of any length in constant memory. The names of the files decide their
-# formats: `.csv`, `.csv.gz`, `.csv.zst` or `.parquet`. The output appears complete or not at all.
+# `fer_infer.score` writes the predictions for a file of any length in constant memory. The names of
+# the files decide their formats: `.csv`, `.csv.gz`, `.csv.zst` or `.parquet`. The output appears
+# complete or not at all.
 
 # %%
 OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -125,15 +126,16 @@ predictions = pd.read_parquet(OUTPUT / "predictions.parquet")
 predictions.head().style.format(precision=3)
 
 # %% [markdown]
-# `id` is the value of the `id` column or, as here, the position of the face in the file, and `label` is
-# the number of the predicted class. How often was each class predicted?
+# `id` is the value of the `id` column or, as here, the position of the face in the file, and
+# `label` is the number of the predicted class. How often was each class predicted?
 
 # %%
 predictions["label"].map(dict(enumerate(model.classes_))).value_counts()
 
 # %% [markdown]
-# **Damaged rows** stop the work with one line that names file, row and column. With `on_error="skip"`
-# they are left out and listed in a file next to the output, so that nothing is lost without a trace.
+# **Damaged rows** stop the work with one line that names file, row and column. With
+# `on_error="skip"` they are left out and listed in a file next to the output, so that nothing is
+# lost without a trace.
 
 # %%
 damaged = OUTPUT / "damaged.csv"
@@ -153,8 +155,8 @@ pd.read_csv(summary.rejects)
 # %% [markdown]
 # ## 4. Compare with the labels
 #
-# `fer_infer.evaluate` reads the file once and reports every accuracy with n and a 95% interval. It also
-# writes tables and plots.
+# `fer_infer.evaluate` reads the file once and reports every accuracy with n and a 95% interval. It
+# also writes tables and plots.
 
 # %%
 evaluation = fer_infer.evaluate(DATA, MODEL, OUTPUT / "evaluation", split=SPLIT, force=True)
@@ -167,13 +169,14 @@ evaluation
 evaluation.to_pandas("confusion").style.background_gradient(cmap="Blues", axis=1)
 
 # %% [markdown]
-# Differences between two models, or two versions of one, need the same care. If the intervals are far apart, the difference
-# is more than chance; if they overlap, compare face by face on the same faces.
+# Differences between two models, or two versions of one, need the same care. If the intervals are
+# far apart, the difference is more than chance; if they overlap, compare face by face on the same
+# faces.
 #
 # ## 5. The worst mistakes
 #
-# The most instructive faces are wrong predictions with a high probability. They often have a wrong label, or
-# they show what the model has not learned.
+# The most instructive faces are wrong predictions with a high probability. They often have a wrong
+# label, or they show what the model has not learned.
 
 # %%
 faces = read_faces(DATA, SPLIT)
@@ -192,8 +195,8 @@ mistakes = table[table["true"] != table["predicted"]].nlargest(6, "confidence")
 mistakes.style.format({"confidence": "{:.1%}", "probability of the true class": "{:.1%}"})
 
 # %% [markdown]
-# `row` is the row of the file, where the header is row 1, as in the error messages. Which mistakes are
-# the most frequent?
+# `row` is the row of the file, where the header is row 1, as in the error messages. Which mistakes
+# are the most frequent?
 
 # %%
 pd.crosstab(table["true"], table["predicted"]).stack().rename("faces").reset_index().query(
@@ -203,9 +206,10 @@ pd.crosstab(table["true"], table["predicted"]).stack().rename("faces").reset_ind
 # %% [markdown]
 # ## 6. Explain them
 #
-# `fer_explain.explain` first checks that the PyTorch weights which it explains compute the same as the ONNX
-# graph that was scored. **Integrated gradients** (Sundararajan, Taly and Yan 2017) distribute the difference between the
-# logit of the face and that of a gray image over the pixels. Orange pixels support the class, blue pixels oppose it.
+# `fer_explain.explain` first checks that the PyTorch weights which it explains compute the same as
+# the ONNX graph that was scored. **Integrated gradients** (Sundararajan, Taly and Yan 2017)
+# distribute the difference between the logit of the face and that of a gray image over the pixels.
+# Orange pixels support the class, blue pixels oppose it.
 #
 # Why the *predicted*, wrong class?
 
@@ -224,8 +228,8 @@ of_true_class = fer_explain.explain(
 of_true_class.plot(0)
 
 # %% [markdown]
-# The maps are arrays, so they can be analyzed further. How much of the attribution lies in the upper half of the face, with
-# eyes and brows, and how much in the lower half, with nose and mouth?
+# The maps are arrays, so they can be analyzed further. How much of the attribution lies in the
+# upper half of the face, with eyes and brows, and how much in the lower half, with nose and mouth?
 
 # %%
 strength = np.abs(maps.to_numpy())
@@ -235,13 +239,13 @@ pd.DataFrame({"row": maps.rows, "predicted": maps.predictions, "upper half": upp
 ).hide()
 
 # %% [markdown]
-# A map shows what one decision depends on. It does not show whether the decision is right, and it can be
-# wrong itself; `fer-explain faithfulness` and `fer-explain sanity` test maps.
+# A map shows what one decision depends on. It does not show whether the decision is right, and it
+# can be wrong itself; `fer-explain faithfulness` and `fer-explain sanity` test maps.
 #
 # ## 7. Save a report
 #
-# The report is one HTML page that needs no other file: accuracy, the check of the model, the chosen faces with maps by
-# several methods, tests of these maps, and the filters of a layer.
+# The report is one HTML page that needs no other file: accuracy, the check of the model, the chosen
+# faces with maps by several methods, tests of these maps, and the filters of a layer.
 
 # %%
 page = fer_explain.write_report(

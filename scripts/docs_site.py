@@ -1,15 +1,19 @@
 """MkDocs hooks: pages from outside docs/, and links that work both in the repository and on the site.
 
 Pages link to each other by their paths in the repository, so that they can be read there. On the site the files in
-`OUTSIDE` are pages as well, and the home page repeats sections of the README in place of lines such as
-`<!-- README.md: Install -->`.
+`OUTSIDE` are pages as well, notebooks with their outputs, and the home page repeats sections of the README in place of
+lines such as `<!-- README.md: Install -->`.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import posixpath
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -22,6 +26,8 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/RESULTS.md": "reference/benchmarks.md",
+    "examples/course_report.ipynb": "examples/course_report.md",
+    "examples/score_and_explain.ipynb": "examples/score_and_explain.md",
 }
 """Files outside docs/, and their pages on the site."""
 
@@ -32,8 +38,40 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages from outside docs/."""
     for name, page in OUTSIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
+        if name.endswith(".ipynb"):
+            text, images = notebook_page(json.loads(text), Path(name).stem)
+            for image, content in images.items():
+                files.append(File.generated(config, f"{posixpath.dirname(page)}/{image}", content=content))
         files.append(File.generated(config, page, content=relink(text, name, page)))
     return files
+
+
+def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook as Markdown, and its images by file name."""
+    parts: list[str] = []
+    images: dict[str, bytes] = {}
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for kind, content in shown(cell["outputs"]):
+            if kind == "image/png":
+                image = f"{name}-{len(images) + 1}.png"
+                images[image] = base64.b64decode(content)
+                parts.append(f"![Figure {len(images)}]({image})")
+            else:
+                parts.append(content if kind == "text/html" else f"```text\n{content.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n", images
+
+
+def shown(outputs: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the richest form of each output that a page can show, with its MIME type."""
+    for output in outputs:
+        forms = output.get("data", {"text/plain": output.get("text", "")})
+        kind = next(kind for kind in ("image/png", "text/html", "text/plain") if kind in forms)
+        yield kind, "".join(forms[kind])
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
