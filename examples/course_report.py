@@ -32,6 +32,7 @@
 # both trainings take minutes, on a CPU several hours.
 
 # %%
+import math
 import os
 from pathlib import Path
 
@@ -88,15 +89,17 @@ pd.DataFrame(counts, index=EXPRESSIONS).T.assign(total=lambda table: table.sum(a
 # %%
 def show_images(images, captions, columns=7, side=1.35, **options):
     """Draw images in rows, each with its caption."""
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(
+    rows = math.ceil(len(images) / columns)
+    _, axes = plt.subplots(
         rows, columns, figsize=(side * columns, (side + 0.25) * rows), layout="constrained", squeeze=False
     )
-    for axis in axes.flat:
+    for axis in axes.flat[len(images) :]:
         axis.axis("off")
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
         axis.imshow(image, **{"cmap": "gray", "interpolation": "nearest"} | options)
         axis.set_title(caption, fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_color("lightgray")
     plt.show()
 
 
@@ -326,13 +329,16 @@ if pairs:
 # logit with respect to the pixels. Its absolute value shows how strongly the logit reacts to a tiny
 # change of each pixel. One backward pass computes it.
 #
-# Each row shows a face, its map, and the **masked face**: the 20% most salient pixels, the others
-# replaced by the mean gray level of the face.
+# Each picture shows a face, its map, and the **masked face**: the 20% most salient pixels are kept,
+# and the others are replaced by the mean gray level of the face. First one face, then several:
 
 # %%
-shown = [np.flatnonzero((test.labels == label) & (predicted == label))[:1] for label in range(7)]
-shown = np.concatenate(shown)[:4] if any(map(len, shown)) else np.arange(4)
 maps = fer_explain.explain(EXPORTS["CNN"], test, method="saliency")
+correctly = [np.flatnonzero((test.labels == label) & (predicted == label))[:1] for label in range(7)]
+shown = np.concatenate([*correctly, np.arange(4)])[:4]
+maps.plot(shown[0])
+
+# %%
 maps[shown]
 
 # %% [markdown]
@@ -387,6 +393,13 @@ print(f"accuracy on unaltered faces: {unaltered:.1%}, n = {len(test):,}")
 pd.DataFrame(results).T.style.format("{:.1%}")
 
 # %% [markdown]
+# For the drawn faces the maps pass: the model recognizes far more faces by the most salient fifth
+# of the pixels than by a central square of the same area, and without that fifth it is hardly
+# better than chance, which is 14% for seven equally frequent classes. Random pixels do worst,
+# although they still show the coarse shape of the face. Repeat this with your own model before you
+# trust its maps.
+
+# %% [markdown]
 # ### What a saliency map is not
 #
 # - **Not the importance of a region.** The gradient describes tiny changes of the pixels. Where the
@@ -414,10 +427,10 @@ pd.DataFrame(results).T.style.format("{:.1%}")
 # weights stay as they are. Small random shifts and rotations and a penalty on rough images keep it
 # from ending in noise.
 #
-# Filters of the first convolution and of the last one:
+# Filters of the second convolution and of the last one, after their ReLU:
 
 # %%
-convolutions = [layer for layer in list_layers(cnn) if layer.kind == "Conv2d"]
+relus = [layer for layer in list_layers(cnn) if layer.kind == "ReLU" and len(layer.shape) == 3]
 ascent = AscentConfig(steps=8 if SMALL else 128)
 
 
@@ -430,22 +443,23 @@ def show_maximized(layer, channels=21):
     ]
     print(f"{layer.name}, {layer.shape[0]} channels; {int(found.dead.sum())} of {len(captions)} shown are dead")
     show_images(found.images, captions, vmin=0, vmax=255)
-    return found
 
 
-first = show_maximized(convolutions[0])
+show_maximized(relus[1])
 
 # %%
-last = show_maximized(convolutions[-1])
+show_maximized(relus[-1])
 
 # %% [markdown]
-# - Filters of the **first layer** see 3x3 pixels. Their images are textures of edges in one
-#   direction, spots, or plain bright or dark areas.
+# - Filters of the **second convolution** see 5x5 pixels. Some respond to stripes of one direction,
+#   which are edges in a face; others to plain bright or dark areas, and then the best image is
+#   white or black.
 # - Filters of the **last convolution** have a large receptive field and combine what earlier layers
-#   found. Their images contain curves and corners, sometimes parts that resemble brows, eyes or
-#   mouths. It is tempting to name such a filter after what one recognizes. A better test is which
-#   real faces activate it, which `fer-explain filters` shows.
-# - A **dead** filter is inactive for every input that the ascent found. It does nothing but cost
+#   found. Their images contain curves and corners, sometimes rows of parts that resemble brows or
+#   mouths, because the mean activation is highest when the feature is everywhere. It is tempting to
+#   name such a filter after what one recognizes. A better test is which real faces activate it,
+#   which `fer-explain filters` shows.
+# - A **dead** filter is inactive for every image that the ascent found. It does nothing but cost
 #   time.
 #
 # The same method applied to the logits gives the image that the network finds most typical of each
@@ -472,7 +486,6 @@ show_images(
 
 # %%
 image = test.images[17]
-relus = [layer for layer in list_layers(cnn) if layer.kind == "ReLU" and len(layer.shape) == 3]
 show_images(
     [image], [f"image 17: {EXPRESSIONS[test.labels[17]]}, predicted {EXPRESSIONS[predicted[17]]}"], columns=1, side=3
 )
@@ -492,10 +505,10 @@ show_feature_maps(relus[4])
 
 # %% [markdown]
 # The first layer keeps the picture: each channel is a filtered copy, bright at edges of one
-# direction or in dark or light areas. After two poolings the maps have 12x12 positions; each
-# channel marks *where* its feature was found, and little of the face can be recognized. Many
-# channels are inactive for this face, which is normal: a feature such as an open mouth is absent in
-# most faces.
+# direction or in dark or light areas. After two poolings the maps have 12x12 positions, and little
+# of the face can be recognized: each channel marks *where* its feature was found, and is zero
+# elsewhere. That most values are zero is normal, since a feature such as an open mouth is absent in
+# most places.
 #
 # ## Summary
 #

@@ -180,6 +180,8 @@ evaluation.to_pandas("confusion").style.background_gradient(cmap="Blues", axis=1
 
 # %%
 faces = read_faces(DATA, SPLIT)
+if SMALL:
+    faces = faces.take(slice(40))
 probabilities = model.predict_proba(faces)
 
 table = pd.DataFrame(
@@ -248,9 +250,7 @@ pd.DataFrame({"row": maps.rows, "predicted": maps.predictions, "upper half": upp
 # faces with maps by several methods, tests of these maps, and the filters of a layer.
 
 # %%
-page = fer_explain.write_report(
-    faces.take(slice(40)) if SMALL else faces, MODEL, OUTPUT / "report", rows=mistakes["row"].tolist(), force=True
-)
+page = fer_explain.write_report(faces, MODEL, OUTPUT / "report", rows=mistakes["row"].tolist(), force=True)
 print(f"open {page} in a browser")
 
 # %%
