@@ -41,7 +41,9 @@ from fer_core.synthetic.drawn_splits import synthesize
 from fer_infer import Scorer
 
 # %% tags=["parameters"]
-SMALL = os.environ.get("FER_EXAMPLES") == "small"  # few faces, to test that the notebook runs
+SMALL = (
+    os.environ.get("FER_EXAMPLES") == "small"
+)  # few faces, to test that the notebook runs
 FER2013_DIR = os.environ.get("FER2013_DIR")
 MODEL = Path("../exports/best")
 OUTPUT = Path("output/score_and_explain")
@@ -79,12 +81,16 @@ pd.DataFrame(model.card.scores).loc[["n", "accuracy", "wilson_95"]]
 picture = Image.open("astronaut.png")
 probabilities = model.predict_proba(picture)[0]
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6), width_ratios=[1, 2], layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(7, 2.6), width_ratios=[1, 2], layout="constrained"
+)
 left.imshow(picture, cmap="gray")
 left.axis("off")
 right.barh(model.classes_, probabilities, color="#0072B2")
 right.invert_yaxis()
-right.set(xlim=(0, 1), xlabel="probability", title=f"predicted: {model.predict(picture)[0]}")
+right.set(
+    xlim=(0, 1), xlabel="probability", title=f"predicted: {model.predict(picture)[0]}"
+)
 plt.show()
 
 # %% [markdown]
@@ -100,7 +106,9 @@ model.predict(array)
 # with the same index, so it can be joined at once:
 
 # %%
-frame = pd.DataFrame({"pixels": list(array)}, index=pd.Index(["as taken", "mirrored"], name="picture"))
+frame = pd.DataFrame(
+    {"pixels": list(array)}, index=pd.Index(["as taken", "mirrored"], name="picture")
+)
 model.predict_proba(frame).style.format("{:.3f}")
 
 # %% [markdown]
@@ -118,8 +126,12 @@ else:
     DATA = OUTPUT / "drawn_faces.csv"
     write_csv(synthesize(DRAWN_FACES, seed=0), DATA, force=True)
 
-summary = fer_infer.score(DATA, MODEL, OUTPUT / "predictions.parquet", columns="probabilities", force=True)
-print(f"{summary.output}: {summary.rows:,} rows, {summary.precision} on {summary.provider}")
+summary = fer_infer.score(
+    DATA, MODEL, OUTPUT / "predictions.parquet", columns="probabilities", force=True
+)
+print(
+    f"{summary.output}: {summary.rows:,} rows, {summary.precision} on {summary.provider}"
+)
 
 # %%
 predictions = pd.read_parquet(OUTPUT / "predictions.parquet")
@@ -140,7 +152,9 @@ predictions["label"].map(dict(enumerate(model.classes_))).value_counts()
 # %%
 damaged = OUTPUT / "damaged.csv"
 header, first, second, *_ = DATA.open().read(100_000).splitlines()
-damaged.write_text("\n".join([header, first, second.replace(" ", ",", 1), second]) + "\n")
+damaged.write_text(
+    "\n".join([header, first, second.replace(" ", ",", 1), second]) + "\n"
+)
 
 try:
     fer_infer.score(damaged, MODEL, OUTPUT / "damaged_predictions.csv", force=True)
@@ -148,7 +162,9 @@ except FerError as error:
     print(error)
 
 # %%
-summary = fer_infer.score(damaged, MODEL, OUTPUT / "damaged_predictions.csv", on_error="skip", force=True)
+summary = fer_infer.score(
+    damaged, MODEL, OUTPUT / "damaged_predictions.csv", on_error="skip", force=True
+)
 print(f"{summary.rows} rows scored")
 pd.read_csv(summary.rejects)
 
@@ -159,7 +175,9 @@ pd.read_csv(summary.rejects)
 # also writes tables and plots.
 
 # %%
-evaluation = fer_infer.evaluate(DATA, MODEL, OUTPUT / "evaluation", split=SPLIT, force=True)
+evaluation = fer_infer.evaluate(
+    DATA, MODEL, OUTPUT / "evaluation", split=SPLIT, force=True
+)
 evaluation
 
 # %% [markdown]
@@ -190,20 +208,24 @@ table = pd.DataFrame(
         "true": model.classes_[faces.labels],
         "predicted": model.classes_[probabilities.argmax(axis=1)],
         "confidence": probabilities.max(axis=1),
-        "probability of the true class": probabilities[np.arange(len(faces)), faces.labels],
+        "probability of the true class": probabilities[
+            np.arange(len(faces)), faces.labels
+        ],
     }
 )
 mistakes = table[table["true"] != table["predicted"]].nlargest(6, "confidence")
-mistakes.style.format({"confidence": "{:.1%}", "probability of the true class": "{:.1%}"})
+mistakes.style.format(
+    {"confidence": "{:.1%}", "probability of the true class": "{:.1%}"}
+)
 
 # %% [markdown]
 # `row` is the row of the file, where the header is row 1, as in the error messages. Which mistakes
 # are the most frequent?
 
 # %%
-pd.crosstab(table["true"], table["predicted"]).stack().rename("faces").reset_index().query(
-    "true != predicted"
-).nlargest(5, "faces").style.hide()
+pd.crosstab(table["true"], table["predicted"]).stack().rename(
+    "faces"
+).reset_index().query("true != predicted").nlargest(5, "faces").style.hide()
 
 # %% [markdown]
 # ## 6. Explain them
@@ -217,7 +239,9 @@ pd.crosstab(table["true"], table["predicted"]).stack().rename("faces").reset_ind
 
 # %%
 worst = faces.take(mistakes.index)
-maps = fer_explain.explain(MODEL, worst, method="integrated-gradients", samples=4 if SMALL else 32)
+maps = fer_explain.explain(
+    MODEL, worst, method="integrated-gradients", samples=4 if SMALL else 32
+)
 maps
 
 # %% [markdown]
@@ -225,7 +249,11 @@ maps
 
 # %%
 of_true_class = fer_explain.explain(
-    MODEL, worst, method="integrated-gradients", target="true", samples=4 if SMALL else 32
+    MODEL,
+    worst,
+    method="integrated-gradients",
+    target="true",
+    samples=4 if SMALL else 32,
 )
 of_true_class.plot(0)
 
@@ -236,9 +264,9 @@ of_true_class.plot(0)
 # %%
 strength = np.abs(maps.to_numpy())
 upper = strength[:, :24].sum(axis=(1, 2)) / strength.sum(axis=(1, 2))
-pd.DataFrame({"row": maps.rows, "predicted": maps.predictions, "upper half": upper}).style.format(
-    {"upper half": "{:.0%}"}
-).hide()
+pd.DataFrame(
+    {"row": maps.rows, "predicted": maps.predictions, "upper half": upper}
+).style.format({"upper half": "{:.0%}"}).hide()
 
 # %% [markdown]
 # A map shows what one decision depends on. It does not show whether the decision is right, and it
@@ -250,7 +278,9 @@ pd.DataFrame({"row": maps.rows, "predicted": maps.predictions, "upper half": upp
 # faces with maps by several methods, tests of these maps, and the filters of a layer.
 
 # %%
-page = fer_explain.write_report(faces, MODEL, OUTPUT / "report", rows=mistakes["row"].tolist(), force=True)
+page = fer_explain.write_report(
+    faces, MODEL, OUTPUT / "report", rows=mistakes["row"].tolist(), force=True
+)
 print(f"open {page} in a browser")
 
 # %%

@@ -61,9 +61,19 @@ def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str
                 image = f"{name}-{len(images) + 1}.png"
                 images[image] = base64.b64decode(content)
                 parts.append(f"![Figure {len(images)}]({image})")
+            elif kind == "text/html":
+                parts.append(restyled(content))
             else:
-                parts.append(content if kind == "text/html" else f"```text\n{content.rstrip()}\n```")
+                parts.append(f"```text\n{content.rstrip()}\n```")
     return "\n\n".join(parts) + "\n", images
+
+
+def restyled(html: str) -> str:
+    """Return the table of a DataFrame in the style of the site."""
+    if 'class="dataframe"' not in html:
+        return html
+    html = re.sub(r"<style scoped>.*?</style>", "", html, flags=re.DOTALL)
+    return re.sub(r' (?:border="1" class="dataframe"|style="text-align: right;")', "", html)
 
 
 def shown(outputs: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -59,8 +59,8 @@ def test_course_report_trains_compares_and_explains_two_networks(tmp_path: Path)
         assert json.loads((output / f"evaluation-{name}" / "metrics.json").read_text())["n"] == 20
     text = "".join(shown(notebook, "text"))
     assert re.search(r"correct only by the CNN: \d+ faces, only by the DNN: \d+ faces of 20; p = ", text)
-    assert "features.0, 12 channels" in text
-    assert "accuracy on unaltered faces" in text
+    assert "features.3: 12 of 12 channels" in text
+    assert "accuracy on 20 faces" in text
     assert len(shown(notebook, "image/png")) >= 9
     tables = "".join(shown(notebook, "text/html"))
     for title in ("multiply-adds per face", "course-cnn", "course-dnn", "most salient", "recall"):
