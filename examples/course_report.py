@@ -26,10 +26,10 @@
 # **Data.** If the environment variable `FER2013_DIR` names a folder with `fer2013.csv` ([from
 # Kaggle](https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge)),
 # the notebook uses FER2013: 28,709 Training faces and 3,589 PublicTest faces. Otherwise it draws
-# faces, as in the version that you see here, which no photograph of a person is part of. Drawn
-# faces are much easier than photographs, and narrow networks suffice for them, so the whole
-# notebook runs in minutes on two CPU cores. Conclusions about real faces need FER2013, on which
-# both networks train in minutes with a GPU and in several hours on a CPU.
+# faces, as in the version that you see here. Drawn faces are easier than photographs, and narrow
+# networks suffice for them, so the whole notebook runs in minutes on two CPU cores. Conclusions
+# about real faces need FER2013. There the two networks train for several hours on a CPU; a GPU is
+# much faster.
 
 # %%
 import math
@@ -52,8 +52,9 @@ from fer_explain import AscentConfig, list_layers
 from fer_train.models import count_multiply_adds, count_parameters
 
 # %% [markdown]
-# All choices are in the next cell. `SMALL` trains for one epoch on very few faces, to test that the
-# notebook runs; its figures mean nothing.
+# All choices are in the next cell. The drawn faces are few, so that batches are smaller and the
+# moving average of the weights is shorter than the defaults. `SMALL` trains for one epoch on very
+# few faces, to test that the notebook runs; its figures mean nothing.
 
 # %% tags=["parameters"]
 SMALL = os.environ.get("FER_EXAMPLES") == "small"
