@@ -70,10 +70,10 @@ def test_course_report_trains_compares_and_explains_two_networks(tmp_path: Path)
 def test_score_and_explain_ends_with_a_report_on_the_worst_mistakes(tmp_path: Path) -> None:
     notebook, output = run_small("score_and_explain", tmp_path)
     text = "".join(shown(notebook, "text"))
-    assert "predictions.parquet: 200 rows, int8 on CPUExecutionProvider" in text
+    assert "predictions.parquet: 100 rows, int8 on CPUExecutionProvider" in text
     assert "damaged.csv row 3, column 'pixels': expected" in text
     assert (output / "damaged_predictions.csv.rejects.csv").is_file()
-    assert json.loads((output / "evaluation" / "metrics.json").read_text())["n"] == 20
+    assert json.loads((output / "evaluation" / "metrics.json").read_text())["n"] == 100
     page = (output / "report" / "index.html").read_text(encoding="utf-8")
     rows = re.findall(r"row (\d+): predicted \w+, explained", "".join(shown(notebook, "text/html")))
     assert 0 < len(set(rows)) <= 6
