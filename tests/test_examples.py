@@ -117,6 +117,17 @@ def test_text_of_notebooks_is_wrapped(script: Path) -> None:
     assert long == []
 
 
+def test_notebooks_show_figures_without_pyplot() -> None:
+    nbformat = pytest.importorskip("nbformat").v4
+    nbclient = pytest.importorskip("nbclient")
+    code = "from fer_train.runs.curves import plot_curves\nplot_curves(ROWS, 'run', 'PublicTest')"
+    names = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    cell = nbformat.new_code_cell(code.replace("ROWS", repr([dict.fromkeys(names, 1.0)])))
+    notebook = nbformat.new_notebook(cells=[cell])
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    assert shown(notebook, "image/png")
+
+
 def test_clean_removes_what_differs_between_executions() -> None:
     nbformat = pytest.importorskip("nbformat").v4
     html = '<style>#T_0a1b2_row0 {}</style><table id="T_0a1b2"><td id="T_0a1b2_row0">T_shirt</td></table>'
