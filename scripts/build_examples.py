@@ -51,19 +51,26 @@ def execute(script: Path, folder: Path, environment: Mapping[str, str] | None = 
     workplace.mkdir()
     shutil.copy(EXAMPLES / "astronaut.png", workplace)
     (folder / "exports").symlink_to(ROOT / "exports")
-    inherited = {name: value for name, value in os.environ.items() if name not in ("FER2013_DIR", "FER_EXAMPLES")}
-    places = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"), str(folder / "jupyter"))
     notebook = read_script(script)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT_S,
-        kernel_name="python3",
-        record_timing=False,
-        config=Config({"KernelManager": {"transport": "ipc", "connection_file": str(folder / "kernel.json")}}),
-        resources={"metadata": {"path": str(workplace)}},
-    )
-    client.execute(env=inherited | places | dict(environment or {}))
+    run(notebook, workplace, environment)
     return notebook
+
+
+def run(notebook: Any, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Execute a notebook in a folder, without a network and without the user's settings of Jupyter."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("FER2013_DIR", "FER_EXAMPLES")}
+    with tempfile.TemporaryDirectory() as settings:
+        places = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"), settings)
+        connection = {"transport": "ipc", "connection_file": str(Path(settings) / "kernel.json")}
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT_S,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+            config=Config({"KernelManager": connection}),
+        )
+        client.execute(env=inherited | places | dict(environment or {}))
 
 
 def clean(notebook: Any) -> None:
