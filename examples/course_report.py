@@ -261,11 +261,12 @@ pd.DataFrame(comparison)
 # are informative. If the networks were equally good, each of these faces would be like a coin toss.
 
 # %%
-correct = {}
+predictions = {}
 for name, folder in EXPORTS.items():
     with fer_infer.Scorer(folder) as model:
-        correct[name] = model.predict(test) == np.array(EXPRESSIONS)[test.labels]
+        predictions[name] = model.predict_proba(test).argmax(axis=1)
 
+correct = {name: labels == test.labels for name, labels in predictions.items()}
 only_cnn = int((correct["CNN"] & ~correct["DNN"]).sum())
 only_dnn = int((correct["DNN"] & ~correct["CNN"]).sum())
 p = binomtest(only_cnn, only_cnn + only_dnn).pvalue if only_cnn + only_dnn else 1.0
@@ -337,9 +338,7 @@ pd.DataFrame(pairs[:5]).style.format({"share": "{:.1%}"}).hide()
 # then the predicted one.
 
 # %%
-with fer_infer.Scorer(EXPORTS["CNN"]) as model:
-    predicted = model.predict_proba(test).argmax(axis=1)
-
+predicted = predictions["CNN"]
 if pairs:
     pair = [EXPRESSIONS.index(name) for name in pairs[0].pair.split(" and ")]
     confused = np.flatnonzero(
