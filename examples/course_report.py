@@ -47,7 +47,7 @@ import fer_infer
 import fer_train
 from fer_core import EXPRESSIONS, ModelCard, read_faces
 from fer_core.io.csv.writer import write_csv
-from fer_core.synthetic.drawn_splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_explain import AscentConfig, list_layers
 from fer_train.models import count_multiply_adds, count_parameters
 

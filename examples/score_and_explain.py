@@ -37,7 +37,7 @@ import fer_explain
 import fer_infer
 from fer_core import FerError, read_faces
 from fer_core.io.csv.writer import write_csv
-from fer_core.synthetic.drawn_splits import synthesize
+from fer_core.synthetic.data_set import synthesize
 from fer_infer import Scorer
 
 # %% tags=["parameters"]
