@@ -40,14 +40,16 @@ from fer_core.io.csv.writer import write_csv
 from fer_core.synthetic.data_set import synthesize
 from fer_infer import Scorer
 
+# %% [markdown]
+# `SMALL` uses few faces and a small model, to test that the notebook runs.
+
 # %% tags=["parameters"]
-SMALL = (
-    os.environ.get("FER_EXAMPLES") == "small"
-)  # few faces, to test that the notebook runs
+SMALL = os.environ.get("FER_EXAMPLES") == "small", to test that the notebook runs
 FER2013_DIR = os.environ.get("FER2013_DIR")
-MODEL = Path("../exports/best")
+MODEL = Path("../exports/compact" if SMALL else "../exports/best")
 OUTPUT = Path("output/score_and_explain")
 DRAWN_FACES = 100 if SMALL else 500
+SHOWN = 2 if SMALL else 6
 SPLIT = "PublicTest" if FER2013_DIR else None  # no model has seen the drawn faces
 
 # %% [markdown]
@@ -213,7 +215,7 @@ table = pd.DataFrame(
         ],
     }
 )
-mistakes = table[table["true"] != table["predicted"]].nlargest(6, "confidence")
+mistakes = table[table["true"] != table["predicted"]].nlargest(SHOWN, "confidence")
 percent = {"confidence": "{:.1%}", "probability of the true class": "{:.1%}"}
 mistakes.style.format(percent).hide()
 
