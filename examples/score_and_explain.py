@@ -44,7 +44,7 @@ from fer_infer import Scorer
 # `SMALL` uses few faces and a small model, to test that the notebook runs.
 
 # %% tags=["parameters"]
-SMALL = os.environ.get("FER_EXAMPLES") == "small", to test that the notebook runs
+SMALL = os.environ.get("FER_EXAMPLES") == "small"
 FER2013_DIR = os.environ.get("FER2013_DIR")
 MODEL = Path("../exports/compact" if SMALL else "../exports/best")
 OUTPUT = Path("output/score_and_explain")
