@@ -36,11 +36,9 @@ test: check
 
 # measure speed on drawn faces; with DATA=FILE, or a folder with test.csv and fer2013.csv, also the accuracy of the
 # shipped models; about 20 minutes
-MEASURED := "read_csv $(DATA)" "score_csv $(DATA)" memory "train $(DATA)" "attribute $(DATA)" scale_ray "accuracy $(DATA)"
 bench: SHELL := /bin/bash -o pipefail
 bench: $(INSTALLED)
-	{ $(BIN)/python benchmarks/_side_by_side.py && for measured in $(MEASURED); do read -r name data <<< "$$measured"; \
-	$(BIN)/python benchmarks/$$name.py $${data:+"$$data"} || exit 1; done; } | tee benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(DATA) | tee benchmarks/RESULTS.md
 
 # build the documentation into site/; open site/index.html, or serve it with `python -m http.server -d site`
 docs: $(INSTALLED)

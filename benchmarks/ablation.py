@@ -1,66 +1,58 @@
-"""What each change to a recipe gives, alone, over several seeds.
+r"""Train variants of a config over several seeds, and compare their accuracy with that of the baseline.
 
-python benchmarks/ablation.py fer2013.csv [--output runs/ablation] [--epochs 30] [--seeds 0 1 2] [--widths [16,32,64]]
-python benchmarks/ablation.py fer2013.csv --study speed --output runs/speed
-python benchmarks/ablation.py fer2013.csv --study views --output runs/views
+\b
+python -m benchmarks.ablation fer2013.csv
+python -m benchmarks.ablation fer2013.csv --study speed --output runs/speed
 
-The changes to the course CNN are those that the course report proposed and did not try (learning-rate decay, BatchNorm,
-removal of the background by normalization), all three together, no augmentation, and Training without its conflicting
-duplicates. Those to compact, in a short training, are what speed records use: optimizers, each at the best of
-the rates that were tried with another seed, and what convolutions begin with. Those of views say what a small student
-of exports/compact loses where its teacher judges the faces of a few epochs alone. Run it again after an interruption:
-finished runs are kept and an unfinished one goes on.
+DATA has Training and PublicTest rows. The study `course` changes the course CNN as its report proposed without trying
+it: learning-rate decay, BatchNorm, per-face standardization, these three together, no augmentation, and Training
+without conflicting duplicates. The study `speed` changes short trainings of compact as CIFAR-10 speed records do:
+optimizers, each at the best rate found with another seed, and initializations. The study `views` measures what a small
+student of exports/compact loses if its teacher's outputs are computed in a few epochs only. Rerun the command after an
+interruption: finished runs are kept and an unfinished run is resumed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import statistics
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from _side_by_side import machine
+import click
 
-from fer_core import FerError
+from benchmarks import EXPORTS
+from benchmarks.harness.command import benchmark, count_option, seeds_option
+from benchmarks.harness.report import TEXT, Cell, Report
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, load_splits
+from fer_train.data.splits import load_splits
 from fer_train.runs.run_folder import read_metrics
-from fer_train.training.trainer import fit
+from fer_train.training.seeds import fit_seeds, seed_folder
 
 BATCH_NORM: Final = {"batch_norm": True}
 FACE: Final = {"standardize": "face"}
 MUON: Final = {"optimizer": "muon"}
-TAUGHT: Final = {"teachers": [str(Path(__file__).resolve().parents[1] / "exports" / "compact")]}
+TAUGHT: Final = {"teachers": [str(EXPORTS / "compact")]}
 
 
 class Study(NamedTuple):
-    """What is changed in the recipe of which architecture.
+    """Variants of the config of one architecture.
 
     Attributes
     ----------
     model : str
         The architecture.
     epochs : int
-        Of each run, where none are asked for.
+        Default number of epochs.
     variants : mapping
-        Fields of `FitConfig` that each variant changes; the first is the baseline.
+        Fields of `FitConfig` that each variant changes; the first variant is the baseline.
     """
 
     model: str
     epochs: int
     variants: Mapping[str, Mapping[str, Any]]
-
-
-class Results(NamedTuple):
-    """What the runs of a variant gave: its Training faces, and of each seed the accuracy and the seconds it took."""
-
-    n: int
-    accuracies: list[float]
-    seconds: list[float]
 
 
 STUDIES: Final[Mapping[str, Study]] = {
@@ -70,9 +62,9 @@ STUDIES: Final[Mapping[str, Study]] = {
         {
             "as in the report": {},
             "learning-rate decay (cosine)": {"schedule": "cosine"},
-            "BatchNorm": {"model_arguments": BATCH_NORM},
-            "each face standardized by itself": {"model_arguments": FACE},
-            "these three": {"schedule": "cosine", "model_arguments": {**BATCH_NORM, **FACE}},
+            "BatchNorm": {"architecture_arguments": BATCH_NORM},
+            "each face standardized separately": {"architecture_arguments": FACE},
+            "these three": {"schedule": "cosine", "architecture_arguments": {**BATCH_NORM, **FACE}},
             "no augmentation": {"augment": None},
             "without conflicting duplicates": {"drop_conflicts": True},
         },
@@ -96,117 +88,121 @@ STUDIES: Final[Mapping[str, Study]] = {
             "taught in every epoch": {"distill": TAUGHT},
             "views of 4 epochs": {"distill": {**TAUGHT, "views": 4}},
             "views of 1 epoch": {"distill": {**TAUGHT, "views": 1}},
-            "labels alone": {},
+            "labels only": {},
         },
     ),
 }
 
-
-def run_all(
-    study: Study,
-    whole: Splits,
-    cleaned: Splits,
-    output: Path,
-    variants: Sequence[str],
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-) -> dict[str, Results]:
-    """Return for each variant its Training faces, the accuracies on PublicTest, one a seed, and the seconds of each."""
-    results: dict[str, Results] = {}
-    for seed in seeds:
-        for variant in variants:
-            changes = study.variants[variant]
-            splits = cleaned if changes.get("drop_conflicts") else whole
-            arguments = {**settings["model_arguments"], **changes.get("model_arguments", {})}
-            options = {**settings, **changes, "model_arguments": arguments, "seed": seed}
-            folder = output / re.sub("[^\\w.]+", "-", variant).strip("-") / f"seed-{seed}"
-            accuracy = _accuracy(splits, FitConfig.of(study.model, **options), folder)
-            found = results.setdefault(variant, Results(len(splits.training), [], []))
-            found.accuracies.append(accuracy)
-            found.seconds.append(read_metrics(folder)[-1]["elapsed_s"])
-            print(f"{folder}: {accuracy:.2%}", file=sys.stderr)
-    return results
+COLUMNS: Final = {
+    "variant": TEXT,
+    "Training faces": "{:,d}",
+    "seeds": "{:d}",
+    "mean accuracy": "{:.2%}",
+    "standard deviation": "{:.2f}",
+    "gain": "{:+.2f}",
+    "standard error": "{:.2f}",
+    "seconds": "{:,.0f}",
+}
 
 
-def _accuracy(splits: Splits, config: FitConfig, folder: Path) -> float:
-    # A finished run has no epoch left: it is checked to be of these settings and faces, and scored again.
-    card = fit(splits, config, folder, resume=(folder / "config.json").is_file())
-    return float(card.scores["PublicTest"]["accuracy"])
+def measure(
+    study: Study, data: Path, output: Path, variants: Sequence[str], seeds: Sequence[int], settings: Mapping[str, Any]
+) -> Iterator[tuple[Cell, ...]]:
+    """Train each variant with all seeds, and yield its row."""
+    whole, cleaned = load_splits(data), load_splits(data, drop_conflicts=True)
+    baseline: list[float] = []
+    for variant in variants:
+        changes = study.variants[variant]
+        splits = cleaned if changes.get("drop_conflicts") else whole
+        arguments = {**settings["architecture_arguments"], **changes.get("architecture_arguments", {})}
+        config = FitConfig.of(study.model, **{**settings, **changes, "architecture_arguments": arguments})
+        folder = output / re.sub("[^\\w.]+", "-", variant).strip("-")
+        found = fit_seeds(splits, config, folder, seeds, resume=True).accuracies
+        accuracies = [found[str(seed)] for seed in seeds]
+        seconds = [read_metrics(seed_folder(folder, seed))[-1]["elapsed_s"] for seed in seeds]
+        yield variant, len(splits.training), *statistics_of(accuracies, baseline), statistics.mean(seconds)
+        baseline = baseline or accuracies
 
 
-def table(model: str, results: Mapping[str, Results]) -> str:
-    """Return the results in Markdown: means and standard deviations over seeds, differences seed by seed, mean seconds.
+def statistics_of(accuracies: Sequence[float], baseline: Sequence[float]) -> tuple[Cell, ...]:
+    """Return n, mean and deviation over seeds, and mean and standard error of the gains in points, seed by seed.
 
-    The first of the results is the baseline.
+    The baseline itself has no gains; its `baseline` is empty.
     """
-    baseline = next(iter(results))
-    lines = [
-        f"| {model} | Training faces | seeds | mean accuracy | standard deviation | gain (standard error) | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for variant, (n, accuracies, seconds) in results.items():
-        points = [100 * accuracy for accuracy in accuracies]
-        gains = [mine - 100 * before for mine, before in zip(points, results[baseline].accuracies, strict=True)]
-        gain = "" if variant == baseline else f"{statistics.mean(gains):+.2f}"
-        deviation = ""
-        if len(points) > 1:
-            deviation = f"{statistics.stdev(points):.2f}"
-            gain += f" ({statistics.stdev(gains) / len(gains) ** 0.5:.2f})" if gain else ""
-        cells = [f"{n:,}", len(points), f"{statistics.mean(points):.2f} %", deviation, gain]
-        lines.append(f"| {variant} | {' | '.join(map(str, cells))} | {statistics.mean(seconds):,.0f} |")
-    return "\n".join(lines)
+    pairs = zip(accuracies, baseline, strict=True) if baseline else ()
+    gains = [100 * (accuracy - before) for accuracy, before in pairs]
+    error = _deviation(gains)
+    return (
+        len(accuracies),
+        statistics.mean(accuracies),
+        _deviation([100 * accuracy for accuracy in accuracies]),
+        statistics.mean(gains) if gains else None,
+        None if error is None else error / len(gains) ** 0.5,
+    )
 
 
-def _widths(text: str) -> list[Any]:
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _widths(_: click.Context, __: click.Parameter, text: str | None) -> list[Any] | None:
     try:
-        widths = json.loads(text)
+        widths = None if text is None else json.loads(text)
     except ValueError:
-        widths = None
-    if not isinstance(widths, list):
-        raise argparse.ArgumentTypeError(f"expected a list such as [16,32,64], found {text!r}")
+        widths = text
+    if widths is not None and not isinstance(widths, list):
+        raise click.BadParameter(f"expected a list, e.g. [16,32,64], found {text!r}")
     return widths
 
 
-def main() -> None:
-    """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="with Training and PublicTest rows")
-    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder of the runs")
-    parser.add_argument("--study", default="course", choices=STUDIES)
-    parser.add_argument("--leave-out", nargs="+", default=[], metavar="CHANGE", help="changes of the study")
-    parser.add_argument("--epochs", type=int, help="default: as many as the study has")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument(
-        "--widths", type=_widths, metavar="JSON", help="channels, such as [16,32,64]; of compact [[32],[64,64]]"
-    )
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
-    options = parser.parse_args()
-    study = STUDIES[options.study]
+@benchmark(
+    click.argument("data", type=click.Path(path_type=Path)),
+    click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path("runs/ablation"),
+        show_default=True,
+        help="Run folders.",
+    ),
+    click.option("--study", "name", type=click.Choice(list(STUDIES)), default="course", show_default=True),
+    click.option("--leave-out", multiple=True, metavar="VARIANT", help="Variant to leave out; repeatable."),
+    count_option("--epochs", None, "Epochs per run.  [default: those of the study]"),
+    seeds_option,
+    click.option(
+        "--widths", callback=_widths, metavar="JSON", help="Channels, e.g. [16,32,64], or [[32],[64,64]] for compact."
+    ),
+    count_option("--batch-size", 128, "Batch size."),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
+)
+def main(
+    report: Report,
+    data: Path,
+    output: Path,
+    name: str,
+    leave_out: tuple[str, ...],
+    seeds: tuple[int, ...],
+    epochs: int | None,
+    widths: list[Any] | None,
+    **settings: Any,
+) -> None:
+    """Train what is missing and print the table."""
+    study = STUDIES[name]
     changes = list(study.variants)[1:]
-    if unknown := set(options.leave_out) - set(changes):
-        parser.error(f"--leave-out: expected some of {', '.join(changes)}, found {', '.join(unknown)}")
-    if len(set(options.seeds)) < len(options.seeds):
-        parser.error(f"--seeds: expected distinct numbers, found {options.seeds}")
-    variants = [variant for variant in study.variants if variant not in options.leave_out]
-    settings = {name: getattr(options, name) for name in ("batch_size", "device", "precision")}
-    settings["epochs"] = study.epochs if options.epochs is None else options.epochs
-    settings["model_arguments"] = {} if options.widths is None else {"widths": options.widths}
-    try:
-        whole, cleaned = load_splits(options.data), load_splits(options.data, drop_conflicts=True)
-        results = run_all(study, whole, cleaned, options.output, variants, options.seeds, settings)
-    except (FerError, OSError) as error:
-        sys.exit(f"ablation: {error}")
-    except KeyboardInterrupt:
-        sys.exit("ablation: interrupted; the same command goes on")
-    print(
-        f"\nAccuracy on PublicTest, n = {len(whole.validation):,}, of the weights after the last of "
-        f"{settings['epochs']} epochs of batches of {options.batch_size}, no test-time augmentation; "
-        f"{'its own' if options.widths is None else options.widths} widths, seeds {options.seeds}\n"
-        f"{machine()}, device {options.device}\n"
+    if unknown := set(leave_out) - set(changes):
+        raise click.UsageError(f"--leave-out: expected one of {', '.join(changes)}, found {', '.join(unknown)}")
+    variants = [variant for variant in study.variants if variant not in leave_out]
+    settings |= {
+        "device": report.device,
+        "epochs": study.epochs if epochs is None else epochs,
+        "architecture_arguments": {} if widths is None else {"widths": widths},
+    }
+    report.table(
+        f"Ablation of {study.model}: PublicTest accuracy without test-time augmentation",
+        COLUMNS,
+        measure(study, data, output, variants, seeds, settings),
+        conditions=f"{settings['epochs']} epochs, batches of {settings['batch_size']}, "
+        f"widths {'of the architecture' if widths is None else widths}, seeds {', '.join(map(str, seeds))}",
     )
-    print(table(study.model, results))
 
 
 if __name__ == "__main__":

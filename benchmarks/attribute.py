@@ -1,109 +1,131 @@
-"""Attribution: this toolkit, batched, against a loop of one-face Captum calls; and each method's faces a second.
+"""Compute attribution maps: batched saliency against a loop of one-face Captum calls, and the rate of each method.
 
-python benchmarks/attribute.py [DATA] [--models FOLDER...] [--faces N]    default: 1,000 drawn faces, all that ships
+DATA is a CSV, or a folder with public_test.csv; by default faces are drawn.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
-from _arithmetic import print_limit
-from _side_by_side import Goal, compare, machine, print_goals, real_data
 from captum.attr import Saliency
+from numpy.typing import NDArray
 
+from benchmarks.harness.arithmetic import note_limit
+from benchmarks.harness.command import benchmark, count_option, data_argument, faces_option, models_option
+from benchmarks.harness.faces import drawn_faces, find_data
+from benchmarks.harness.report import TEXT, Cell, Goal, Report
+from benchmarks.harness.side_by_side import compare
 from fer_core import FerError, read_faces
-from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
 from fer_explain.attribution.map_file import MEMORY_MB
 from fer_explain.attribution.preflight import require_suited
+from fer_infer.diagnostics.stopwatch import timed
 from fer_train.models import count_multiply_adds
-from fer_train.prediction import predict_logits
+from fer_train.prediction import predict_logits, true_float32
 from fer_train.runs.checkpoint import load_model
 
-EXPORTS = Path(__file__).resolve().parent.parent / "exports"
-MODELS = [EXPORTS / name for name in ("course-cnn", "course-dnn", "compact", "best")]
-FACES_A_METHOD = 32
-ON_A_KINK = 0.03
-"""Share of faces whose map in a batch may differ from the one-face map."""
+OURS: Final = "fer_explain"
+PEER: Final = "a loop of one-face Captum calls"
+SALIENCY: Final = METHODS["saliency"]
+MOST_ON_A_KINK: Final = 0.03
+"""Largest fraction of faces whose map in a batch may differ from their map alone."""
+ATOL: Final = 1e-6
+
+Images = NDArray[np.uint8]
+Maps = NDArray[np.float32]
 
 
-def one_by_one(model: torch.nn.Module, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Take the saliency of each face by a Captum call of its own, as tutorials do."""
+def one_by_one(model: torch.nn.Module, images: Images, targets: NDArray[np.int64], device: str) -> Maps:
+    """Compute the saliency of each face in a Captum call of its own, as tutorials do."""
     captum, maps = Saliency(model), []
     for image, target in zip(images, targets.tolist(), strict=True):
-        face = torch.from_numpy(image).float()[None, None].requires_grad_()
-        maps.append(captum.attribute(face, target=target).detach().numpy())
+        face = torch.from_numpy(image).to(device).float()[None, None].requires_grad_()
+        maps.append(captum.attribute(face, target=target).detach().cpu().numpy())
     return np.concatenate(maps)[:, 0]
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="?")
-    parser.add_argument("--models", type=Path, nargs="+", default=MODELS, metavar="FOLDER")
-    parser.add_argument("--faces", type=int, default=1000)
-    chosen = parser.parse_args()
-    path = real_data(chosen.data, "public_test.csv", "test.csv", "fer2013.csv")
-    images = (read_faces(path) if path else draw_faces(chosen.faces, seed=0)).images[: chosen.faces]
-    for folder in chosen.models:
-        print_saliency(folder, images)
-    print_methods(chosen.models[0], images[:FACES_A_METHOD])
+def saliency(model: torch.nn.Module, images: Images, targets: NDArray[np.int64], size: int) -> Maps:
+    """Compute the same with this toolkit, in batches."""
+    return attributions_of(model, SALIENCY, images, targets, batch_size=size)["attributions"]
 
 
-def print_saliency(folder: Path, images: np.ndarray) -> None:
-    """Print how fast the saliency of a network's faces is taken, and what the chip allows."""
-    model = load_model(folder)
+def compare_saliency(report: Report, folder: Path, images: Images, repeats: int) -> None:
+    """Compare the rates of both ways for one model, after checking that their maps agree."""
+    model = load_model(folder).to(report.device)
+    tutorial = load_model(folder).to(report.device)
+    tutorial.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # PyTorch's default
     targets = predict_logits(model, images).argmax(1)
-    saliency = METHODS["saliency"]
-    size = batch_size_for(model, saliency, MEMORY_MB)
-
-    tutorial = load_model(folder).to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by itself
-
-    def batched() -> np.ndarray:
-        return attributions_of(model, saliency, images, targets, batch_size=size)["attributions"]
-
-    one_face = one_by_one(model, images, targets)
-    off = ~np.isclose(batched(), one_face, atol=1e-6).all(axis=(1, 2))
+    size = batch_size_for(model, SALIENCY, MEMORY_MB)
+    expected = one_by_one(model, images, targets, report.device)
+    near = np.isclose(saliency(model, images, targets, size), expected, atol=ATOL)
+    off = np.asarray(~near.all(axis=(1, 2)))
     if off.any():
-        # A batch rounds otherwise than one face, and where the input of a ReLU is 0 up to rounding, its gradient jumps:
-        # such a face must agree once it is a batch of its own, and such faces must be rare.
-        alone = attributions_of(model, saliency, images[off], targets[off], batch_size=1)["attributions"]
-        if off.mean() > ON_A_KINK or not np.allclose(alone, one_face[off], atol=1e-6):
-            sys.exit(f"{folder.name}: the ways disagree on {off.sum()} of {len(off)} faces")
-    peer = "a loop of one-face Captum calls"
-    seconds = compare(
-        f"Saliency, {folder.name}: {len(images):,} faces, {size} at once",
-        {"fer_explain": batched, peer: lambda: one_by_one(tutorial, images, targets)},
+        # A batch is rounded differently than one face, and where the input of a ReLU is 0 up to rounding, its gradient
+        # jumps. Such faces must be rare, and must agree in batches of one.
+        alone = saliency(model, images[off], targets[off], 1)
+        if off.mean() > MOST_ON_A_KINK or not np.allclose(alone, expected[off], atol=ATOL):
+            line = f"{folder.name}: the two ways disagree on {off.sum()} of {len(off)} faces"
+            if report.device == "cpu":
+                raise FerError(line)
+            report.note(f"{line}, by at most {np.abs(alone - expected[off]).max():.2g} in batches of one.")
+    rates = compare(
+        report,
+        f"Saliency, {folder.name}: {len(images):,} faces, batches of {size}",
+        {
+            OURS: lambda: saliency(model, images, targets, size),
+            PEER: lambda: one_by_one(tutorial, images, targets, report.device),
+        },
         units=len(images),
         unit="faces",
-        repeats=3,
+        repeats=repeats,
     )
-    print_goals(Goal(f"times as fast as {peer}", seconds[peer] / seconds["fer_explain"], at_least=5))
-    # forward to the logit and back to the pixels
-    print_limit("saliency", 2 * count_multiply_adds(model), torch.float32, peer, len(images) / seconds[peer])
+    report.goals(Goal(f"times as fast as {PEER}", rates[OURS] / rates[PEER], at_least=5))
+    passes = 2  # forward to the logit and back to the pixels
+    note_limit(report, "Saliency", passes * count_multiply_adds(model), torch.float32, PEER, rates[PEER])
 
 
-def print_methods(folder: Path, images: np.ndarray) -> None:
-    """Print faces a second of every method that suits a network, within the default memory."""
-    model = load_model(folder)
+def method_rates(report: Report, folder: Path, images: Images) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rate of every method, or why it does not suit the network."""
+    model = load_model(folder).to(report.device)
     targets = predict_logits(model, images).argmax(1)
-    print(f"\nEvery method, {folder.name}: {len(images)} faces, {MEMORY_MB:g} MiB\n{machine()}\n")
-    print("| method | images at once | faces/s |\n|---|---:|---:|")
-    for method in METHODS.values():
+    for name, method in METHODS.items():
         try:
             require_suited(model, method, Settings())
         except FerError as error:
-            print(f"| {error} | | |")
+            yield str(error), None, None
             continue
         size = batch_size_for(model, method, MEMORY_MB)
-        start = time.perf_counter()
-        attributions_of(model, method, images, targets, batch_size=size)
-        print(f"| {method.name} | {size} | {len(images) / (time.perf_counter() - start):,.1f} |")
+        seconds, _ = timed(lambda: attributions_of(model, method, images, targets, batch_size=size), report.wait)  # noqa: B023
+        yield name, size, len(images) / seconds
+
+
+@benchmark(
+    data_argument,
+    models_option("course-cnn", "course-dnn", "compact", "best"),
+    faces_option(1000),
+    count_option("--method-faces", 32, "Number of faces for the table of methods."),
+    count_option("--repeats", 3, "Timed runs of saliency."),
+)
+def main(
+    report: Report, data: Path | None, models: tuple[Path, ...], faces: int, method_faces: int, repeats: int
+) -> None:
+    """Print the tables."""
+    path = find_data(data, "public_test.csv", "test.csv", "fer2013.csv")
+    images = (read_faces(path) if path else drawn_faces(faces)).images[:faces]
+    for folder in models:
+        with true_float32():
+            compare_saliency(report, folder, images, repeats)
+    few = images[:method_faces]
+    report.table(
+        f"Every method, {models[0].name}: {len(few):,} faces",
+        {"method": TEXT, "batch size": "{:,d}", "faces/s": "{:,.1f}"},
+        method_rates(report, models[0], few),
+        conditions=f"{MEMORY_MB:g} MiB, one run",
+    )
 
 
 if __name__ == "__main__":

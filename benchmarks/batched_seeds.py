@@ -1,28 +1,30 @@
-"""Several seeds trained as one batched model (torch.func: vmap, so grouped convolutions) against one after another.
-
-python benchmarks/batched_seeds.py [--seeds N] [--widths N N N] [--batch-size N] [--steps N] [--repeats N] [--device D]
-"""
+"""Train several seeds as one batched model (torch.func.vmap, so grouped convolutions) against one after another."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
+import click
 import torch
-from _side_by_side import machine
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
-from fer_core import FerError
-from fer_train.data.splits import synthesize
+from benchmarks.harness.command import benchmark, count_option, repeats_option
+from benchmarks.harness.faces import drawn_faces
+from benchmarks.harness.report import Report
+from benchmarks.harness.side_by_side import compare_rates
+from fer_infer.diagnostics.stopwatch import timed
 from fer_train.models import build_model
-from fer_train.training.hardware import pick_device
+from fer_train.prediction import true_float32
 
-LR = 3e-4
+LR: Final = 3e-4
+MOST_DIFFERENT: Final = 1e-3
+"""Largest difference between the losses of both ways, absolute and relative."""
+
+Way = Callable[[Sequence[nn.Module], Tensor, Tensor], Tensor]
 
 
 def one_after_another(models: Sequence[nn.Module], images: Tensor, labels: Tensor) -> Tensor:
@@ -33,16 +35,16 @@ def one_after_another(models: Sequence[nn.Module], images: Tensor, labels: Tenso
         for step, (batch, target) in enumerate(zip(images[:, seed], labels[:, seed], strict=True)):
             loss = functional.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), target)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses[step, seed] = loss.detach()
     return losses
 
 
 def batched(models: Sequence[nn.Module], images: Tensor, labels: Tensor) -> Tensor:
-    """Do the same in one model, whose every weight has a first axis of seeds."""
+    """Do the same in one model whose weights have a leading axis of seeds."""
     parameters, buffers = stack_module_state(list(models))
-    optimizer = torch.optim.Adam(parameters.values(), lr=LR, fused=True)  # moves each number by itself
+    optimizer = torch.optim.Adam(parameters.values(), lr=LR, fused=True)  # updates each number independently
 
     def loss_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(functional_call(models[0], (parameters, buffers), (batch,)), target)
@@ -51,57 +53,57 @@ def batched(models: Sequence[nn.Module], images: Tensor, labels: Tensor) -> Tens
     for step, (batch, target) in enumerate(zip(images, labels, strict=True)):
         loss = torch.vmap(loss_of)(parameters, buffers, batch, target)
         optimizer.zero_grad()
-        loss.sum().backward()  # no seed's loss depends on another's weights
+        loss.sum().backward()  # type: ignore[no-untyped-call]  # the loss of a seed depends on its own weights only
         optimizer.step()
         losses[step] = loss.detach()
     return losses
 
 
-def main() -> None:
-    """Print the table; fail where the two ways disagree about a loss."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("seeds", 5), ("batch-size", 32), ("steps", 8), ("repeats", 3)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--widths", type=int, nargs=3, default=[16, 32, 64])
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    chosen = parser.parse_args()
-    device = pick_device(chosen.device)
-    shape = (chosen.steps, chosen.seeds, chosen.batch_size)
-    drawn = synthesize(640, 0)
-    rows = torch.randint(len(drawn), shape, generator=torch.Generator().manual_seed(0))
-    images = torch.from_numpy(drawn.images)[rows].unsqueeze(3).float().to(device)
-    labels = torch.from_numpy(drawn.require_labels())[rows].to(device)
+def build_models(seeds: int, widths: Sequence[int], device: str) -> list[nn.Module]:
+    """Return a small course CNN per seed."""
+    models = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        model = build_model("course-cnn", mean=128.0, std=64.0, widths=list(widths), hidden=64, dropout=0.0)
+        models.append(model.to(device).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    return models
 
-    def run(way: Callable[[Sequence[nn.Module], Tensor, Tensor], Tensor]) -> tuple[float, Tensor]:
-        models = []
-        for seed in range(chosen.seeds):
-            torch.manual_seed(seed)
-            model = build_model("course-cnn", mean=128.0, std=64.0, widths=chosen.widths, hidden=64, dropout=0.0)
-            models.append(model.to(device).to(memory_format=torch.channels_last))
-        start = time.perf_counter()
-        losses = way(models, images, labels).cpu()  # waits for the device
-        return labels.numel() / (time.perf_counter() - start), losses
 
-    rates: dict[str, list[float]] = {"one batched model": [], "one after another": []}
-    for _ in range(chosen.repeats + 1):  # the first warms up
-        results = [run(batched), run(one_after_another)]
-        torch.testing.assert_close(results[0][1], results[1][1], atol=1e-3, rtol=1e-3)
-        for name, (rate, _) in zip(rates, results, strict=True):
-            rates[name].append(rate)
-    median = {name: statistics.median(values[1:]) for name, values in rates.items()}
-    gap = float((results[0][1] - results[1][1]).abs().max())
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{machine()}, {torch.get_num_threads()} threads"
-    widths = "/".join(map(str, chosen.widths))
-    print(f"\n{chosen.seeds} seeds of course-cnn, {widths} channels, batches of {chosen.batch_size} faces a seed, fp32")
-    print(f"{where}, median of {chosen.repeats} interleaved runs of {chosen.steps} steps\n")
-    print("| way | faces/s, all seeds | against one after another |\n|---|---:|---:|")
-    for name, rate in median.items():
-        print(f"| {name} | {rate:,.0f} | {rate / median['one after another']:.2f}x |")
-    print(f"\nLosses agree at every step: they differ by {gap:.1e} at most.")
+@benchmark(
+    count_option("--seeds", 5, "Number of seeds."),
+    click.option("--widths", type=click.IntRange(min=1), nargs=3, default=(16, 32, 64), show_default=True),
+    count_option("--batch-size", 32, "Faces per batch and seed."),
+    count_option("--steps", 8, "Steps per run."),
+    repeats_option(3),
+)
+def main(report: Report, seeds: int, widths: tuple[int, int, int], batch_size: int, steps: int, repeats: int) -> None:
+    """Print the table; fail if the two ways disagree about a loss."""
+    drawn = drawn_faces(640)
+    rows = torch.randint(len(drawn), (steps, seeds, batch_size), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(drawn.images)[rows].unsqueeze(3).float().to(report.device)
+    labels = torch.from_numpy(drawn.require_labels())[rows].to(report.device)
+    losses: dict[Way, Tensor] = {}
+
+    def rate(way: Way) -> float:
+        models = build_models(seeds, widths, report.device)
+        with true_float32():
+            seconds, losses[way] = timed(lambda: way(models, images, labels), report.wait)
+        return labels.numel() / seconds
+
+    channels = "/".join(map(str, widths))
+    compare_rates(
+        report,
+        f"{seeds} seeds of course-cnn, {channels} channels, {steps} batches of {batch_size} faces per seed, fp32",
+        {"one batched model": partial(rate, batched), "one after another": partial(rate, one_after_another)},
+        unit="faces",
+        repeats=repeats,
+    )
+    found, expected = losses[batched], losses[one_after_another]
+    torch.testing.assert_close(found, expected, atol=MOST_DIFFERENT, rtol=MOST_DIFFERENT)
+    report.note(
+        f"The losses of all steps agree; the largest difference is {float((found - expected).abs().max()):.1e}."
+    )
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FerError as error:
-        sys.exit(f"batched_seeds.py: {error}")
+    main()

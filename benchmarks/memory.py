@@ -1,9 +1,7 @@
-"""Peak memory of `fer-infer score` on a short CSV, and on one a hundred times as long.
+"""Measure the peak memory of `fer-infer score` on a short CSV, and on one that is a hundred times as long.
 
-The long one is decoded by compiled code, and Numba itself takes memory, so the short one is also scored by a process
+A long CSV is decoded by compiled code, and Numba itself takes memory, so the short CSV is also scored by a process
 that has loaded it.
-
-python benchmarks/memory.py
 """
 
 from __future__ import annotations
@@ -11,61 +9,61 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from _side_by_side import Goal, machine, print_goals
+from benchmarks import EXPORTS
+from benchmarks.harness.command import benchmark, count_option, faces_option
+from benchmarks.harness.faces import write_faces
+from benchmarks.harness.report import TEXT, Cell, Goal, Report
+from fer_core import FerError
 
-from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import synthesize
+MODEL: Final = EXPORTS / "course-dnn"
 
-MODEL = Path(__file__).resolve().parent.parent / "exports" / "course-dnn"
-ROWS, TIMES = 1000, 100
-
-
-MEASURE = """
+MEASURE: Final = """
 import resource, subprocess, sys
 status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
 """
-"""Linux counts what the parent of a process held towards the peak of the process, so this small one is its parent."""
+"""Linux counts the memory of the parent towards the peak of a process, so this small process is the parent."""
+
+PLAIN: Final = "from fer_infer.cli import main; main()"
+COMPILED: Final = f"from fer_core.io.csv.decoder import load_compiled_decoder; load_compiled_decoder(); {PLAIN}"
 
 
-PLAIN = "from fer_infer.cli import main; main()"
-COMPILED = f"from fer_core.io.csv.decoder import load_compiled_decoder; load_compiled_decoder(); {PLAIN}"
-
-
-def peak_mib(path: Path, output: Path, program: str = PLAIN) -> float:
-    """Score in a process of its own; return the most memory that it held."""
-    score = [sys.executable, "-c", program, "score", str(path)]
-    score += ["--model", str(MODEL), "--output", str(output), "--columns", "probabilities", "--force"]
+def peak_mib(path: Path, program: str) -> float:
+    """Score in a process of its own; return its peak memory in MiB."""
+    score = [sys.executable, "-c", program, "score", str(path), "--model", str(MODEL), "--device", "cpu"]
+    score += ["--output", str(path.with_name("predictions.csv")), "--columns", "probabilities", "--force"]
     measured = subprocess.run([sys.executable, "-S", "-c", MEASURE, *score], stdout=subprocess.PIPE, text=True)
     if measured.returncode:
-        sys.exit(f"scoring failed with status {measured.returncode}")
+        raise FerError(f"fer-infer score failed with exit code {measured.returncode}")
     return int(measured.stdout) / 1024
 
 
-def main() -> None:
-    """Print the table."""
+@benchmark(faces_option(1000), count_option("--times", 100, "Length of the long CSV, in short ones."), cuda=False)
+def main(report: Report, faces: int, times: int) -> None:
+    """Print the table and the goal."""
+    peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        short, long, output = (Path(folder) / name for name in ("short.csv", "long.csv", "predictions.csv"))
-        write_csv(synthesize(ROWS, 0), short)
-        header, _, rows = short.read_bytes().partition(b"\n")
-        with long.open("wb") as file:
-            file.write(header + b"\n")
-            for _ in range(TIMES):
-                file.write(rows)
-        peaks = {
-            f"{ROWS:,}": peak_mib(short, output),
-            f"{ROWS:,}, Numba loaded": peak_mib(short, output, COMPILED),
-            f"{ROWS * TIMES:,}": peak_mib(long, output),
-        }
-    print(f"\nPeak memory of fer-infer score, {MODEL.name}, probabilities\n{machine()}\n")
-    first, loaded, last = peaks.values()
-    print("| rows | MiB | against the short file |\n|---:|---:|---:|")
-    for rows, peak in peaks.items():
-        print(f"| {rows} | {peak:,.0f} | {peak / first:.2f}x |")
-    print_goals(Goal("times the memory of the short file, Numba loaded", last / loaded, at_most=1.1))
+        short, long = Path(folder) / "short.csv", Path(folder) / "long.csv"
+        write_faces(None, faces, short)
+        write_faces(None, faces * times, long)
+
+        def rows() -> Iterator[tuple[Cell, ...]]:
+            for name, path, program in (
+                (f"{faces:,}", short, PLAIN),
+                (f"{faces:,}, Numba loaded", short, COMPILED),
+                (f"{faces * times:,}", long, PLAIN),
+            ):
+                peaks.append(peak_mib(path, program))
+                yield name, peaks[-1], peaks[-1] / peaks[0]
+
+        columns = {"rows": TEXT, "MiB": "{:,.0f}", "against the short file": "{:.2f}x"}
+        report.table(f"Peak memory of fer-infer score, {MODEL.name}, probabilities", columns, rows())
+    report.goals(Goal("times the memory of the short file, Numba loaded", peaks[2] / peaks[1], at_most=1.1))
 
 
 if __name__ == "__main__":

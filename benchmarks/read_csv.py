@@ -1,97 +1,110 @@
-"""CSV text to uint8 faces: the validating reader against what people use, none of which validates.
+"""Read a CSV of faces: the validating reader against common ways, none of which validates.
 
-The reader is timed in a warm process, which has loaded its compiled decoder, and with its NumPy decoder, which a
-process uses as long as it has read little.
-
-python benchmarks/read_csv.py [DATA]    a CSV, or a folder with test.csv; default: as many drawn faces
+The reader is timed with its compiled decoder, as in a process that has loaded it, and with its NumPy decoder, which
+a process uses until it has read enough to load the other one. DATA is a CSV, or a folder with test.csv; by default
+faces are drawn.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import polars as pl
-from _side_by_side import Goal, compare, print_goals, real_data
+from numpy.typing import NDArray
 
-from fer_core import PIXELS, read_faces
-from fer_core.io.csv import decoder as csv_decoder
-from fer_core.io.csv.writer import write_csv
-from fer_train.data.splits import synthesize
+from benchmarks.harness.command import benchmark, data_argument, faces_option, repeats_option
+from benchmarks.harness.faces import find_data, write_faces
+from benchmarks.harness.report import Goal, Report
+from benchmarks.harness.side_by_side import compare
+from fer_core import PIXELS, FerError, read_faces
+from fer_core.io.csv import decoder
 
-ROWS = 7178
-"""As many as test.csv of the course has."""
+OURS: Final = "fer_core.read_faces, validating"
+POLARS: Final = "polars split + cast"
+FROMSTRING: Final = "pandas + np.fromstring"
 
-OURS, NUMPY = "fer_core.read_faces, validating", "the same with NumPy"
-POLARS, FROMSTRING = "polars split + cast", "pandas + np.fromstring"
+Pixels = NDArray[np.uint8]
 
 
 def _pixel_column(names: list[str]) -> str:
     return next(name for name in names if name.strip() in ("pixels", "feature"))
 
 
-def with_split(path: Path) -> np.ndarray:
+def pixel_texts(path: Path) -> Any:
+    """Return the column of pixels, read with pandas."""
+    table = pd.read_csv(path)
+    return table[_pixel_column(list(table.columns))]
+
+
+def with_split(path: Path) -> Pixels:
     """Read with pandas and str.split, one face at a time."""
-    table = pd.read_csv(path)
-    return np.stack([np.array(cell.split(), dtype=np.uint8) for cell in table[_pixel_column(list(table.columns))]])
+    return np.stack([np.array(cell.split(), dtype=np.uint8) for cell in pixel_texts(path)])
 
 
-def with_fromstring(path: Path) -> np.ndarray:
+def with_fromstring(path: Path) -> Pixels:
     """Read with pandas and one np.fromstring over all cells."""
-    table = pd.read_csv(path)
-    pixels = np.fromstring(" ".join(table[_pixel_column(list(table.columns))]), dtype=np.uint8, sep=" ")
-    return pixels.reshape(-1, PIXELS)
+    return np.fromstring(" ".join(pixel_texts(path)), dtype=np.uint8, sep=" ").reshape(-1, PIXELS)
 
 
-def with_polars(path: Path) -> np.ndarray:
-    """Read with polars: split, explode, cast, all in its own threads."""
+def with_polars(path: Path) -> Pixels:
+    """Read with polars: split, explode and cast, in its own threads."""
     table = pl.read_csv(path)
-    pixels = table[_pixel_column(table.columns)].str.split(" ").explode().cast(pl.UInt8)
-    return pixels.to_numpy().reshape(-1, PIXELS)
+    texts = table[_pixel_column(table.columns)]
+    return texts.str.split(" ").explode().cast(pl.UInt8).to_numpy().reshape(-1, PIXELS)
 
 
-def with_numpy(path: Path) -> np.ndarray:
-    """Read as a process does that has not loaded the compiled decoder."""
-    choice, csv_decoder._choice = csv_decoder._choice, csv_decoder._Choice()
+def with_reader(path: Path) -> Pixels:
+    """Read with this toolkit."""
+    return read_faces(path).images.reshape(-1, PIXELS)
+
+
+def with_numpy(path: Path) -> Pixels:
+    """Read with this toolkit in a process that has not loaded the compiled decoder."""
+    choice, decoder._choice = decoder._choice, decoder._Choice()
     try:
-        return read_faces(path).images.reshape(-1, PIXELS)
+        return with_reader(path)
     finally:
-        csv_decoder._choice = choice
+        decoder._choice = choice
 
 
-def main() -> None:
-    """Print the table."""
+WAYS: Final[dict[str, Callable[[Path], Pixels]]] = {
+    OURS: with_reader,
+    "fer_core.read_faces, NumPy decoder": with_numpy,
+    POLARS: with_polars,
+    FROMSTRING: with_fromstring,
+    "pandas + str.split": with_split,
+}
+
+
+@benchmark(data_argument, faces_option(7178), repeats_option(5), cuda=False)
+def main(report: Report, data: Path | None, faces: int, repeats: int) -> None:
+    """Print the table and the goals."""
     with tempfile.TemporaryDirectory() as folder:
-        path = real_data(sys.argv[1] if len(sys.argv) > 1 else None, "test.csv", "fer2013.csv")
-        if path is None:
-            path = Path(folder) / "drawn.csv"
-            write_csv(synthesize(ROWS, 0), path)
-        csv_decoder.load_compiled_decoder()
-        faces = read_faces(path)
-        ways = {
-            OURS: lambda: read_faces(path),
-            NUMPY: lambda: with_numpy(path),
-            POLARS: lambda: with_polars(path),
-            FROMSTRING: lambda: with_fromstring(path),
-            "pandas + str.split": lambda: with_split(path),
-        }
-        for name, way in list(ways.items())[1:]:
-            if not np.array_equal(faces.images.reshape(-1, PIXELS), way()):
-                sys.exit(f"{name} disagrees")
+        path = Path(folder) / "faces.csv"
+        about = write_faces(find_data(data, "test.csv", "fer2013.csv"), faces, path)
+        decoder.load_compiled_decoder()
+        expected = with_reader(path)
+        for name, way in WAYS.items():
+            if not np.array_equal(expected, way(path)):
+                raise FerError(f"{name} decodes other pixels than {OURS}")
         size_mb = path.stat().st_size / 1e6
-        seconds = compare(
-            f"{path.name}: {len(faces):,} faces, {size_mb:.0f} MB of text; one unit is a megabyte",
-            ways,
+        rates = compare(
+            report,
+            f"CSV to pixels: {about}, {size_mb:.0f} MB of text",
+            {name: partial(way, path) for name, way in WAYS.items()},
             units=size_mb,
             unit="MB",
-            repeats=5,
+            repeats=repeats,
         )
-    print_goals(
-        Goal(f"times as fast as {POLARS}", seconds[POLARS] / seconds[OURS], at_least=10),
-        Goal(f"times as fast as {FROMSTRING}", seconds[FROMSTRING] / seconds[OURS], at_least=15),
+    report.goals(
+        Goal(f"times as fast as {POLARS}", rates[OURS] / rates[POLARS], at_least=10),
+        Goal(f"times as fast as {FROMSTRING}", rates[OURS] / rates[FROMSTRING], at_least=15),
     )
 
 

@@ -1,4 +1,4 @@
-"""What training, scoring and explaining agree on: labels, faces, their files, the model card. No torch here."""
+"""Definitions that training, scoring and explaining share: faces and their files, labels, model cards. No torch."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ __all__ = [
     "read_faces",
 ]
 
-__getattr__ = attach(
-    __name__,
-    {
-        "Faces": "fer_core.faces",
-        "ModelCard": "fer_core.model_card",
-        "as_faces": "fer_core.io.in_memory",
-        "iter_faces": "fer_core.io.reader",
-        "read_faces": "fer_core.io.reader",
-    },
-)
+if not TYPE_CHECKING:  # a type checker that sees `__getattr__` accepts any name
+    __getattr__ = attach(
+        __name__,
+        {
+            "Faces": "fer_core.faces",
+            "ModelCard": "fer_core.model_card",
+            "as_faces": "fer_core.io.in_memory",
+            "iter_faces": "fer_core.io.reader",
+            "read_faces": "fer_core.io.reader",
+        },
+    )

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How far two sets of logits of the same N faces are apart.
+    """Differences between two sets of logits for the same N faces.
 
     Attributes
     ----------
     n : int
         Number of faces.
     max_absolute_difference : float
-        Largest absolute difference of a logit; 0 without faces, NaN where a logit is NaN.
+        Largest absolute difference of a logit; 0 without faces, NaN if a logit is NaN.
     changed : ndarray of int64, shape (K,)
         Positions of the faces whose predicted class differs.
     """

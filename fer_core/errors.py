@@ -21,31 +21,41 @@ with such an option prints that as ``--force``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 THREADLESS: Final = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")
-"""What errors say where a process may have no more threads."""
+"""Texts of errors that are raised if a process may not start another thread."""
 
 
 class FerError(Exception):
-    """Anything wrong with the input or the environment that its user can mend."""
+    """Base class for errors the user can fix, in the input or the environment.
+
+    Examples
+    --------
+    >>> from fer_core import FerError, read_faces
+    >>> try:
+    ...     faces = read_faces("missing.csv")
+    ... except FerError as error:
+    ...     print(error)
+    missing.csv: cannot be read: No such file or directory
+    """
 
 
 class DataError(FerError):
-    """A file of faces that cannot be read as one.
+    """Faces that cannot be read.
 
     Parameters
     ----------
     source : str
-        The file or folder as the user named it; `-` is standard input.
+        Name of the file or folder, as the user gave it; `-` is standard input.
     message : str
-        What was expected and what was found.
+        Expected and found values.
     row : int, optional
         Row number; the header is row 1.
     column : str, optional
-        Name of the column at fault.
+        Name of the column.
 
     Examples
     --------
@@ -66,40 +76,103 @@ class DataError(FerError):
         super().__init__(f"{where}: {message}")
 
     def __reduce__(self) -> tuple[Callable[..., DataError], tuple[str, str]]:
-        """Rebuild from the parts: what an exception pickles by itself is the finished line alone."""
+        """Rebuild from the parts; by default an exception pickles only its formatted message."""
         return partial(type(self), row=self.row, column=self.column), (self.source, self.message)
 
 
 class CardError(FerError):
-    """A model card with a missing, unknown or contradicting entry."""
+    """A model card with a missing, unknown or contradicting entry.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from pathlib import Path
+    >>> from fer_core import ModelCard
+    >>> card = ModelCard.load_json(Path("exports/compact/card.json"))
+    >>> replace(card, seeds=())
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.CardError: seeds: expected one or more integers, found ()
+    """
 
 
 class ModelError(FerError):
-    """A model file that is absent, damaged, or not the one its card describes."""
+    """A model file that is missing, damaged, or not the one its card describes.
+
+    Examples
+    --------
+    >>> print(ModelError("model.onnx: cannot be loaded by ONNX Runtime: Protobuf parsing failed"))
+    model.onnx: cannot be loaded by ONNX Runtime: Protobuf parsing failed
+    """
 
 
 class DeviceError(FerError):
-    """A device that was asked for and cannot be had."""
+    """A requested device that is not available.
+
+    Examples
+    --------
+    >>> print(DeviceError("CUDA was requested but is not available: no NVIDIA driver"))
+    CUDA was requested but is not available: no NVIDIA driver
+    """
 
 
 class OutputError(FerError):
-    """An output that exists already, or that cannot be written."""
+    """An output that already exists, or that cannot be written.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> from fer_core.io.csv.writer import write_csv
+    >>> write_csv(read_faces("faces.csv"), "faces.csv")
+    Traceback (most recent call last):
+        ...
+    fer_core.errors.OutputError: faces.csv: exists already; `force=True` replaces it
+    """
 
 
 class FerWarning(UserWarning):
-    """What a user should know though it is not an error; a command prints it as one line."""
+    """Base class for warnings; a command prints each one as one line.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from fer_core import FerWarning, read_faces
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", FerWarning)
+    ...     faces = read_faces("faces.csv")
+    """
 
 
 class DataWarning(FerWarning):
-    """What a reader left out of a file without an error, such as columns it has no use for."""
+    """Data that a reader ignored without an error, such as unknown columns.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import warnings
+    >>> from fer_core import read_faces
+    >>> text = Path("faces.csv").read_text().replace("Usage", "fold", 1)
+    >>> _ = Path("renamed.csv").write_text(text)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     faces = read_faces("renamed.csv")
+    >>> print(caught[0].message)
+    renamed.csv: columns left out: 'fold'
+    """
 
 
 class TrainingWarning(FerWarning):
-    """A network that does not learn."""
+    """A network that does not learn, such as one with dead layers.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", TrainingWarning)  # stop a training that fails
+    """
 
 
 class CacheWarning(FerWarning):
-    """Compiled code that could not be reused or loaded; results are the same without it."""
+    """Compiled code that could not be loaded from the cache; results are the same without it."""
 
 
 class ConfigError(FerError, ValueError):
@@ -108,7 +181,7 @@ class ConfigError(FerError, ValueError):
     Parameters
     ----------
     message : str
-        What was expected and what was found.
+        Expected and found values.
     parameter : str, optional
         Name of the parameter; a command spells it as its option.
 
@@ -128,20 +201,39 @@ class ConfigError(FerError, ValueError):
         return partial(type(self), parameter=self.parameter), (self.message,)
 
 
-NO_THREADS: Final = "no more threads can be started; --threads 1 or OMP_NUM_THREADS=1 needs the fewest (see ulimit -u)"
+NO_THREADS: Final = (
+    "no more threads can be started; `threads=1` or OMP_NUM_THREADS=1 needs the fewest (ulimit -u shows the limit)"
+)
 
 
 def lacks_threads(error: BaseException) -> bool:
-    """Whether an error is a lack of threads or processes, as Python, ONNX Runtime or the system reports it."""
+    """Return whether an error of Python, ONNX Runtime or the system is caused by a lack of threads or processes."""
     if isinstance(error, OSError):
         return error.errno == errno.EAGAIN and error.filename is None
     return isinstance(error, Exception) and any(words in str(error) for words in THREADLESS)
 
 
 def lacks_memory(error: MemoryError | RuntimeError) -> bool:
-    """Tell whether an error is a lack of memory, also as PyTorch says it: of a GPU by a class, of the CPU by words."""
+    """Return whether an error is caused by a lack of memory, including those of PyTorch on the CPU and on a GPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, or the name of its class if it has none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__).rstrip(".")
+
+
+def shorten(text: str, length: int = 40) -> str:
+    """Return a text in quotes, cut after `length` characters."""
+    return repr(text if len(text) <= length else text[:length] + "...")
+
+
+def listed(items: Sequence[str], most: int = 8) -> str:
+    """Return the first `most` items, separated by commas, and the number of the others."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more or "none"

@@ -1,4 +1,4 @@
-"""The exports folder: which files a trained model consists of."""
+"""The exports folder: the files of a trained model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ README_FILE: Final = "README.md"
 INT8_WEIGHTS: Final = "weights of 7 bits"
 """Text in the `selection` of an int8 graph's card.
 
-Processors without VNNI would sum larger weights differently, and predict differently.
+On processors without VNNI, 8-bit weights can overflow, and predictions would differ.
 """
 
 
 @dataclass(frozen=True)
 class ExportsFolder:
-    """A folder that holds one exported model.
+    """A folder with one exported model.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class ExportsFolder:
 
     @property
     def readme(self) -> Path:
-        """Path of the description for people."""
+        """Path of the README."""
         return self.path / README_FILE
 
     def graph(self, precision: str = "fp32") -> Path:
@@ -68,5 +68,5 @@ class ExportsFolder:
         return tuple(precision for precision in GRAPH_FILES if self.graph(precision).is_file())
 
     def exists(self) -> bool:
-        """Return whether the folder holds a float32 graph."""
+        """Return whether the folder contains a float32 graph."""
         return self.graph().is_file()

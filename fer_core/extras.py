@@ -1,4 +1,4 @@
-"""The optional parts of an installation: what is missing is named, and so is what installs it."""
+"""Optional dependencies: errors name the missing package and the extra that installs it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from fer_core.errors import FerError
 
 
 def remedy(package: str | None, extra: str) -> str:
-    """Say in one line that `package` is missing and which extra of ours brings it."""
+    """Return the message that `package` is missing, with the command that installs it."""
     return f"{package} is not installed; pip install 'fer-toolkit[{extra}]', or '.[{extra}]' in a checkout, installs it"
 
 
 @contextmanager
 def needed_from(extra: str) -> Iterator[None]:
-    """Import within this context what only `extra` installs.
+    """Turn a failed import of an optional dependency into a `FerError` that names the extra.
 
     Raises
     ------
     FerError
-        If it is not installed.
+        If a package is not installed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Faces: what every reader returns and every other part takes."""
+"""Faces: the type that every reader returns and every other function accepts."""
 
 from __future__ import annotations
 
@@ -11,36 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.errors import DataError
-from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import IMAGE_SIZE, split_of
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth, so faces are equal to themselves alone
+@dataclass(frozen=True, eq=False)  # comparing arrays gives no single truth value, so equality is identity
 class Faces:
-    """A batch or a whole file of faces.
+    """Images of faces with their labels, ids and splits.
 
     Attributes
     ----------
     images : ndarray of uint8, shape (N, 48, 48)
         Gray levels, 0 black to 255 white.
     rows : ndarray of int64, shape (N,)
-        Row numbers in the source, as its errors tell them.
+        Row numbers in the source, as in error messages.
     labels : ndarray of int64, shape (N,), or None
-        0..6, positions in `EXPRESSIONS`; None where the source has no labels.
+        Positions in `EXPRESSIONS`, 0..6; None if the source has no labels.
     ids : ndarray of str, shape (N,), or None
-        The `id` column as written, or the file's path within an image tree.
+        The `id` column as written, or paths relative to the root of an image folder.
     splits : ndarray of str, shape (N,), or None
-        The `Usage` column, or the split folder's name.
+        The `Usage` column, or names of split folders.
     source : str
-        The file or folder as the user named it.
+        Name of the file or folder, as the user gave it.
     first_row : int
-        Row number of the first row that could be a face: 2 below the header of a CSV; 1 in a Parquet file and in
-        an image tree.
+        Row number of the first data row: 2 in a CSV, whose header is row 1; 1 in a Parquet file and an image folder;
+        0 for data in memory.
     positions : ndarray of int64, shape (N,), or None
-        Positions among all rows of the source, from 0, which serve as ids where it has none; None where they are
-        ``rows - first_row``. A CSV with blank lines counts them as rows, but not as positions.
+        Positions among all rows of the source, from 0, used as ids if it has none; None if they equal
+        ``rows - first_row``. Blank lines of a CSV count as rows, but not as positions.
     rejected : tuple of DataError
-        The rows left out by ``on_error="skip"``, in order.
+        Errors of the rows that ``on_error="skip"`` left out, in order.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> faces = read_faces("faces.csv")
+    >>> faces.images.shape, faces.images.dtype
+    ((64, 48, 48), dtype('uint8'))
+    >>> faces.take([0, 2]).rows
+    array([2, 4])
     """
 
     images: NDArray[np.uint8]
@@ -69,7 +77,7 @@ class Faces:
         """Return the faces at `index` (positions, a boolean mask or a slice), in that order."""
         if isinstance(index, slice):
             chosen: NDArray[Any] | slice = index
-        else:  # an empty list would become an array of floats, which is no index
+        else:  # an empty list would become an array of floats, which cannot index
             chosen = np.asarray(index) if len(index) else np.empty(0, np.intp)
 
         def of(column: NDArray[Any] | None) -> Any:
@@ -86,16 +94,16 @@ class Faces:
         )
 
     def row_positions(self) -> NDArray[np.int64]:
-        """Return the positions of the faces among all rows of the source, from 0; see `positions`."""
+        """Return the positions of the faces among all rows of the source, counted from 0; see `positions`."""
         return self.rows - self.first_row if self.positions is None else self.positions
 
     def of_split(self, split: str) -> Faces:
-        """Return the faces of one split, which may be spelled in any way that `fer_core.io.columns.SPLIT_NAMES` knows.
+        """Return the faces of one split, in any spelling listed in `fer_core.fer2013.SPLIT_NAMES`.
 
         Raises
         ------
         DataError
-            If the source does not say which split a face belongs to, or has no face of `split`.
+            If the source does not state splits, or has no face of `split`.
         """
         if self.splits is None:
             raise no_split_column(self.source, split)
@@ -106,13 +114,13 @@ class Faces:
         return faces
 
     def require_labels(self) -> NDArray[np.int64]:
-        """Return the labels, or raise DataError where there are none."""
+        """Return the labels, or raise DataError if there are none."""
         if self.labels is None:
             raise DataError(self.source, "has no labels; expected a column 'emotion' or 'label', or label folders")
         return self.labels
 
     def sha256(self) -> str:
-        """Return the sha256 of images and labels, as hex; how the faces were stored does not matter."""
+        """Return the sha256 of images and labels as hexadecimal text; it does not depend on the file format."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
@@ -120,12 +128,12 @@ class Faces:
 
 
 def no_split_column(source: str, split: str) -> DataError:
-    """Return the error for a source that does not say which split a row belongs to."""
+    """Return the error for a source that does not state the splits of its rows."""
     return DataError(source, f"has no Usage column; cannot select {split} rows")
 
 
 def no_row_of_split(source: str, split: str, found: Iterable[str] | None) -> DataError:
-    """Return the error for a source without a row of one split; `found` are the splits of its rows, where known."""
+    """Return the error for a source without rows of `split`; `found` are the splits of its rows, if known."""
     known = "" if found is None else f"; found {', '.join(sorted(set(found))) or 'none'}"
     return DataError(source, f"has no row of split {split!r}{known}")
 
@@ -141,7 +149,7 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
     Raises
     ------
     ValueError
-        If a column is there in one batch and missing in another.
+        If only some of the batches have a column.
     """
 
     def joined(name: str) -> Any:
@@ -166,28 +174,32 @@ def concatenate(parts: Sequence[Faces]) -> Faces:
 
 
 def positions_of(faces: Faces, rows: Sequence[int]) -> tuple[int, ...]:
-    """Return where in `faces` the faces of these row numbers are; parameters and errors as for `take_rows`."""
+    """Return the positions of row numbers in `faces`; parameters and errors are those of `take_rows`."""
     places = {row: place for place, row in enumerate(faces.rows.tolist())}
     for row in rows:
         if row not in places:
-            there = f"{min(places)}..{max(places)}, where {len(places):,} faces are" if places else "a file with faces"
-            raise DataError(faces.source, f"expected a row number in {there}, found {row}")
+            known = (
+                f"in {min(places)}..{max(places)} ({len(places):,} faces)"
+                if places
+                else "of a face, but there are none"
+            )
+            raise DataError(faces.source, f"expected a row number {known}, found {row}")
     return tuple(places[row] for row in rows)
 
 
 def take_rows(faces: Faces, rows: Sequence[int]) -> Faces:
-    """Return the faces of these row numbers, in that order.
+    """Return the faces with the given row numbers, in that order.
 
     Parameters
     ----------
     faces : Faces
-        To choose from.
+        Faces to choose from.
     rows : sequence of int
-        Row numbers as in `Faces.rows`: of a CSV the header is row 1 and the first face row 2.
+        Row numbers as in `Faces.rows`: the header of a CSV is row 1, and the first face is row 2.
 
     Raises
     ------
     DataError
-        If there is no such row; it says which there are.
+        If there is no such row; the message states the range of row numbers.
     """
     return faces.take(np.array(positions_of(faces, rows), np.intp))

@@ -1,79 +1,84 @@
-"""The model card: what a model is, what it was trained on and how well it did, carried by every artefact."""
+"""The model card: architecture, training data and accuracy of a model, stored in each of its files."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from fer_core.cards.summary import card_rows, html_table
+from fer_core.cards.training_record import are_seeds, is_sha256, require_training_record
 from fer_core.errors import CardError
+from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.file_types import refuse_lfs_pointer
+from fer_core.git_lfs import refuse_lfs_pointer
 
 SCHEMA_VERSION: Final = 2
-PRECISIONS: Final = ("fp32", "fp16", "int8")
 OF_THE_PRECISION: Final = ("precision", "selection", "scores")
-"""What a graph of another precision states for itself."""
+"""Keys that differ between the graphs of one model."""
 TABLES: Final = ("architecture_arguments", "standardization", "temperature", "training_data", "scores", "versions")
 
 OTHER_COLUMNS: Final = ("id", "label", "source")
-"""Of an output that has a column for each class."""
+"""Columns of an output with one column per class, in addition to the classes."""
 
 NOT_FITTED: Final = "none"
-"""What a temperature states as `fitted_on` where it was not fitted."""
+"""Value of `fitted_on` if the temperature was not fitted."""
 FITTED_FIGURES: Final = ("n", "nll_before", "nll_after", "ece_before", "ece_after")
-"""What a fitted temperature states besides."""
+"""Further keys of a fitted temperature."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One card, the same in `card.json`, in the safetensors metadata and in the ONNX `metadata_props`.
+    """A model card, which is the same in `card.json`, the safetensors metadata and the ONNX `metadata_props`.
 
     Attributes
     ----------
     architecture : str
         Name in the registry of `fer_train.models`.
     architecture_arguments : dict
-        What the registry's constructor was called with.
+        Arguments of the constructor in the registry.
     labels : tuple of str
-        Class names; the position is the column of `logits` and `probabilities`.
+        Class names, in the order of the columns of `logits` and `probabilities`.
     input_size : tuple of int
         (height, width) in pixels.
     standardization : dict
         `mean` and `std` of the Training pixels; the first layer computes (pixel - mean) / std, unless
-        `architecture_arguments` says that it standardizes each face by its own.
+        `architecture_arguments` states that each face is standardized by its own mean and deviation.
     temperature : dict
         `value`: the graph computes `probabilities` as softmax(logits / value), in every precision. `fitted_on`: the
-        split, or "none", and then `value` is 1. Where it was fitted also `n`, the faces of that split, and what the
-        float32 network's negative log likelihood and expected calibration error on them are at temperature 1 and at
+        split, or "none" with a `value` of 1. If it was fitted, also `n`, the number of faces of that split, and the
+        negative log likelihood and expected calibration error of the float32 network on them at temperature 1 and at
         `value`: `nll_before`, `nll_after`, `ece_before`, `ece_after`.
     precision : {"fp32", "fp16", "int8"}
-        Of the graph that carries the card; `selection` and `scores` are those of this graph, too.
+        Precision of the graph that contains the card; `selection` and `scores` describe the same graph.
     weights_sha256 : str
-        Over the float32 tensors of `weights.safetensors`; see `fer_train.runs.checkpoint.weights_sha256`.
+        Hash of the float32 tensors of `weights.safetensors`; see `fer_train.runs.checkpoint.weights_sha256`.
     training_data : dict
-        `source`, `sha256` of images and labels, and `rows` by split; `validation_sha256` of the validation faces. Where
-        it applies, `dropped`: how many Training faces were left out, by why; `held_out`: `fraction` and `seed` of a
-        validation split that was drawn; `rows_left_out`: how many rows could not be read. Also what the network owes to
-        others, each with its `architecture`, `weights_sha256`, `seeds` and own `training_data`: `initial`, the weights
-        that training began with; `teachers`; the `members` of an ensemble.
+        Faces and ancestors that the network learned from, as `fer_core.cards.training_record` describes them.
     selection : str
-        Which weights of the run were kept, how they were quantized, and on which split anything was chosen.
+        Which weights of the run were kept, how they were quantized, and on which split choices were made.
     seeds : tuple of int
-        Of the last training run, or of each member's; those of the runs before stand with `initial`.
+        Seeds of the last training run, or of each member; `initial` has the seeds of earlier runs.
     scores : dict
-        By split, then by figure: `n`, `accuracy`, `wilson_95`, `tta`; in a lower precision also `fp32_accuracy`,
-        `equal_predictions` and `max_absolute_difference` of a logit, against the float32 graph on the same faces.
-        Empty where nothing was measured.
+        Split to measurements: `n`, `accuracy`, `wilson_95`, `tta`; in a lower precision also `fp32_accuracy`,
+        `equal_predictions` and `max_absolute_difference` of a logit, compared with the float32 graph on the same faces.
+        Empty if nothing was measured.
     versions : dict
         Library versions at export.
     git_commit : str
-        Of the code that exported, with `+changes` if it was not committed; `unknown` outside a checkout.
+        Commit of the code that exported, with `+changes` if files were modified; `unknown` outside a checkout.
     schema_version : int
-        Of this record.
+        Version of this table of keys.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fer_core import ModelCard
+    >>> card = ModelCard.load_json(Path("exports/compact/card.json"))
+    >>> card.architecture, card.precision, card.training_data["rows"]["Training"]
+    ('compact', 'fp32', 28709)
     """
 
     architecture: str
@@ -94,45 +99,47 @@ class ModelCard:
 
     @property
     def validation_split(self) -> str:
-        """Name of the split that the network was validated on."""
+        """Name of the validation split."""
         return next((name for name in self.training_data["rows"] if name != "Training"), "PublicTest")
 
     def __post_init__(self) -> None:
-        def require(ok: bool, key: str, expected: str) -> None:
-            if not ok:
-                raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r:.200}")
-
-        def is_sha256(value: object) -> bool:
-            return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-        version = self.schema_version
-        require(type(version) is int and version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
-        for key in ("architecture", "selection", "git_commit"):
-            require(isinstance(getattr(self, key), str) and getattr(self, key) != "", key, "a text")
         for key in TABLES:
             table = _as_json(getattr(self, key))
-            require(isinstance(table, dict), key, "a table that JSON can hold")
+            self._require(isinstance(table, dict), key, "a table that JSON can store")
             object.__setattr__(self, key, table)
-        names = isinstance(self.labels, tuple) and all(isinstance(name, str) for name in self.labels)
-        names = names and all(name.isprintable() and name not in ("", *OTHER_COLUMNS) for name in self.labels)
-        expected = f"two or more distinct names of columns beside {', '.join(OTHER_COLUMNS)}"
-        require(names and len(set(self.labels)) == len(self.labels) >= 2, "labels", expected)
+        version = self.schema_version
+        self._require(type(version) is int and version == SCHEMA_VERSION, "schema_version", str(SCHEMA_VERSION))
+        for key in ("architecture", "selection", "git_commit"):
+            self._require(isinstance(getattr(self, key), str) and getattr(self, key) != "", key, "a text")
+        self._require(self.precision in list(GRAPH_FILES), "precision", f"one of {', '.join(GRAPH_FILES)}")
+        self._require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
+        self._require(isinstance(self.seeds, tuple) and are_seeds(self.seeds), "seeds", "one or more integers")
+        self._require_contract()
+        require_training_record(self.training_data, "training_data")
+
+    def _require_contract(self) -> None:
+        """Check the properties that callers of the graph rely on: classes, input, standardization and temperature."""
+        expected = f"two or more distinct names of columns other than {', '.join(OTHER_COLUMNS)}"
+        self._require(_are_class_names(self.labels), "labels", expected)
         size = self.input_size == (IMAGE_SIZE, IMAGE_SIZE) and all(type(side) is int for side in self.input_size)
-        require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
+        self._require(size, "input_size", f"({IMAGE_SIZE}, {IMAGE_SIZE})")
         scale = self.standardization
         numbers = all(type(value) in (int, float) for value in scale.values())
-        require(set(scale) == {"mean", "std"} and numbers and scale["std"] > 0, "standardization", "mean and std > 0")
-        require(_is_temperature(self.temperature), "temperature", "value > 0, fitted_on and, where fitted, its figures")
-        data = self.training_data
-        known = {"source", "sha256", "rows"} <= set(data) and is_sha256(data["sha256"])
-        require(known, "training_data", "source, sha256 and rows")
-        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
-        require(is_sha256(self.weights_sha256), "weights_sha256", "64 hexadecimal digits")
-        whole = isinstance(self.seeds, tuple) and all(type(seed) is int for seed in self.seeds)
-        require(whole and bool(self.seeds), "seeds", "one or more integers")
+        ok = set(scale) == {"mean", "std"} and numbers and scale["std"] > 0
+        self._require(ok, "standardization", "mean and std > 0")
+        expected = "value > 0, fitted_on and, if it was fitted, its figures"
+        self._require(_is_temperature(self.temperature), "temperature", expected)
+
+    def _require(self, ok: bool, key: str, expected: str) -> None:
+        if not ok:
+            raise CardError(f"{key}: expected {expected}, found {getattr(self, key)!r:.200}")
+
+    def _repr_html_(self) -> str:
+        """Return a summary of the card as an HTML table, which notebooks show."""
+        return html_table(f"Model card of {self.architecture}", card_rows(asdict(self)))
 
     def temperature_text(self) -> str:
-        """Return in a line what the probabilities were calibrated by."""
+        """Return a line about the temperature scaling of the probabilities."""
         table = self.temperature
         if table["fitted_on"] == NOT_FITTED:
             return "temperature 1, not fitted"
@@ -143,24 +150,24 @@ class ModelCard:
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the card as the flat text table that ONNX and safetensors can carry; each value is JSON."""
+        """Return the card as a flat table of texts for ONNX and safetensors; each value is JSON."""
         return {key: json.dumps(value, sort_keys=True) for key, value in asdict(self).items()}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
-        """Read a card back.
+        """Read a card from metadata.
 
         Parameters
         ----------
         metadata : mapping of str to str
-            As `to_metadata` returns it.
+            Table that `to_metadata` returned.
         source : str
-            The file it came from, for the errors.
+            Name of the file in errors.
 
         Raises
         ------
         CardError
-            If a key is missing, unknown, or its value is not what it must be. Nothing has a default.
+            If a key is missing or unknown, or a value is invalid. No key has a default.
         """
         keys = {field.name for field in fields(cls)}
         for name, wrong in (("has no", keys - set(metadata)), ("has an unknown", set(metadata) - keys)):
@@ -184,7 +191,7 @@ class ModelCard:
 
     @classmethod
     def load_json(cls, path: Path) -> ModelCard:
-        """Read a `card.json`; errors as for `from_metadata`."""
+        """Read a `card.json`; errors are those of `from_metadata`."""
         refuse_lfs_pointer(path, CardError)
         try:
             table = _loads(path.read_text(encoding="utf-8"))
@@ -198,7 +205,7 @@ class ModelCard:
     def require_equal(self, other: ModelCard, source: str, other_source: str) -> None:
         """Raise CardError naming a key in which two cards of one model differ.
 
-        Where their precisions differ, what belongs to it (`OF_THE_PRECISION`) may differ, too.
+        If their precisions differ, the keys in `OF_THE_PRECISION` may differ as well.
         """
         mine, theirs = asdict(self), asdict(other)
         if self.precision != other.precision:
@@ -210,8 +217,15 @@ class ModelCard:
 
 
 def unfitted_temperature() -> dict[str, Any]:
-    """Return the `temperature` of a model to which none was fitted."""
+    """Return the `temperature` of a model without temperature scaling."""
     return {"value": 1.0, "fitted_on": NOT_FITTED}
+
+
+def _are_class_names(names: object) -> bool:
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        return False
+    usable = all(name.isprintable() and name not in ("", *OTHER_COLUMNS) for name in names)
+    return usable and len(set(names)) == len(names) >= 2
 
 
 def _is_temperature(table: Mapping[str, Any]) -> bool:
@@ -225,7 +239,7 @@ def _is_temperature(table: Mapping[str, Any]) -> bool:
 
 
 def _as_json(value: object) -> Any:
-    """Return what a reader of the card gets, lists for tuples and text for keys; None for what JSON cannot hold."""
+    """Return a value as JSON preserves it, with lists for tuples and text for keys; None if JSON cannot store it."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
@@ -233,12 +247,12 @@ def _as_json(value: object) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """Read JSON, and refuse a key that stands in it twice: one of its values would be lost."""
+    """Parse JSON; refuse repeated keys, since one of their values would be lost."""
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"a key stands there twice: {', '.join(sorted({k for k in keys if keys.count(k) > 1}))}")
+            raise ValueError(f"a key is repeated: {', '.join(sorted({k for k in keys if keys.count(k) > 1}))}")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=table)

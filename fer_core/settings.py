@@ -29,7 +29,7 @@ SEED_LIMIT: Final = 2**32 - 1
 
 @dataclass(frozen=True)
 class Setting:
-    """What is declared about one setting.
+    """Declaration of one setting.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Setting:
     choices : sequence of str, optional
         Allowed texts.
     default_text : str, optional
-        What the documentation states as the default where the value itself does not say it.
+        Text of the default in the documentation, if the value itself does not explain it.
     option : str, optional
-        Spelling on the command line; derived from the field's name without it.
+        Spelling on the command line; by default derived from the name of the field.
     metavar : str, optional
         Placeholder of the value in ``--help``.
     """
@@ -58,7 +58,7 @@ class Setting:
     metavar: str | None = None
 
     def range_text(self) -> str:
-        """Return the allowed values in words, such as ``0 to below 1``; empty where any value is allowed."""
+        """Return the allowed values in words, such as ``0 to below 1``; empty if any value is allowed."""
         if self.choices is not None:
             return f"one of {', '.join(self.choices)}"
         low = "" if self.at_least is None else f"{self.at_least:,}"
@@ -105,11 +105,11 @@ def setting(
     Parameters
     ----------
     default : object
-        Value where none is given.
+        Default value.
     help : str
         Sentence for the command line and the documentation.
     factory : callable, optional
-        Makes the default instead, for values that can change, such as a dict.
+        Function that creates the default, for mutable values such as a dict.
     **limits
         Fields of `Setting`.
     """
@@ -120,7 +120,7 @@ def setting(
 
 
 class Settings:
-    """Base of dataclasses whose fields are declared by `setting`: types and ranges are checked at construction."""
+    """Base class of dataclasses whose fields are declared by `setting`; construction checks types and ranges."""
 
     def __post_init__(self) -> None:
         kinds = types_of(type(self))
@@ -158,8 +158,16 @@ def types_of(config: type) -> Mapping[str, Any]:
     return get_type_hints(config)
 
 
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one table: ``{"augment": {"zoom": 0.1}}`` becomes ``{"augment.zoom": 0.1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def default_text(config: type, name: str) -> str:
-    """Return the default of a setting as documentation states it; empty where it has none to state."""
+    """Return the default of a setting as text; empty if there is none."""
     entry = next(entry for entry in fields(config) if entry.name == name)
     declared: Setting = entry.metadata["setting"]
     if declared.default_text is not None:
@@ -190,7 +198,7 @@ def _documented(entry: Field[Any]) -> str:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Return whether a value is of a plain type; anything is of one that is not plain."""
+    """Return whether a value has a plain type such as int; true for all other types, which are not checked."""
     allowed = get_args(kind) if NoneType in get_args(kind) else (kind,)
     if not all(plain in (bool, int, float, str, NoneType) for plain in allowed):
         return True

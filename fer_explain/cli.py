@@ -89,7 +89,7 @@ def report(data: str, model: Path, output: Path, rows: str | None, methods: str 
     map of a predicted class is compared with random control maps of the same roughness and centering. It refuses a
     weights file that is not the one its ONNX graph was made from.
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_explain.cli_types import parse_numbers
     from fer_explain.evaluation.compared_maps import parse_methods
     from fer_explain.report import report as run

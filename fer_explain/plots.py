@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import figures
-from fer_core.figures import default_style
+from fer_core.outputs import figures
+from fer_core.outputs.figures import default_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -241,7 +241,7 @@ def unit_sheet(values: NDArray[np.float32], title: str, *, names: Sequence[str] 
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as `fer_core.figures.save_figure` does."""
+    """Write a figure as `fer_core.outputs.figures.save_figure` does."""
     figures.save_figure(figure, path, dpi=DPI)
 
 

@@ -114,7 +114,7 @@ def evaluate(**settings: Any) -> None:
     \b
       fer-infer evaluate fer2013.csv --split PublicTest --model exports/best --output evaluation
     """
-    from fer_core.io.rejects import REJECTS_FILE
+    from fer_core.outputs.rejects import REJECTS_FILE
     from fer_infer.evaluation.evaluate import FILES
     from fer_infer.evaluation.evaluate import evaluate as run
     from fer_infer.runtime.session import provider_text

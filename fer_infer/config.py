@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fer_core.exports_folder import GRAPH_FILES
-from fer_core.io.columns import split_of
+from fer_core.fer2013 import split_of
 from fer_core.settings import Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -44,8 +44,8 @@ class InferenceConfig(RuntimeConfig):
 
     tta: str = setting(
         "none",
-        "Test-time augmentation, which averages probabilities over views of each face: flip adds the mirror image (2 "
-        "views), flip-shift also shifts both toward the four corners (10 views).",
+        "Test-time augmentation, which averages probabilities over augmented copies of each face: flip adds the mirror "
+        "image (2 copies), flip-shift also shifts both toward the four corners (10 copies).",
         choices=TTA_KINDS,
     )
     on_error: Literal["fail", "skip"] = setting(

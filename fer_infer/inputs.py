@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +20,9 @@ def images_of(faces: FacesLike) -> NDArray[np.uint8]:
     """
     from fer_core.io.in_memory import as_faces
 
-    path_or_data = os.path.expanduser(faces) if isinstance(faces, str | Path) else faces  # noqa: PTH111 - also `-`
-    return as_faces(path_or_data, roles=()).images
+    if isinstance(faces, str | os.PathLike):
+        faces = os.path.expanduser(faces)  # noqa: PTH111 - may be `-`
+    return as_faces(faces, roles=()).images
 
 
 def names_for(faces: FacesLike, names: NDArray[np.str_]) -> Any:

@@ -77,13 +77,13 @@ class Scorer:
     Examples
     --------
     >>> from fer_infer import Scorer
-    >>> with Scorer("exports/best", device="cpu", precision="int8") as model:
+    >>> with Scorer("exports/compact", device="cpu", precision="int8") as model:
     ...     print(model)
     ...     names = model.predict("faces.csv")
     ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
-    Scorer(best-small, int8, CPU, 2.28 M parameters)
+    Scorer(compact, int8, CPU, 0.47 M parameters)
     >>> names.shape, probabilities.shape
-    ((64,), (2, 7))
+    ((140,), (2, 7))
     >>> model.classes_.tolist()
     ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']
     """
@@ -249,7 +249,7 @@ class Scorer:
             Faces per batch. CPU threads share a batch, with at least `fer_infer.runtime.runners.SMALLEST_CALL` faces
             per thread. The last batch may be smaller.
         tta : {"none", "flip", "flip-shift"}
-            Test-time augmentation: average the probabilities over views, see `fer_infer.tta.TTA`.
+            Test-time augmentation: average the probabilities over augmented copies, see `fer_infer.tta.TTA`.
 
         Returns
         -------

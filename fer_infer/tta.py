@@ -1,4 +1,4 @@
-"""Test-time augmentation: average the probabilities over several views of a face."""
+"""Test-time augmentation: average the probabilities over augmented copies of a face."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 SHIFT: Final = 2
-"""Shift of a view in pixels: that of ten crops of 44x44, and less than half of the shifts in training."""
+"""Shift of an augmented copy in pixels: that of ten crops of 44x44, and less than half of the shifts in training."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One view of a face.
+    """One augmented copy of a face.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class View:
     right: int = 0
 
     def of(self, images: Images) -> Images:
-        """Return this view of images, uint8 (N, 48, 48)."""
+        """Return this augmented copy of images, uint8 (N, 48, 48)."""
         if self == View():
             return images
         places = np.arange(IMAGE_SIZE)
@@ -51,7 +51,7 @@ TTA: Final[dict[str, tuple[View, ...]]] = {
     "flip": (View(), View(mirrored=True)),
     "flip-shift": tuple(View(side, *moved) for moved in [(0, 0), *_CORNERS] for side in (False, True)),
 }
-"""Views of each kind of test-time augmentation; the unchanged face comes first.
+"""Augmented copies for each kind of test-time augmentation; the unchanged face comes first.
 
 `flip-shift` adapts ten-crop evaluation (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the center, four corners,
 and their mirror images) to networks that take whole faces. Faces are shifted toward the corners instead of cropped,
@@ -63,7 +63,7 @@ SMALLEST: Final = np.finfo(np.float32).tiny
 
 
 def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -> tuple[Scores, Scores]:
-    """Score all views of images, one view after the other.
+    """Score all augmented copies of images, one after the other.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -
     Returns
     -------
     plain, averaged : ndarray of float32, shape (N, classes)
-        Probabilities without augmentation, and the mean over all views, which is computed in float64.
+        Probabilities without augmentation, and the mean over all copies, which is computed in float64.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def average_views(score: Callable[[Images], Scores], images: Images, tta: str) -
 
 
 def views_of(tta: str) -> tuple[View, ...]:
-    """Return the views of one kind of augmentation; raise ConfigError if it is unknown."""
+    """Return the augmented copies of one kind of augmentation; raise ConfigError if it is unknown."""
     require("tta", tta)
     return TTA[tta]
 

@@ -1,4 +1,4 @@
-"""`torchrun ... -m fer_train fit ...`: of several processes the first prints; errors are each process's own."""
+"""`torchrun ... -m fer_train fit ...`: only the first process prints; each process reports its errors."""
 
 from __future__ import annotations
 

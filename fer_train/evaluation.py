@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,26 @@ from fer_train.runs.checkpoint import load_model_and_card
 
 
 def evaluate(
-    run: str | Path,
     data: str | Path,
+    model: str | PathLike[str],
     output: str | Path,
     *,
     training: str | Path | None = None,
     force: bool = False,
     **settings: Any,
 ) -> ModelEvaluation:
-    """Evaluate a run or an exports folder in float32 PyTorch and write figures and tables.
+    """Evaluate a run or an exports folder in float32 PyTorch, and write figures and tables.
 
     Parameters
     ----------
-    run : str or Path
+    data : str or Path
+        Labeled faces.
+    model : str, Path or Run
         Run or exports folder.
-    data, training : str or Path
-        Data set, and the data set with the Training faces; see `fer_infer.evaluate`.
     output : str or Path
-        Folder to create; see `fer_infer.evaluate`.
+        Folder to write; see `fer_infer.evaluate`.
+    training : str or Path, optional
+        Data set with the Training faces; see `fer_infer.evaluate`.
     force : bool
         Replace an existing folder.
     **settings
@@ -39,14 +42,21 @@ def evaluate(
     Returns
     -------
     ModelEvaluation
-        The evaluation, as written to `metrics.json`.
+        Content of `metrics.json`.
+
+    Examples
+    --------
+    >>> found = evaluate("faces.csv", "exports/compact", "evaluation", split="PublicTest")
+    >>> found.provider, found.split
+    ('PyTorch', 'PublicTest')
     """
     config = EvaluationConfig(**settings)
-    with staged(output, force=force, folder=FOLDER, inputs=(run, data, training)) as stage:
-        model, card = load_model_and_card(run)
-        require_expressions(card.labels, Path(run))
+    model = Path(model)
+    with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
+        network, card = load_model_and_card(model)
+        require_expressions(card.labels, model)
         return evaluate_with(
-            lambda images: softmax(predict_logits(model, images), card.temperature["value"]),
+            lambda images: softmax(predict_logits(network, images), card.temperature["value"]),
             data,
             stage,
             card=card,

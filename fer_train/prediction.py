@@ -1,4 +1,4 @@
-"""What the PyTorch original says about faces."""
+"""Predictions of a PyTorch network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 
 @contextmanager
 def true_float32() -> Iterator[None]:
-    """Let convolutions on CUDA compute in float32; by default PyTorch lets them round what they multiply to TF32."""
+    """Compute convolutions on CUDA in float32; by default PyTorch rounds their factors to TF32."""
     cudnn = torch.backends.cudnn
     with cudnn.flags(True, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
         yield
@@ -24,16 +24,16 @@ def true_float32() -> Iterator[None]:
 
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: int = 256) -> NDArray[np.float32]:
-    """Compute logits in float32 on the device where the model is.
+    """Compute logits in float32 on the device of the model.
 
     Parameters
     ----------
     model : torch.nn.Module
-        In evaluation mode; see `fer_train.runs.checkpoint.load_model`.
+        Network in evaluation mode; see `fer_train.load_model`.
     images : ndarray of uint8, shape (N, 48, 48)
         Gray levels.
     batch_size : int
-        Faces a forward pass.
+        Number of faces per forward pass.
 
     Returns
     -------
@@ -47,9 +47,9 @@ def predict_logits(model: nn.Module, images: NDArray[np.uint8], *, batch_size: i
 
 
 def softmax(logits: NDArray[_Float], temperature: float = 1.0) -> NDArray[_Float]:
-    """Turn logits, shape (N, classes), into probabilities of the same shape and type.
+    """Return the probabilities of logits, shape (N, classes), of the same shape and type.
 
-    Those of the scorer are at the temperature that the model card states.
+    The scorer uses the temperature that the model card states.
     """
     scaled = logits / logits.dtype.type(temperature)
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))

@@ -30,9 +30,9 @@ rm -rf demo
 mkdir demo
 trap 'find demo ! -type d ! -path demo/.files > demo/.files' EXIT # also of a demo that was interrupted
 if [[ $# -eq 0 ]]; then
-    run fer-train synthesize demo/faces.csv --rows 5000 --seed 0
+    run fer-train synthesize demo/faces.csv --faces 5000 --seed 0
 fi
-run fer-train fit "$data" --output demo/runs/small --model compact --model-argument 'widths=[[16],[16,32,32],[64,64]]' \
+run fer-train fit "$data" --output demo/runs/small --architecture compact --architecture-argument 'widths=[[16],[16,32,32],[64,64]]' \
     --no-augment --epochs 8 --batch-size 64 --lr 0.05 --ema 0.99
 run fer-train export demo/runs/small --output demo/exports/small
 run fer-infer score "$data" --model demo/exports/small --output demo/predictions.csv

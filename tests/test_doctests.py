@@ -1,7 +1,7 @@
 """The examples in docstrings run as written, and public names have one.
 
 An example runs in a temporary working directory with `faces.csv` (140 drawn faces, made by
-`fer-train synthesize faces.csv --rows 140 --seed 0`) and the shipped models, such as `exports/compact`. As in
+`fer-train synthesize faces.csv --faces 140 --seed 0`) and the shipped models, such as `exports/compact`. As in
 `pytest --doctest-modules`, the names of the module are defined, and so is `np`.
 """
 
@@ -45,10 +45,6 @@ WITHOUT_EXAMPLE = (
     "fer_explain.normalize",
     "fer_explain.saliency",
     "fer_explain.salient_mask",
-    "fer_infer.Scorer",
-    "fer_infer.evaluate",
-    "fer_infer.score",
-    "fer_train.load_model",
 )
 """Public names whose docstring may still lack a section `Examples`; names are only removed from this list."""
 
@@ -63,7 +59,7 @@ def modules_with_examples() -> list[str]:
 @pytest.fixture(scope="module")
 def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("doctests") / "faces.csv"
-    main(["synthesize", str(path), "--rows", "140", "--seed", "0"], standalone_mode=False)
+    main(["synthesize", str(path), "--faces", "140", "--seed", "0"], standalone_mode=False)
     return path
 
 

@@ -29,8 +29,17 @@ def program(name, *arguments, cwd):
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("road")
-    program("fer-train", "synthesize", "faces.csv", "--rows", 300, "--seed", 1, cwd=folder)
-    small = ["--model-argument", "widths=[4,8,8]", "--model-argument", "hidden=16", "--epochs", 2, "--batch-size", 32]
+    program("fer-train", "synthesize", "faces.csv", "--faces", 300, "--seed", 1, cwd=folder)
+    small = [
+        "--architecture-argument",
+        "widths=[4,8,8]",
+        "--architecture-argument",
+        "hidden=16",
+        "--epochs",
+        2,
+        "--batch-size",
+        32,
+    ]
     program("fer-train", "fit", "faces.csv", "--output", "runs/small", *small, cwd=folder)
     program("fer-train", "export", "runs/small", "--output", "exports/small", cwd=folder)
     program("fer-infer", "score", "faces.csv", "--model", "exports/small", "--output", "out.csv", cwd=folder)

@@ -18,8 +18,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
-from fer_core import figures
-from fer_core.figures import default_style, load_matplotlib, save_figure
+from fer_core.outputs import figures
+from fer_core.outputs.figures import default_style, load_matplotlib, save_figure
 from fer_explain.evaluation.comparison import MethodScore
 from fer_explain.evaluation.intervals import estimate
 from fer_explain.evaluation.plots import line_figure, ranking_figure
@@ -170,7 +170,7 @@ def test_matplotlib_is_imported_whatever_backend_is_named(backend: str | None, k
     code = """
 import os
 before = dict(os.environ)
-from fer_core.figures import load_matplotlib
+from fer_core.outputs.figures import load_matplotlib
 matplotlib = load_matplotlib()
 assert dict(os.environ) == before
 print(matplotlib.rcParams._get("backend") if hasattr(matplotlib.rcParams, "_get") else "")

@@ -22,13 +22,12 @@ PACKAGES = ("fer_core", "fer_infer", "fer_train", "fer_explain")
 WIDTH = 100
 
 ALLOWED: dict[str, int] = {
-    "fer-train": 20,
-    "fer-infer": 17,
+    "fer-train": 4,
+    "fer-infer": 0,
     "fer-explain": 29,
     "README.md": 75,
     "fer_core": 22,
-    "fer_infer": 68,
-    "fer_train": 79,
+    "fer_infer": 0,
     "fer_explain": 143,
 }
 """Findings per place that may remain; the numbers only fall."""

@@ -33,11 +33,11 @@ for line in sys.stdin:
 """
 
 COMMANDS = """
-fer-train synthesize faces.csv --rows 200 --seed 1
+fer-train synthesize faces.csv --faces 200 --seed 1
 fer-train audit faces.csv --output audit
-fer-train fit faces.csv --output 'RUN' --epochs 1 --model-argument widths=[4,8,8] --model-argument hidden=16
+fer-train fit faces.csv --output 'RUN' --epochs 1 --architecture course-dnn --architecture-argument widths=[16]
 fer-train export 'RUN' --output model
-fer-train evaluate 'RUN' faces.csv --split PublicTest --output evaluation
+fer-train evaluate faces.csv --model 'RUN' --split PublicTest --output evaluation
 fer-infer evaluate faces.csv --model model --split PublicTest --output evaluation2
 fer-explain attribute faces.csv --model model --rows 2,3 --output maps.npz
 fer-explain maximize --model model --layer 1 --channels 0 --steps 4 --output images

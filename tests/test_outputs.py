@@ -63,7 +63,7 @@ def test_force_never_replaces_a_folder_with_somebodys_work_and_says_so_before_an
     thesis.parent.mkdir(parents=True)
     thesis.write_text("years of work")
     done = run(program, command, "--output", tmp_path / "keep", "--force")
-    reason = "which is not part of such an output and would be lost; move it or choose another output"
+    reason = "which does not belong to such an output and would be lost; move it or choose another output"
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == f"{program.name}: {tmp_path}/keep: contains chapters/thesis.tex, {reason}\n"
     assert thesis.read_text() == "years of work"

@@ -1,4 +1,4 @@
-"""The one table in a zip or tar archive, streamed: which member it is, and why none can be chosen."""
+"""Choose and stream the table in a zip or tar archive."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, cast
 
-from fer_core.errors import DataError
-from fer_core.io.columns import shorten
+from fer_core.errors import DataError, listed, shorten
 from fer_core.io.file_types import TAR, ZIP
 
 TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather"})
@@ -22,16 +21,15 @@ IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
 TEXT_SUFFIXES: Final = frozenset({".md", ".rst", ".bib", ".pdf", ".html", ".json", ".yml", ".yaml", ".py", ".ipynb"})
 TEXT_NAMES: Final = ("readme", "license", "licence", "copying", "notice", "citation")
 SYSTEM_NAMES: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-"""Files and folders that operating systems leave behind, in lower case; names that begin with a dot are others."""
+"""Files and folders of operating systems, in lower case, in addition to names that begin with a dot."""
 
-MOST_LISTED: Final = 8
 _AES: Final = 99
 _OTHER_METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 93: "zstandard", 95: "xz", 98: "PPMd"}
 _DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def is_clutter(name: str) -> bool:
-    """Return whether a path leads through what an operating system left behind, or through a hidden file or folder."""
+    """Return whether a path contains a hidden name, or a file or folder of an operating system."""
     return any(_is_hidden(part) or part.lower() in SYSTEM_NAMES for part in PurePosixPath(name).parts)
 
 
@@ -40,27 +38,27 @@ def _is_hidden(name: str) -> bool:
 
 
 def is_text_about_data(name: str) -> bool:
-    """Return whether a file describes data rather than holding them, such as a readme or a license."""
+    """Return whether a file describes data rather than containing it, such as a readme or a license."""
     path = PurePosixPath(name)
     return path.suffix.lower() in TEXT_SUFFIXES or path.name.lower().startswith(TEXT_NAMES)
 
 
 def choose_member(names: Sequence[str], source: str, kind: str) -> str:
-    """Return the name of the one member that can be a table of faces.
+    """Return the name of the only member that can be a table of faces.
 
     Parameters
     ----------
     names : sequence of str
-        The regular files in the archive.
+        Regular files in the archive.
     source : str
-        The archive, for errors.
+        Name of the archive in errors.
     kind : str
-        `ZIP` or `TAR`, for errors.
+        `ZIP` or `TAR`, the type in errors.
 
     Raises
     ------
     DataError
-        If there is not exactly one such member. The error lists the members and says how to name one.
+        If there is not exactly one such member. The message lists the members and explains how to name one.
     """
     if office := _office_type(names):
         raise DataError(source, f"expected a CSV, Parquet or Arrow file, found {office}")
@@ -72,15 +70,15 @@ def choose_member(names: Sequence[str], source: str, kind: str) -> str:
         raise DataError(source, f"is {kind} of {len(images):,} images; unpack it and name the folder")
     chosen = tables or others
     if not chosen:
-        raise DataError(source, f"is {kind} without a CSV, Parquet or Arrow file; found {listed(files)}")
+        raise DataError(source, f"is {kind} without a CSV, Parquet or Arrow file; found {_quoted(files)}")
     if len(chosen) > 1:
         example = f"{source}/{chosen[-1]}"
-        raise DataError(source, f"is {kind} of several files, found {listed(chosen)}; name one, such as {example}")
+        raise DataError(source, f"is {kind} of several files, found {_quoted(chosen)}; name one, such as {example}")
     return chosen[0]
 
 
 def find_member(names: Sequence[str], wanted: str, source: str) -> str:
-    """Return the member that a user named, by its whole path or, where only one has it, by its file name.
+    """Return the member that the user named, by its full path or, if it is unique, by its file name.
 
     Raises
     ------
@@ -92,28 +90,22 @@ def find_member(names: Sequence[str], wanted: str, source: str) -> str:
     if len(matching) != 1:
         files = [name for name in names if not is_clutter(name)]
         problem = f"contains {len(matching)} files {wanted!r}" if matching else f"contains no file {wanted!r}"
-        raise DataError(source, f"{problem}; found {listed(files)}")
+        raise DataError(source, f"{problem}; found {_quoted(files)}")
     return matching[0]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as an error lists them."""
-    shown = ", ".join(shorten(name, 80) for name in names[:MOST_LISTED])
-    return f"{shown} and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else shown or "no file"
 
 
 @contextmanager
 def open_zip_member(file: IO[bytes], wanted: str | None, source: str) -> Iterator[io.BufferedReader]:
-    """Open a member of a zip archive, the only table where none is named.
+    """Open a member of a zip archive.
 
     Parameters
     ----------
     file : binary file
-        The archive, seekable.
+        Archive, seekable.
     wanted : str, optional
-        The member.
+        Member to open; by default the only table.
     source : str
-        The archive, for errors.
+        Name of the archive in errors.
 
     Raises
     ------
@@ -138,12 +130,13 @@ def open_zip_member(file: IO[bytes], wanted: str | None, source: str) -> Iterato
 
 
 def choose_tar_member(stream: IO[bytes], wanted: str | None, source: str) -> str:
-    """Read a tar archive to its end and return the name of the member to open; parameters as of `open_zip_member`."""
+    """Read a tar archive to its end and return the name of the member to open; parameters as in `open_zip_member`."""
     names: list[str] = []
     with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (entry := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined] # or all headers would stay in memory
-            names += [entry.name] * entry.isfile()
+            archive.members.clear()  # type: ignore[attr-defined] # otherwise all headers would stay in memory
+            if entry.isfile():
+                names.append(entry.name)
     name = choose_member(names, source, TAR) if wanted is None else find_member(names, wanted, source)
     require_safe(name, source)
     return name
@@ -151,7 +144,7 @@ def choose_tar_member(stream: IO[bytes], wanted: str | None, source: str) -> str
 
 @contextmanager
 def open_tar_member(stream: IO[bytes], name: str, source: str) -> Iterator[io.BufferedReader]:
-    """Open the member that `choose_tar_member` named."""
+    """Open the member that `choose_tar_member` returned."""
     with _damage_named(source, "tar"), tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (entry := archive.next()) is not None:
             if entry.name == name and entry.isfile():
@@ -162,14 +155,14 @@ def open_tar_member(stream: IO[bytes], name: str, source: str) -> Iterator[io.Bu
 
 
 def require_safe(name: str, source: str) -> None:
-    """Raise DataError for a member whose name leads outside the archive: such an archive is an attack or damaged."""
+    """Raise DataError for a member whose path leads outside the archive, which is an attack or damage."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(source, f"expected members with paths inside the archive, found {shorten(name, 80)}")
 
 
 class _Header(tarfile.TarInfo):
-    """A header that must be whole: `tarfile` takes a damaged one, and the missing end of an archive, for its end."""
+    """A header that must be intact: `tarfile` treats a damaged header and a truncated archive as the normal end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
@@ -182,7 +175,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _Whole(io.RawIOBase):
-    """A member of a tar archive that must not end early: `tarfile` takes a cut archive for a shorter file."""
+    """A member of a tar archive that must be complete: `tarfile` reads a truncated one as a shorter file."""
 
     def __init__(self, member: Any, size: int) -> None:
         self._member = member
@@ -205,7 +198,7 @@ def _damage_named(source: str, kind: str) -> Iterator[None]:
         yield
     except _DAMAGED as error:
         raise DataError(source, f"the {kind} archive is damaged or cut short ({error})") from None
-    except RuntimeError as error:  # how `zipfile` reports an encrypted member
+    except RuntimeError as error:  # `zipfile` reports an encrypted member like this
         if "encrypted" not in str(error) and "password" not in str(error):
             raise
         raise DataError(source, f"the {kind} archive is encrypted; unpack it with its password first") from None
@@ -219,7 +212,7 @@ def _table_suffix(name: str) -> str:
 
 
 def _office_type(names: Sequence[str]) -> str | None:
-    """Recognize files that are zip archives in disguise."""
+    """Recognize other formats that are zip archives, such as Excel workbooks."""
     if "[Content_Types].xml" in names:
         return "an Excel workbook" if any(name.startswith("xl/") for name in names) else "an Office document"
     if "mimetype" in names and "content.xml" in names:
@@ -229,3 +222,7 @@ def _office_type(names: Sequence[str]) -> str | None:
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "a PyTorch checkpoint"
     return None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return listed([shorten(name, 80) for name in names])

@@ -1,4 +1,4 @@
-"""Columns of faces, whatever the file format: their names, the roles they play, and the values of labels and splits."""
+"""Columns of tables of faces in any file format: their names and roles."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from fer_core.errors import ConfigError, DataError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
+from fer_core.errors import ConfigError, DataError, DataWarning, listed, shorten
+from fer_core.fer2013 import PIXELS
 
 ROLES: Final = ("pixels", "label", "split", "id")
-"""What a column can hold, in the order in which the cells of a row are checked."""
+"""Contents of columns, in the order in which the cells of a row are checked."""
 
 COLUMNS: Final = {
     "pixels": "pixels",
@@ -25,86 +25,43 @@ COLUMNS: Final = {
 """Column names in lower case, and their roles."""
 
 MAX_ID_LENGTH: Final = 256
-"""A longer id is refused: NumPy keeps each id of a batch in the space of its longest one."""
+"""Longer ids are refused, since NumPy stores every id of a batch in the space of the longest one."""
 
-SPLIT_NAMES: Final = {name.lower(): name for name in SPLITS} | {
-    "train": "Training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-"""Names of splits in lower case, and what each is called here. `test` stays `test`: it can be either test split."""
-
-CLASS_NAMES: Final = {name: number for number, name in enumerate(EXPRESSIONS)} | {
-    "anger": 0,
-    "disgusted": 1,
-    "fearful": 2,
-    "happiness": 3,
-    "sadness": 4,
-    "surprised": 5,
-}
-"""Names of classes in lower case, as data sets write them, and their labels."""
-
-LABEL_EXPECTED: Final = f"expected a label in 0..{len(EXPRESSIONS) - 1} or the name of a class"
-SPLIT_EXPECTED: Final = f"expected one of {', '.join(SPLITS)}, train, validation, test"
 ID_EXPECTED: Final = f"expected an id of 1 to {MAX_ID_LENGTH} characters without control characters"
-"""How the error of a cell begins, in every file format."""
+"""Beginning of the error message of a cell."""
 
 PIXELS_EXPECTED: Final = (
     f"expected a column 'pixels' or 'feature', or {PIXELS} columns such as pixel0 to pixel{PIXELS - 1}"
 )
-"""How the error of a table without pixels begins, in every file format."""
+"""Beginning of the error message of a table without pixels."""
 
 LEAST_PIXEL_COLUMNS: Final = 100
-"""Numbered columns that are taken for pixels, also where they are not 2,304."""
+"""Number of numbered columns from which on they count as pixels, even if they are not 2,304."""
 
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
-_WHOLE_NUMBER: Final = re.compile(r"([0-9]{1,3})(?:\.0*)?")
 
 
-def label_of(text: str) -> int | None:
-    """Return the label that a cell holds, or None where it holds none.
-
-    Parameters
-    ----------
-    text : str
-        A number in 0..6, also written as `5.0`, or the name of a class in any case; spaces around it are ignored.
-    """
-    text = text.strip(" ").lower()
-    if text in CLASS_NAMES:
-        return CLASS_NAMES[text]
-    number = _WHOLE_NUMBER.fullmatch(text)
-    label = int(number[1]) if number else -1
-    return label if 0 <= label < len(EXPRESSIONS) else None
-
-
-def split_of(text: str) -> str | None:
-    """Return the split that a cell or a folder names, as it is called here, or None where it names none.
-
-    Parameters
-    ----------
-    text : str
-        A name in `SPLIT_NAMES`, in any case; spaces around it are ignored.
-    """
-    return SPLIT_NAMES.get(text.strip(" ").lower())
+def id_of(text: str) -> str | None:
+    """Return the id in a cell without the spaces around it, or None if it cannot be one."""
+    text = text.strip(" ")
+    return text if 0 < len(text) <= MAX_ID_LENGTH and min(text) >= " " else None
 
 
 def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) -> range | None:
-    """Return the positions of the columns of pixels in a table with one column per pixel; None in any other table.
+    """Return the positions of the pixel columns in a table with one column per pixel; None for other tables.
 
-    These are 2,304 adjacent columns whose names are the same text, which may be empty, and then consecutive numbers,
-    such as pixel0 to pixel2303.
+    These are 2,304 adjacent columns whose names are the same text, which may be empty, followed by consecutive
+    numbers, such as pixel0 to pixel2303.
 
     Parameters
     ----------
     names, source, row
-        As for `assign_roles`.
+        As in `assign_roles`.
 
     Raises
     ------
     DataError
-        If there are too many or too few such columns, or a column of pixels besides them.
+        If the number of such columns is wrong, or there is another column of pixels.
     """
     plain = [name.strip(" ") for name in names]
     run = max(_numbered_runs(plain), key=len, default=range(0))
@@ -116,12 +73,12 @@ def pixel_columns(names: Sequence[str], source: str, *, row: int | None = None) 
     for name in plain:
         if COLUMNS.get(name.lower()) == "pixels":
             message = f"expected pixels in one column or in {PIXELS}, found {name!r} and {shown}"
-            raise DataError(source, f"{message}; choose the former with --column pixels={name}", row=row)
+            raise DataError(source, f"{message}; `columns={{'pixels': {name!r}}}` chooses the former", row=row)
     return run
 
 
 def _numbered_runs(names: Sequence[str]) -> list[range]:
-    """Return where columns stand side by side whose names are the same text and then consecutive numbers."""
+    """Return the ranges of adjacent columns whose names are the same text followed by consecutive numbers."""
     runs: list[range] = []
     start, before = 0, ("", -2)
     for place, name in enumerate([*names, ""]):
@@ -142,48 +99,39 @@ def assign_roles(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
-    """Decide which column of a table plays which role.
+    """Assign roles to the columns of a table.
 
-    Columns without a role are left out; `warn_of_columns_left_out` names them.
+    Columns without a role are ignored; `warn_of_columns_left_out` names them.
 
     Parameters
     ----------
     names : sequence of str
-        The names of the columns, in order.
+        Names of the columns, in order.
     source : str
-        The file, for errors.
+        Name of the file in errors.
     row : int, optional
-        Row number of the header, for errors; None where the format has no header row.
+        Row number of the header in errors; None for formats without a header row.
     roles : collection of str
-        The roles to read besides `pixels`; columns of other roles are left out without a warning.
+        Roles to read in addition to `pixels`; columns of other roles are ignored without a warning.
     columns : mapping of str to str, optional
-        Role to column name, where the user chose; it decides where two columns could play one role.
+        Role to column name, chosen by the user. Required if two columns could have one role.
 
     Returns
     -------
     dict of str to int
-        Position of the column of each role; of pixels in a table with one column per pixel (see `pixel_columns`), the
-        position of the first of them.
+        Position of the column of each role. In a table with one column per pixel (see `pixel_columns`), the position
+        of the first of them.
 
     Raises
     ------
     ConfigError
-        If `columns` holds an unknown role.
+        If `columns` contains an unknown role.
     DataError
-        If there is no column of pixels, a chosen column is missing, or two columns could play one role.
+        If there is no column of pixels, a chosen column is missing, or two columns could have one role.
     """
     chosen = dict(columns or {})
-    if unknown := set(chosen) - set(ROLES):
-        raise ConfigError(f"columns: expected roles {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
     plain = [name.strip(" ") for name in names]
-    places: dict[str, int] = {}
-    for role, name in chosen.items():
-        found = [place for place, other in enumerate(plain) if other == name.strip(" ")]
-        if len(found) != 1:
-            raise DataError(
-                source, f"expected one column {name!r} for {role}, found {len(found)} in {_listed(plain)}", row=row
-            )
-        places[role] = found[0]
+    places = _chosen_places(plain, source, row, chosen)
     taken = set(places.values())
     run = None if "pixels" in places else pixel_columns(plain, source, row=row)
     if run is not None:
@@ -195,15 +143,31 @@ def assign_roles(
         if (known := COLUMNS.get(name.lower())) is None or known in chosen:
             continue
         if known in places:
-            other = plain[places[known]]
-            remedy = "rename one of them" if name == other else f"choose one with --column {known}={name}"
-            message = f"expected one column of {known}, found {other!r} and {name!r}; {remedy}"
-            raise DataError(source, message, row=row)
+            raise _two_columns(plain[places[known]], name, known, source, row)
         if known in roles or known == "pixels":
             places[known] = place
     if "pixels" not in places:
-        raise DataError(source, f"{PIXELS_EXPECTED}, found {_listed(plain)}", row=row)
+        raise DataError(source, f"{PIXELS_EXPECTED}, found {_quoted(plain)}", row=row)
     return places
+
+
+def _chosen_places(names: Sequence[str], source: str, row: int | None, chosen: Mapping[str, str]) -> dict[str, int]:
+    """Return the positions of the columns that the user chose, by role."""
+    if unknown := set(chosen) - set(ROLES):
+        raise ConfigError(f"columns: expected roles {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
+    places: dict[str, int] = {}
+    for role, name in chosen.items():
+        found = [place for place, other in enumerate(names) if other == name.strip(" ")]
+        if len(found) != 1:
+            message = f"expected one column {name!r} for {role}, found {len(found)} in {_quoted(names)}"
+            raise DataError(source, message, row=row)
+        places[role] = found[0]
+    return places
+
+
+def _two_columns(one: str, other: str, role: str, source: str, row: int | None) -> DataError:
+    remedy = "rename one of them" if one == other else f"`columns={{{role!r}: {other!r}}}` chooses one"
+    return DataError(source, f"expected one column of {role}, found {one!r} and {other!r}; {remedy}", row=row)
 
 
 def warn_of_columns_left_out(
@@ -214,16 +178,16 @@ def warn_of_columns_left_out(
     columns: Mapping[str, str] | None = None,
     named: set[str] | None = None,
 ) -> None:
-    """Name the columns that no role claims in a `DataWarning`, such as the index that pandas writes.
+    """Issue a `DataWarning` that names the columns without a role, such as the index that pandas writes.
 
     Parameters
     ----------
     names, source, columns
-        As for `assign_roles`. A chosen column has a role, even if that role is not read.
+        As in `assign_roles`. A chosen column has a role, even if that role is not read.
     read : collection of int
         Positions of the columns that are read.
     named : set of str, optional
-        Columns that were named for other files of a data set, and are not named again. Those named now are added.
+        Columns that were named for other files of a data set, and are not named again. New ones are added to it.
     """
     plain = [name.strip(" ") for name in names]
     chosen = {name.strip(" ") for name in (columns or {}).values()}
@@ -233,14 +197,8 @@ def warn_of_columns_left_out(
         left_out = [name for name in left_out if name not in named]
         named.update(left_out)
     if left_out:
-        warnings.warn(f"{source}: columns left out: {_listed(left_out)}", DataWarning, stacklevel=2)
+        warnings.warn(f"{source}: columns left out: {_quoted(left_out)}", DataWarning, stacklevel=2)
 
 
-def shorten(text: str, length: int = 40) -> str:
-    """Return a text in quotes, cut where it is long."""
-    return repr(text if len(text) <= length else text[:length] + "...")
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    listed = ", ".join(shorten(name) for name in names[:most])
-    return f"{listed} and {len(names) - most} more" if len(names) > most else listed or "none"
+def _quoted(names: Sequence[str]) -> str:
+    return listed([shorten(name) for name in names])

@@ -1,4 +1,4 @@
-"""The bytes of a table: of a file, of standard input or of a member of an archive, decompressed."""
+"""Decompressed bytes of a file, of standard input or of a member of an archive."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import zstandard
-
 from fer_core.errors import DataError
+from fer_core.git_lfs import LFS_REMEDY
+from fer_core.io import zstd
 from fer_core.io.archives import choose_tar_member, open_tar_member, open_zip_member
 from fer_core.io.file_types import (
     ARCHIVES,
@@ -30,16 +30,15 @@ from fer_core.io.file_types import (
     HEAD_BYTES,
     IMAGES,
     LFS_POINTER,
-    LFS_REMEDY,
     TABLES,
     XZ,
     ZIP,
     ZSTD,
     file_type,
 )
-from fer_core.io.places import Place, locate
+from fer_core.places import Place, locate
 
-DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+DAMAGE: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
 _READ_ONCE: Final = "expected a CSV, found {kind}, which is read from a plain file only"
 
 
@@ -51,13 +50,13 @@ def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
     ----------
     path : str or Path
         A file, plain or compressed by gzip, zstandard, xz or bzip2; a zip or tar archive with one table, or
-        `ARCHIVE/MEMBER` for one of several; `-` for standard input. The first bytes decide, not the name.
+        `ARCHIVE/MEMBER` for one of several; `-` for standard input. The format is recognized by the first bytes.
 
     Raises
     ------
     DataError
-        If the file is missing, unreadable or damaged, of a known format that contains no faces, compressed twice, or
-        an archive from which no member can be chosen.
+        If the file is missing, unreadable, damaged, compressed twice, in a format that cannot contain faces, or an
+        archive from which no member can be chosen.
     """
     source = str(path)
     if source == "-" and sys.stdin is None:
@@ -76,14 +75,14 @@ def open_stream(path: str | Path) -> Iterator[io.BufferedReader]:
     except DAMAGE as error:
         raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
     except OSError as error:
-        if error.errno is None and type(error) is OSError:  # how bz2 reports damage
+        if error.errno is None and type(error) is OSError:  # bz2 reports damage like this
             raise DataError(source, f"compressed data is damaged or cut short ({error})") from None
         raise DataError(source, f"cannot be read: {error.strerror or error}") from None
 
 
 @contextmanager
 def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
-    """Yield the name of a plain file, or a temporary file with what `open_stream` gives, for formats read at random.
+    """Yield the name of a plain file, or a temporary decompressed copy, for formats that need random access.
 
     Errors are those of `open_stream`.
     """
@@ -99,7 +98,7 @@ def open_seekable(path: str | Path) -> Iterator[str | IO[bytes]]:
 
 
 def plain_size(stream: io.BufferedReader) -> int | None:
-    """Return the size of the regular file that is read without unpacking, in bytes; None where there is none such."""
+    """Return the size in bytes of a regular file that is read without decompression; None for other streams."""
     if not isinstance(stream.raw, io.FileIO):
         return None
     status = os.fstat(stream.fileno())
@@ -107,14 +106,22 @@ def plain_size(stream: io.BufferedReader) -> int | None:
 
 
 def table_type(path: str | Path) -> str | None:
-    """Return the format of a table inside its compression and archive; see `fer_core.io.file_types.file_type`."""
+    """Return the format of a table inside compression or an archive; see `fer_core.io.file_types.file_type`."""
     with open_stream(path) as stream:
         return file_type(_head(stream)[0])
 
 
+def is_image(path: str | Path) -> bool:
+    """Return whether a path is a file with a PNG or JPEG image."""
+    if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file can raise
+        return False
+    with open(path, "rb") as file:
+        return file_type(file.read(HEAD_BYTES)) in IMAGES
+
+
 @contextmanager
 def _opened(place: Place) -> Iterator[tuple[io.BufferedReader, str | None]]:
-    """Open a file or standard input, decompressed; yield its stream and the type of what is in it."""
+    """Open a file or standard input; yield its decompressed stream and the type of its content."""
     source = str(place.file)
     regular = source != "-" and os.path.isfile(place.file)  # noqa: PTH113 - as above
     with nullcontext(sys.stdin.buffer) if source == "-" else open(place.file, "rb") as raw:
@@ -127,7 +134,7 @@ def _opened(place: Place) -> Iterator[tuple[io.BufferedReader, str | None]]:
 
 
 def _require_table(kind: str | None, source: str, within: str | None) -> None:
-    """Raise DataError for a format that contains no table, or that would have to be unpacked a second time."""
+    """Raise DataError for a format that is not a table, or that is packed twice."""
     if kind == LFS_POINTER:
         raise DataError(source, LFS_REMEDY)
     nested = COMPRESSIONS if within == "compression" else COMPRESSIONS | ARCHIVES if within else frozenset()
@@ -142,7 +149,7 @@ def _require_table(kind: str | None, source: str, within: str | None) -> None:
 
 @contextmanager
 def _unpacked(packed: io.BufferedReader) -> Iterator[tuple[io.BufferedReader, str | None]]:
-    """Undo one compression; yield the stream and the type of its content."""
+    """Decompress once; yield the stream and the type of its content."""
     head, packed = _head(packed)
     kind = file_type(head)
     if kind not in COMPRESSIONS:
@@ -159,7 +166,7 @@ def _head(stream: io.BufferedReader) -> tuple[bytes, io.BufferedReader]:
     if len(head) == HEAD_BYTES:
         return head, stream
     start = stream.tell() if isinstance(stream.raw, io.FileIO) and stream.seekable() else None
-    head = stream.read(HEAD_BYTES)  # a short file; or a pipe or a decompressor that gave less at once
+    head = stream.read(HEAD_BYTES)  # a short file, or a pipe or decompressor that returned less
     if start is not None:
         stream.seek(start)
         return head, stream
@@ -183,13 +190,13 @@ def _member(place: Place, stream: io.BufferedReader, kind: str | None) -> Iterat
 
 @lru_cache(maxsize=16)
 def _tar_member(place: Place, mtime_ns: int, size: int) -> str:
-    """Choose a member; of an archive that is opened again, unchanged, without reading it all once more."""
+    """Choose a member; the result is cached, so that an unchanged archive is not read again."""
     with _opened(place) as (stream, _):
         return choose_tar_member(stream, place.member, str(place.file))
 
 
 class _Rewound(io.RawIOBase):
-    """A stream of which the first bytes were read, from its beginning."""
+    """A stream from its beginning, although its first bytes were read already."""
 
     def __init__(self, head: bytes, stream: io.BufferedReader) -> None:
         self._head = memoryview(head)
@@ -207,52 +214,9 @@ class _Rewound(io.RawIOBase):
         return n
 
 
-class _ZstdFrames(io.RawIOBase):
-    """The content of the frames of `raw`, one after the other.
-
-    The stream reader of `zstandard` takes the middle of a frame for the end of the file where the file ends
-    there, and would lose rows without a word.
-    """
-
-    # A kilobyte can unpack to 32 MiB, so no more is unpacked at once.
-    CHUNK: Final = 1 << 10
-
-    def __init__(self, raw: io.BufferedReader) -> None:
-        self._raw = raw
-        self._packed = b""
-        self._text = memoryview(b"")
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        filled = 0
-        while filled < len(buffer) and self._unpack():
-            n = min(len(buffer) - filled, len(self._text))
-            buffer[filled : filled + n] = self._text[:n]
-            self._text = self._text[n:]
-            filled += n
-        return filled
-
-    def _unpack(self) -> bool:
-        """See that there is text; return whether there is any left."""
-        while not self._text:
-            packed = self._packed or self._raw.read1(self.CHUNK)
-            if not packed and self._frame is not None:
-                raise EOFError("it ends within a zstandard frame")
-            if not packed:
-                return False
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._text = memoryview(frame.decompress(packed))
-            self._packed = frame.unused_data
-            self._frame = None if frame.eof else frame
-        return True
-
-
 _DECOMPRESSORS: Final[dict[str | None, Any]] = {
     GZIP: lambda raw: gzip.GzipFile(fileobj=raw),
-    ZSTD: _ZstdFrames,
+    ZSTD: zstd.open_reader,
     XZ: lzma.LZMAFile,
     BZIP2: bz2.BZ2File,
 }

@@ -1,4 +1,4 @@
-"""CSV outputs, packed as their names ask: plain, gzip or zstandard, the same bytes for the same text."""
+"""Write CSV files, plain or compressed by gzip or zstandard; the same text gives the same bytes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import IO, Final, cast
 
 CSV_ENDINGS: Final = (".csv", ".csv.gz", ".csv.zst")
 """Endings of the names of CSV outputs."""
-ZSTD_LEVEL: Final = 3
 GZIP_LEVEL: Final = 6
 
 
 class PackedText(io.TextIOWrapper):
-    """A text file that closes the file below its packing too, even if the last bytes cannot be written."""
+    """A compressed text file that also closes the file below, even if the last bytes cannot be written."""
 
     def __init__(self, packed: IO[bytes], raw: IO[bytes], encoding: str, errors: str) -> None:
         self._raw = raw
         super().__init__(packed, encoding=encoding, errors=errors, newline="")
 
     def close(self) -> None:
-        """Write what is left and close."""
+        """Write the rest and close."""
         try:
             super().close()
         finally:
@@ -28,36 +27,35 @@ class PackedText(io.TextIOWrapper):
 
 
 def open_csv(path: Path, name: str | Path, *, encoding: str = "utf-8", errors: str = "strict") -> PackedText:
-    """Open a new file for text whose line ends stay as they are.
+    """Open a new text file; line ends are written unchanged.
 
     Parameters
     ----------
     path : Path
-        The file to make, as a rule one yielded by `fer_core.outputs.staging.staged`.
+        File to create, usually yielded by `fer_core.outputs.staging.staged`.
     name : str or Path
-        The name that it is going to have: `.gz` and `.zst` at its end say how it is packed.
+        Final name of the file; its suffix `.gz` or `.zst` selects the compression.
     encoding, errors : str
-        As for `open`.
+        As in `open`.
     """
     raw = open(path, "wb")  # noqa: SIM115 - closed with the text
     pack = {".gz": _gzip, ".zst": _zstandard}.get(Path(name).suffix.lower(), lambda file: file)
     try:
         return PackedText(pack(raw), raw, encoding, errors)
-    except BaseException:  # gzip begins with its header
+    except BaseException:  # gzip writes its header at once
         raw.close()
         raise
 
 
 def _gzip(raw: IO[bytes]) -> IO[bytes]:
-    import gzip  # here, as few programs need it
+    import gzip  # imported here, since few programs need it
 
-    # neither name nor time of day in the header
+    # no name or time in the header
     packed = gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0)
     return cast(IO[bytes], packed)
 
 
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
-    import zstandard
+    from fer_core.io import zstd
 
-    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
-    return cast(IO[bytes], compressor.stream_writer(raw, closefd=False))
+    return cast(IO[bytes], zstd.open_writer(raw))

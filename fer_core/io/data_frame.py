@@ -9,20 +9,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.errors import DataError
+from fer_core.errors import DataError, shorten
 from fer_core.faces import Faces, no_row_of_split, no_split_column
-from fer_core.fer2013 import IMAGE_SIZE, PIXELS
-from fer_core.io.columns import (
-    ID_EXPECTED,
-    LABEL_EXPECTED,
-    MAX_ID_LENGTH,
-    SPLIT_EXPECTED,
-    assign_roles,
-    label_of,
-    pixel_columns,
-    shorten,
-    split_of,
-)
+from fer_core.fer2013 import IMAGE_SIZE, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, assign_roles, id_of, pixel_columns
 from fer_core.io.csv.pixel_text import EXPECTED, EXPECTED_VALUE, decode_face, explain
 from fer_core.io.csv.vectors import GROUP, decode_faces
 from fer_core.io.images import is_encoded, read_image
@@ -71,7 +61,7 @@ def faces_of_frame(
     roles: Collection[str],
     columns: Mapping[str, str] | None,
 ) -> Faces:
-    """Return the faces of a DataFrame; see `fer_core.as_faces`, which this serves."""
+    """Return the faces of a DataFrame; see `fer_core.as_faces`."""
     names = [str(name) for name in frame.columns]
     wanted = set(roles) | ({"split"} if split is not None else set())
     places = assign_roles(names, SOURCE, roles=wanted, columns=columns)
@@ -136,8 +126,7 @@ def _split(cell: Any) -> str | None:
 def _id(cell: Any) -> str | None:
     if isinstance(cell, bool) or not isinstance(cell, str | Integral):
         return None
-    text = str(cell).strip(" ")
-    return text if 0 < len(text) <= MAX_ID_LENGTH and min(text) >= " " else None
+    return id_of(str(cell))
 
 
 def _pixels_of_columns(table: _Table, wide: range) -> NDArray[np.uint8]:
@@ -154,7 +143,7 @@ def _pixels_of_cells(table: _Table, place: int) -> NDArray[np.uint8]:
     images = np.empty((len(cells), PIXELS), np.uint8)
     text = np.array([i for i, cell in enumerate(cells) if isinstance(cell, str)], np.intp)
     good = np.zeros(len(cells), np.bool_)
-    for first in range(0, len(text), GROUP):  # almost all are in the plain form, of which several decode at once
+    for first in range(0, len(text), GROUP):  # nearly all are in the plain form, and several decode at once
         group = text[first : first + GROUP]
         decoded = np.empty((len(group), PIXELS), np.uint8)
         good[group] = decode_faces([_bytes_of(cells[i].strip(" ")) for i in group], decoded)
@@ -199,7 +188,7 @@ def _decode_bytes(cell: bytes, pixels: NDArray[np.uint8]) -> str | None:
 
 
 def _array_of(cell: list[Any] | tuple[Any, ...] | NDArray[Any]) -> NDArray[Any]:
-    """Return a cell as an array of numbers or, where it holds anything else, of objects."""
+    """Return a cell as an array of numbers or, if it contains anything else, of objects."""
     try:
         values = np.asarray(cell)
     except ValueError:  # nested lists of different lengths

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
-from fer_core.errors import FerError
+from fer_core.git_lfs import LFS_MAGIC
 
 HEAD_BYTES: Final = 512
-"""Number of bytes by which a format is recognized; the checksum of a tar header needs all of them."""
+"""Number of bytes needed to recognize a format; the checksum of a tar header covers all of them."""
 
 GZIP: Final = "gzip"
 ZSTD: Final = "zstandard"
@@ -30,7 +28,6 @@ TABLES: Final = frozenset({PARQUET, ARROW_FILE, ARROW_STREAM})
 IMAGES: Final = frozenset({PNG, JPEG})
 
 PARQUET_MAGIC: Final = b"PAR1"
-_LFS_MAGIC: Final = b"version https://git-lfs.github.com/spec/v1"
 _ZSTD_SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
 """Bytes 2 to 4 of a frame without data (RFC 8878, section 3.1.2); pzstd writes one first."""
 
@@ -45,8 +42,8 @@ _MAGICS: Final = (
     (b"ARROW1\x00\x00", ARROW_FILE),
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
-    (_LFS_MAGIC, LFS_POINTER),
-    # Formats that contain no faces in a form that is read here.
+    (LFS_MAGIC, LFS_POINTER),
+    # Formats that cannot be read; errors name them.
     (b"FEA1", "a Feather file of version 1"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -80,8 +77,7 @@ def file_type(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        One of the formats above, as an error message names it, such as "an HDF5 file"; None for an unknown format
-        and for plain text.
+        Name of the format as used in error messages, such as "an HDF5 file"; None for plain text and unknown formats.
     """
     for magic, name in _MAGICS:
         if head.startswith(magic):
@@ -94,30 +90,6 @@ def file_type(head: bytes) -> str | None:
         return TAR
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None
-
-
-def is_lfs_pointer(path: str | Path) -> bool:
-    """Return whether a file is the pointer that Git LFS leaves in place of a file that was not downloaded."""
-    with suppress(OSError), open(path, "rb") as file:
-        return file.read(len(_LFS_MAGIC)) == _LFS_MAGIC
-    return False
-
-
-LFS_REMEDY: Final = "is a Git LFS pointer, not the file itself; `git lfs pull` downloads it"
-
-
-def refuse_lfs_pointer(path: str | Path, error: type[FerError]) -> None:
-    """Raise `error`, naming the file, if it is a Git LFS pointer.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; it may be missing.
-    error : type
-        A class that takes one message.
-    """
-    if is_lfs_pointer(path):
-        raise error(f"{path}: {LFS_REMEDY}")
 
 
 def _is_tar_header(head: bytes) -> bool:

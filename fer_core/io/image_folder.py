@@ -1,4 +1,4 @@
-"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}` or, without labels, `*.{png,jpg}`."""
+"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}`, or `*.{png,jpg}` without labels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fer_core.errors import ConfigError, DataError, DataWarning
+from fer_core.errors import ConfigError, DataError, DataWarning, listed
 from fer_core.faces import Faces
-from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
+from fer_core.fer2013 import CLASS_NAMES, EXPRESSIONS, IMAGE_SIZE, split_of
 from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
 from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
-from fer_core.io.columns import CLASS_NAMES, ROLES, split_of
+from fer_core.io.columns import ROLES
 from fer_core.io.images import read_image
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
-MOST_SHOWN: Final = 8
-"""Names that a message lists at most."""
 
 _NUMBERED: Final = re.compile(r"([0-9]+)(?:[ _.-]+(.+))?")
 
 
 class Entry(NamedTuple):
-    """An image of a tree: its file, and the label and the split that its folders state."""
+    """An image file, and the label and split that its folders state."""
 
     file: Path
     label: int | None
@@ -34,13 +32,13 @@ class Entry(NamedTuple):
 
 
 def label_of_folder(name: str) -> int | None:
-    """Return the label that the name of a folder states, or None where it states none.
+    """Return the label that the name of a folder states, or None if it states none.
 
     Parameters
     ----------
     name : str
-        The name of a class as in `fer_core.io.columns.CLASS_NAMES`, in any case; a number in 0..6; or both, such as
-        `0_angry`, which must agree.
+        A class name in `fer_core.fer2013.CLASS_NAMES`, in any case; a number in 0..6; or both, such as `0_angry`, if
+        they agree.
     """
     name = name.strip(" ").lower()
     match = _NUMBERED.fullmatch(name)
@@ -55,10 +53,10 @@ def label_of_folder(name: str) -> int | None:
 def list_images(root: Path, *, with_labels: bool = True) -> list[Entry]:
     """List the images in the label folders below `root`, sorted by folder and name.
 
-    Without labels the names of folders state nothing: all images below `root` are listed, in the same order.
+    With `with_labels=False`, names of folders are ignored: all images below `root` are listed, in the same order.
 
-    Images that are in `root` itself, without any folder next to them, have no label. Any other file next to images
-    counts as an image, so that `read_image` refuses it and nothing is left out unnoticed, except for hidden files,
+    Images in `root` itself have no labels; `root` must then have no subfolders. Every other file next to images is
+    listed as an image, so that `read_image` reports it and nothing is ignored silently. Exceptions are hidden files,
     files of operating systems such as `Thumbs.db`, readmes and licenses, and tables, which a `DataWarning` names.
 
     Raises
@@ -69,16 +67,17 @@ def list_images(root: Path, *, with_labels: bool = True) -> list[Entry]:
     """
     found, tables = _list(root, with_labels)
     if tables:
-        names = ", ".join(repr(table.relative_to(root).as_posix()) for table in tables[:MOST_SHOWN])
-        more = f" and {len(tables) - MOST_SHOWN:,} more" if len(tables) > MOST_SHOWN else ""
-        message = f"{root}: tables left out: {names}{more}; the labels of images are the names of their folders"
+        names = listed([repr(table.relative_to(root).as_posix()) for table in tables])
+        message = f"{root}: tables left out: {names}; the labels of images are the names of their folders"
         warnings.warn(message, DataWarning, stacklevel=2)
     return found
 
 
 def _list(root: Path, with_labels: bool) -> tuple[list[Entry], list[Path]]:
-    """Return the images of a tree, and the tables in it, which are left out."""
+    """Return the images of a folder, and its tables, which are ignored."""
     tables: list[Path] = []
+    if root.is_file():
+        return [Entry(root, None, None)], tables
     try:
         entries = _entries(root, tables)
         if not with_labels:
@@ -95,7 +94,7 @@ def _list(root: Path, with_labels: bool) -> tuple[list[Entry], list[Path]]:
 
 
 def _files_below(folder: Path, tables: list[Path], above: frozenset[Path]) -> list[Path]:
-    """List files in the order in which `_labelled` lists them; a link back to a folder `above` is not followed."""
+    """List files in the order in which `_labelled` lists them; links to folders in `above` are not followed."""
     here = folder.resolve()
     if here in above:
         return []
@@ -117,7 +116,7 @@ def _labelled(root: Path, tables: list[Path]) -> list[Entry]:
 
 
 def _is_meant_as_label(name: str) -> bool:
-    """Whether the name of a folder is a label, or one that is refused: a wrong number, or one of another class."""
+    """Return whether a folder name is a label or looks like one: a wrong number, or a number of another class."""
     return label_of_folder(name) is not None or _is_number(name) or _contradicts(name)
 
 
@@ -129,18 +128,18 @@ def _contradicts(name: str) -> bool:
 def _label(folder: Path) -> int:
     label = label_of_folder(folder.name)
     if label is None:
-        agree = ", where number and name agree" if _contradicts(folder.name) else ""
+        agree = ", with a number and a name that agree" if _contradicts(folder.name) else ""
         raise DataError(str(folder), LABELS_EXPECTED + agree)
     return label
 
 
 def _require_counted_from_zero(folders: list[Path]) -> None:
-    """Raise DataError for folders named 1 to 7: data sets that count classes from 1 have them in other orders."""
+    """Raise DataError for folders named 1 to 7: data sets that count classes from 1 order them differently."""
     numbers = {int(folder.name): folder for folder in folders if _is_number(folder.name)}
     if numbers and 0 not in numbers:
         shown = ", ".join(map(str, sorted(numbers)))
-        message = f"expected numbers from 0, found {shown}: data sets that count from 1 differ in which number is which"
-        raise DataError(str(numbers[max(numbers)].parent), f"{message} class; rename the folders to names of classes")
+        message = f"expected numbers from 0, found {shown}: data sets that count from 1 number the classes differently"
+        raise DataError(str(numbers[max(numbers)].parent), f"{message}; rename the folders to class names")
 
 
 def _is_number(name: str) -> bool:
@@ -148,7 +147,7 @@ def _is_number(name: str) -> bool:
 
 
 def _entries(folder: Path, tables: list[Path]) -> list[Path]:
-    """List what is in a folder, without what says nothing of faces; add tables, which might, to `tables`."""
+    """List a folder without readmes, clutter and tables; append the tables to `tables`."""
     entries = [entry for entry in sorted(folder.iterdir()) if not is_clutter(entry.name)]
     about = [entry for entry in entries if not entry.is_dir() and not _is_image(entry)]
     tables += [entry for entry in about if entry.suffix.lower() in TABLE_SUFFIXES]
@@ -161,7 +160,7 @@ def _is_image(entry: Path) -> bool:
 
 
 def _folders(folder: Path, tables: list[Path]) -> list[Path]:
-    """Return the folders in `folder`, next to which no image may be: no label would say what it shows."""
+    """Return the subfolders of `folder`; raise DataError if it has images, which would have no label."""
     entries = _entries(folder, tables)
     for entry in entries:
         if _is_image(entry):
@@ -173,7 +172,7 @@ def _folders(folder: Path, tables: list[Path]) -> list[Path]:
 def check_image_folder(
     path: str | Path, *, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> None:
-    """Raise the error that `iter_image_folder` would raise for the names of folders and files."""
+    """Raise the errors that `iter_image_folder` would raise for the names of folders and files."""
     _require_no_columns(path, columns)
     entries, _ = _list(Path(path), _needs_labels(split, roles))
     if split is not None:
@@ -181,13 +180,13 @@ def check_image_folder(
 
 
 def _needs_labels(split: str | None, roles: Collection[str]) -> bool:
-    """Whether the names of folders must be read, since they state what is asked for."""
+    """Return whether the names of folders are needed, because they state what was requested."""
     return split is not None or "label" in roles or "split" in roles
 
 
 def _require_no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
     if columns:
-        raise ConfigError(f"{path}: columns are for tables; an image tree has none")
+        raise ConfigError(f"{path}: contains images, which have no columns to choose")
 
 
 def _require_splits(entries: list[Entry], source: str, split: str) -> None:
@@ -204,8 +203,9 @@ def iter_image_folder(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
-    """Stream an image tree as batches; see `fer_core.iter_faces`, which this serves."""
+    """Stream an image folder, or one image, in batches; see `fer_core.iter_faces`."""
     root, source = Path(path), str(path)
+    folder = root.parent if root.is_file() else root
     _require_no_columns(path, columns)
     listing = list(enumerate(list_images(root, with_labels=_needs_labels(split, roles)), start=1))
     if split is not None:
@@ -223,7 +223,7 @@ def iter_image_folder(
                 if on_error == "fail":
                     raise
                 rejected.append(DataError(error.source, error.message, row=row))
-        names = [entry.file.relative_to(root).as_posix() for _, entry in kept]
+        names = [entry.file.relative_to(folder).as_posix() for _, entry in kept]
         yield Faces(
             images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
             rows=np.array([row for row, _ in kept], np.int64),

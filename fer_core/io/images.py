@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fer_core.errors import DataError
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
-from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, LFS_REMEDY, file_type
+from fer_core.git_lfs import LFS_REMEDY
+from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, file_type
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Faces from whatever a Python program has: a path, an array, images or a table."""
+"""Faces from a path, an array, images or a DataFrame."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def as_faces(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Faces:
-    """Return faces in any form as `Faces`.
+    """Convert data to `Faces`.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _pixels(image: Any, source: str) -> NDArray[np.uint8]:
         raise DataError(source, f"expected a PIL image, found {type(image).__name__}")
     try:
         return gray_levels(image, source)
-    except (OSError, ValueError) as error:  # Pillow decodes the pixels of a file late
+    except (OSError, ValueError) as error:  # Pillow decodes the pixels of an opened file on first use
         raise DataError(source, f"expected an image that can be decoded ({error})") from None
 
 
@@ -132,6 +132,6 @@ def _is_image(data: Any) -> bool:
 
 
 def _is_a(data: Any, module: str, name: str) -> bool:
-    """Return whether `data` is an instance of a class of a module that may not be loaded, and then it is not."""
+    """Return whether `data` is an instance of `module.name`, without importing the module."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(data, kind)

@@ -1,4 +1,4 @@
-"""Reading ahead: one thread makes items while another is busy with those before."""
+"""Read ahead: one thread produces items while another processes earlier ones."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from typing import Any, Final, TypeVar, cast
 T = TypeVar("T")
 
 READ_AHEAD: Final = 2
-"""Items that may wait between two threads: enough to hide a slow one, few enough not to count."""
+"""Items that may wait between two threads: enough to hide a slow one, few enough to need little memory."""
 
 
 @contextmanager
 def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread of its own, at most `depth` finished items ahead of who takes them.
+    """Run an iterator in its own thread, at most `depth` finished items ahead of the consumer.
 
     Parameters
     ----------
     start : callable
-        Returns the iterator; called in the thread, where the iterator lives and dies.
+        Returns the iterator; called in the thread, which also closes the iterator.
     depth : int
-        Items that may wait. At most ``depth + 3`` exist: one being made, one handed over, and the one before it.
+        Number of items that may wait. At most ``depth + 3`` exist at a time.
 
     Yields
     ------
     iterator
-        The items in order. What the iterator raises is raised here, after the items before it. A process forked
-        meanwhile lacks the thread; taking an item there raises RuntimeError.
+        Items in order. An exception of the iterator is raised here, after the items before it. In a forked process,
+        which lacks the thread, taking an item raises RuntimeError.
     """
     ready: Queue[T | _End] = Queue(maxsize=depth)
     stop = Event()
 
     def read() -> None:
-        # A thread left behind, blocked on a pipe that stays silent, must not see its stdin torn down at exit.
+        # Keeps standard input open for a thread that is still blocked on a silent pipe at exit.
         stdin = sys.stdin  # noqa: F841
         end = _End()
         try:
-            with closing(cast(Any, start())) as items:  # what it holds open is let go in this thread
+            with closing(cast(Any, start())) as items:  # close its files in this thread
                 for item in items:
                     ready.put(item)
-                    del item  # or it would be kept while the next one is made
+                    del item  # otherwise it stays alive while the next one is produced
                     if stop.is_set():
                         break
-        except BaseException as error:  # raised again by who takes the items
+        except BaseException as error:  # raised again in the consumer
             end = _End(error)
         ready.put(end)
 
@@ -64,7 +64,7 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
 
 @dataclass(frozen=True)
 class _End:
-    """The last entry of a queue: nothing follows, or an error does."""
+    """Last entry of a queue, with the error of the iterator, if any."""
 
     error: BaseException | None = None
 
@@ -73,7 +73,7 @@ def _taken(ready: Queue[T | _End]) -> Iterator[T]:
     process = os.getpid()
     while True:
         if os.getpid() != process:
-            raise RuntimeError("items that one process reads ahead cannot be taken in a process forked from it")
+            raise RuntimeError("items read ahead in one process cannot be taken in a process forked from it")
         item = ready.get()
         if isinstance(item, _End):
             if item.error is not None:
@@ -84,7 +84,7 @@ def _taken(ready: Queue[T | _End]) -> Iterator[T]:
 
 
 def _drain(ready: Queue[T | _End], thread: Thread, patience_s: float = 1.0) -> None:
-    """Make room until the thread has seen that it should stop; give it up where it waits for its own input."""
+    """Empty the queue until the thread stops; abandon the thread if it is blocked on its own input."""
     deadline = time.monotonic() + patience_s
     while thread.is_alive() and time.monotonic() < deadline:
         with suppress(Empty):

@@ -1,26 +1,27 @@
-"""One door to faces, whatever they are stored in."""
+"""Read faces from CSV, Parquet and Arrow files and from image folders."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from fer_core.cores import available_cores
 from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_split
-from fer_core.io.columns import ROLES, split_of
-from fer_core.io.compression import table_type
+from fer_core.fer2013 import split_of
+from fer_core.io.columns import ROLES
+from fer_core.io.compression import is_image, table_type
 from fer_core.io.file_types import TABLES
-from fer_core.io.places import can_be_reread
+from fer_core.places import can_be_reread
 
 OnError = Literal["fail", "skip"]
 
 WHOLE_ROWS: Final = 1 << 16
-"""Faces a batch where all are wanted: so many that most files are one batch, and nothing is copied twice."""
+"""Faces per batch if a file is read whole: most files are then one batch, which need not be copied."""
 
 
 def iter_faces(
@@ -40,49 +41,59 @@ def iter_faces(
     path : str or Path
         A CSV, plain, compressed (gzip, zstandard, xz, bzip2) or in a zip or tar archive, where `ARCHIVE/MEMBER` names
         one of several files; `-` for a CSV on standard input; a Parquet or Arrow file, or a folder of them (extra
-        `parquet`); or the root of an image tree. The content decides, not the name.
+        `parquet`); an image folder; or a PNG or JPEG image. The format is recognized by the content, not by the name.
     batch_rows : int
-        Faces a batch at most.
+        Maximum number of faces per batch.
     split : str, optional
-        Yield this split only; it may be spelled in any way in `fer_core.io.columns.SPLIT_NAMES`. The other rows
-        of a file are validated all the same; other images stay unopened.
+        Yield only this split, in any spelling listed in `fer_core.fer2013.SPLIT_NAMES`. Other rows of a file are
+        validated as well; other images are not opened.
     on_error : {"fail", "skip"}
-        At a wrong row, raise, or leave it out and list it in the batch's `rejected`.
+        For an invalid row, raise the error, or leave the row out and add the error to `rejected` of the batch.
     threads : int
-        That decode a CSV. With 1 it is done in the caller's, and no more is read than the batch asked for needs.
+        Number of threads that decode a CSV. With 1, the calling thread decodes, and nothing is read ahead.
     roles : collection of {"label", "split", "id"}
-        What to read besides pixels. Columns of other roles are neither read nor validated.
+        Columns to read in addition to pixels. Columns of other roles are neither read nor validated.
     columns : mapping of str to str, optional
-        Role to column name, for files in which no column, or more than one, has a name of that role.
+        Role to column name, for files in which no column, or more than one, has a usual name of that role.
 
     Yields
     ------
     Faces
-        At least one batch, which is empty where the file holds no such face.
+        At least one batch, which is empty if the file has no such face.
 
     Raises
     ------
     DataError
-        If `path` cannot be read as faces; it names file, row, column, what was expected and what was found.
+        If `path` cannot be read as faces; the message names file, row, column, and the expected and found values.
     FerError
         If `path` is a Parquet or Arrow file and `pyarrow` is not installed.
+
+    Examples
+    --------
+    >>> from fer_core import iter_faces
+    >>> [len(faces) for faces in iter_faces("faces.csv", batch_rows=40)]
+    [40, 24]
     """
     if batch_rows < 1:
-        raise ConfigError(f"batch_rows: expected at least 1, found {batch_rows}")
+        raise ConfigError(f"expected at least 1, found {batch_rows}", parameter="batch_rows")
     if threads < 1:
-        raise ConfigError(f"threads: expected at least 1, found {threads}")
+        raise ConfigError(f"expected at least 1, found {threads}", parameter="threads")
     if on_error not in get_args(OnError):
-        raise ConfigError(f"on_error: expected 'fail' or 'skip', found {on_error!r}")
+        raise ConfigError(f"expected 'fail' or 'skip', found {on_error!r}", parameter="on_error")
     if unknown := set(roles) - set(ROLES):
-        raise ConfigError(f"roles: expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}")
+        raise ConfigError(f"expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}", parameter="roles")
     split = split if split is None else split_of(split) or split
     source = _reader_of(path, threads)
     return source(path, batch_rows=batch_rows, split=split, on_error=on_error, roles=roles, columns=columns)
 
 
 def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
-    """Return what reads a folder or a file; what is no regular file is a CSV, since a pipe gives its bytes once."""
-    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a path cannot be asked
+    """Return the reader of a folder or file. A pipe is read as a CSV, since its first bytes cannot be read twice."""
+    if is_image(path):
+        from fer_core.io.image_folder import iter_image_folder
+
+        return iter_image_folder
+    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir can raise
         from fer_core.io.tables.shards import find_shards
 
         if not find_shards(Path(path)):
@@ -108,10 +119,10 @@ def check_layout(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise the error that `iter_faces` would raise for the columns or the folders of `path`, but read no face.
+    """Raise the errors that `iter_faces` would raise for the columns or folders of `path`, without reading faces.
 
-    So a program can refuse a file before it loads a model. What can be read only once is not checked, since the check
-    would use it up. Parameters are as for `iter_faces`.
+    A program can thus refuse a file before it loads a model. Pipes are not checked, as they can be read only once.
+    Parameters are those of `iter_faces`.
     """
     if not can_be_reread(path):
         return
@@ -126,6 +137,8 @@ def check_layout(
             check_image_folder(path, split=split, roles=roles, columns=columns)
             return
         path, split = shards[0].file, None if shards[0].split is not None else split
+    elif is_image(path):
+        return
     elif table_type(path) not in TABLES:
         from fer_core.io.csv.reader import check_csv
 
@@ -137,9 +150,9 @@ def check_layout(
 
 
 def splits_of_folder(path: str | Path) -> set[str]:
-    """Return the splits that the folders of an image tree, or the names of table files in a folder, state.
+    """Return the splits that the folders of an image folder, or the names of the table files in a folder, state.
 
-    The set is empty for files, and for folders that state none.
+    The set is empty for files, and for folders without splits.
     """
     if str(path) == "-" or not os.path.isdir(path):  # noqa: PTH112 - as above
         return set()
@@ -150,17 +163,6 @@ def splits_of_folder(path: str | Path) -> set[str]:
     return {file.split for file in files if file.split is not None}
 
 
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many cores this process may use: those it may run on, or fewer where a container limits its time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of version 2 and of version 1
-        with suppress(OSError, ValueError):  # a ValueError also where the quota is "max"
-            quota, period = map(int, " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split())
-            if quota > 0:
-                return max(1, min(cores, -(-quota // period)))
-    return cores
-
-
 def read_faces(
     path: str | Path,
     split: str | None = None,
@@ -169,7 +171,34 @@ def read_faces(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Faces:
-    """Read faces whole; parameters and errors as for `iter_faces`, and DataError where there is none of `split`."""
+    """Read all faces of a file or folder.
+
+    Parameters
+    ----------
+    path, on_error, roles, columns
+        As in `iter_faces`.
+    split : str, optional
+        Read only this split, in any spelling listed in `fer_core.fer2013.SPLIT_NAMES`.
+
+    Returns
+    -------
+    Faces
+        All faces, in order.
+
+    Raises
+    ------
+    DataError
+        If `path` cannot be read as faces, or has no face of `split`.
+    FerError
+        As in `iter_faces`.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> faces = read_faces("faces.csv", "PublicTest")
+    >>> len(faces), sorted(set(faces.splits.tolist()))
+    (6, ['PublicTest'])
+    """
     batches = iter_faces(
         path,
         batch_rows=WHOLE_ROWS,
@@ -194,12 +223,12 @@ def first_faces(
     roles: Collection[str] = (),
     columns: Mapping[str, str] | None = None,
 ) -> Faces:
-    """Read the first `most` faces of a file, and no more of it than needed; parameters as for `iter_faces`.
+    """Read the first `most` faces of a file, and only as much of the file as needed; parameters as in `iter_faces`.
 
     Raises
     ------
     DataError
-        If they cannot be read, or there is none.
+        If they cannot be read, or there are none.
     """
     parts: list[Faces] = []
     for batch in iter_faces(data, batch_rows=min(most, WHOLE_ROWS), split=split, roles=roles, columns=columns):
@@ -208,14 +237,14 @@ def first_faces(
             break
     faces = concatenate(parts)
     if not len(faces):
-        raise DataError(str(data), "has no face") if split is None else no_such_split(data, split, columns=columns)
+        raise DataError(str(data), "has no faces") if split is None else no_such_split(data, split, columns=columns)
     return faces
 
 
 def no_such_split(path: str | Path, split: str, *, columns: Mapping[str, str] | None = None) -> DataError:
-    """Return the error for faces none of which is of `split`.
+    """Return the error for data without faces of `split`.
 
-    It names the splits that there are, except for a pipe, which cannot be read again.
+    It names the splits of the data, except for a pipe, which cannot be read again.
     """
     if not can_be_reread(path):
         return no_row_of_split(str(path), split, None)

@@ -1,4 +1,4 @@
-"""Claims on outputs: one run at a time writes a file or folder, and a run that died claims nothing."""
+"""Claims on outputs: only one run at a time writes a file or folder, and a killed run leaves no claim."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from typing import Final
 from fer_core.errors import OutputError
 
 HIDDEN: Final = re.compile(r"\.fer-[0-9a-f-]+\.(lock|part|old)")
-"""Names of the lock of an output, of the part that is being written, and of the folder that it replaces."""
+"""Names of the lock of an output, of the output while it is written, and of the folder that it replaces."""
 
 NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 """Errors of file systems without locks, such as some network mounts."""
 NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""Errors of a parent folder in which nothing may be made."""
+"""Errors of a parent folder in which no file may be created."""
 POLL_INTERVAL_S: Final = 0.05
 TRIES: Final = 20
-"""How often a parent folder is made again after another run, which had made it, removed it."""
+"""Number of attempts to create a parent folder that other runs remove again."""
 
 
 @contextmanager
 def claimed(target: str | Path, *, wait_s: float = 0.0) -> Iterator[str]:
     """Hold the claim on an output until the end of the context.
 
-    The claim is a lock on a small hidden file beside `target`. The operating system releases the lock when its process
-    ends, however it ends, so a killed run blocks nobody. On a file system without locks nothing is claimed.
+    The claim is a lock on a small hidden file next to `target`. The operating system releases the lock when the process
+    ends, even if it is killed. On a file system without locks nothing is claimed.
 
     Parameters
     ----------
     target : str or Path
-        The file or folder to write. Its parent folders are made, and removed again if they are empty at the end.
+        File or folder to write. Missing parent folders are created, and removed at the end if they are empty.
     wait_s : float
-        How long to wait for another run that holds the claim, in seconds.
+        Maximum time to wait for another run that holds the claim, in seconds.
 
     Yields
     ------
     str
-        A short prefix for names of hidden files beside `target`, which no other living run uses.
+        Short prefix for names of hidden files next to `target`, which no other active run uses.
 
     Raises
     ------
     OutputError
-        If another run holds the claim, or the lock cannot be made.
+        If another run holds the claim, or the lock cannot be created.
     """
     made: list[Path] = []
     lock: _Lock | None = None
@@ -60,7 +60,7 @@ def claimed(target: str | Path, *, wait_s: float = 0.0) -> Iterator[str]:
         try:
             path = Path(target).resolve()
             lock = _wait_for(path, made, time.monotonic() + wait_s)
-        except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 report a circle of links as a RuntimeError
+        except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 report a cycle of links as a RuntimeError
             raise OutputError(f"{target}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
         if lock.holder is not None:
             holder = f" ({lock.holder})" if lock.holder else ""
@@ -72,13 +72,13 @@ def claimed(target: str | Path, *, wait_s: float = 0.0) -> Iterator[str]:
         if lock is not None:
             lock.release()
         for parent in made:
-            with suppress(OSError):  # the folder holds something, as a rule the output
+            with suppress(OSError):  # the folder is not empty; usually it contains the output
                 parent.rmdir()
 
 
 @dataclass
 class _Lock:
-    """A lock file, which another run holds if it has a `holder`, and nobody if it has neither that nor a descriptor."""
+    """A lock file: held by another run if `holder` is set, by this run if `descriptor` is, else by none."""
 
     path: Path
     prefix: str
@@ -86,10 +86,10 @@ class _Lock:
     holder: str | None = None
 
     def release(self) -> None:
-        """Remove the lock file and unlock it: in this order, so that nobody removes the lock of a later run."""
+        """Remove the lock file, then unlock it; the other order could remove the lock of a later run."""
         if self.descriptor is None:
             return
-        if sys.platform == "win32":  # an open file cannot be removed there
+        if sys.platform == "win32":  # Windows cannot remove an open file
             os.close(self.descriptor)
             with suppress(OSError):
                 self.path.unlink()
@@ -109,19 +109,19 @@ def _wait_for(path: Path, made: list[Path], deadline_s: float) -> _Lock:
 
 
 def _take(path: Path, made: list[Path]) -> _Lock:
-    """Try once to lock the claim on `path`; add to `made` the folders made for it, the innermost first."""
+    """Try once to lock the claim on `path`; prepend the created folders to `made`, innermost first."""
     prefix = f".fer-{_digest(path.name)}"
     for _ in range(TRIES):
         made[:0] = _make_folders(path.parent)
         try:
             return _lock(path.with_name(f"{prefix}.lock"), prefix, path.name)
-        except FileNotFoundError:  # another run removed the folder that it had made
+        except FileNotFoundError:  # another run removed the folder that it had created
             continue
         except OSError as error:
             if error.errno not in NOT_OURS or not path.is_dir():
                 raise
-            return _lock(path / f"{prefix}.lock", prefix, path.name)  # a folder made for us in a place that is not ours
-    reason = "no file can be made in its folder" if path.parent.is_dir() else "its folder is removed again and again"
+            return _lock(path / f"{prefix}.lock", prefix, path.name)  # an existing folder whose parent is not writable
+    reason = "no file can be created in its folder" if path.parent.is_dir() else "its folder is removed repeatedly"
     raise OutputError(f"{path}: cannot be written: {reason}")
 
 
@@ -142,9 +142,9 @@ def _lock(path: Path, prefix: str, name: str) -> _Lock:
                 return _Lock(path, prefix, holder=_read_holder(file.fileno()))
         if _is_at(path, descriptor):
             _write_holder(descriptor)
-            # Leftovers are removed by their names, so those of another machine, whose locks may not reach us, differ.
+            # The names differ between machines, since locks of another machine may be invisible here.
             return _Lock(path, f"{prefix}-{_digest(f'{platform.node()}/{name}')}", descriptor)
-        os.close(descriptor)  # its last holder removed the file before we locked it
+        os.close(descriptor)  # the previous holder removed the file before this run locked it
 
 
 def _open(path: Path) -> int:
@@ -154,14 +154,14 @@ def _open(path: Path) -> int:
     except PermissionError:
         if not path.exists():
             raise
-        return os.open(path, os.O_RDONLY | no_links)  # left by another user; to lock it, reading is enough
+        return os.open(path, os.O_RDONLY | no_links)  # left by another user; read permission suffices to lock it
 
 
 if sys.platform == "win32":
     import msvcrt
 
     def _try_to_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which others may read
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which other processes read
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -174,7 +174,7 @@ else:
     import fcntl
 
     def _try_to_lock(descriptor: int) -> bool:
-        # flock and not lockf: two threads of one process exclude each other, too
+        # flock, unlike lockf, also excludes other threads of this process
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -206,7 +206,7 @@ def _digest(text: str) -> str:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and its parents; return those that were not there, the innermost first."""
+    """Create a folder and its parents; return those that were missing, innermost first."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

@@ -1,4 +1,4 @@
-"""Contents of output folders: what tells a folder that may be replaced from one with somebody's own files in it."""
+"""Contents of output folders, which distinguish a folder that may be replaced from one with the user's own files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_core.errors import OutputError
 from fer_core.outputs.claims import HIDDEN
 
 SYSTEM_FILES: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-"""Files that operating systems put into folders by themselves."""
+"""Files that operating systems create in folders."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class OutputFolder:
     always : tuple of str
         Files that every such folder contains.
     sometimes : tuple of str
-        Further files, relative to the folder, with `/` between folder and file; `*` stands for any letters.
+        Other files, as paths relative to the folder with `/` as separator; `*` matches any characters.
 
     Examples
     --------
@@ -36,18 +36,18 @@ class OutputFolder:
     sometimes: tuple[str, ...] = ()
 
     def require_ours(self, folder: Path, name: str | Path) -> None:
-        """Raise OutputError, calling the folder `name`, unless it is empty or contains just such files."""
+        """Raise OutputError, naming the folder `name`, unless it is empty or contains only such files."""
         found = set()
         for entry in _entries(folder, PurePosixPath()):
             if not self._knows(entry, is_folder=_is_folder(folder / entry)):
                 inside = (one for one in _entries(folder, entry) if not _is_folder(folder / one))
                 entry = next(inside, entry) if _is_folder(folder / entry) else entry
-                hint = "which is not part of such an output and would be lost; move it or choose another output"
+                hint = "which does not belong to such an output and would be lost; move it or choose another output"
                 raise OutputError(f"{name}: contains {entry}, {hint}")
             found.add(str(entry))
         missing = [file for file in self.always if file not in found]
         if found and missing:
-            hint = "is not an earlier output of this kind and is not replaced; choose another output"
+            hint = "is not an output of this kind and is not replaced; choose another output"
             raise OutputError(f"{name}: contains {min(found)} but no {missing[0]}, so it {hint}")
 
     def _knows(self, entry: PurePosixPath, *, is_folder: bool) -> bool:
@@ -58,12 +58,12 @@ class OutputFolder:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder contains nothing, hidden files of ours and of the operating system aside."""
+    """Return whether a folder is empty, except for our hidden files and those of the operating system."""
     return next(_entries(folder, PurePosixPath()), None) is None
 
 
 def _entries(folder: Path, inner: PurePosixPath) -> Iterator[PurePosixPath]:
-    """Yield all that is below a folder, in the order of the names, without following links."""
+    """Yield all paths below a folder, sorted by name, without following links."""
     for path in sorted((folder / inner).iterdir()):
         if path.name in SYSTEM_FILES or HIDDEN.fullmatch(path.name):
             continue

@@ -1,12 +1,12 @@
-"""Drawn faces whose expression is known by construction, region by region.
+"""Drawn faces whose expression, and the regions that show it, are known by construction.
 
 A face is painted from the action units of the Facial Action Coding System (Ekman & Friesen 1978; Ekman, Friesen &
-Hager 2002): each unit moves, folds or opens the part of the face that its muscle does, and each label is the
-prototype that EMFACS gives it. So it is known not only what a face expresses but where, which real photographs do not
-tell: an explanation of a classifier trained on these faces can be checked against the truth.
+Hager 2002): each unit moves, folds or opens the part of the face that its muscle does, and each label is the EMFACS
+prototype of the emotion. The regions that express the emotion are therefore known, unlike in photographs, and
+explanations of a classifier trained on these faces can be compared with the ground truth.
 
 ======== ===================== ==============================================================================
-label    action units          which are
+label    action units          names
 ======== ===================== ==============================================================================
 angry    4, 5, 7, 23           brow lowerer, upper lid raiser, lid tightener, lip tightener
 disgust  9, 15, 16             nose wrinkler, lip corner depressor, lower lip depressor
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from fer_core.errors import ConfigError
 from fer_core.fer2013 import EXPRESSIONS, IMAGE_SIZE
 from fer_core.synthetic.painting import (
+    PIXEL_CENTERS,
     Canvas,
     Face,
     Field,
@@ -41,10 +42,11 @@ from fer_core.synthetic.painting import (
     paint_mouth,
     paint_nose,
     paint_relief,
+    photograph,
 )
 
 REGIONS: Final[tuple[str, ...]] = ("brows", "eyes", "lids", "nose", "mouth")
-"""Parts of the face that action units change, in the order of the mask axis; `nose` has the nasolabial folds."""
+"""Parts of the face that action units change, in the order of the mask axis; `nose` includes the nasolabial folds."""
 
 ACTION_UNITS: Final[Mapping[str, Mapping[int, float]]] = {
     "angry": {4: 1.0, 5: 0.4, 7: 0.9, 23: 0.9},
@@ -55,7 +57,7 @@ ACTION_UNITS: Final[Mapping[str, Mapping[int, float]]] = {
     "surprise": {1: 0.9, 2: 0.9, 5: 0.7, 26: 0.9},
     "neutral": {},
 }
-"""Label name -> number of each action unit of its prototype -> typical intensity, 0 absent to 1 at its maximum."""
+"""Label name -> action unit of its prototype -> typical intensity, from 0 (absent) to 1 (maximum)."""
 
 UNIT_REGIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: ("brows",),
@@ -72,13 +74,13 @@ UNIT_REGIONS: Final[Mapping[int, tuple[str, ...]]] = {
     23: ("mouth",),
     26: ("mouth",),
 }
-"""Number of each drawn action unit -> regions it changes; its order is that of an intensity axis."""
+"""Action unit -> regions it changes; the order is that of an intensity axis."""
 
 ACTION_REGIONS: Final[Mapping[str, tuple[str, ...]]] = {
     label: tuple(region for region in REGIONS if any(region in UNIT_REGIONS[unit] for unit in units))
     for label, units in ACTION_UNITS.items()
 }
-"""Label name -> regions whose action units define the label, in the order of `REGIONS`; none for neutral."""
+"""Label name -> regions that define the label, in the order of `REGIONS`; none for neutral."""
 
 _VARIATION: Final[Mapping[str, tuple[float, float]]] = {
     # pose: degrees, px, ratio
@@ -87,7 +89,7 @@ _VARIATION: Final[Mapping[str, tuple[float, float]]] = {
     "shift_y": (-1.5, 1.5),
     "scale": (0.93, 1.07),
     "yaw": (-2.5, 2.5),
-    # identity: lengths in px, shades 0 black to 1 white, the rest ratios
+    # identity: lengths in px, shades from 0 (black) to 1 (white), others are ratios
     "skin": (0.42, 0.82),
     "hair": (0.04, 0.4),
     "hair_volume": (0.5, 4.0),
@@ -128,18 +130,15 @@ _VARIATION: Final[Mapping[str, tuple[float, float]]] = {
     "blur": (0.0, 1.0),
     "noise": (0.004, 0.035),
 }
-"""What differs between faces whatever their label -> lowest and highest value, drawn uniformly."""
-
-_PIXEL_CENTRES: Final = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32) - np.float32((IMAGE_SIZE - 1) / 2)
-"""Rows and columns (2, 48, 48) of the pixels, counted from the middle of the image."""
+"""Property that varies independently of the label -> lowest and highest value, drawn uniformly."""
 
 _FACES_AT_ONCE: Final = 64
-"""Faces painted together: enough to amortize the calls, few enough for their arrays to stay in the cache."""
+"""Number of faces painted at once: enough to amortize calls of NumPy, few enough for the cache."""
 
 
 @dataclass(frozen=True)
 class DrawnFaces:
-    """Drawn faces, what they express and where.
+    """Drawn faces with labels and the regions that express them.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ class DrawnFaces:
     labels : int64 (N,)
         Positions in `EXPRESSIONS`, 0 to 6.
     regions : bool (N, 5, 48, 48)
-        Pixels of each region, axis 1 in the order of `REGIONS`; regions may overlap.
+        Masks of the regions, axis 1 in the order of `REGIONS`; regions may overlap.
     """
 
     images: NDArray[np.uint8]
@@ -157,42 +156,52 @@ class DrawnFaces:
 
 
 def draw_faces(n: int, *, seed: int, labels: NDArray[np.integer[Any]] | None = None) -> DrawnFaces:
-    """Draw `n` faces, each with the action units of its label at intensities of its own.
+    """Draw `n` faces with the action units of their labels at random intensities.
 
-    A face shows its label faintly or strongly, each unit more or less so, and a trace of units that are not of its
-    label. Who is drawn, how the head is held, the light and the noise depend on `seed` and the position of the face
-    alone: the same seed with other labels draws the same people in other moods.
+    The strength of the expression and of each unit varies, and faces also show weak action units of other labels.
+    Identity, pose, light and noise depend only on `seed` and the position of the face: the same seed with other labels
+    draws the same people with other expressions.
 
     Parameters
     ----------
     n : int
-        How many, at least 1.
+        Number of faces, at least 1.
     seed : int
-        0 or more. The same seed, `n` and labels give the same bytes.
+        Random seed, at least 0. The same seed, `n` and labels give the same bytes.
     labels : integers (n,), optional
-        Positions in `EXPRESSIONS`, 0 to 6. By default each label is drawn equally often, to within one, in an order
+        Positions in `EXPRESSIONS`, 0 to 6. By default the numbers of faces per label differ by at most one, in an order
         that depends on `seed` and `n`.
 
     Returns
     -------
     DrawnFaces
-        With `labels` given, the first k faces do not depend on `n`; without, they do, since their labels do.
+        If `labels` are given, the first k faces do not depend on `n`.
 
     Raises
     ------
     ConfigError
         If `n`, `seed` or `labels` are outside their range or `labels` are not of shape (n,).
+
+    Examples
+    --------
+    >>> drawn = draw_faces(14, seed=0)
+    >>> drawn.images.shape, np.bincount(drawn.labels).tolist()
+    ((14, 48, 48), [2, 2, 2, 2, 2, 2, 2])
     """
     if n < 1:
-        raise ConfigError(f"n must be at least 1, not {n}")
+        raise ConfigError(f"expected at least 1, found {n}", parameter="n")
     order, mood = _streams(seed)[:2]
     if labels is None:
         labels = order.permutation(np.arange(n) % len(EXPRESSIONS))
     labels = np.asarray(labels)
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ConfigError(f"labels must be {n} integers, shape ({n},), not {labels.dtype} of shape {labels.shape}")
+        raise ConfigError(
+            f"expected integers of shape ({n},), found {labels.dtype} of shape {labels.shape}", parameter="labels"
+        )
     if labels.min() < 0 or labels.max() >= len(EXPRESSIONS):
-        raise ConfigError(f"labels must be in 0..{len(EXPRESSIONS) - 1}, not {labels.min()}..{labels.max()}")
+        raise ConfigError(
+            f"expected 0..{len(EXPRESSIONS) - 1}, found {labels.min()}..{labels.max()}", parameter="labels"
+        )
     images, regions = draw_action_units(_intensities(labels, mood), seed=seed)
     return DrawnFaces(images, labels.astype(np.int64), regions)
 
@@ -200,21 +209,21 @@ def draw_faces(n: int, *, seed: int, labels: NDArray[np.integer[Any]] | None = N
 def draw_action_units(
     intensities: NDArray[np.floating[Any]], *, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Draw faces from their action units: change one of them to see all that it changes, and nothing else.
+    """Draw faces from intensities of action units, to see the effect of each unit.
 
     Parameters
     ----------
     intensities : float (N, 13)
-        Intensity of each action unit, 0 absent to 1 at its maximum, axis 1 in the order of `UNIT_REGIONS`.
+        Intensities of the action units, from 0 (absent) to 1 (maximum), axis 1 in the order of `UNIT_REGIONS`.
     seed : int
-        0 or more; as for `draw_faces`, it and the position of a face decide all but the action units.
+        Random seed, at least 0; as in `draw_faces`, it determines everything except the action units.
 
     Returns
     -------
     images : uint8 (N, 48, 48)
         Gray faces, 0 to 255.
     regions : bool (N, 5, 48, 48)
-        Pixels of each region, axis 1 in the order of `REGIONS`.
+        Masks of the regions, axis 1 in the order of `REGIONS`.
 
     Raises
     ------
@@ -223,9 +232,11 @@ def draw_action_units(
     """
     intensities = np.asarray(intensities, np.float32)
     if intensities.ndim != 2 or intensities.shape[1] != len(UNIT_REGIONS):
-        raise ConfigError(f"intensities must be of shape (N, {len(UNIT_REGIONS)}), not {intensities.shape}")
+        raise ConfigError(
+            f"expected shape (N, {len(UNIT_REGIONS)}), found {intensities.shape}", parameter="intensities"
+        )
     if not np.all((intensities >= 0) & (intensities <= 1)):
-        raise ConfigError("intensities must be in 0..1")
+        raise ConfigError("expected values in 0..1", parameter="intensities")
     n = len(intensities)
     looks, grain = _streams(seed)[2:]
     low, high = np.array(list(_VARIATION.values()), np.float32).T
@@ -236,21 +247,21 @@ def draw_action_units(
         some = slice(start, start + _FACES_AT_ONCE)
         face = dict(zip(_VARIATION, variation[some].T[..., None, None], strict=True))
         units = dict(zip(UNIT_REGIONS, intensities[some].T[..., None, None], strict=True))
-        gray = _photograph(_paint(face, units, regions[some]), face)
+        gray = photograph(_paint(face, units, regions[some]), face)
         gray += face["noise"] * grain.standard_normal(gray.shape, np.float32)
         images[some] = np.rint(255 * np.clip(gray, 0, 1))
     return images, regions
 
 
 def _streams(seed: int) -> list[np.random.Generator]:
-    """Independent generators for the order of labels, the moods, the looks and the noise."""
+    """Return independent generators for the order of labels, intensities, identities and noise."""
     if seed < 0:
-        raise ConfigError(f"seed must be 0 or more, not {seed}")
+        raise ConfigError(f"expected at least 0, found {seed}", parameter="seed")
     return np.random.default_rng(seed).spawn(4)
 
 
 def _intensities(labels: NDArray[np.integer[Any]], mood: np.random.Generator) -> NDArray[np.float64]:
-    """Intensities (N, 13) of the action units of faces with these labels."""
+    """Return random intensities (N, 13) of the action units of faces with these labels."""
     prototypes = np.array([[ACTION_UNITS[label].get(unit, 0.0) for unit in UNIT_REGIONS] for label in EXPRESSIONS])
     count = len(UNIT_REGIONS)
     strength, emphasis, stray = np.split(mood.random((len(labels), 1 + 2 * count)), [1, 1 + count], axis=1)
@@ -260,13 +271,13 @@ def _intensities(labels: NDArray[np.integer[Any]], mood: np.random.Generator) ->
 
 
 def _paint(face: Face, units: Units, regions: NDArray[np.bool_]) -> Field:
-    """Brightness (F, 48, 48) of faces in even light; marks `regions` (F, 5, 48, 48)."""
+    """Return the brightness (F, 48, 48) of faces in even light; fill `regions` (F, 5, 48, 48)."""
     x, y, outline_x = _pose(face)
     gray = np.empty_like(x)
     canvas = Canvas(gray, {name: regions[:, i] for i, name in enumerate(REGIONS)}, x, y)
     paint_head(replace(canvas, x=outline_x), face)
     paint_relief(canvas, face)
-    # The rows hold each part in every pose.
+    # These rows contain each part in every pose.
     paint_eyes(canvas.rows(9, 30), face, units)
     paint_brows(canvas.rows(0, 25), face, units)
     paint_nose(canvas.rows(13, 45), face, units)
@@ -276,25 +287,11 @@ def _paint(face: Face, units: Units, regions: NDArray[np.bool_]) -> Field:
 
 
 def _pose(face: Face) -> tuple[Field, Field, Field]:
-    """Coordinates x and y of the features, and x of the outline, at each pixel (F, 48, 48)."""
-    row, column = _PIXEL_CENTRES
+    """Return coordinates x and y of the features, and x of the outline, at each pixel (F, 48, 48)."""
+    row, column = PIXEL_CENTERS
     right, down = column - face["shift_x"], row - face["shift_y"]
     roll = np.deg2rad(face["roll"])
     cosine, sine = np.cos(roll) / face["scale"], np.sin(roll) / face["scale"]
     x, y = right * cosine + down * sine, down * cosine - right * sine
-    # A turn of the head carries the features, not the outline, sideways: most in the middle, not at all at the edge.
+    # Turning the head shifts the features sideways, most in the middle and not at the edge, but not the outline.
     return x - face["yaw"] * np.maximum(1 - (x / 22) ** 2, 0), y, x
-
-
-def _photograph(gray: Field, face: Face) -> Field:
-    """Return the faces (F, 48, 48) lit from one side and seen through a lens."""
-    row, column = _PIXEL_CENTRES / (IMAGE_SIZE / 2)
-    towards_light = np.cos(face["light_angle"]) * column + np.sin(face["light_angle"]) * row
-    lit: Field = np.clip(gray * (1 + face["light_gradient"] * towards_light), 0, 1) ** face["gamma"]
-    lit = 0.5 + face["contrast"] * (lit - 0.5)
-    side = face["blur"] / 4
-    padded = np.pad(lit, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    lit = (1 - 2 * side) * lit + side * (padded[:, :-2] + padded[:, 2:])
-    padded = np.pad(lit, ((0, 0), (0, 0), (1, 1)), mode="edge")
-    lit = (1 - 2 * side) * lit + side * (padded[:, :, :-2] + padded[:, :, 2:])
-    return lit

@@ -1,42 +1,47 @@
-"""How a face is drawn: anti-aliased shapes by signed distance, and the parts of a face made of them.
+"""Painting of faces: anti-aliased shapes by signed distance, and the parts of a face built from them.
 
-A shape is a function of pixel coordinates that returns its coverage, 0 outside to 1 inside, from a signed distance in
-pixels: an edge that cuts a pixel covers part of it. Coordinates have shape (faces, height, width) and what differs
-between faces (faces, 1, 1), so that one call draws the same part on every face. The two sides of a face are drawn at
-once, from the distance to its midline.
+A shape is a function of pixel coordinates that returns the coverage of each pixel, from 0 (outside) to 1 (inside),
+computed from a signed distance in pixels. Coordinates have shape (faces, height, width) and properties of faces have
+shape (faces, 1, 1), so one call draws the same part on every face. Both sides of a face are drawn at once, from the
+distance to its midline.
 
 The parts take `face`, the lengths (px), shades (0 black to 1 white) and ratios of each face by name, and `units`, the
-intensity (0 to 1) of each action unit of the Facial Action Coding System by number. What a unit does to a part is
-after its description in Ekman, Friesen & Hager (2002).
+intensity (0 to 1) of each action unit of the Facial Action Coding System by number. The effect of each unit follows its
+description in Ekman, Friesen & Hager (2002).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fer_core.fer2013 import IMAGE_SIZE
 
 Field: TypeAlias = NDArray[np.floating[Any]]
 Amount: TypeAlias = Field | float
 Face: TypeAlias = Mapping[str, Field]
 Units: TypeAlias = Mapping[int, Field]
 
+PIXEL_CENTERS: Final = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32) - np.float32((IMAGE_SIZE - 1) / 2)
+"""Rows and columns (2, 48, 48) of the pixels, relative to the center of the image."""
+
 
 @dataclass(frozen=True)
 class Canvas:
-    """Images being painted, or some rows of them.
+    """Images that are being painted, or some rows of them.
 
     Parameters
     ----------
     gray : float32 (F, H, W)
-        Brightness, 0 black to 1 white, painted in place.
+        Brightness from 0 (black) to 1 (white), modified in place.
     regions : mapping of str to bool (F, H, W)
-        Mask of each named region, marked in place.
+        Masks of regions by name, modified in place.
     x, y : float32 (F, H, W)
-        Pixels rightwards and downwards from the middle of the face, in the frame of the face.
+        Coordinates relative to the center of the face, in px to the right and downwards.
     """
 
     gray: Field
@@ -45,45 +50,45 @@ class Canvas:
     y: Field
 
     def rows(self, top: int, bottom: int) -> Canvas:
-        """Image rows `top` up to `bottom`, as views: a part that stays within them costs no more than them."""
+        """Return the image rows from `top` to before `bottom` as views, to paint a part only there."""
         some = np.s_[:, top:bottom]
         regions = {name: mask[some] for name, mask in self.regions.items()}
         return Canvas(self.gray[some], regions, self.x[some], self.y[some])
 
     def fill(self, coverage: Field, shade: Amount) -> None:
-        """Paint `shade` over what lies beneath."""
+        """Paint `shade` over the image."""
         self.gray[:] += coverage * (shade - self.gray)
 
     def darken(self, coverage: Field, amount: Amount) -> None:
-        """Take away the fraction `amount` of the brightness; a negative amount lightens."""
+        """Reduce the brightness by the fraction `amount`; a negative amount lightens."""
         self.gray[:] *= 1 - amount * coverage
 
     def mark(self, region: str, *coverages: Field) -> None:
-        """Add to the mask of `region` the pixels of which any of these covers a tenth or more."""
+        """Add to the mask of `region` the pixels with a coverage of at least 0.1."""
         for coverage in coverages:
             self.regions[region][:] |= coverage >= 0.1
 
 
 def edge(distance: Field, softness: Amount = 1.0) -> Field:
-    """Coverage of a pixel `distance` px inside an edge that is blurred over `softness` px."""
+    """Return the coverage of pixels `distance` px inside an edge that is blurred over `softness` px."""
     coverage: Field = distance / softness
     coverage += 0.5
     return np.clip(coverage, 0, 1, out=coverage)
 
 
 def ellipse(x: Field, y: Field, width: Amount, height: Amount, softness: Amount = 1.0) -> Field:
-    """Ellipse about the origin with these half axes, in px; its distances are exact for a circle."""
+    """Return an ellipse around the origin with the given half axes in px; distances are exact for a circle."""
     radius = np.sqrt((x / width) ** 2 + (y / height) ** 2)
     return edge((1 - radius) * (width * height) ** 0.5, softness)
 
 
 def glow(x: Field, y: Field, width: Amount, height: Amount) -> Field:
-    """Ellipse about the origin that fades from its middle to nothing at these half axes, in px."""
+    """Return an ellipse around the origin that fades from its center to zero at the given half axes in px."""
     return np.maximum(1 - (x / width) ** 2 - (y / height) ** 2, 0) ** 2
 
 
 def stroke(x: Field, y: Field, start: tuple[Amount, Amount], end: tuple[Amount, Amount], thickness: Amount) -> Field:
-    """Straight line with round ends from `start` to `end`, each (x, y), `thickness` px wide."""
+    """Return a line with round ends from `start` to `end`, each (x, y), `thickness` px wide."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     x, y = x - start[0], y - start[1]
     along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
@@ -91,17 +96,17 @@ def stroke(x: Field, y: Field, start: tuple[Amount, Amount], end: tuple[Amount, 
 
 
 def between(y: Field, top: Field, bottom: Field) -> Field:
-    """Return what lies below the curve `top` and above the curve `bottom`, each given by its height at every pixel."""
+    """Return the area below the curve `top` and above the curve `bottom`, given by their heights per pixel."""
     return edge(np.minimum(y - top, bottom - y))
 
 
 def ridge(distance: Field, reach: Amount) -> Field:
-    """Soft line that fades from its middle, at distance 0, to nothing `reach` px away."""
+    """Return a soft line that fades from distance 0 to zero at `reach` px."""
     return np.maximum(1 - np.abs(distance) / reach, 0)
 
 
 def paint_head(canvas: Canvas, face: Face) -> None:
-    """Background, hair, neck, clothes, ears and the bare face: everything that no action unit changes."""
+    """Paint background, hair, neck, clothes, ears and skin, which no action unit changes."""
     x, y = canvas.x, canvas.y
     m = np.abs(x)
     canvas.gray[:] = face["background"] * (1 - 0.006 * y)
@@ -120,12 +125,12 @@ def paint_head(canvas: Canvas, face: Face) -> None:
 
 
 def fringe(x: Field, y: Field, face: Face) -> Field:
-    """Hair over the forehead."""
+    """Return the hair over the forehead."""
     return edge(face["hairline"] + 0.022 * (x - face["parting"]) ** 2 - y, 1.5)
 
 
 def paint_relief(canvas: Canvas, face: Face) -> None:
-    """Light and shadow of a face at rest: eye sockets, bridge of the nose, cheeks, forehead, chin, beard."""
+    """Paint light and shadow of a neutral face: eye sockets, bridge of the nose, cheeks, forehead, chin, beard."""
     m, y = np.abs(canvas.x), canvas.y
     canvas.darken(glow(m - face["eye_spacing"], y - face["eye_height"] + 1, 7, 5), 0.25)
     canvas.darken(glow(m - 2.6, y - 0.5 * face["eye_height"] + 2, 2.2, 7), 0.16)
@@ -138,7 +143,7 @@ def paint_relief(canvas: Canvas, face: Face) -> None:
 
 
 def paint_eyes(canvas: Canvas, face: Face, units: Units) -> None:
-    """Eyes and lids: unit 5 raises the upper lid, 7 tightens both, 6 lifts the cheek and folds the outer corner."""
+    """Paint eyes and lids: unit 5 raises the upper lid, 7 tightens both, 6 lifts the cheek and folds the corner."""
     beside, y = np.abs(canvas.x) - face["eye_spacing"], canvas.y - face["eye_height"]
     width = face["eye_width"]
     t = beside / width
@@ -173,7 +178,7 @@ def paint_eyes(canvas: Canvas, face: Face, units: Units) -> None:
 
 
 def paint_brows(canvas: Canvas, face: Face, units: Units) -> None:
-    """Brows and forehead: units 1 and 2 raise the inner and outer ends, 4 lowers and draws them together."""
+    """Paint brows and forehead: units 1 and 2 raise the inner and outer ends, 4 lowers and draws them together."""
     m, y = np.abs(canvas.x), canvas.y
     start, end = face["eye_spacing"] - 5.0 - 1.2 * units[4], face["eye_spacing"] + 5.2
     s = np.clip((m - start) / (end - start), 0, 1)
@@ -192,7 +197,7 @@ def paint_brows(canvas: Canvas, face: Face, units: Units) -> None:
 
 
 def paint_nose(canvas: Canvas, face: Face, units: Units) -> None:
-    """Nose and nasolabial folds: unit 9 wrinkles and shortens the nose, 9 and 12 deepen the folds."""
+    """Paint nose and nasolabial folds: unit 9 wrinkles and shortens the nose, 9 and 12 deepen the folds."""
     m, y, root = np.abs(canvas.x), canvas.y, face["eye_height"]
     width = face["nose_width"] + 0.5 * units[9]
     tip = face["nose_length"] - 1.3 * units[9]
@@ -219,7 +224,7 @@ def paint_nose(canvas: Canvas, face: Face, units: Units) -> None:
 
 
 def paint_mouth(canvas: Canvas, face: Face, units: Units) -> None:
-    """Mouth: 12 and 15 pull the corners up and down, 20 stretches, 23 tightens, 16 bares the lower teeth, 26 opens."""
+    """Paint the mouth: 12 and 15 pull the corners up and down, 20 stretches, 23 tightens, 16 bares teeth, 26 opens."""
     m = np.abs(canvas.x)
     half = face["mouth_width"] + 1.7 * units[12] + 1.9 * units[20] - 1.3 * units[23] - 1.6 * units[26]
     t = m / half
@@ -253,8 +258,22 @@ def paint_mouth(canvas: Canvas, face: Face, units: Units) -> None:
 
 
 def paint_glasses(canvas: Canvas, face: Face) -> None:
-    """Rims and bridge of the glasses that some faces wear."""
+    """Paint the glasses that some faces wear."""
     beside, y = np.abs(canvas.x) - face["eye_spacing"], canvas.y - face["eye_height"] - 0.3
     rim = edge(0.45 - np.abs(np.sqrt((beside / 5.8) ** 2 + (y / 4.6) ** 2) - 1) * 5)
     bridge = edge(0.45 - np.abs(y + 1)) * edge(-5.4 - beside)
     canvas.fill(np.maximum(rim, bridge) * (face["glasses"] > 0.85), 0.12)
+
+
+def photograph(gray: Field, face: Face) -> Field:
+    """Return faces (F, 48, 48) with directional light, gamma, contrast and blur."""
+    row, column = PIXEL_CENTERS / (IMAGE_SIZE / 2)
+    towards_light = np.cos(face["light_angle"]) * column + np.sin(face["light_angle"]) * row
+    lit: Field = np.clip(gray * (1 + face["light_gradient"] * towards_light), 0, 1) ** face["gamma"]
+    lit = 0.5 + face["contrast"] * (lit - 0.5)
+    side = face["blur"] / 4
+    padded = np.pad(lit, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    lit = (1 - 2 * side) * lit + side * (padded[:, :-2] + padded[:, 2:])
+    padded = np.pad(lit, ((0, 0), (0, 0), (1, 1)), mode="edge")
+    lit = (1 - 2 * side) * lit + side * (padded[:, :, :-2] + padded[:, :, 2:])
+    return lit

@@ -1,4 +1,4 @@
-"""Standard streams that are missing, closed, foreign or of a narrow encoding, which must not stop finished work."""
+"""Standard streams that always accept text, even if they are missing, closed or have a narrow encoding."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from fer_core.errors import FerError
 
 DESCRIPTORS: Final = (0, 1, 2)
 LENIENT: Final = "backslashreplace"
-"""How letters are written that the encoding of a stream lacks."""
+"""Error handler for characters that the encoding of a stream lacks."""
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal; one that is missing or cannot say so is not."""
+    """Return whether a stream is a terminal."""
     try:
         return bool(stream.isatty())
-    except (AttributeError, ValueError):  # no stream or not quite one, or a closed one
+    except (AttributeError, ValueError):  # None, not a real stream, or closed
         return False
 
 
 def say(line: str) -> None:
-    """Write a line to standard error, or nothing where that is missing or takes no more."""
+    """Write a line to standard error; do nothing if that is not possible."""
     stream = Stream(sys.stderr, "standard error")
     stream.write(f"{line}\n")
     stream.flush()
@@ -35,15 +35,15 @@ def say(line: str) -> None:
 class Stream:
     """A standard stream that can always be written to.
 
-    Letters that its encoding lacks are escaped. Lines are lost where there is no stream, and on standard error also
-    where it cannot be written. On standard output that is an error.
+    Characters that its encoding lacks are escaped. Text is discarded if there is no stream, or if standard error cannot
+    be written. Standard output that cannot be written is an error.
 
     Parameters
     ----------
     stream : object
-        Anything with a `write`, or None.
+        Object with a method `write`, or None.
     name : {"standard output", "standard error"}
-        What errors call it.
+        Name of the stream in errors.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -51,7 +51,7 @@ class Stream:
         self._name = name
 
     def write(self, text: str) -> int:
-        """Write text; raise FerError where standard output cannot be written."""
+        """Write text; raise FerError if standard output cannot be written."""
         if not isinstance(text, str):
             raise TypeError(f"expected str, found {type(text).__name__}")
         if text and self._stream is not None:
@@ -64,17 +64,17 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written; raise FerError where standard output cannot be written."""
+        """Flush the stream; raise FerError if standard output cannot be written."""
         if hasattr(self._stream, "flush"):
             with self._failures_named():
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether the stream is a terminal."""
         return is_terminal(self._stream)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_stream":  # not yet there, as in a copy that is being made
+        if name == "_stream":  # not set yet, as in a copy
             raise AttributeError(name)
         return getattr(self._stream, name)
 
@@ -86,7 +86,7 @@ class Stream:
             code = getattr(error, "errno", None)
             if self._name != "standard error":
                 if code == errno.EPIPE:
-                    raise  # click ends without a word where the reader of our output has gone
+                    raise  # click exits silently if the reader of our output is gone
                 raise FerError(
                     f"{self._name}: cannot be written: {getattr(error, 'strerror', None) or error}"
                 ) from error
@@ -94,7 +94,7 @@ class Stream:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Make `sys.stdout` and `sys.stderr` writable whatever they are, and their descriptors nobody else's."""
+    """Make `sys.stdout` and `sys.stderr` writable, and reserve the standard descriptors."""
     _occupy_descriptors()
     before = sys.stdout, sys.stderr
     output, error = (_lenient(*stream) for stream in zip(before, ("standard output", "standard error"), strict=True))
@@ -102,7 +102,7 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        # click puts another stream there when the reader of our output has gone
+        # click replaces the streams if the reader of our output is gone
         if sys.stdout is output:
             sys.stdout = before[0]
         if sys.stderr is error:
@@ -110,15 +110,15 @@ def standard_streams() -> Iterator[None]:
 
 
 def _occupy_descriptors() -> None:
-    """Open the null device where a standard descriptor is closed: the next file would get its number.
+    """Open the null device for closed standard descriptors, which the next opened file would get.
 
-    Native libraries write their messages to descriptor 2, and would write them into that file.
+    Native libraries write messages to descriptor 2, and would write them into that file.
     """
     for descriptor in DESCRIPTORS:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, which is this one
 
 
 def _lenient(stream: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Options of commands: those made from declared settings, and those that commands share."""
+"""Options of commands: options generated from settings, and options that commands share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_core.settings import SEED_LIMIT, Setting, default_text, settings_of, ty
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MOST_NUMBERS: Final = 1_000_000
-"""Longest list of numbers that an option takes; a longer one is a typing error."""
+"""Maximum length of a list of numbers; a longer range is a typing error."""
 
 
 def settings_options(
@@ -32,7 +32,7 @@ def settings_options(
     config : type
         A class of `fer_core.settings.Settings`.
     only : collection of str, optional
-        Names of the settings to take; all without it.
+        Names of the settings to include; all by default.
     without : collection of str
         Names of settings to leave out.
     """
@@ -66,7 +66,7 @@ def combined(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that stand on the command line: those that are not None."""
+    """Return the options that were given on the command line: those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -94,12 +94,12 @@ def parse_numbers(text: str) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        In the order written; a number that is named twice comes once.
+        Numbers in the given order, without repetition.
 
     Raises
     ------
     click.BadParameter
-        If it is anything else, a range runs backwards, or there are more than a million.
+        If the text has another form, a range runs backwards or has more than a million numbers.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def numbers_option(spelled: str, help: str, *, metavar: str = "N,N-N") -> Callab
 
 
 def output_option(help: str) -> Callable[[Command], Command]:
-    """Return the option that names the output; `help` says what is written there."""
+    """Return the option --output, with the given help."""
     return click.option("--output", type=click.Path(path_type=Path), required=True, help=help)
 
 
@@ -169,7 +169,7 @@ on_error_option = click.option(
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="For a row that cannot be read: stop, or leave it out and list it in rejects.csv.",
+    help="For an invalid row: stop, or skip the row and list it in rejects.csv.",
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(0, SEED_LIMIT), default=0, show_default=True, help="Random seed."

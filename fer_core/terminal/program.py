@@ -1,7 +1,8 @@
-"""The shell around all three programs: a known error is one line and exit code 1, never a traceback."""
+"""Base of the three programs: a known error is printed as one line, with exit code 1 and no traceback."""
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -10,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -19,73 +20,81 @@ from fer_core.extras import remedy
 from fer_core.terminal.console import standard_streams
 
 EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
-"""What a program needs beside the base install."""
-OUT_OF_MEMORY: Final = "out of memory; fewer faces at once need less, by --batch-size or --memory-mb where there is one"
+"""Extra that a program needs in addition to the base installation."""
+OUT_OF_MEMORY: Final = "out of memory; a smaller --batch-size or --memory-mb, if the command has one, needs less"
 
 
 PARAMETER: Final = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]+))?`")
 """A parameter in the text of an error, with or without its value."""
+COLUMN: Final = re.compile(r"`columns=\{'(?P<role>\w+)': (?P<name>'[^`]*'|\"[^`]*\")\}`")
+"""The choice of a column in the text of an error."""
 QUOTES: Final = "'\""
 
 SIGNALS: Final = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
-"""Signals that end a program as Ctrl-C does, and what it says then; not all systems have both."""
+"""Signals that end a program like Ctrl-C, and its last words; some systems lack one of them."""
 
 
 class Program(click.Group):
-    """A click group that turns what a user can fix, Ctrl-C and the `SIGNALS` into one line on standard error.
+    """A click group that prints errors the user can fix, Ctrl-C and the `SIGNALS` as one line on standard error.
 
-    A leading ~ in an argument, or in the value of --option=VALUE where shells leave it alone, is a home folder.
+    A leading ~ is expanded in arguments and in --option=VALUE, where shells do not expand it.
     """
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the program, with standard streams that never stop its work."""
+        """Run the program with standard streams that always accept text."""
         with standard_streams():
             return super().main(*arguments, **options)
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
-        """Parse the command line, home folders expanded."""
+        """Parse the command line after expanding home folders."""
         return super().make_context(info_name, list(map(_expand_home, args)), *more, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command named on the command line."""
+        """Run the command."""
         try:
             with _termination_cleans_up(), _warnings_as_lines(str(self.name)):
                 return super().invoke(ctx)
-        except FerError as error:
-            self._stop(with_options(error, self._command(ctx)))
-        except (MemoryError, RuntimeError) as error:
-            if lacks_threads(error):
-                self._stop(NO_THREADS)
-            if not lacks_memory(error):
+        except (Exception, KeyboardInterrupt) as error:
+            line = self._line_of(error)
+            if line is None:
                 raise
-            self._stop(OUT_OF_MEMORY)
-        except UnicodeEncodeError as error:  # by whatever cannot hold a name that is no text
-            self._stop(f"a name is not UTF-8: {error.object!a:.200}")
-        except KeyboardInterrupt as error:
-            self._stop(str(error) or "interrupted")
-        except ModuleNotFoundError as error:
-            if self.name not in EXTRAS:
-                raise
-            self._stop(remedy(error.name, EXTRAS[self.name]))
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise  # click ends without a word where the reader of our output has gone
-            self._stop(NO_THREADS if lacks_threads(error) else str(error))
+            line = with_options(line, error, self._command(ctx))
+            click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
+            raise SystemExit(1) from None
+
+    def _line_of(self, error: BaseException) -> str | None:
+        """Return the line to print for an error; None for bugs and for errors that click handles."""
+        match error:
+            case MemoryError() | RuntimeError() | OSError() if lacks_threads(error):
+                return NO_THREADS
+            case MemoryError() | RuntimeError():
+                return OUT_OF_MEMORY if lacks_memory(error) else None
+            case OSError():  # after EPIPE, click exits silently: the reader of our output is gone
+                return None if error.errno == errno.EPIPE else str(error)
+            case UnicodeEncodeError():  # a file name with undecodable bytes
+                return f"a name is not UTF-8: {error.object!a:.200}"
+            case ModuleNotFoundError() if self.name in EXTRAS:
+                return remedy(error.name, EXTRAS[self.name])
+            case FerError():
+                return str(error)
+            case KeyboardInterrupt():
+                return str(error) or "interrupted"
+        return None
 
     def _command(self, ctx: click.Context) -> click.Command | None:
         return None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
 
-    def _stop(self, line: str) -> NoReturn:
-        click.echo(f"{self.name}: {' '.join(line.splitlines())}", err=True)
-        raise SystemExit(1)
 
+def with_options(line: str, error: BaseException, command: click.Command | None) -> str:
+    """Return the line of an error with parameters spelled as the options of the command that failed.
 
-def with_options(error: FerError, command: click.Command | None) -> str:
-    """Return an error's message with parameters spelled as the options of the command that failed.
-
-    `ConfigError.parameter` and names in backticks, such as ``force=True``, are parameters.
+    `ConfigError.parameter` and names in backticks, such as ``force=True``, are parameters. A choice of a column, such
+    as ``columns={'pixels': 'face'}``, is spelled ``--column pixels=face``.
     """
     spelled = {str(p.name): p.opts[0] for p in command.params if isinstance(p, click.Option)} if command else {}
+
+    def column(match: re.Match[str]) -> str:
+        return f"{spelled['input_columns']} {match['role']}={ast.literal_eval(match['name'])}"
 
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
@@ -93,10 +102,12 @@ def with_options(error: FerError, command: click.Command | None) -> str:
             return match[0]
         return spelled[name] if value in (None, "True") else f"{spelled[name]} {value.strip(QUOTES)}"
 
-    message = PARAMETER.sub(option, str(error))
+    if "input_columns" in spelled:
+        line = COLUMN.sub(column, line)
+    line = PARAMETER.sub(option, line)
     if isinstance(error, ConfigError) and error.parameter in spelled:
-        message = spelled[error.parameter] + message.removeprefix(error.parameter)
-    return message
+        line = spelled[error.parameter] + line.removeprefix(error.parameter)
+    return line
 
 
 def _expand_home(argument: str) -> str:
@@ -106,8 +117,8 @@ def _expand_home(argument: str) -> str:
 
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
-    """Print each `FerWarning` as one line, once, without the place in the code it comes from."""
-    printed: set[str] = set()  # Python's own "once" forgets whenever a library that is imported changes a filter
+    """Print each `FerWarning` once, as one line without its position in the code."""
+    printed: set[str] = set()  # Python's own "once" forgets when an imported library changes a filter
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if not issubclass(category, FerWarning):
@@ -125,18 +136,18 @@ def _warnings_as_lines(program: str) -> Iterator[None]:
 
 @contextmanager
 def _termination_cleans_up() -> Iterator[None]:
-    """Let the `SIGNALS` unwind the program as Ctrl-C does: by themselves they would leave temporary files behind.
+    """Let the `SIGNALS` unwind the program like Ctrl-C, so that temporary files are removed.
 
-    One that is ignored stays so: `nohup` means a program to outlive its terminal.
+    A signal that is ignored stays ignored, as `nohup` requires.
     """
     words = {getattr(signal, name): word for name, word in SIGNALS.items() if hasattr(signal, name)}
 
     def unwind(number: int, _: Any) -> None:
         for caught in before:
-            signal.signal(caught, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+            signal.signal(caught, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
         raise KeyboardInterrupt(words[number])
 
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set a handler
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only in the main thread
         yield
         return
     before = {number: signal.getsignal(number) for number in words if signal.getsignal(number) is not signal.SIG_IGN}

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere; always on standard error."""
+"""Progress on standard error: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ PLAIN_INTERVAL_S: Final = 10.0
 
 
 class Advance(Protocol):
-    """Report `n` more units done, and optionally a note such as the current loss."""
+    """Function that reports `n` more finished units, and optionally a note such as the current loss."""
 
     def __call__(self, n: int, note: str = "") -> None:
-        """Count `n` more units."""
+        """Add `n` finished units."""
 
 
 @contextmanager
 def progress(task: str, total: int | None, unit: str = "faces", *, done: int = 0) -> Iterator[Advance]:
-    """Show how far `task` is, how fast it goes and how long it still takes.
+    """Show progress, speed and remaining time of a task.
 
     Parameters
     ----------
     task : str
-        What is being done, such as ``score``.
+        Name of the task, such as ``score``.
     total : int or None
-        Units in all; None where the end is not known before it comes.
+        Total number of units; None if unknown.
     unit : str
-        What is counted.
+        Name of the units.
     done : int
-        Units that were done before and do not count for the speed, as in a resumed run.
+        Number of units that were finished earlier, as in a resumed run; they do not count for the speed.
 
     Yields
     ------
     Advance
-        Call it with the units just done.
+        Function to call with the number of newly finished units.
     """
     if is_terminal(sys.stderr):
         yield from _bar(task, total, unit, done)

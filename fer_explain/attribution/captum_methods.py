@@ -1,6 +1,6 @@
 """Captum, imported in one place: it imports pyplot, which fails unless matplotlib was imported safely before."""
 
-from fer_core.figures import load_matplotlib
+from fer_core.outputs.figures import load_matplotlib
 
 load_matplotlib()
 

@@ -182,7 +182,7 @@ def _read(data: str | Path, split: str | None, rows: tuple[int, ...] | None, **o
             yield faces
     if empty:
         raise (
-            DataError(str(data), "has no face")
+            DataError(str(data), "has no faces")
             if split is None
             else no_such_split(data, split, columns=options["columns"])
         )

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, ModelError
+from fer_core.errors import listed
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Method, Settings, attributions_of, baseline_of, cam_layer, explainable
 from fer_explain.attribution.captum_methods import SUPPORTED_NON_LINEAR
@@ -134,10 +135,10 @@ def _guided(graph: GradientGraph) -> Iterator[Finding]:
     relus = [each for each in graph.operations if each.kind == "Relu"]
     functional = [each for each in relus if each.module_type is not nn.ReLU]
     if functional:
-        yield Finding("refused", GUIDED, f"only nn.ReLU modules are guided, found {_listed(functional)}")
+        yield Finding("refused", GUIDED, f"only nn.ReLU modules are guided, found {_named(functional)}")
     others = [each for each in graph.operations if not each.affine and each.kind != "Relu" and "Pool" not in each.kind]
     if others:
-        yield Finding("approximate", GUIDED, f"plain gradients pass unguided through {_listed(others)}")
+        yield Finding("approximate", GUIDED, f"plain gradients pass unguided through {_named(others)}")
 
 
 def _lift_refusals(graph: GradientGraph) -> Iterator[Finding]:
@@ -145,10 +146,10 @@ def _lift_refusals(graph: GradientGraph) -> Iterator[Finding]:
     ruled = [each for each in curved if each.module_type in SUPPORTED_NON_LINEAR]
     unruled = [each for each in curved if each not in ruled]
     if unruled:
-        yield Finding("refused", LIFT, f"the rescale rule needs a known activation module, found {_listed(unruled)}")
+        yield Finding("refused", LIFT, f"the rescale rule needs a known activation module, found {_named(unruled)}")
     reused = [each for each in ruled if each.module in graph.reused]
     if reused:
-        yield Finding("refused", LIFT, f"a module may be used once, found more than once {_listed(reused)}")
+        yield Finding("refused", LIFT, f"a module may be used once, found more than once {_named(reused)}")
 
 
 def _from_gray(graph: GradientGraph) -> Iterator[Finding]:
@@ -157,7 +158,7 @@ def _from_gray(graph: GradientGraph) -> Iterator[Finding]:
         yield Finding(
             "approximate",
             FROM_GRAY,
-            f"{_listed(own)} makes a face of any contrast the same: on the way from an even gray all happens in the "
+            f"{_named(own)} makes a face of any contrast the same: on the way from an even gray all happens in the "
             "first few percent, which few samples meet, and the sums are missed",
         )
 
@@ -176,7 +177,7 @@ def _lift_measured(model: nn.Module, graph: GradientGraph) -> Iterator[Finding]:
     share = missed / whole if whole else float("inf" if missed > CLOSE else 0)
     products = [each for each in graph.operations if each.product]
     if products or share > MISSED:
-        cause = f"; no rule for {_listed(products)}" if products else ""
+        cause = f"; no rule for {_named(products)}" if products else ""
         message = f"the values miss the sum they promise by {share:.1%} on {PROBES} drawn faces{cause}"
         yield Finding("approximate" if share < LOST else "refused", LIFT, message)
 
@@ -213,6 +214,5 @@ def _is_passed_by(model: nn.Module, layer: Layer) -> bool:
     return gradient is not None and bool(gradient.any())
 
 
-def _listed(operations: list[Operation]) -> str:
-    names = list(dict.fromkeys(map(str, operations)))
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _named(operations: list[Operation]) -> str:
+    return listed(list(dict.fromkeys(map(str, operations))), 3)

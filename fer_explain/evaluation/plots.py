@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.figures import default_style
+from fer_core.outputs.figures import default_style
 from fer_explain.attribution import METHODS
 from fer_explain.evaluation.compared_maps import CONTROLS
 from fer_explain.evaluation.comparison import MethodScore

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_core import DataError, Faces, ModelError, read_faces
 from fer_core.io.reader import OnError
-from fer_core.io.rejects import save_rejects
+from fer_core.outputs.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.attribution.masks import require_share
 from fer_explain.evaluation.skill import assess_skill
@@ -145,7 +145,7 @@ def _read(
 ) -> Faces:
     faces = read_faces(data, split, on_error=on_error, columns=columns)
     if not len(faces):
-        raise DataError(str(data), "has no face")
+        raise DataError(str(data), "has no faces")
     classes = len(proven.card.labels)
     if faces.labels is not None and faces.labels.max() >= classes:
         raise ModelError(

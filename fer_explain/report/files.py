@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
-from fer_core.io.rejects import REJECTS_FILE
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE
 from fer_explain.attribution import Method
 from fer_explain.layers.feature_maps import feature_map_sheet, names_of_units
 from fer_explain.maximization.maximize import maximization_sheet

@@ -18,12 +18,13 @@ import ray.data
 from ray.exceptions import RayError, RayTaskError
 
 from fer_core import ConfigError, DataError, DataWarning, FerError, ModelCard, OutputError
+from fer_core.errors import first_line
 from fer_core.exports_folder import CARD_FILE
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.cluster import storage
 from fer_infer.cluster.manifest import Manifest, Part
-from fer_infer.cluster.ray_cluster import find_room, first_line, native_messages_dropped, open_cluster
+from fer_infer.cluster.ray_cluster import find_room, native_messages_dropped, open_cluster
 from fer_infer.cluster.storage import InputFile
 from fer_infer.cluster.worker import FileScorer, Work
 from fer_infer.config import ScoreConfig
@@ -83,7 +84,7 @@ class RaySummary(Counts):
         if self.reused:
             lines.append(f"{self.output}: parts reused from an earlier run: {self.reused:,}")
         if self.rejected:
-            lines.append(f"{self.output}: rejected rows: {self.rejected:,}, listed in rejects-*.csv")
+            lines.append(f"{self.output}: rows left out: {self.rejected:,}, listed in rejects-*.csv")
         ran = [provider_text(name, note, self.precision, self.tta) for name, note in self.providers.items()]
         return "\n".join([*lines, self.predicted_text(), *ran])
 

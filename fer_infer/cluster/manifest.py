@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fer_core import OutputError
 from fer_core.outputs.claims import HIDDEN
+from fer_core.settings import flatten
 from fer_infer.cluster import storage
 from fer_infer.cluster.storage import InputFile, join
 from fer_infer.scoring.summary import Counts
@@ -119,7 +120,7 @@ class Manifest:
         An input may have changed; its part is then made again.
         """
         where = join(folder, MANIFEST_FILE)
-        mine, theirs = _flat(self.settings), _flat(earlier.settings)
+        mine, theirs = flatten(self.settings), flatten(earlier.settings)
         for key in sorted(mine.keys() | theirs.keys()):
             if mine.get(key) != theirs.get(key):
                 raise OutputError(
@@ -170,11 +171,3 @@ class Manifest:
                 raise OutputError(f"{folder}: contains parts but no {MANIFEST_FILE}; `force=True` discards them")
         # The manifest is removed first, because it must not list parts that are gone.
         return sorted(set(names) - kept, key=lambda name: (name != MANIFEST_FILE, name))
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one table: {"model": {"sha256": x}} is {"model.sha256": x}."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

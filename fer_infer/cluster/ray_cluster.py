@@ -17,6 +17,7 @@ import ray
 import ray.data  # imported to silence its loggers too
 
 from fer_core import ConfigError, DeviceError
+from fer_core.errors import first_line
 
 STDERR: Final = 2
 """File descriptor of standard error."""
@@ -120,8 +121,3 @@ def find_room(device: str, threads: int) -> tuple[int, bool]:
         expected = f"expected at most the number of CPUs of a machine of the Ray cluster, found {threads}"
         raise ConfigError(expected, parameter="threads")
     return room, on_gpu
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error of Ray."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FileSystem
 
 from fer_core import DataError, FerError, OutputError
+from fer_core.errors import first_line
 
 URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -90,7 +91,7 @@ def _located(address: str, what: str, kind: type[FerError] = OutputError) -> Ite
     try:
         yield locate(address)
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         if kind is DataError:
             raise DataError(address, f"{what}: {reason}") from error
         raise OutputError(f"{address}: {what}: {reason}") from error

@@ -1,30 +1,27 @@
-"""What scoring costs, part by part and together, the first time and afterwards, by the very code that scores."""
+"""Benchmark scoring, stage by stage and end to end, with the production code."""
 
 from __future__ import annotations
 
 import json
-import platform
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces
+from fer_core import DataError, DataWarning, Faces, iter_faces
 from fer_core.io.compression import open_stream
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.file_types import PARQUET_MAGIC
-from fer_core.io.reader import available_cores
 from fer_core.outputs.staging import scratch_folder, staged
 from fer_core.terminal.progress import progress
-from fer_infer.config import DEFAULT_BATCH_SIZE
+from fer_infer.config import BenchmarkConfig
+from fer_infer.diagnostics.machine import describe_machine
 from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
-from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.runtime.runners import LaneRunner, Scores
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.pipeline import ROLES_READ, score
@@ -34,30 +31,30 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SWEEP: Final = (1, 8, 32, 128, 512)
-"""Batch sizes that are tried beside the one asked for."""
+"""Batch sizes that are measured in addition to the requested one."""
 
-DEFAULT_ROWS: Final = 1000
-DEFAULT_REPEATS: Final = 5
+PACKAGES: Final = ("fer-toolkit", "onnxruntime", "onnxruntime-gpu", "numpy")
+"""Packages whose versions are recorded."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What `bench` measured, and on what.
+    """Result of `bench`.
 
     Attributes
     ----------
     data, model : str
-        The file that the rows came from, and the graph that was run.
+        File of the rows, and graph that was run.
     weights_sha256, precision, provider, provider_note : str
-        Of the model, and of its session.
+        Attributes of the model and its session.
     rows, batch_size, repeats : int
-        Faces, faces at once in all parts but the sweep, and timed calls after the first.
+        Number of faces, batch size except in the sweep, and timed repetitions after a first call.
     threads : int or None
-        CPU threads; None is one a physical core.
+        Number of CPU threads; None means one per physical core.
     machine : dict of str to str
         Processor, cores of this process, system, and the versions of what was measured.
     timings : tuple of Timing
-        In the order of the work; `run` once for each batch size. There is no `copy` where nothing is copied.
+        Timings in the order of the stages; `run` once per batch size. There is no `copy` on a CPU.
     """
 
     data: str
@@ -74,7 +71,7 @@ class Benchmark:
     timings: tuple[Timing, ...]
 
     def to_json(self) -> str:
-        """Return all of it, with the derived figures of each timing, as JSON."""
+        """Return the result as JSON, with the derived figures of each timing."""
         table = asdict(self)
         table["timings"] = [
             asdict(timing) | {name: getattr(timing, name) for name in ("median_s", "rows_per_s", "megabytes_per_s")}
@@ -87,10 +84,12 @@ class Benchmark:
         from rich.table import Table
         from rich.text import Text
 
-        threads = "default threads" if self.threads is None else f"{self.threads} thread{'s' * (self.threads > 1)}"
+        threads = (
+            "default threads" if self.threads is None else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        )
         conditions = f"{self.rows:,} rows, {self.precision}, {self.provider}, {threads}, median of {self.repeats}"
         table = Table(title=Text(f"{self.model}: {conditions}"), caption=", ".join(self.machine.values()))
-        table.add_column("part")
+        table.add_column("stage")
         for name in ("batch", "first s", "median s", "spread s", "rows/s", "MB/s"):
             table.add_column(name, justify="right", no_wrap=True)
         for timing in self.timings:
@@ -112,83 +111,75 @@ def bench(
     data: str | Path,
     model: str | Path,
     *,
-    rows: int = DEFAULT_ROWS,
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int = DEFAULT_BATCH_SIZE,
-    threads: int | None = None,
-    repeats: int = DEFAULT_REPEATS,
     output: str | Path | None = None,
     force: bool = False,
+    **settings: Any,
 ) -> Benchmark:
-    """Time the parts of scoring, and scoring.
+    """Benchmark scoring, stage by stage and end to end.
 
     Parameters
     ----------
     data : str or Path
-        A CSV, plain or compressed. Its first `rows` rows are unpacked into a temporary file, which is then scored.
+        CSV, plain or compressed. Its first rows are decompressed into a temporary file, which is then scored.
     model : str or Path
-        An exports folder or an ONNX file.
-    rows : int
-        Faces to work on; fewer where `data` has fewer. They are kept in memory, 2,304 bytes each.
-    device, precision, threads
-        As for `Scorer`.
-    batch_size : int
-        Faces at once. The model is run at the sizes of `SWEEP` as well, as far as there are so many faces.
-    repeats : int
-        Timed calls of each part after its first.
+        Exports folder or ONNX file.
     output : str or Path, optional
-        Write the figures there as JSON, whole or not at all.
+        JSON file for all timings; it appears complete or not at all.
     force : bool
         Replace an existing output.
+    **settings
+        Settings of `fer_infer.config.BenchmarkConfig`. The rows are kept in memory, 2,304 bytes per face. The model is
+        also run at those batch sizes in `SWEEP` for which there are enough faces.
 
     Raises
     ------
     DataError
-        If `data` is no CSV, has a wrong row among the first, or has none.
+        If `data` is not a CSV, has no row, or one of the rows cannot be read.
     ModelError, CardError, DeviceError, OutputError, ConfigError
-        As from `fer_infer.score`.
+        Errors of `fer_infer.score`.
     """
-    for name, value in (("rows", rows), ("repeats", repeats), ("batch_size", batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name}: expected at least 1, found {value}")
-    settings: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
+    config = BenchmarkConfig(**settings)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DataWarning)  # it would name the temporary file
         target = None if output is None else staged(output, force=force, endings=(".json",), inputs=(data, model))
         stage = None if target is None else stack.enter_context(target)
-        folder = stack.enter_context(scratch_folder())
-        sample = folder / "faces.csv"
-        n = _copy_rows(data, sample, rows)
-        advance = stack.enter_context(progress("bench", None, "calls"))
-        watch = Stopwatch(n, batch_size, repeats, advance)
-        batches = watch.time("decode", lambda: _decode(data, sample, batch_size), lambda _: _size(sample))
-        scorer = watch.time("load", lambda: Scorer(model, **settings), lambda scorer: _size(scorer.path), rows=0)
-        _time_scoring(watch, scorer, batches, folder / "predictions.csv", batch_size)
-        whole = partial(score, sample, model, folder / "together.csv", batch_size=batch_size, force=True)
-        watch.time("together", lambda: whole(**settings), lambda _: _size(sample))
-        done = Benchmark(
-            data=str(data),
-            model=str(scorer.path),
-            weights_sha256=scorer.card.weights_sha256,
-            precision=scorer.card.precision,
-            provider=scorer.provider,
-            provider_note=scorer.provider_note,
-            rows=n,
-            batch_size=batch_size,
-            repeats=repeats,
-            threads=threads,
-            machine=_machine(),
-            timings=tuple(watch.timings),
-        )
+        done = _measure(data, model, config, stack)
         if stage is not None:
             stage.write_text(done.to_json(), encoding="utf-8")
     return done
 
 
+def _measure(data: str | Path, model: str | Path, config: BenchmarkConfig, stack: ExitStack) -> Benchmark:
+    runtime: dict[str, Any] = {"device": config.device, "precision": config.precision, "threads": config.threads}
+    folder = stack.enter_context(scratch_folder())
+    sample = folder / "faces.csv"
+    rows = _copy_rows(data, sample, config.rows)
+    advance = stack.enter_context(progress("bench", None, "calls"))
+    watch = Stopwatch(rows, config.batch_size, config.repeats, advance)
+    batches = watch.time("decode", lambda: _decode(data, sample, config.batch_size), lambda _: _size(sample))
+    scorer = watch.time("load", lambda: Scorer(model, **runtime), lambda scorer: _size(scorer.path), rows=0)
+    _time_scoring(watch, scorer, batches, folder / "predictions.csv", config.batch_size)
+    whole = partial(score, sample, model, folder / "together.csv", batch_size=config.batch_size, force=True, **runtime)
+    watch.time("together", whole, lambda _: _size(sample))
+    return Benchmark(
+        data=str(data),
+        model=str(scorer.path),
+        weights_sha256=scorer.card.weights_sha256,
+        precision=scorer.card.precision,
+        provider=scorer.provider,
+        provider_note=scorer.provider_note,
+        rows=rows,
+        batch_size=config.batch_size,
+        repeats=config.repeats,
+        threads=config.threads,
+        machine=describe_machine(PACKAGES),
+        timings=tuple(watch.timings),
+    )
+
+
 def _time_scoring(watch: Stopwatch, scorer: Scorer, batches: list[Faces], output: Path, batch_size: int) -> None:
-    """Time what lies between decoded faces and written predictions."""
+    """Time copying, running and writing."""
     images = np.concatenate([faces.images for faces in batches])
     runner = scorer.runner
     if isinstance(runner, LaneRunner):
@@ -205,7 +196,7 @@ def _size(path: Path) -> int:
 
 
 def _copy_rows(data: str | Path, sample: Path, rows: int) -> int:
-    """Unpack the header and the first rows of a CSV into a file of their own; return how many rows there were."""
+    """Decompress the header and the first rows of a CSV into a file; return the number of rows."""
     n = -1
     with closing(_first_lines(data, rows + 1)) as lines, sample.open("wb") as file:
         for n, line in enumerate(lines):  # noqa: B007 - the last one counts
@@ -216,7 +207,7 @@ def _copy_rows(data: str | Path, sample: Path, rows: int) -> int:
 
 
 def _first_lines(data: str | Path, n: int) -> Generator[bytes, None, None]:
-    # A generator, so that an error of the disk that is written to does not pass through what reads.
+    # A generator, so that errors of the disk that is written to do not pass through the reader.
     with open_stream(data) as stream:
         for row in range(1, n + 1):
             line = stream.readline(MAX_LINE_BYTES)
@@ -232,7 +223,7 @@ def _first_lines(data: str | Path, n: int) -> Generator[bytes, None, None]:
 def _decode(data: str | Path, sample: Path, batch_size: int) -> list[Faces]:
     try:
         return list(iter_faces(sample, batch_rows=batch_size, roles=ROLES_READ))
-    except DataError as error:  # of the same row, but in a file that the user does not know
+    except DataError as error:  # the same row, but in a file that the user does not know
         raise DataError(str(data), error.message, row=error.row, column=error.column) from None
 
 
@@ -243,24 +234,3 @@ def _write(batches: list[Faces], labels: Sequence[str], logits: Scores, probabil
             batch = slice(start, start + len(faces))
             writer.write(faces, logits[batch].argmax(axis=1), logits[batch], probabilities[batch])
             start = batch.stop
-
-
-def _machine() -> dict[str, str]:
-    """Name what the figures depend on and the settings do not say."""
-    return {
-        "processor": f"{_processor()}, {available_cores()} cores",
-        "system": platform.platform(),
-        "python": f"Python {platform.python_version()}",
-        "onnxruntime": f"ONNX Runtime {load_runtime().__version__}",
-        "numpy": f"NumPy {np.__version__}",
-        "fer-toolkit": f"fer-toolkit {version('fer-toolkit')}",
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core import FerError
+from fer_core.cores import available_cores
 from fer_core.errors import CacheWarning
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.io.csv.decoder import load_compiled_decoder
-from fer_core.io.reader import available_cores
 from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,

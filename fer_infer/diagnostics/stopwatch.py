@@ -1,4 +1,4 @@
-"""How long the parts of a piece of work take: the first time, and then again and again."""
+"""Time the stages of a computation: a first call and repetitions."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one part took.
+    """Times of one stage.
 
     Attributes
     ----------
     part : str
         `decode`, `load`, `copy`, `run`, `write` or `together`.
     batch_size : int
-        Faces that were worked on at once.
+        Faces per batch.
     rows : int
-        Faces in all; 0 for `load`, which has none.
+        Number of faces; 0 for `load`.
     size_bytes : int
-        What passed through: text read (`decode`, `together`), the model's file (`load`), pixels
-        (`copy`, `run`) or text written (`write`).
+        Size of the text read (`decode`, `together`), the model's file (`load`), the pixels (`copy`, `run`) or the text
+        written (`write`).
     first_s : float
-        The first call, which also loads, compiles and allocates what the later ones find there.
+        Time of the first call, which includes loading, compilation and allocation.
     repeats_s : tuple of float
-        The calls after it.
+        Times of the repetitions.
     """
 
     part: str
@@ -43,36 +43,56 @@ class Timing:
 
     @property
     def median_s(self) -> float:
-        """The median of `repeats_s`."""
+        """Median of `repeats_s`."""
         return statistics.median(self.repeats_s)
 
     @property
     def rows_per_s(self) -> float:
-        """Faces a second of `median_s`."""
+        """Faces per second at `median_s`."""
         return self.rows / self.median_s
 
     @property
     def megabytes_per_s(self) -> float:
-        """Megabytes (10^6 bytes) a second of `median_s`."""
+        """Megabytes (10^6 bytes) per second at `median_s`."""
         return self.size_bytes / 1e6 / self.median_s
 
 
+def timed(call: Callable[[], T], wait: Callable[[], object] | None = None) -> tuple[float, T]:
+    """Call once; return the seconds it took and the result.
+
+    Parameters
+    ----------
+    call : callable
+        Work to time.
+    wait : callable, optional
+        Blocks until the device is idle, e.g. `torch.cuda.synchronize`; called before and after, because a launched
+        kernel has not finished yet.
+    """
+    if wait is not None:
+        wait()
+    start_s = time.perf_counter()
+    result = call()
+    if wait is not None:
+        wait()
+    return time.perf_counter() - start_s, result
+
+
 class Stopwatch:
-    """Times one part after the other.
+    """Times one stage after another.
 
     Parameters
     ----------
     rows, batch_size : int
-        Of the timings.
+        Number of faces and batch size of the stages.
     repeats : int
         Timed calls after the first.
     advance : Advance
-        Is told of every call.
+        Receives the progress, call by call.
 
     Attributes
     ----------
     timings : list of Timing
-        In the order of the calls.
+        Timings in the order of the calls.
     """
 
     def __init__(self, rows: int, batch_size: int, repeats: int, advance: Advance) -> None:
@@ -91,24 +111,23 @@ class Stopwatch:
         rows: int | None = None,
         batch_size: int | None = None,
     ) -> T:
-        """Call once and `repeats` times more; keep the seconds and return what the last call returned.
+        """Time a first call and `repeats` more; return the result of the last one.
 
         Parameters
         ----------
         part : str
-            Name of the timing.
+            Name of the stage.
         call : callable
-            What is timed.
+            Function to time.
         size_bytes : callable
-            Tells from the result how many bytes passed through.
+            Returns, for a result, the number of bytes that were processed.
         rows, batch_size : int, optional
-            Where they are not those of the stopwatch.
+            Number of faces and batch size if they differ from those of the stopwatch.
         """
         seconds = []
         for _ in range(1 + self._repeats):
-            start_s = time.perf_counter()
-            result = call()
-            seconds.append(time.perf_counter() - start_s)
+            elapsed_s, result = timed(call)
+            seconds.append(elapsed_s)
             self._advance(1, part)
         self.timings.append(
             Timing(

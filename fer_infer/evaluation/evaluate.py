@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from fer_core import EXPRESSIONS, ModelCard, ModelError
 from fer_core.io.reader import check_layout
-from fer_core.io.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, rejects_text, save_rejects
 from fer_core.outputs.staging import staged
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation
@@ -66,7 +66,9 @@ class ModelEvaluation(Evaluation):
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""
         views = len(views_of(self.tta))
-        augmented = "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} views"
+        augmented = (
+            "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} copies per face"
+        )
         plain = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
         head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
         left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []

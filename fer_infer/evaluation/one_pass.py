@@ -13,7 +13,7 @@ from fer_core import EXPRESSIONS, DataError, Faces, iter_faces
 from fer_core.faces import no_split_column
 from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import no_such_split, splits_of_folder
-from fer_core.io.rejects import rejects_text
+from fer_core.outputs.rejects import rejects_text
 from fer_core.terminal.progress import progress
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions

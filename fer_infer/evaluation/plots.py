@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.figures import default_style, save_figure
+from fer_core.outputs.figures import default_style, save_figure
 from fer_infer.evaluation.reliability import Bin
 
 DPI: Final = 120

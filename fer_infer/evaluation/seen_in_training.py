@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces
-from fer_core.io.places import can_be_reread
 from fer_core.io.reader import OnError, splits_of_folder
+from fer_core.places import can_be_reread
 
 Images = NDArray[np.uint8]
 

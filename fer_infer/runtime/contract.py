@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import IMAGE_SIZE, ModelError
-from fer_core.io.file_types import refuse_lfs_pointer
+from fer_core.git_lfs import refuse_lfs_pointer
 
 EXTERNAL_DATA: Final = b"\n\x08location"
 """Key of tensors with external data, in the wire format of protobuf (field 1, eight bytes)."""

@@ -33,7 +33,7 @@ LIBRARIES: Final = {
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """Options of the CUDA provider; `benchmarks` measures their effect.
+    """Options of the CUDA provider; `benchmarks.cuda_options` measures each option.
 
     Attributes
     ----------

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, ModelError
+from fer_core.cores import physical_cores
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions, page_lock
 from fer_infer.runtime.onnx_runtime import LOG_NOTHING, load_runtime
-from fer_infer.runtime.session import physical_cores
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]

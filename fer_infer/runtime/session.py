@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core import DeviceError, FerError, ModelError
 from fer_core.errors import NO_THREADS, lacks_threads
-from fer_core.io.reader import available_cores
 from fer_infer.config import require
 from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
@@ -37,19 +35,6 @@ PROBE_MODEL: Final = (
     b"\x42\x02\x10\x0d"  # opset_import: version 13 of the default domain
 )
 """Smallest model with a kernel, y = max(x, 0), to find out which providers this machine can use."""
-
-
-def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Return the number of physical cores that this process may use.
-
-    Hardware threads of one core share its units for matrix products. If the system does not report them, each counts.
-    """
-    try:
-        usable = os.sched_getaffinity(0)
-        cores = {(topology / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii") for cpu in usable}
-    except (AttributeError, OSError):  # not Linux, or /sys is not available
-        return available_cores()
-    return min(len(cores), available_cores())
 
 
 def cuda_problem() -> Obstacle | None:

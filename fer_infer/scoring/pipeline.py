@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataWarning, Faces, ModelError, iter_faces
+from fer_core.cores import available_cores
 from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import available_cores, check_layout
+from fer_core.io.reader import check_layout
 from fer_core.outputs.staging import require_apart, require_free, staged
 from fer_core.terminal.progress import Advance, progress
 from fer_infer.config import InferenceConfig, ScoreConfig
@@ -77,7 +78,7 @@ def score(
     >>> from fer_infer import score
     >>> done = score("faces.csv", "exports/compact", "predictions.csv", columns="probabilities")
     >>> done.rows
-    64
+    140
     """
     start_s = time.perf_counter()
     config = ScoreConfig(**settings)

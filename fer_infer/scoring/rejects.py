@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import DataError, OutputError
-from fer_core.io.rejects import HEADER, reject_cells
+from fer_core.outputs.rejects import HEADER, reject_cells
 from fer_core.outputs.staging import staged
 
 NAME_BYTES: Final = 255

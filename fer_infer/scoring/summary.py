@@ -85,6 +85,6 @@ class ScoreSummary(Counts):
         """Return the summary as the lines that a command prints."""
         lines = [f"{self.output}: {self.rows:,} rows in {self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"]
         if self.rejects is not None:
-            lines.append(f"{self.rejects}: rejected rows: {self.rejected:,}")
+            lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
         provider = provider_text(self.provider, self.provider_note, self.precision, self.tta)
         return "\n".join([*lines, self.predicted_text(), provider])

@@ -1,4 +1,4 @@
-"""Pictures without a face that can be told without knowing what a face is: blank ones, signs and lines of text."""
+"""Pictures without a face that are recognizable by their flat pixels: blank ones, signs and lines of text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAT_RANGE: Final = 2
-"""Gray levels within which the 3x3 pixels around a flat one lie; grain and shading of a photograph exceed it."""
+"""Largest range of the 3x3 pixels around a flat one, in gray levels; grain and shading of photographs exceed it."""
 
 FLAT_SHARE: Final = 0.45
-"""Least share of flat pixels of a faceless picture; `docs/concepts/honesty-protocol.md` says how it was chosen."""
+"""Smallest fraction of flat pixels of a faceless picture; `docs/concepts/honesty-protocol.md` describes its choice."""
 
 
 def flat_shares(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share of flat pixels, those in whose surroundings nothing is to be seen.
+    """Return the fraction of flat pixels.
 
-    A pixel is flat where the 3x3 pixels around it span at most `FLAT_RANGE` gray levels. Pixels of the border have
-    no such surroundings and are not counted.
+    A pixel is flat if the 3x3 pixels around it span at most `FLAT_RANGE` gray levels. Border pixels do not count.
 
     Parameters
     ----------
@@ -28,7 +27,7 @@ def flat_shares(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (N,)
-        0 to 1; 1 where the picture is blank.
+        Fractions in 0 to 1; 1 for a blank picture.
     """
     shares = np.empty(len(images))
     block = 1024

@@ -1,4 +1,4 @@
-"""A contact sheet: groups of faces side by side, each face with what is said of it."""
+"""A contact sheet: groups of faces side by side, with captions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
-from fer_core.figures import escaped
+from fer_core.outputs.figures import escaped
 
 COLUMNS: Final = 12
-"""Faces in a line."""
+"""Number of faces per line."""
 
 _SCALE, _GAP, _LINE, _FONT = 2, 8, 14, 12
 _SIDE: Final = _SCALE * IMAGE_SIZE
@@ -27,11 +27,11 @@ class Strip:
     Attributes
     ----------
     images : ndarray of uint8, shape (N, 48, 48)
-        One at least. What does not fit a line of the sheet is counted and not shown.
+        At least one face. Faces beyond one line of the sheet are counted instead of shown.
     captions : sequence of sequences of str
-        For each face the lines below it; of as many lines throughout a sheet.
+        Lines below each face, equally many throughout a sheet.
     warning : bool
-        Frame it in red.
+        Draw a red frame.
     """
 
     images: NDArray[np.uint8]
@@ -40,16 +40,16 @@ class Strip:
 
 
 def save_contact_sheet(strips: Sequence[Strip], path: Path, title: str) -> None:
-    """Draw groups of faces, as many in a line as fit.
+    """Draw groups of faces, as many per line as fit.
 
     Parameters
     ----------
     strips : sequence of Strip
-        One at least.
+        At least one group.
     path : Path
-        The PNG to write, the same bytes for the same strips.
+        PNG to write, the same bytes for the same strips.
     title : str
-        Above all of them.
+        Title of the sheet.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -78,7 +78,7 @@ def save_contact_sheet(strips: Sequence[Strip], path: Path, title: str) -> None:
 
 
 def _legible(text: str, font: Any) -> str:
-    """Return `text` with the characters escaped that the font lacks, for which it would draw an empty box."""
+    """Escape the characters of `text` that the font lacks, which it would draw as an empty box."""
     box = bytes(font.getmask("\U0010fffd"))
 
     def lacks(character: str) -> bool:
@@ -88,7 +88,7 @@ def _legible(text: str, font: Any) -> str:
 
 
 def _places(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Return line and column of each strip, begun on a new line where the one before leaves too little room."""
+    """Return line and column of each strip; a strip that does not fit into a line starts the next one."""
     places = []
     line = column = 0
     for length in lengths:

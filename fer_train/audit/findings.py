@@ -1,4 +1,4 @@
-"""What an audit of faces found: counts, a table of the faces concerned, and contact sheets of them."""
+"""Findings of an audit: counts, a table of faces, and contact sheets."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from fer_core import Faces
 from fer_train.audit.contact_sheet import Strip, save_contact_sheet
 
 SHEET_GROUPS: Final = 120
-"""Groups that a contact sheet shows at most; those with conflicting labels and across splits come first."""
+"""Largest number of groups on a contact sheet; those with conflicting labels or leaks come first."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How many faces are there more than once.
+    """Number of duplicates.
 
     Attributes
     ----------
     groups, faces : int
-        Groups of two or more, and the faces in them.
+        Number of groups of two or more faces, and of the faces in them.
     conflicting_groups : int
-        With more than one label.
+        Number of groups with different labels.
     leaking_groups : int
-        In more than one split.
+        Number of groups across splits.
     leaked_faces : dict
-        For each split but Training, its faces that are in a group with a face of Training.
+        For each split except Training, the number of its faces in a group with a Training face.
     """
 
     groups: int
@@ -41,27 +41,26 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A face about which something was found.
+class AuditRow:
+    """One finding about one face.
 
     Attributes
     ----------
     kind : {"duplicate", "near duplicate", "blank", "faceless"}
-        duplicate: other faces have the same pixels; near duplicate: it is in a group of faces that show one picture,
-        not all by the same pixels; blank: all pixels have one gray level; faceless: there is next to no structure in
-        it.
+        duplicate: other faces have the same pixels; near duplicate: other faces show the same picture in other pixels;
+        blank: all pixels have one gray level; faceless: the picture has almost no structure.
     group : int
         Row number of the first face of its group.
     row : int
         Row number in the source.
     label, split : str
-        As the source says; empty where it does not.
+        Label and split in the source; empty without them.
     conflict, leak : bool
-        Whether its group has more than one label, and is in more than one split.
+        Whether its group has different labels, and whether it is across splits.
     similarity : float or None
-        Of a near duplicate: its largest correlation with another picture.
+        Largest correlation of a near duplicate with another picture.
     flat_share : float or None
-        Of a blank or faceless one; see `flat_shares`.
+        Fraction of flat pixels of a blank or faceless picture; see `flat_shares`.
     """
 
     kind: str
@@ -77,25 +76,24 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """Findings and their counts.
+    """Findings and their numbers.
 
     Attributes
     ----------
     faces : Faces
-        That were examined.
+        Faces that were audited.
     class_counts : dict
-        By split (or "all"), then by label name; empty where there are no labels.
+        Number of faces by split (or "all"), then by label name; empty without labels.
     published_differences : dict or None
         See `fer_train.audit.published_counts.published_differences`.
     duplicates : Duplicates
-        Of equal pixels.
+        Groups of faces with the same pixels.
     near_duplicates : Duplicates or None
-        Groups that near duplicates link, with the equal pixels in them; `leaked_faces` are those of `duplicates` and
-        more. None where they were not looked for.
+        Groups linked by near duplicates, including faces with the same pixels; None if they were not searched.
     blank, faceless : int
-        Faces of one gray level, and others with next to no structure.
-    findings : tuple of Finding
-        By kind, then by group, then by row.
+        Number of faces of one gray level, and of others with almost no structure.
+    findings : tuple of AuditRow
+        Findings by kind, then by group, then by row.
     """
 
     faces: Faces
@@ -105,10 +103,10 @@ class Audit:
     near_duplicates: Duplicates | None
     blank: int
     faceless: int
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditRow, ...]
 
     def to_text(self) -> str:
-        """Return the counts in lines."""
+        """Return the numbers in lines."""
         lines = [f"{self.faces.source}: {len(self.faces):,} faces"]
         for split, counts in self.class_counts.items():
             classes = ", ".join(f"{label} {count:,}" for label, count in counts.items())
@@ -117,20 +115,20 @@ class Audit:
             lines.append(f"  {_published_text(self.published_differences)}")
         lines.append(f"  {_duplicates_text(self.duplicates, 'exact duplicates')}")
         for split, leaked in self.duplicates.leaked_faces.items():
-            lines.append(f"  {leaked:,} faces of {split} also stand in Training")
+            lines.append(f"  {leaked:,} faces of {split} are also in Training")
         if self.near_duplicates is not None:
             lines.append(f"  {_duplicates_text(self.near_duplicates, 'near duplicates')}")
             for split, leaked in self.near_duplicates.leaked_faces.items():
-                lines.append(f"  {leaked:,} faces of {split} stand in Training exactly or nearly")
-        lines.append(f"  {self.blank:,} blank faces, {self.faceless:,} others with next to no structure")
+                lines.append(f"  {leaked:,} faces of {split} are in Training exactly or nearly")
+        lines.append(f"  {self.blank:,} blank faces, {self.faceless:,} others with almost no structure")
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
-        """Write `findings.csv`, `audit.json` and, for each kind that was found, a contact sheet into a folder."""
+        """Write `findings.csv`, `audit.json`, and a contact sheet per kind of finding into a folder."""
         with (folder / "findings.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([field.name for field in fields(Finding)])
-            writer.writerows(_cells(finding) for finding in self.findings)
+            writer.writerow([field.name for field in fields(AuditRow)])
+            writer.writerows(map(_cell, astuple(finding)) for finding in self.findings)
         names = ("class_counts", "published_differences", "blank", "faceless")
         table = {
             "source": Path(self.faces.source).name,
@@ -149,7 +147,7 @@ class Audit:
 
 def _published_text(differences: Mapping[str, Mapping[str, int]]) -> str:
     if not differences:
-        return "class counts are those published for FER2013"
+        return "class counts agree with those published for FER2013"
     splits = [
         f"{split} has {', '.join(f'{label} {more:+,}' for label, more in labels.items())}"
         for split, labels in differences.items()
@@ -164,21 +162,17 @@ def _duplicates_text(found: Duplicates, what: str) -> str:
     )
 
 
-def _cells(finding: Finding) -> list[str]:
-    """Return a row of the table: truths as yes, figures with four decimals, what does not apply as nothing."""
-    texts = {True: "yes", False: "", None: ""}
-    return [
-        texts[value]
-        if value is None or isinstance(value, bool)
-        else f"{value:.4f}"
-        if isinstance(value, float)
-        else str(value)
-        for value in astuple(finding)
-    ]
+def _cell(value: str | float | None) -> str:
+    """Return a cell of the table: yes for True, nothing for False and None, four decimals for fractions."""
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "yes"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _save_sheet(faces: Faces, findings: Sequence[Finding], path: Path) -> None:
-    """Draw the groups of one kind, at most `SHEET_GROUPS`, those with conflicts and leaks first."""
+def _save_sheet(faces: Faces, findings: Sequence[AuditRow], path: Path) -> None:
+    """Draw at most `SHEET_GROUPS` groups of one kind, those with conflicts and leaks first."""
     groups = [list(members) for _, members in groupby(findings, key=lambda finding: finding.group)]
     groups.sort(key=lambda members: (not members[0].conflict, not members[0].leak))
     shown = groups[:SHEET_GROUPS]

@@ -1,4 +1,4 @@
-"""Pairs of faces that are one picture twice: shifted, lit, compressed or mirrored, where the pixels differ."""
+"""Near duplicates: pairs of faces that show the same picture shifted, relit, compressed or mirrored."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from typing import Any, Final
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_core.io.reader import available_cores
+from fer_core.cores import available_cores
 from fer_core.terminal.progress import progress
 
 SIMILARITY: Final = 0.95
-"""Least correlation of near duplicates; `docs/concepts/honesty-protocol.md` says how it was chosen."""
+"""Smallest correlation of near duplicates; `docs/concepts/honesty-protocol.md` describes how it was chosen."""
 
 MAX_SHIFT: Final = 2
-"""Pixels along each axis by which one picture may stand beside the other."""
+"""Largest shift between the two pictures along each axis, in pixels."""
 
 FREQUENCIES: Final = 8
-"""Along each axis, of the cosine transform by which pairs are proposed."""
+"""Number of frequencies per axis of the cosine transform that proposes pairs."""
 
 PROPOSED: Final = 0.75
-"""Least correlation of the low frequencies of a pair that is compared at half the size: 99 % of the faces of FER2013
-keep it when they are shifted by two pixels along both axes, and one pair in a hundred and twenty has it."""
+"""Smallest correlation of the low frequencies of a pair that is compared at half the size. 99% of the faces of FER2013
+reach it when they are shifted by two pixels along both axes, and one of 120 random pairs does."""
 
 HALF_SIZE_MARGIN: Final = 0.1
-"""How much less than `SIMILARITY` a pair may have at half the size, where its best shift may be half a pixel off;
-0.2 % of the pairs of FER2013 have less still."""
+"""How far below `SIMILARITY` a pair may be at half the size, where its best shift may be off by half a pixel; 0.2% of
+the pairs of FER2013 are further below."""
 
 BLOCK: Final = 256
-"""Faces that are compared with all later ones at once: a thousand others are a megabyte of correlations."""
+"""Number of faces compared with all later ones at once; 1,000 later faces take 1 MB of correlations."""
 
 
 @dataclass(frozen=True, eq=False)
 class NearDuplicates:
-    """Pairs of faces that show one picture.
+    """Pairs of faces that show the same picture.
 
     Attributes
     ----------
     first, second : ndarray of int64, shape (P,)
         Positions, ``first < second``, sorted by both.
     similarity : ndarray of float64, shape (P,)
-        Normalized cross-correlation at the best shift, to 1: then they differ in brightness and contrast alone.
+        Normalized cross-correlation at the best shift; at 1 they differ only in brightness and contrast.
     mirrored : ndarray of bool, shape (P,)
-        Whether they agree when one of them is mirrored, and better than as they are.
+        Whether they agree better when one of them is mirrored.
     """
 
     first: NDArray[np.int64]
@@ -60,48 +62,41 @@ class NearDuplicates:
         return len(self.first)
 
     def components(self, n: int) -> NDArray[np.int64]:
-        """Return for each of `n` faces the first face that pairs link it to, over however many others."""
-        parent = np.arange(n)
-        for pair in zip(self.first.tolist(), self.second.tolist(), strict=True):
-            low, high = sorted(_root(parent, face) for face in pair)
-            parent[high] = low
-        return np.array([_root(parent, face) for face in range(n)], np.int64)
-
-
-def _root(parent: NDArray[np.int64], face: int) -> int:
-    while parent[face] != face:
-        parent[face] = parent[parent[face]]
-        face = int(parent[face])
-    return face
+        """Return for each of `n` faces the first face to which pairs link it, directly or over others."""
+        links = coo_array((np.ones(len(self), np.bool_), (self.first, self.second)), shape=(n, n))
+        _, component = connected_components(links, directed=False)
+        _, first = np.unique(component, return_index=True)
+        labeled: NDArray[np.int64] = first[component].astype(np.int64)
+        return labeled
 
 
 def find_near_duplicates(images: NDArray[np.uint8], similarity: float = SIMILARITY) -> NearDuplicates:
     """Compare all pairs of faces, on all cores.
 
-    A pair is proposed where the low frequencies of the two pictures correlate, those that a perceptual hash keeps one
-    bit of (C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010), and confirmed by
-    the normalized cross-correlation of their pixels (J. P. Lewis, "Fast normalized cross-correlation", 1995), the
-    largest over shifts by `MAX_SHIFT` pixels, where they overlap: at half the size, then at the full one.
+    A pair is proposed if the low frequencies of the two pictures correlate, of which a perceptual hash keeps one bit
+    each (C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010). It is confirmed by
+    the normalized cross-correlation of the overlapping pixels (J. P. Lewis, "Fast normalized cross-correlation", 1995),
+    the largest over shifts by `MAX_SHIFT` pixels: at half the size, then at full size.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, 48, 48)
-        Gray levels. One of a single gray level has no correlation and is in no pair.
+        Gray levels. A blank image has no correlation and is never in a pair.
     similarity : float
-        Least normalized cross-correlation, `SIMILARITY` to 1.
+        Smallest normalized cross-correlation, `SIMILARITY` to 1.
 
     Returns
     -------
     NearDuplicates
-        Equal images are among them, with similarity 1.
+        Pairs, including identical images with similarity 1.
 
     Raises
     ------
     ConfigError
-        If `similarity` is out of range: the proposals would miss pairs that are less alike.
+        If `similarity` is out of range: the proposals would miss pairs below it.
     """
     if not SIMILARITY <= similarity <= 1:
-        raise ConfigError(f"similarity: expected {SIMILARITY} to 1, found {similarity}")
+        raise ConfigError(f"expected {SIMILARITY} to 1, found {similarity}", parameter="similarity")
     compare = partial(_compare, _Pictures.of(images), similarity)
     starts = range(0, len(images), BLOCK)
     found = []
@@ -121,7 +116,7 @@ def find_near_duplicates(images: NDArray[np.uint8], similarity: float = SIMILARI
 
 @dataclass(frozen=True, eq=False)
 class _Pictures:
-    """Faces as they are and mirrored, each at the full size, at half of it, and as low frequencies."""
+    """Faces and their mirror images, each at full size, at half the size, and as low frequencies."""
 
     images: tuple[NDArray[np.uint8], ...]
     half_size: tuple[NDArray[np.uint16], ...]
@@ -129,12 +124,12 @@ class _Pictures:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> _Pictures:
-        # Sums of 2x2 pixels, so that they are exact.
+        # Sums of 2x2 pixels, which are exact.
         half_size = images[:, ::2, ::2].astype(np.uint16)
         for down, right in ((0, 1), (1, 0), (1, 1)):
             half_size += images[:, down::2, right::2]
         frequencies = _low_frequencies(images)
-        # Mirroring changes the sign of each odd horizontal frequency and nothing else.
+        # Mirroring only changes the sign of each odd horizontal frequency.
         signs = np.tile(np.where(np.arange(FREQUENCIES) % 2, -1, 1), FREQUENCIES).astype(np.float32)
         return cls(
             (images, np.ascontiguousarray(images[:, :, ::-1])),
@@ -160,7 +155,7 @@ def _compare(pictures: _Pictures, similarity: float, start: int) -> NearDuplicat
 
 
 def _join(parts: Sequence[NearDuplicates]) -> NearDuplicates:
-    """Sort pairs by position; of one found as it is and mirrored, keep the better."""
+    """Sort pairs by position; if a pair was found both plain and mirrored, keep the more similar one."""
     if not parts:
         return NearDuplicates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
     first, second, similarity, mirrored = (
@@ -177,8 +172,8 @@ def _join(parts: Sequence[NearDuplicates]) -> NearDuplicates:
 def _low_frequencies(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the lowest coefficients (N, 64) of the cosine transform without the mean, each row of length 1 or 0.
 
-    The basis is orthogonal and of one length, so that the product of two rows is the correlation of the two blurred
-    pictures.
+    The basis is orthogonal with vectors of equal length, so that the product of two rows is the correlation of the two
+    blurred pictures.
     """
     frequency = np.arange(FREQUENCIES)[:, None]
     basis = np.cos(np.pi / IMAGE_SIZE * (np.arange(IMAGE_SIZE) + 0.5) * frequency).astype(np.float32)
@@ -189,7 +184,7 @@ def _low_frequencies(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         coefficients[start : start + BLOCK] = (basis @ some @ basis.T).reshape(len(some), -1)
     coefficients[:, 0] = 0
     length = np.linalg.norm(coefficients, axis=1, keepdims=True)
-    # What rounding leaves of a single gray level, some tenths, is no picture.
+    # Rounding leaves a few tenths of a blank image.
     lowest = 1.0
     scaled: NDArray[np.float32] = np.where(length > lowest, coefficients / np.maximum(length, lowest), 0)
     return scaled
@@ -214,7 +209,7 @@ def _correlations(
 
 @numba.njit(cache=True, nogil=True)
 def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Return the correlation of the pixels of two pictures of one shape, 0 where one has a single gray level."""
+    """Return the correlation of the pixels of two pictures of the same shape, 0 if one is blank."""
     sum_a = sum_b = sum_aa = sum_bb = sum_ab = 0
     for y in range(one.shape[0]):
         a_row, b_row = one[y], other[y]

@@ -1,4 +1,4 @@
-"""What is published about FER2013: how many faces of each label its splits have."""
+"""Published class counts of FER2013."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ representation learning: a report on three machine learning contests", 2013, sec
 
 
 def published_differences(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:
-    """Compare class counts with those published, where the numbers of rows say that the file is FER2013.
+    """Compare class counts with the published ones, if the numbers of rows are those of FER2013.
 
     Parameters
     ----------
     counts : mapping
-        By split, then by label. The counts under "all", of a file without splits, are taken for Training if they are
-        as many, and are not compared otherwise: the two test splits cannot be told by their number.
+        Counts by split, then by label. Those of "all", of a file without splits, are compared with Training if the
+        number of faces is the same, and otherwise not: the two test splits have equally many faces.
 
     Returns
     -------
     dict or None
-        For each split that differs, by label, how many more there are than published; empty where all agree. None
-        where a split is not of FER2013 or not as large.
+        Excess over the published counts by split and label; empty if all agree, None if a split is not of FER2013 or
+        has another size.
     """
     named = {"Training" if split == "all" else split: of_split for split, of_split in counts.items()}
     if not named or any(

@@ -1,1 +1,1 @@
-"""Splits, augmentation and duplicates of the faces that a run trains on."""
+"""Splits, augmentation and duplicates of training data."""

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on the device where it lives."""
+"""Augmentation of a whole batch at once, on its device."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fer_train.config import AugmentConfig
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Change each image of a batch in its own random way.
+    """Augment each image of a batch at random.
 
-    Flip, rotation, zoom and shift are one affine map, so an image is resampled once, bilinearly, and what
-    comes into view from outside repeats the border.
+    Flip, rotation, zoom and shift are one affine map, so that an image is resampled once, bilinearly; pixels from
+    outside the image repeat the border.
 
     Parameters
     ----------
     images : Tensor
         float32 (batch, 1, 48, 48) in 0..255.
     config : AugmentConfig
-        The limits.
+        Limits of the transformations.
     generator : Generator
-        On the device of `images`.
+        Random generator on the device of `images`.
 
     Returns
     -------
     Tensor
-        The same shape, type and range.
+        Images of the same shape, type and range.
     """
     images = _warp(images, config, generator)
     images = _relight(images, config, generator)
@@ -49,10 +49,10 @@ def _warp(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor
     mirror = torch.ones(n, device=images.device)
     if config.flip:
         mirror = torch.where(_uniform(n, 1.0, images, generator) < 0, -mirror, mirror)
-    # Normalized coordinates run from -1 to 1, so a share of the side is twice that there.
+    # Normalized coordinates run from -1 to 1, so a fraction of the side is twice as much in them.
     x, y = (_uniform(n, 2 * config.shift, images, generator) for _ in range(2))
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-    # From where a pixel is to where it came from: the shift comes last, so it is undone first.
+    # The grid maps a pixel to its source: the shift comes last, so it is undone first.
     rows = [
         torch.stack([cos * mirror, -sin, sin * y - cos * mirror * x], 1),
         torch.stack([sin * mirror, cos, -sin * mirror * x - cos * y], 1),
@@ -71,7 +71,7 @@ def _relight(images: Tensor, config: AugmentConfig, generator: Generator) -> Ten
 
 
 def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Overwrite a rectangle of 2 to 25 % of the area, aspect 1/3 to 3, with noise; what is beyond the border is cut."""
+    """Overwrite a rectangle of 2% to 25% of the area, aspect ratio 1/3 to 3, with noise, cropped at the border."""
     n, _, height, width = images.shape
 
     def rand(*shape: int) -> Tensor:
@@ -89,9 +89,9 @@ def _erase(images: Tensor, share: float, generator: Generator) -> Tensor:
 
 
 def mixup(images: Tensor, targets: Tensor, limit: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Mix into each image a share of another one of the batch, and into its target as much of the other's.
+    """Mix each image with another one of the batch, and the targets with the same weight.
 
-    Zhang et al. 2018 (mixup), section 2, with a share that is uniform in 0 to `limit` and the image's own.
+    This is mixup (Zhang et al. 2018, section 2) with a weight per image that is uniform in 0 to `limit`.
 
     Parameters
     ----------
@@ -100,14 +100,14 @@ def mixup(images: Tensor, targets: Tensor, limit: float, generator: Generator) -
     targets : Tensor
         float32 (batch, classes), rows that sum to 1.
     limit : float
-        Largest share of the other image.
+        Largest weight of the other image.
     generator : Generator
-        On the device of `images`.
+        Random generator on the device of `images`.
 
     Returns
     -------
     images, targets : Tensor
-        The same shapes and types.
+        Tensors of the same shapes and types.
     """
     n = len(images)
     share = torch.rand(n, 1, generator=generator, device=images.device) * limit

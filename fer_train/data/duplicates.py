@@ -1,4 +1,4 @@
-"""Faces with the same pixels, and what their labels and splits say of each other."""
+"""Groups of faces with the same pixels, and whether their labels or splits agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_core import PIXELS
 
 
 def first_equal(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return for each face the position of the first one with the same pixels: its own, where there is none before.
+    """Return for each face the position of the first one with the same pixels, which may be its own.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def first_equal(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def disagreeing(group: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which faces are in a group whose members do not all have one value, such as one label.
+    """Return which faces are in a group whose members have different values, such as labels.
 
     Parameters
     ----------
     group : ndarray of int64, shape (N,)
-        For each face the position of the first one of its group.
+        Position of the first face of the group, for each face.
     values : ndarray, shape (N,)
-        Of each face.
+        Value of each face.
 
     Returns
     -------

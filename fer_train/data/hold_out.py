@@ -1,4 +1,4 @@
-"""A validation split drawn from data that have none: stratified by label, with equal faces on one side."""
+"""Hold out a validation split: stratified by label, with identical faces on the same side."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fer_core import EXPRESSIONS, ConfigError, DataError, Faces
 from fer_train.data.duplicates import first_equal
 
 HELD_OUT: Final = "held-out"
-"""How cards and printed lines call the split."""
+"""Name of the split in cards and printed lines."""
 
 
 def hold_out(faces: Faces, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Draw the faces to validate on.
+    """Draw the validation faces.
 
-    In each class, groups of equal faces are drawn in random order as long as the class has no more than `fraction` of
-    its faces drawn. A group whose labels differ counts as one of the class of its first face.
+    In each class, groups of identical faces are drawn in random order until `fraction` of its faces is reached. A group
+    with different labels counts for the class of its first face.
 
     Parameters
     ----------
     faces : Faces
-        Labeled.
+        Labeled faces.
     fraction : float
         Fraction of each class to draw, above 0 and below 1.
     seed : int
@@ -39,10 +39,10 @@ def hold_out(faces: Faces, fraction: float, seed: int) -> NDArray[np.bool_]:
     ConfigError
         If `fraction` is out of range.
     DataError
-        If the faces have no labels, or one side is left without a face.
+        If the faces have no labels, or one side gets no face.
     """
     if not 0 < fraction < 1:
-        raise ConfigError(f"hold_out: expected above 0 and below 1, found {fraction:g}")
+        raise ConfigError(f"expected above 0 and below 1, found {fraction:g}", parameter="hold_out")
     labels = faces.require_labels()
     group = first_equal(faces.images)
     first, sizes = np.unique(group, return_counts=True)

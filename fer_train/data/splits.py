@@ -1,4 +1,4 @@
-"""The splits of a run: FER2013's protocol as code, and the dataset as two tensors on the device."""
+"""Training and validation split of a run, by the protocol of FER2013, and the data as tensors on the device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_core import SPLITS, ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core import ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.io.reader import OnError
-from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.data.duplicates import disagreeing, first_equal
 from fer_train.data.hold_out import HELD_OUT
 from fer_train.data.hold_out import hold_out as draw
@@ -23,22 +23,22 @@ from fer_train.data.validation import VALIDATION_SPLITS, own_validation, split_n
 
 @dataclass(frozen=True)
 class Splits:
-    """The faces that a run trains on and those that it is validated on.
+    """Faces of the Training and the validation split.
 
     Attributes
     ----------
     training, validation : Faces
-        Labeled, not empty.
+        Labeled faces, at least one each.
     mean, std : float
         Mean and standard deviation of all Training pixels, in pixel units.
     dropped : mapping of str to int
-        Number of Training faces left out for each reason, "conflicts" and "leaks", if asked for; see `load_splits`.
+        Number of Training faces left out for each reason, "conflicts" and "leaks", if requested; see `load_splits`.
     validation_name : str
         Name of the validation split, as in its data: PublicTest, validation, test, ...; `held-out` if it was drawn.
     held_out : mapping
         `fraction` and `seed` of a validation split that was drawn; empty otherwise.
     rejected : tuple of DataError
-        The rows left out because they could not be read.
+        Rows that could not be read and were left out.
     """
 
     training: Faces
@@ -51,7 +51,7 @@ class Splits:
     rejected: tuple[DataError, ...] = ()
 
     def training_data(self) -> dict[str, Any]:
-        """Return the model card's record of the data."""
+        """Return the record of the data in the model card."""
         record: dict[str, Any] = {
             "source": Path(self.training.source).name,
             "sha256": self.training.sha256(),
@@ -68,7 +68,7 @@ class Splits:
 
 
 def load_splits(
-    data: str | Path,
+    data: FacesLike,
     validation: str | Path | None = None,
     *,
     drop_conflicts: bool = False,
@@ -78,19 +78,19 @@ def load_splits(
     on_error: OnError = "fail",
     columns: Mapping[str, str] | None = None,
 ) -> Splits:
-    """Read the Training rows, and the rows of the split that a run is validated on.
+    """Read the Training rows and the validation rows of a run.
 
     PrivateTest, the test split of FER2013, is never used.
 
     Parameters
     ----------
-    data : str or Path
-        Faces with splits, of which those of Training are trained on; or, with `validation` or `hold_out`, also faces
-        without splits, which are all trained on.
+    data : path, Faces, array, images or DataFrame
+        Faces with a Training split, in any form that `fer_core.as_faces` accepts; or, with `validation` or `hold_out`,
+        faces without splits, all of which are trained on.
     validation : str or Path, optional
-        The name of a split in `data`, such as "test"; or other faces, where a Path is never a split: their PublicTest
-        rows, else their validation rows, else those of their only split, or all of them where they have no splits. By
-        default the PublicTest rows of `data`, else its validation rows.
+        Name of a split in `data`, such as "test"; or other faces (a Path never names a split): their PublicTest rows,
+        else their validation rows, else those of their only split, or all of them if they have no splits. By default
+        the PublicTest rows of `data`, else its validation rows.
     drop_conflicts : bool
         Leave out the Training faces whose pixels are also in Training with another label.
     drop_leaks : bool
@@ -100,7 +100,7 @@ def load_splits(
     hold_out_seed : int
         Random seed of that draw.
     on_error, columns
-        As for `fer_core.iter_faces`.
+        Parameters of `fer_core.iter_faces`.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def load_splits(
         If `validation` and `hold_out` are both given, or `validation` names Training or PrivateTest.
     """
     if hold_out is not None and validation is not None:
-        raise ConfigError("hold_out: expected none with validation, which names the faces to validate on")
+        raise ConfigError("cannot be combined with `validation`", parameter="hold_out")
     faces = _read(data, on_error, columns)
     training = faces if faces.splits is None else faces.of_split("Training")
     held_out: dict[str, Any] = {}
@@ -148,20 +148,20 @@ def load_splits(
 
 
 def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
-    """Find in a data set the faces that a network was validated on, with the name of their split as `split`.
+    """Find the faces in a data set on which a network was validated, with the name of their split as `splits`.
 
     Parameters
     ----------
     faces : Faces
-        A whole data set.
+        Whole data set.
     card : ModelCard
-        Of the network.
+        Card of the network.
 
     Returns
     -------
     Faces or None
-        The labeled faces of the split that the card names. A split that was drawn is drawn again, and one from data
-        without splits is recognized by its checksum. None where there is no such split.
+        Labeled faces of the split that the card names. A held-out split is drawn again, and a split from data without
+        splits is recognized by its checksum. None if there is no such split.
     """
     record, name = card.training_data, card.validation_split
     if faces.labels is None:
@@ -176,8 +176,11 @@ def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
     return replace(faces, splits=np.full(len(faces), name))
 
 
-def _read(data: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
-    faces = read_faces(data, on_error=on_error, columns=columns)
+def _read(data: FacesLike, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
+    if isinstance(data, str | Path):
+        faces = read_faces(data, on_error=on_error, columns=columns)
+    else:
+        faces = as_faces(data, columns=columns)
     if not len(faces):
         left_out = f", {len(faces.rejected):,} rows could not be read" if faces.rejected else ""
         raise DataError(faces.source, f"expected at least one face, found none{left_out}")
@@ -185,7 +188,7 @@ def _read(data: str | Path, on_error: OnError, columns: Mapping[str, str] | None
 
 
 def _held_out(faces: Faces, fraction: float, seed: int) -> tuple[Faces, Faces, dict[str, Any]]:
-    """Return the faces to train on, those to validate on, and the card's record of the draw."""
+    """Return the faces to train on, the held-out faces, and the record of the draw in the card."""
     chosen = draw(faces, fraction, seed)
     drawn = faces.take(chosen)
     record = {"fraction": fraction, "seed": seed}
@@ -193,7 +196,7 @@ def _held_out(faces: Faces, fraction: float, seed: int) -> tuple[Faces, Faces, d
 
 
 def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tuple[Faces, dict[str, int]]:
-    """Return the Training faces to keep and how many are left out, a conflicting one that also leaks as conflicting."""
+    """Return the Training faces to keep, and how many are left out for each reason; conflicts count first."""
     dropped = {}
     if conflicts:
         conflicting = disagreeing(first_equal(training.images), training.require_labels())
@@ -203,34 +206,12 @@ def _drop(training: Faces, held_out: Faces, conflicts: bool, leaks: bool) -> tup
         leaking = first < len(held_out)
         training, dropped["leaks"] = training.take(~leaking), int(leaking.sum())
     if not len(training):
-        raise DataError(training.source, f"no Training face is left, {sum(dropped.values()):,} were dropped")
+        raise DataError(training.source, f"no Training face is left after dropping {sum(dropped.values()):,}")
     return training, dropped
 
 
-def synthesize(rows: int, seed: int) -> Faces:
-    """Draw labelled faces and split them as FER2013 is split: 80 % Training, 10 % PublicTest, 10 % PrivateTest.
-
-    Parameters
-    ----------
-    rows : int
-        Faces in all, 10 at least so that no split is empty.
-    seed : int
-        Of the drawing.
-
-    Returns
-    -------
-    Faces
-    """
-    if rows < 10:
-        raise ConfigError(f"rows: expected at least 10, found {rows}")
-    drawn = draw_faces(rows, seed=seed)
-    tenth = rows // 10
-    split = np.repeat(np.array(SPLITS), [rows - 2 * tenth, tenth, tenth])
-    return Faces(drawn.images, np.arange(2, rows + 2), labels=drawn.labels, splits=split, source="drawn faces")
-
-
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return mean and standard deviation over all pixels, exactly, from the histogram of gray levels."""
+    """Return mean and standard deviation over all pixels, computed exactly from the histogram of gray levels."""
     counts = np.bincount(images.reshape(-1), minlength=256)
     levels = np.arange(256)
     mean = float((counts * levels).sum() / counts.sum())
@@ -238,6 +219,6 @@ def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def to_device(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move a whole split to the device: images uint8 (N, 1, 48, 48), labels int64 (N,)."""
+    """Copy a split to the device: images uint8 (N, 1, 48, 48), labels int64 (N,)."""
     images = torch.from_numpy(np.ascontiguousarray(faces.images)).unsqueeze(1)
     return images.to(device), torch.from_numpy(faces.require_labels()).to(device)

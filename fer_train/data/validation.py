@@ -1,4 +1,4 @@
-"""Which split of a data set a run is validated on: any but Training and PrivateTest, under its own name."""
+"""Selection of the validation split: any split except Training and PrivateTest."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.faces import no_row_of_split
-from fer_core.io.columns import split_of
-from fer_core.io.places import can_be_reread
+from fer_core.fer2013 import split_of
+from fer_core.places import can_be_reread
 
 VALIDATION_SPLITS: Final = ("PublicTest", "validation")
-"""The splits that validate without being named, the first that there is."""
+"""Splits that validate by default; the first one that exists is used."""
 NEVER_VALIDATE: Final = ("Training", "PrivateTest")
 
 
 def own_validation(faces: Faces) -> str:
-    """Return the split of the data that validates where none is named."""
-    hold_out = "draw them with --hold-out 0.1"
+    """Return the default validation split of the data."""
+    hold_out = "draw them with `hold_out=0.1`"
     if faces.splits is None:
-        message = f"has no Usage column; name the faces to validate on with --validation, or {hold_out}"
+        message = f"has no Usage column; name the validation faces with `validation`, or {hold_out}"
         raise DataError(faces.source, message)
     found = np.unique(faces.splits).tolist()
     for name in VALIDATION_SPLITS:
         if name in found:
             return name
     others = [name for name in found if name not in NEVER_VALIDATE]
-    choice = f"name the split with --validation {others[0]}" if others else "name the faces with --validation"
+    choice = f"name the split with `validation={others[0]!r}`" if others else "name the faces with `validation`"
     expected = f"expected a split {' or '.join(VALIDATION_SPLITS)} to validate on"
     raise DataError(faces.source, f"{expected}, found {', '.join(found)}; {choice}, or {hold_out}")
 
 
 def split_named(faces: Faces, validation: str | Path) -> str | None:
-    """Return the split of the data that `validation` names; None where it names other faces."""
+    """Return the split of the data that `validation` names; None if it names other faces."""
     if isinstance(validation, Path):
         return None
     name = split_of(validation) or validation
@@ -48,7 +48,7 @@ def split_named(faces: Faces, validation: str | Path) -> str | None:
 
 
 def validation_of(faces: Faces) -> str:
-    """Return the split of other faces that validates; of those without splits, the one that their name states."""
+    """Return the validation split of other faces; without splits, the name of their file decides."""
     if faces.splits is None:
         name = split_of(Path(faces.source).name.partition(".")[0]) or VALIDATION_SPLITS[1]
         name = VALIDATION_SPLITS[1] if name == "Training" else name
@@ -65,6 +65,6 @@ def validation_of(faces: Faces) -> str:
 
 def _require_validation(name: str) -> None:
     if name == "PrivateTest":
-        raise ConfigError("validation: PrivateTest is the test split, which is never used to choose anything")
+        raise ConfigError("PrivateTest is the test split, which never selects anything", parameter="validation")
     if name in NEVER_VALIDATE:
-        raise ConfigError(f"validation: expected another split than {name}, which is trained on")
+        raise ConfigError(f"expected another split than {name}, which is trained on", parameter="validation")

@@ -1,15 +1,15 @@
-"""From a run to an exports folder: the ONNX graphs, the weights, the card, and the proof that they agree."""
+"""Export a run: ONNX graphs, weights, model card, and the check that they agree."""
 
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from torch import nn
@@ -20,13 +20,12 @@ from fer_core.io.reader import OnError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_infer.evaluation.chance import chance_note
-from fer_infer.runtime.session import available_devices
-from fer_infer.scorer import Scorer
-from fer_train.exporting.agreement import Agreement, halve, stamp
+from fer_train.exporting.config import ExportConfig
 from fer_train.exporting.graph import write_graph
-from fer_train.exporting.int8_calibration import CalibrationData, labelled_validation, split_calibration, split_of
-from fer_train.exporting.parity import PARITY_ATOL, Parity, check_parity, graph_checksums
-from fer_train.exporting.quantize import TOLERANCE, quantize
+from fer_train.exporting.half import write_half
+from fer_train.exporting.int8_calibration import CalibrationData, labeled_validation, split_calibration, split_of
+from fer_train.exporting.parity import Parity, check_parity, graph_checksums
+from fer_train.exporting.quantize import quantize
 from fer_train.exporting.readme import export_readme
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
@@ -34,133 +33,150 @@ from fer_train.runs.provenance import git_commit, library_versions
 from fer_train.runs.run_folder import SAMPLE_FILE
 from fer_train.temperature import temperature_record
 
-HALF_ATOL: Final = 0.05
-"""The same for float16, which keeps eleven bits of a number."""
-
 FOLDER: Final = OutputFolder(
     always=(MODEL_FILE, CARD_FILE),
     sometimes=(*GRAPH_FILES.values(), "saliency.onnx", WEIGHTS_FILE, PARITY_FILE, README_FILE),
 )
-"""Names of all that is written."""
+"""Names of the files that are written."""
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Faces that an export uses.
+
+    Attributes
+    ----------
+    calibration : CalibrationData or None
+        Faces that calibrate and select the int8 graph; None without int8.
+    selection : Faces or None
+        Validation faces, which fit the temperature if they are labeled; None without `calibration`.
+    parity : Faces
+        Faces to check parity on.
+    """
+
+    calibration: CalibrationData | None
+    selection: Faces | None
+    parity: Faces
 
 
 def export(
-    run: str | Path,
-    output: str | Path,
+    run: str | PathLike[str],
+    output: str | PathLike[str],
     *,
     data: str | Path | None = None,
-    atol: float = PARITY_ATOL,
-    int8: bool = False,
     calibration: str | Path | None = None,
-    int8_tolerance: float = TOLERANCE,
-    fp16: bool = False,
     force: bool = False,
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Parity:
-    """Export a run and prove it before it appears.
+    """Export a run to ONNX, and verify that the graphs reproduce its outputs before the folder appears.
 
     Parameters
     ----------
-    run : str or Path
-        A run, or an exports folder, from whose weights all is made anew.
+    run : str, Path or Run
+        Run, or exports folder whose files are made again from its weights.
     output : str or Path
-        The exports folder to make: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`,
-        and the graphs asked for by `int8` and `fp16`. It may be an exports folder `run` itself, which then stays until
-        all is proven.
+        Exports folder to write: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`, and the
+        graphs of `int8` and `fp16`. It may be the exports folder `run` itself, which is replaced only at the end.
     data : str or Path, optional
-        Faces to check parity on; by default the sample of validation faces that the run kept, or else the faces of
-        `calibration` by which the temperature is fitted and the int8 graph is chosen.
-    atol : float
-        Largest absolute difference of a logit that passes.
-    int8 : bool
-        Make `model.int8.onnx`, too; see `fer_train.exporting.quantize.quantize`.
+        Faces to check parity on; by default the sample of validation faces in the run, or else the validation faces of
+        `calibration`.
     calibration : str or Path, optional
-        The data for it, see `fer_train.exporting.int8_calibration.load_calibration`; its labeled validation faces also
-        fit the temperature, with `int8` or without. The temperature of the run's card stays where nothing is
-        named here.
-    int8_tolerance : float
-        Points of accuracy that it may lose.
-    fp16 : bool
-        Make `model.fp16.onnx`, too.
+        Faces to calibrate and select the int8 graph, see `fer_train.exporting.int8_calibration.load_calibration`. Their
+        labeled validation faces also fit the temperature; without them, the temperature of the run stays.
     force : bool
         Replace an existing folder.
     on_error, input_columns
-        As `on_error` and `columns` of `fer_core.iter_faces`, for `data` and `calibration`.
+        Parameters `on_error` and `columns` of `fer_core.iter_faces`, for `data` and `calibration`.
+    **settings
+        Fields of `ExportConfig`: `atol`, `int8`, `int8_tolerance`, `fp16`.
 
     Returns
     -------
     Parity
-        As written to `parity.json`.
+        Content of `parity.json`.
 
     Raises
     ------
     ModelError
-        If the run cannot be read, the graph does not compute what the original computes, or one of lower precision
-        is too far from it; then `output` is as it was.
+        If the run cannot be read, or a graph differs too much from the network; `output` then stays as it was.
     OutputError
-        If `output` exists and `force` is false, or is or holds what is read.
+        If `output` exists and `force` is false, or it would overwrite an input.
     ConfigError, DataError
-        If a limit is none, there are no faces to check parity or to calibrate on, or an exports folder that is made
-        anew from its own weights holds a graph that is not asked for and would be lost.
+        If a setting is out of range, there are no faces to check parity or to calibrate on, or an exports folder would
+        lose a graph.
+
+    Examples
+    --------
+    >>> parity = export("exports/compact", "exports/copy", data="faces.csv")
+    >>> parity.changed_predictions, parity.max_absolute_difference < parity.atol
+    (0, True)
     """
-    if int8 and calibration is None:
-        raise ConfigError("--int8 needs --calibration, the faces to calibrate on")
-    if not int8 and int8_tolerance != TOLERANCE:
-        raise ConfigError("--int8-tolerance is nothing without --int8")
-    if not 0 < atol < math.inf:
-        raise ConfigError(f"--atol: expected a number above 0, found {atol:g}")
-    itself = (Path(run) / WEIGHTS_FILE).is_file() and Path(output).is_dir() and Path(run).samefile(output)
+    config = ExportConfig(**settings)
+    run, output = Path(run), Path(output)
+    if config.int8 and calibration is None:
+        raise ConfigError("requires `calibration`, the faces to calibrate on", parameter="int8")
+    itself = (run / WEIGHTS_FILE).is_file() and output.is_dir() and run.samefile(output)
     if itself:
-        _require_graphs_kept(Path(output), {"int8": int8, "fp16": fp16})
-    read = partial(read_faces, on_error=on_error, columns=input_columns)
+        _require_graphs_kept(output, {"int8": config.int8, "fp16": config.fp16})
     model, card = load_model_and_card(run)
     if note := chance_note(card.scores):
         warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
-    # An exports folder may be made anew from itself; a run holds more than an export does, and is not to be replaced.
-    inputs = (data, calibration, None if itself else run)
-    with staged(output, force=force, folder=FOLDER, inputs=inputs) as stage:
-        chosen_from = None if calibration is None else read(calibration)
-        calibrated = split_calibration(chosen_from, card) if int8 and chosen_from is not None else None
-        selection = _selection(chosen_from, calibrated, card)
-        if selection is not None and selection.labels is not None:
-            logits = predict_logits(model, selection.images)
-            card = replace(card, temperature=temperature_record(logits, selection.labels, split_of(selection, card)))
-        faces = _parity_faces(Path(run), None if data is None else read(data), selection)
-        graph = stage / MODEL_FILE
-        write_graph(model, card, graph)
+    read = partial(read_faces, on_error=on_error, columns=input_columns)
+    # An exports folder may replace itself; a run contains more than its export, and may not be replaced by it.
+    with staged(output, force=force, folder=FOLDER, inputs=(data, calibration, None if itself else run)) as stage:
+        data_faces, calibration_faces = (None if path is None else read(path) for path in (data, calibration))
+        sources = _sources(run, data_faces, calibration_faces, card, config)
+        card = _calibrated(card, sources.selection, model)
+        write_graph(model, card, stage / MODEL_FILE)
         save_weights(stage / WEIGHTS_FILE, model.state_dict(), card)
         card.save_json(stage / CARD_FILE)
-        parity = check_parity(model, card, graph, faces, atol)
-        if calibrated is not None:
-            made = quantize(graph, stage / GRAPH_FILES["int8"], calibrated, card, tolerance=int8_tolerance)
-            parity = replace(parity, int8=made)
-        if fp16:
-            parity = replace(parity, fp16=_write_half(model, card, stage / GRAPH_FILES["fp16"], faces))
+        logits = predict_logits(model, sources.parity.images)
+        parity = check_parity(model.state_dict(), logits, card, stage / MODEL_FILE, sources.parity, atol=config.atol)
+        if sources.calibration is not None:
+            int8 = stage / GRAPH_FILES["int8"]
+            quantized = quantize(stage / MODEL_FILE, int8, sources.calibration, card, tolerance=config.int8_tolerance)
+            parity = replace(parity, int8=quantized)
+        if config.fp16:
+            parity = replace(parity, fp16=write_half(model, card, stage / GRAPH_FILES["fp16"], sources.parity, logits))
         parity = replace(parity, graph_sha256=graph_checksums(stage))
-        (stage / PARITY_FILE).write_text(json.dumps(asdict(parity), indent=2) + "\n", encoding="utf-8")
-        (stage / README_FILE).write_text(export_readme(Path(output).name, card, parity), encoding="utf-8")
+        (stage / PARITY_FILE).write_text(json.dumps(parity.record(), indent=2) + "\n", encoding="utf-8")
+        (stage / README_FILE).write_text(export_readme(output.name, card, parity), encoding="utf-8")
     return parity
 
 
-def _require_graphs_kept(output: Path, wanted: dict[str, bool]) -> None:
-    """Raise ConfigError where a folder made anew from itself would lose a graph of lower precision."""
-    for precision, asked in wanted.items():
-        if (output / GRAPH_FILES[precision]).is_file() and not asked:
-            expected = f"expected --{precision} as well, or the graph deleted first"
-            raise ConfigError(f"{output}: holds {GRAPH_FILES[precision]}, which would be lost; {expected}")
+def _require_graphs_kept(output: Path, requested: dict[str, bool]) -> None:
+    """Raise ConfigError if an exports folder that replaces itself would lose a graph of lower precision."""
+    for precision, wanted in requested.items():
+        if (output / GRAPH_FILES[precision]).is_file() and not wanted:
+            remedy = f"add `{precision}=True`, or delete the graph first"
+            raise ConfigError(f"{output}: {GRAPH_FILES[precision]} would be lost; {remedy}")
 
 
-def _selection(calibration: Faces | None, calibrated: CalibrationData | None, card: ModelCard) -> Faces | None:
-    """Return the faces that fit the temperature, where they have labels, and choose the int8 graph."""
-    if calibration is None or calibrated is not None:
-        return None if calibrated is None else calibrated.selection
-    chosen = labelled_validation(calibration, card)
-    if chosen is None:
-        expected = f"expected labelled {card.validation_split} rows to fit the temperature on, found none"
-        raise DataError(calibration.source, expected)
-    return chosen
+def _sources(
+    run: Path, data: Faces | None, calibration: Faces | None, card: ModelCard, config: ExportConfig
+) -> _Sources:
+    """Determine which faces calibrate, select and check; errors are those of `export`."""
+    calibrated = selection = None
+    if calibration is not None and config.int8:
+        calibrated = split_calibration(calibration, card)
+        selection = calibrated.selection
+    elif calibration is not None:
+        selection = labeled_validation(calibration, card)
+        if selection is None:
+            expected = f"expected labeled {card.validation_split} rows to fit the temperature on, found none"
+            raise DataError(calibration.source, expected)
+    return _Sources(calibrated, selection, _parity_faces(run, data, selection))
+
+
+def _calibrated(card: ModelCard, selection: Faces | None, model: nn.Module) -> ModelCard:
+    """Return the card with the temperature fitted on labeled validation faces, if there are any."""
+    if selection is None or selection.labels is None:
+        return card
+    logits = predict_logits(model, selection.images)
+    return replace(card, temperature=temperature_record(logits, selection.labels, split_of(selection, card)))
 
 
 def _parity_faces(run: Path, data: Faces | None, selection: Faces | None) -> Faces:
@@ -173,20 +189,8 @@ def _parity_faces(run: Path, data: Faces | None, selection: Faces | None) -> Fac
         try:
             with np.load(sample) as stored:
                 return Faces(stored["images"], stored["rows"], source=str(stored["source"]))
-        except Exception as error:  # what NumPy raises at a damaged file has no base in common
-            raise ModelError(f"{sample}: cannot be read; name faces with --data: {error}") from None
+        except Exception as error:  # the errors of NumPy at a damaged file have no common base class
+            raise ModelError(f"{sample}: cannot be read; name faces with `data`: {error}") from None
     if selection is not None:
         return selection
-    raise ConfigError(f"{run}: kept no {SAMPLE_FILE} to check parity on; name faces with --data")
-
-
-def _write_half(model: nn.Module, card: ModelCard, path: Path, faces: Faces) -> Agreement:
-    """Write the half-precision graph and compare it with the original, on CUDA where that is to be had."""
-    card = replace(card, precision="fp16", scores={})
-    write_graph(halve(model), card, path)
-    scorer = Scorer(path, available_devices()[-1])
-    agreement = Agreement.of(faces, scorer.provider, scorer.run(faces.images)[0], predict_logits(model, faces.images))
-    if not agreement.max_absolute_difference <= HALF_ATOL:
-        raise ModelError(f"{path.name}: {agreement.to_text()}; expected at most {HALF_ATOL:g}")
-    stamp(path, replace(card, scores=agreement.scores()))
-    return agreement
+    raise ConfigError(f"{run}: has no {SAMPLE_FILE} to check parity on; name faces with `data`")

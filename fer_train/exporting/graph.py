@@ -1,4 +1,4 @@
-"""The ONNX graph of a network: from stored faces to probabilities, its card in the metadata."""
+"""The ONNX graph of a network, from stored faces to probabilities, with the model card in its metadata."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ OPSET: Final = 20
 
 
 class ScoringGraph(nn.Module):
-    """The exported graph: everything between a stored face and its probabilities, so that no caller preprocesses.
+    """The exported graph, including preprocessing and softmax, so that a caller needs neither.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The original, in evaluation mode.
+        Network in evaluation mode.
     temperature : float
-        By which the logits are divided before the softmax; above 0.
+        Divisor of the logits before the softmax, above 0.
     """
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
@@ -40,8 +40,8 @@ class ScoringGraph(nn.Module):
 def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
     """Write the ONNX graph of `model`, with `card` in its metadata, and check it with the ONNX checker.
 
-    BatchNorm stays a node of its own, so that the graph holds the weights as they were trained; the exporter's own
-    optimization would fold it into the convolutions. ONNX Runtime does that when it loads the graph.
+    BatchNorm stays a separate node, so that the graph holds the weights as they were trained; the optimization of the
+    exporter would fold it into the convolutions. ONNX Runtime does that when it loads the graph.
     """
     import onnx
     from onnxscript.optimizer import fold_constants, remove_unused_nodes
@@ -51,7 +51,7 @@ def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
     example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, which no user can act on
+        warnings.simplefilter("ignore")  # deprecations within the exporter
         program = torch.onnx.export(
             ScoringGraph(model, card.temperature["value"]).eval(),
             (example,),
@@ -70,10 +70,21 @@ def write_graph(model: nn.Module, card: ModelCard, path: Path) -> None:
     remove_unused_nodes(program.model)
     graph = program.model_proto
     for node in graph.graph.node:
-        del node.metadata_props[:]  # stack traces, which name the exporting machine's folders
+        del node.metadata_props[:]  # stack traces, with folders of the exporting machine
         node.doc_string = ""
     for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
         del value.metadata_props[:]
     onnx.helper.set_model_props(graph, card.to_metadata())
     onnx.checker.check_model(graph, full_check=True)
     path.write_bytes(graph.SerializeToString())
+
+
+def stamp(graph: Path, card: ModelCard) -> None:
+    """Replace the metadata of a graph by `card`, and check the graph with the ONNX checker."""
+    import onnx
+
+    model = onnx.load(graph)
+    del model.metadata_props[:]  # of the tools that wrote it
+    onnx.helper.set_model_props(model, card.to_metadata())
+    onnx.checker.check_model(model, full_check=True)
+    graph.write_bytes(model.SerializeToString())

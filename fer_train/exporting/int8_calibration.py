@@ -1,4 +1,4 @@
-"""Calibration: the Training faces that give an int8 graph the ranges of its activations, and how they do."""
+"""Quantization calibration: ranges of activations from Training faces."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from fer_train.data.validation import VALIDATION_SPLITS
 
 DEFAULT_SPLIT: Final = VALIDATION_SPLITS[0]
 CALIBRATION_FACES: Final = 512
-"""At most so many Training faces, evenly spaced over the file, give the ranges of the activations."""
+"""Largest number of Training faces, evenly spaced over the file, that give the ranges of the activations."""
 CALIBRATION_BATCH: Final = 32
-"""Faces whose activations are held at once."""
+"""Number of faces whose activations are in memory at once."""
 
 METHODS: Final[dict[str, dict[str, Any]]] = {
     "MinMax": {},
     "Percentile": {"percentile": 99.999, "num_bins": 2048},
-    # By default as many bins as levels: then the only range there is to choose is that of MinMax.
+    # By default there are as many bins as levels, so that the range is always that of MinMax.
     "Entropy": {"num_bins": 256, "num_quantized_bins": 128},
 }
-"""How ranges come from activations: all that was seen; all but outliers; the least Kullback-Leibler divergence."""
+"""Ranges of activations: all values; all but outliers; smallest Kullback-Leibler divergence."""
 
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What an int8 graph is made and chosen by.
+    """Faces that calibrate and select an int8 graph.
 
     Attributes
     ----------
     training : Faces
-        Give the ranges of the activations.
+        Faces that give the ranges of the activations.
     selection : Faces
-        Choose among the candidates: the labeled validation faces, with their split as `split`; or, where there are
-        none, Training rows that are not in `training`, without their labels, which the network has learned.
+        Faces that select among the candidates: the labeled validation faces, with their split as `splits`; or, without
+        them, Training rows that are not in `training`, without their labels, which the network has learned.
     split : str
         Name of the validation split.
     """
@@ -54,26 +54,26 @@ class CalibrationData:
 
 
 def load_calibration(data: str | Path, card: ModelCard | None = None) -> CalibrationData:
-    """Read a file's Training rows to calibrate on, and the rows to choose by.
+    """Read the Training rows to calibrate on, and the rows to select by.
 
     Parameters
     ----------
     data : str or Path
-        Faces with splits; or, for a network whose validation split was drawn, the faces that it was drawn from.
+        Faces with splits; or, for a network with a held-out split, the faces that it was drawn from.
     card : ModelCard, optional
-        Of the network; its validation split is used, PublicTest where there is none in `data`, or no card.
+        Card of the network. Its validation split is used, or PublicTest if `data` lacks it or there is no card.
 
     Raises
     ------
     DataError
-        If the file cannot be read or has no two Training rows.
+        If the file cannot be read or has fewer than two Training rows.
     """
     return split_calibration(read_faces(data), card)
 
 
 def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
-    """Choose the faces to calibrate on and those to choose by; errors as for `load_calibration`."""
-    chosen = labelled_validation(faces, card)
+    """Divide faces into those to calibrate on and those to select by; errors are those of `load_calibration`."""
+    chosen = labeled_validation(faces, card)
     if chosen is not None and chosen.splits is not None and chosen.splits[0] == HELD_OUT:
         rest = faces if faces.splits is None else faces.of_split("Training")
         training = rest.take(~np.isin(rest.rows, chosen.rows))
@@ -87,10 +87,10 @@ def split_calibration(faces: Faces, card: ModelCard | None) -> CalibrationData:
     return CalibrationData(spaced.take(slice(0, None, 2)), selection, split_of(chosen, card))
 
 
-def labelled_validation(faces: Faces, card: ModelCard | None) -> Faces | None:
-    """Return the labeled faces by which everything is chosen, with their split as `split`.
+def labeled_validation(faces: Faces, card: ModelCard | None) -> Faces | None:
+    """Return the labeled validation faces of a network, with their split as `splits`.
 
-    They are those of the network's validation split, else those of PublicTest; None where there are neither.
+    They are those of the network's validation split, else those of PublicTest; None if there are neither.
     """
     found = None if card is None else validation_faces(faces, card)
     if found is not None or faces.labels is None or faces.splits is None or DEFAULT_SPLIT not in faces.splits:
@@ -99,14 +99,14 @@ def labelled_validation(faces: Faces, card: ModelCard | None) -> Faces | None:
 
 
 def split_of(validation: Faces | None, card: ModelCard | None) -> str:
-    """Return the name of the split of validation faces, or of the split that was looked for where there are none."""
+    """Return the split of validation faces, or the split that was expected if there are none."""
     if validation is not None and validation.splits is not None:
         return str(validation.splits[0])
     return DEFAULT_SPLIT if card is None else card.validation_split
 
 
 class _Batches:
-    """Faces as ONNX Runtime's calibration takes them; an empty answer ends them."""
+    """Faces for the calibration of ONNX Runtime; None ends them."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self._batches = iter([{"faces": images}])
@@ -116,23 +116,23 @@ class _Batches:
 
 
 def calibrate(graph: Path, faces: Faces, method: str, operators: Sequence[str], ranges: Path) -> None:
-    """Write the ranges of a graph's activations as ONNX Runtime's quantizer reads them.
+    """Write the ranges of the activations of a graph for the quantizer of ONNX Runtime.
 
     Parameters
     ----------
     graph : Path
-        In float32, BatchNorm folded.
+        Graph in float32, with BatchNorm folded.
     faces : Faces
-        To run it on.
+        Faces to calibrate on.
     method : str
-        In `METHODS`.
+        Key of `METHODS`.
     operators : sequence of str
-        Types of the operators whose inputs and outputs are to be quantized.
+        Types of the operators to quantize.
     ranges : Path
-        The JSON file to write.
+        JSON file to write.
     """
     quantization = load_runtime_module("quantization")
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its histograms there
+    with contextlib.redirect_stdout(io.StringIO()):  # where it prints its histograms
         calibrator = quantization.create_calibrator(
             graph,
             operators,

@@ -1,9 +1,9 @@
-"""The int8 graph for CPUs: calibrated on Training faces, and of several the one that predicts most like float32."""
+"""The int8 graph for CPUs: calibrated on Training faces, and selected by its agreement with float32."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +16,16 @@ from fer_core.outputs.staging import scratch_folder
 from fer_core.terminal.progress import progress
 from fer_infer.runtime.onnx_runtime import load_runtime, load_runtime_module
 from fer_infer.scorer import Scorer
-from fer_train.exporting.agreement import Agreement, stamp
+from fer_train.exporting.comparison import PrecisionComparison
+from fer_train.exporting.config import ExportConfig
+from fer_train.exporting.graph import stamp
 from fer_train.exporting.int8_calibration import METHODS, CalibrationData, calibrate
 
 FLOAT_LAYERS: Final = {"last": 1, "first and last": 2}
-"""Which of the layers with weights stay in float32, and how many they are; each costs speed.
+"""Weighted layers that stay in float32, and their number; each costs speed.
 
-The last one always does. It is next to no work, and as bytes its outputs, the logits, would be equal for several
-classes of many a face, whose prediction would then be whichever class comes first.
+The last layer always does. It is cheap, and logits of one byte would often be equal for several classes, of which the
+first one would be predicted.
 """
 
 QUANTIZED: Final = [
@@ -31,53 +33,57 @@ QUANTIZED: Final = [
     *("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "MaxPool", "Mul", "Relu", "Sigmoid"),
     *("Flatten", "Reshape", "Transpose"),
 ]
-"""Operators that run in int8. Standardization, the average over the image and softmax stay in float32."""
+"""Operators that run in int8; standardization and softmax stay in float32."""
 
 WEIGHT_LIMIT: Final = 64
-"""The largest weight in an int8 graph, of 127 that a byte holds.
+"""Largest weight in an int8 graph, although a byte can hold 127.
 
-x86 processors without VNNI add two products at a time in 16 bits, up to 2 * 255 * 64 = 32,640 of 32,767: with larger
-weights the sum is cut where it does not fit, and the network is another one.
+x86 processors without VNNI add pairs of products in 16 bits, up to 2 * 255 * 64 = 32,640 of 32,767: with larger weights
+the sums would saturate, and predictions would differ between processors.
 """
 
-TOLERANCE: Final = 0.3
-"""Points of accuracy that the int8 graph may lose."""
+TOLERANCE: Final = ExportConfig().int8_tolerance
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to quantize a graph, and how it does.
+    """One way to quantize a graph, and its comparison with float32.
 
     Attributes
     ----------
     method : str
-        In `fer_train.exporting.int8_calibration.METHODS`.
+        Key of `fer_train.exporting.int8_calibration.METHODS`.
     float_layers : str
-        In `FLOAT_LAYERS`.
-    agreement : Agreement
-        With the float32 graph, on the faces that choose.
+        Key of `FLOAT_LAYERS`.
+    comparison : PrecisionComparison
+        Comparison with the float32 graph on the faces that select.
     """
 
     method: str
     float_layers: str
-    agreement: Agreement
+    comparison: PrecisionComparison
+
+    def record(self) -> dict[str, Any]:
+        """Return the candidate as `parity.json` states it."""
+        agreement = self.comparison.record()
+        return {"method": self.method, "float_layers": self.float_layers, "agreement": agreement}
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """An int8 graph: the candidate that was chosen, and by what.
+    """An int8 graph: the selected candidate, and how it was selected.
 
     Attributes
     ----------
     chosen : Candidate
     chosen_by : str
-        In words.
+        Description of the selection.
     calibration_source, calibration_n : str, int
-        The Training faces that gave the ranges.
+        Name and number of the Training faces that gave the ranges.
     quantizer : str
         Library and version.
     candidates : list of Candidate
-        All that were tried.
+        All candidates.
     """
 
     chosen: Candidate
@@ -87,29 +93,38 @@ class Quantization:
     quantizer: str
     candidates: list[Candidate]
 
+    def record(self) -> dict[str, Any]:
+        """Return the quantization as `parity.json` states it."""
+        table = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            **table,
+            "chosen": self.chosen.record(),
+            "candidates": [candidate.record() for candidate in self.candidates],
+        }
+
 
 def quantize(
     graph: Path, output: Path, data: CalibrationData, card: ModelCard, *, tolerance: float = TOLERANCE
 ) -> Quantization:
     """Write the int8 graph of a float32 graph.
 
-    Weights are int8, symmetric, up to `WEIGHT_LIMIT`, with a scale for each channel; activations are uint8 with one
-    scale a tensor (Jacob et al. 2018, eq. 1 and section 3). Unsigned, because ONNX Runtime's x86 kernels are: signed
-    ones are converted when the session is made, except where a tensor has two readers, and there the layer then runs
+    Weights are int8, symmetric, up to `WEIGHT_LIMIT`, with one scale per channel; activations are uint8 with one scale
+    per tensor (Jacob et al. 2018, eq. 1 and section 3). They are unsigned, like the x86 kernels of ONNX Runtime: signed
+    activations are converted when the session is created, except for tensors with two readers, whose layers would run
     in float32.
 
     Parameters
     ----------
     graph : Path
-        The float32 graph.
+        Float32 graph.
     output : Path
-        The ONNX file to write.
+        ONNX file to write.
     data : CalibrationData
-        See `fer_train.exporting.int8_calibration.load_calibration`.
+        Faces from `fer_train.exporting.int8_calibration.load_calibration`.
     card : ModelCard
-        Of the float32 graph; the int8 graph's own follows from it.
+        Card of the float32 graph, from which the card of the int8 graph follows.
     tolerance : float
-        Points of accuracy that it may lose on the validation split; not checked where that has no labels.
+        Points of accuracy that the int8 graph may lose on the validation split; not checked without labels.
 
     Returns
     -------
@@ -118,12 +133,12 @@ def quantize(
     Raises
     ------
     ModelError
-        If it loses more.
+        If it loses more than `tolerance`.
     ConfigError
         If `tolerance` is negative.
     """
     if not tolerance >= 0:
-        raise ConfigError(f"int8 tolerance: expected at least 0 points, found {tolerance:g}")
+        raise ConfigError(f"expected at least 0 points, found {tolerance:g}", parameter="int8_tolerance")
     expected = Scorer(graph, "cpu").run(data.selection.images)[0]
     candidates: list[Candidate] = []
     equal = []
@@ -138,12 +153,12 @@ def quantize(
                 stamp(file, replace(card, precision="int8", selection=INT8_WEIGHTS, scores={}))
                 scorer = Scorer(file, "cpu")
                 logits = scorer.run(data.selection.images)[0]
-                agreement = Agreement.of(data.selection, scorer.provider, logits, expected)
-                candidates.append(Candidate(method, float_layers, agreement))
+                comparison = PrecisionComparison.of(data.selection, scorer.provider, logits, expected)
+                candidates.append(Candidate(method, float_layers, comparison))
                 equal.append(logits.argmax(axis=1) == expected.argmax(axis=1))
                 advance(1)
         layers = [FLOAT_LAYERS[candidate.float_layers] for candidate in candidates]
-        within = [points_lost(candidate.agreement) <= tolerance for candidate in candidates]
+        within = [points_lost(candidate.comparison) <= tolerance for candidate in candidates]
         number = choose(np.array(equal), layers, within)
         quantization = Quantization(
             chosen=candidates[number],
@@ -153,29 +168,29 @@ def quantize(
             quantizer=f"onnxruntime {load_runtime().__version__}",
             candidates=candidates,
         )
-        _require_accuracy(output.name, quantization.chosen.agreement, tolerance)
+        _require_accuracy(output.name, quantization.chosen.comparison, tolerance)
         output.write_bytes((folder / f"{number}.onnx").read_bytes())
     stamp(output, int8_card(card, quantization))
     return quantization
 
 
 def choose(equal: NDArray[np.bool_], float_layers: Sequence[int], within: Sequence[bool]) -> int:
-    """Return the candidate with the fewest float layers among those as close to float32 as the closest, up to noise.
+    """Return the candidate with the fewest float layers among those that agree with float32 as well as the best.
 
-    Accuracy does not choose, it only excludes: which of several roundings of one network has the most right is mostly
-    luck, and the luckiest is not the one that stays closest to the network.
+    Accuracy only excludes candidates: which of several roundings of one network is most accurate is mostly luck, and
+    not a sign of agreement with the network.
 
-    The rule of one standard error (Breiman et al. 1984, section 3.4.3), here of the paired difference: two
-    candidates that differ in `d` of `n` faces differ by chance by sqrt(d) faces.
+    Agreement is compared by the rule of one standard error (Breiman et al. 1984, section 3.4.3) of the paired
+    difference: two candidates that differ in `d` of `n` faces differ by chance by sqrt(d) faces.
 
     Parameters
     ----------
     equal : ndarray of bool, shape (candidates, N)
-        For which faces each candidate predicts what the float32 graph predicts.
+        Whether each candidate predicts the same class as the float32 graph.
     float_layers : sequence of int
-        Of each candidate.
+        Number of float layers of each candidate.
     within : sequence of bool
-        Which candidates lose no more accuracy than they may; the others are passed over, unless there is none.
+        Whether each candidate is within the tolerance of accuracy; the others are excluded, unless none is.
     """
     allowed = np.flatnonzero(within) if any(within) else np.arange(len(equal))
     same = equal.sum(axis=1)
@@ -185,22 +200,22 @@ def choose(equal: NDArray[np.bool_], float_layers: Sequence[int], within: Sequen
     return min(as_good, key=lambda number: (float_layers[number], -same[number]))
 
 
-def points_lost(agreement: Agreement) -> float:
-    """Return by how many points the int8 graph is less accurate than the float32 graph; 0 without labels."""
-    if agreement.accuracy is None or agreement.fp32_accuracy is None:
+def points_lost(comparison: PrecisionComparison) -> float:
+    """Return the loss of accuracy of the int8 graph in points; 0 without labels."""
+    if comparison.accuracy is None or comparison.fp32_accuracy is None:
         return 0.0
-    return round(100 * (agreement.fp32_accuracy - agreement.accuracy), 9)
+    return round(100 * (comparison.fp32_accuracy - comparison.accuracy), 9)
 
 
 def int8_card(card: ModelCard, quantization: Quantization) -> ModelCard:
-    """Return the card of the int8 graph: the float32 graph's, with what is its own."""
+    """Return the card of the int8 graph, derived from that of the float32 graph."""
     chosen = quantization.chosen
     return replace(
         card,
         precision="int8",
         selection=f"{card.selection}; int8: {chosen.method} ranges of {quantization.calibration_n:,} Training faces, "
         f"{INT8_WEIGHTS}, layers in float32: {chosen.float_layers}; {quantization.chosen_by}",
-        scores=chosen.agreement.scores(),
+        scores=chosen.comparison.scores(),
     )
 
 
@@ -211,38 +226,38 @@ def _chosen_by(data: CalibrationData, candidates: int) -> str:
     return f"{what} held-out Training faces, {data.split} has no labels"
 
 
-def _require_accuracy(name: str, agreement: Agreement, tolerance: float) -> None:
-    if (lost := points_lost(agreement)) > tolerance:
+def _require_accuracy(name: str, comparison: PrecisionComparison, tolerance: float) -> None:
+    if (lost := points_lost(comparison)) > tolerance:
         raise ModelError(
-            f"{name}: loses {lost:.2f} points of accuracy ({agreement.accuracy:.2%} of {agreement.n:,} "
-            f"{agreement.split} faces, float32 {agreement.fp32_accuracy:.2%}), more than the {tolerance:g} allowed; "
-            "--int8-tolerance sets the limit"
+            f"{name}: loses {lost:.2f} points of accuracy ({comparison.accuracy:.2%} of {comparison.agreement.n:,} "
+            f"{comparison.split} faces, float32 {comparison.fp32_accuracy:.2%}), more than the {tolerance:g} allowed; "
+            "`int8_tolerance` sets the limit"
         )
 
 
 def _fold(graph: Path, folded: Path) -> None:
-    """Write a graph with BatchNorm folded into its convolutions, which the quantizer expects."""
+    """Write a graph with BatchNorm folded into its convolutions, as the quantizer expects."""
     quantization = load_runtime_module("quantization")
-    quantization.quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX infers all our operators' shapes
+    quantization.quant_pre_process(graph, folded, skip_symbolic_shape=True)  # ONNX infers the shapes of all operators
 
 
-def _layers_first_met(walk: Iterable[tuple[Any, Sequence[str], Sequence[str]]]) -> list[str]:
-    """Return the layers with weights before which no other one is met; an ensemble has one such a member.
+def _first_weighted_layers(walk: Iterable[tuple[Any, Sequence[str], Sequence[str]]]) -> list[str]:
+    """Return the first weighted layer of each member of an ensemble, or of the network.
 
     Parameters
     ----------
-    walk : iterable of (node, names of tensors it is come to by, names of those it leads on to)
-        The nodes of a graph, in their order or in the opposite one.
+    walk : iterable of (node, names of its incoming tensors, names of its outgoing tensors)
+        Nodes of a graph in their order, or in reverse, which gives the last weighted layers.
     """
-    beyond: set[str] = set()
+    reached: set[str] = set()
     found = []
-    for node, come_by, lead_on in walk:
-        met = not beyond.isdisjoint(come_by)
-        layer = node.op_type in ("Conv", "Gemm", "MatMul")
-        if layer and not met:
+    for node, incoming, outgoing in walk:
+        behind = not reached.isdisjoint(incoming)
+        weighted = node.op_type in ("Conv", "Gemm", "MatMul")
+        if weighted and not behind:
             found.append(node.name)
-        if layer or met:
-            beyond.update(lead_on)
+        if weighted or behind:
+            reached.update(outgoing)
     return found
 
 
@@ -251,8 +266,8 @@ def _write(folded: Path, ranges: Path, method: str, float_layers: str, output: P
 
     quantization = load_runtime_module("quantization")
     nodes = list(onnx.load(folded).graph.node)
-    last = _layers_first_met([(node, node.output, node.input) for node in reversed(nodes)])
-    first = _layers_first_met([(node, node.input, node.output) for node in nodes])
+    last = _first_weighted_layers([(node, node.output, node.input) for node in reversed(nodes)])
+    first = _first_weighted_layers([(node, node.input, node.output) for node in nodes])
     kept = {"last": last, "first and last": [*first, *last]}[float_layers]
     quantization.quantize_static(
         folded,

@@ -1,4 +1,4 @@
-"""The README of an exports folder: what the model is, how well it does, and how that was proven."""
+"""The README of an exports folder: the model, its accuracy, and the parity check."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from fer_core.exports_folder import GRAPH_FILES
 from fer_infer.evaluation.chance import chance_note
 
 if TYPE_CHECKING:
-    from fer_train.exporting.agreement import Agreement
+    from fer_train.exporting.comparison import PrecisionComparison
     from fer_train.exporting.parity import Parity
 
 
 SHARED = ("dropped", "held_out", "rows_left_out")
-"""Records of the training data that all members of an ensemble have in common."""
+"""Records of the training data that all members of an ensemble share."""
 
 
 def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
-    """Return the text, in Markdown.
+    """Return the README in Markdown.
 
     Parameters
     ----------
     name : str
-        Of the folder.
+        Name of the folder.
     card : ModelCard
-        Of the float32 graph.
+        Card of the float32 graph.
     parity : Parity
-        Of the export.
+        Parity of the export.
     """
     data = card.training_data
     scores = "\n".join(f"| {split} | {_score(score)} |" for split, score in card.scores.items())
@@ -46,37 +46,37 @@ Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, se
 
     fer-infer score faces.csv --model exports/{name} --output predictions.csv
 
-`model.onnx` takes `faces`, uint8 (batch, 48, 48), and gives `logits` and `probabilities`, float32
-(batch, {len(card.labels)}): {labels}. It standardizes by itself, and computes
-`probabilities` as softmax(`logits` / {card.temperature["value"]:.6g}):
+`model.onnx` maps `faces`, uint8 (batch, 48, 48), to `logits` and `probabilities`, float32
+(batch, {len(card.labels)}): {labels}. Standardization is part of the graph, and
+`probabilities` is softmax(`logits` / {card.temperature["value"]:.6g}):
 {card.temperature_text()}.
 
-`weights.safetensors` is the PyTorch original: `fer_train.load_model("exports/{name}")`.
-Its sha256, over the tensors, is `{card.weights_sha256}`.
+`weights.safetensors` contains the PyTorch network: `fer_train.load_model("exports/{name}")`.
+The sha256 of its tensors is `{card.weights_sha256}`.
 
-Original and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
+Network and graph were compared on {parity.n:,} faces of `{parity.source}` at batch sizes
 {", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
 they differ by at most {parity.max_absolute_difference:.1e} in a logit, by
 {parity.max_probability_difference:.1e} in a probability and in {parity.changed_predictions} predictions.
-{parity.weights_in_graph} tensors stand in the graph bit for bit.
+The graph contains {parity.weights_in_graph} tensors, equal to the bit.
 {_lower_precisions(parity)}"""
 
 
 def _provenance(data: Mapping[str, Any]) -> str:
-    """Say what a network owes to others, and which faces it was not shown; nothing where there is nothing."""
+    """Return the lineage of a network and the faces left out, one line each."""
 
     def network(record: Mapping[str, Any]) -> str:
-        return f"`{record['architecture']}` of weights sha256 `{record['weights_sha256']:.12}`"
+        return f"`{record['architecture']}` with weights of sha256 `{record['weights_sha256']:.12}`"
 
     text = ""
     if "initial" in data:
-        text += f"It began with the weights of an earlier {network(data['initial'])}, whose epochs come on top.\n"
+        text += f"Training started from the weights of an earlier {network(data['initial'])}, whose epochs add to it.\n"
     if "teachers" in data:
-        text += f"It was also taught by {' and '.join(map(network, data['teachers']))}.\n"
+        text += f"Teachers: {' and '.join(map(network, data['teachers']))}.\n"
     for member in data.get("members", ()):
         text += f"Member: {network(member)}.\n"
-        owed = {key: value for key, value in member["training_data"].items() if key not in SHARED}
-        text += "".join(f"- {line}\n" for line in _provenance(owed).splitlines())
+        lineage = {key: value for key, value in member["training_data"].items() if key not in SHARED}
+        text += "".join(f"- {line}\n" for line in _provenance(lineage).splitlines())
     if "dropped" in data:
         text += f"Left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
     if "held_out" in data:
@@ -91,7 +91,7 @@ def _lower_precisions(parity: Parity) -> str:
     text = ""
     if parity.int8 is not None:
         made = parity.int8
-        text += _section("int8", made.chosen.agreement) + (
+        text += _section("int8", made.chosen.comparison) + (
             f"{made.chosen.method} ranges of {made.calibration_n:,} Training faces of `{made.calibration_source}`;\n"
             f"layers in float32: {made.chosen.float_layers}; {made.chosen_by}.\n"
         )
@@ -100,10 +100,10 @@ def _lower_precisions(parity: Parity) -> str:
     return text
 
 
-def _section(precision: str, agreement: Agreement) -> str:
+def _section(precision: str, comparison: PrecisionComparison) -> str:
     return (
-        f"\n## {precision}\n\n`{GRAPH_FILES[precision]}` beside `model.onnx`, on {agreement.n:,} faces of "
-        f"`{agreement.source}` {agreement.split}:\n{agreement.to_text()}.\n"
+        f"\n## {precision}\n\n`{GRAPH_FILES[precision]}` compared with `model.onnx` on "
+        f"{comparison.agreement.n:,} faces of `{comparison.source}` {comparison.split}:\n{comparison.to_text()}.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The two networks of the course report: a CNN and a DNN of about as many parameters."""
+"""The two networks of the course report: a CNN and a DNN with about as many parameters."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class CourseCNN(nn.Module):
     hidden : int
         Units of the two hidden dense layers.
     dropout : float
-        Share of hidden dense units dropped while training.
+        Dropout rate of the hidden dense layers.
     batch_norm : bool
-        Normalize after each convolution (Ioffe and Szegedy 2015).
+        Add BatchNorm after each convolution (Ioffe and Szegedy 2015).
     standardize : {"training", "face"}
-        Whose mean and deviation the first layer takes: `mean` and `std`, or each face's own.
+        Standardize by `mean` and `std`, or each face by its own mean and standard deviation.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class CourseCNN(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != 3 or min(widths) < 1:
-            raise ConfigError(f"widths: expected three numbers of channels, found {tuple(widths)}")
+            raise ConfigError(f"expected three numbers of channels, found {tuple(widths)}", parameter="widths")
         require_sizes(hidden=hidden)
         require_flags(batch_norm=batch_norm)
         self.standardize = standardization(standardize, mean, std)
@@ -92,9 +92,9 @@ class CourseDNN(nn.Module):
     widths : sequence of int
         Units of the hidden layers.
     dropout : float
-        Share of hidden units dropped while training.
+        Dropout rate of the hidden layers.
     standardize : {"training", "face"}
-        As of `CourseCNN`.
+        Standardize by `mean` and `std`, or each face by its own mean and standard deviation.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class CourseDNN(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
-            raise ConfigError(f"widths: expected numbers of units, found {tuple(widths)}")
+            raise ConfigError(f"expected numbers of units, found {tuple(widths)}", parameter="widths")
         self.standardize = standardization(standardize, mean, std)
         layers: list[nn.Module] = [nn.Flatten()]
         units = PIXELS

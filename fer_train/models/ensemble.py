@@ -1,4 +1,4 @@
-"""Several trained networks as one, which is exported, scored and explained like any other."""
+"""An ensemble: one network that averages the probabilities of several."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """The mean of the probabilities of several networks, each at the temperature of its own card.
+    """Mean of the probabilities of several networks, each at the temperature of its model card.
 
-    Its logits are the logarithms of these means, so that their softmax is the mean itself (a linear opinion pool:
+    Its logits are the logarithms of these means, so that their softmax is the mean (a linear opinion pool:
     Genest and Zidek 1986, eq. 1.1, with equal weights).
 
     Parameters
@@ -20,12 +20,12 @@ class Ensemble(nn.Module):
     members : iterable of nn.Module
         Each maps images to logits of the same classes.
     temperatures : sequence of float, optional
-        By which each member's logits are divided before its softmax; 1 without.
+        Divisors of the members' logits before the softmax; 1 by default.
 
     Raises
     ------
     ValueError
-        If there are not as many temperatures as members.
+        If the numbers of temperatures and members differ.
     """
 
     def __init__(self, members: Iterable[nn.Module], temperatures: Sequence[float] | None = None) -> None:
@@ -39,7 +39,7 @@ class Ensemble(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, classes)."""
         pairs = zip(self.members, self.temperatures, strict=True)
-        opinions = torch.stack(
+        log_probabilities = torch.stack(
             [self.log_softmax(member(images).float() / temperature) for member, temperature in pairs]
         )
-        return torch.logsumexp(opinions, dim=0) - math.log(len(self.members))
+        return torch.logsumexp(log_probabilities, dim=0) - math.log(len(self.members))

@@ -1,4 +1,4 @@
-"""A plain chain of convolutions, for speed: nothing in it but what int8 kernels do at their peak."""
+"""A plain chain of convolutions, fast in int8."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fer_core import ConfigError
-from fer_train.models.layers import Standardize, convolution, output_layer, require_flags
+from fer_train.models.layers import Standardize, convolution, pooled_classifier, require_flags
 
 
 class PlainNet(nn.Module):
-    """Convolutions with BatchNorm that folds into them, then the average over the image.
+    """Convolutions with BatchNorm, which folds into them, then the average over the image.
 
-    No depthwise convolution, no shortcut, no attention: each of these costs an int8 network more time than its
-    multiply-adds tell.
+    There are no depthwise convolutions, shortcuts or attention: each of these costs an int8 network more time than its
+    multiply-adds suggest.
 
     Parameters
     ----------
     mean, std : float
         Standardization in pixel units.
     widths : sequence of sequences of int
-        Channels of the convolutions of each group; a group is at half the size of the one before, by the stride
-        of its first convolution.
+        Channels of the convolutions of each group. The first convolution of a group halves the resolution by its
+        stride.
     space_to_depth : bool
-        Begin by making four channels of each 2x2 pixels, so that the first group is at half the size of the image;
-        otherwise its first convolution is 5x5 with stride 2.
+        Rearrange each 2x2 pixels into four channels before the first group; otherwise the first convolution is 5x5
+        with stride 2.
     dropout : float
-        Share of the averaged features dropped while training.
+        Dropout rate of the averaged features.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PlainNet(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or not all(widths) or min(map(min, widths)) < 1:
-            raise ConfigError(f"widths: expected numbers of channels in groups, found {widths!r}")
+            raise ConfigError(f"expected numbers of channels in groups, found {widths!r}", parameter="widths")
         require_flags(space_to_depth=space_to_depth)
         self.standardize = Standardize(mean, std)
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if space_to_depth else []
@@ -53,9 +53,7 @@ class PlainNet(nn.Module):
                 layers += [*convolution(channels, width, kernel, stride), nn.ReLU(inplace=False)]
                 channels = width
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), output_layer(channels)
-        )
+        self.classifier = pooled_classifier(channels, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""

@@ -1,4 +1,4 @@
-"""A narrow residual network with squeeze-and-excitation, for accuracy."""
+"""A narrow residual network with squeeze-and-excitation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fer_train.models.layers import (
     Standardize,
     StochasticDepth,
     convolution,
-    output_layer,
+    pooled_classifier,
     require_sizes,
 )
 
 
 class _Block(nn.Module):
-    """Two convolutions around which the input is added: a basic block (He et al. 2016, fig. 5 left).
+    """Basic residual block of two convolutions (He et al. 2016, fig. 5 left).
 
-    Where the size halves, the shortcut averages before its 1x1 convolution (He et al. 2019, ResNet-D).
+    If the block halves the resolution, the shortcut averages before its 1x1 convolution (He et al. 2019, ResNet-D).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, squeeze: int, drop: float) -> None:
@@ -44,7 +44,7 @@ class _Block(nn.Module):
 
 
 class ResidualNet(nn.Module):
-    """Residual stages, each but the first at half the size of the one before, then the average over the image.
+    """Residual stages, each at half the resolution of the one before, then the average over the image.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class ResidualNet(nn.Module):
     blocks : sequence of int
         Residual blocks of each stage.
     stem_kernel, stem_stride : int
-        Of the first convolution; stride 2 costs a quarter.
+        Kernel size and stride of the first convolution; stride 2 quarters the cost.
     squeeze : int
         Channels per unit of the squeeze-and-excitation bottleneck.
     stochastic_depth : float
-        Share of faces for which the last block is skipped while training, rising to it linearly from the first.
+        Fraction of faces for which the last block is skipped during training; it rises linearly over the blocks.
     dropout : float
-        Share of the averaged features dropped while training.
+        Dropout rate of the averaged features.
     """
 
     def __init__(
@@ -78,9 +78,11 @@ class ResidualNet(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
-            raise ConfigError(f"widths and blocks: expected as many of each, found {tuple(widths)} and {tuple(blocks)}")
+            raise ConfigError(
+                f"widths and blocks: expected equally many positive numbers, found {tuple(widths)} and {tuple(blocks)}"
+            )
         require_sizes(stem_kernel=stem_kernel, stem_stride=stem_stride, squeeze=squeeze)
-        StochasticDepth(stochastic_depth)  # which refuses it by itself, and not a block's share of it
+        StochasticDepth(stochastic_depth)  # raises for the whole rate, rather than for the share of a block
         self.standardize = Standardize(mean, std)
         self.stem = nn.Sequential(*convolution(1, widths[0], stem_kernel, stem_stride), nn.ReLU(inplace=False))
         stages, channels, number = [], widths[0], 0
@@ -93,9 +95,7 @@ class ResidualNet(nn.Module):
                 channels = width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), output_layer(channels)
-        )
+        self.classifier = pooled_classifier(channels, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, float32 (batch, 1, 48, 48) in 0..255, to logits, float32 (batch, 7)."""

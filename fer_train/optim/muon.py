@@ -1,4 +1,4 @@
-"""Muon: the weights of hidden layers move by orthogonal matrices, all else as AdamW moves it."""
+"""Muon: orthogonal updates for the weights of hidden layers, AdamW for all other parameters."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-"""Of the quintic polynomial that is iterated: steep at 0, so that five steps bring every singular value near 1."""
+"""Coefficients of the quintic polynomial; it is steep at 0, so that five steps bring every singular value near 1."""
 ITERATIONS: Final = 5
 MOMENTUM: Final = 0.95
 BETAS: Final = (0.9, 0.99)
-"""Of AdamW's two averages."""
+"""Decays of the two averages of AdamW."""
 EPSILON: Final = 1e-8
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose direction is made orthogonal (Jordan et al. 2024), and AdamW for what is no hidden layer's weight.
+    """Orthogonalized momentum (Jordan et al. 2024) for the weights of hidden layers, AdamW for other parameters.
 
-    `torch.optim.Muon` takes matrices alone. Here a convolution's weights are the matrix of its filters, outputs by
-    inputs * height * width. A step is 0.2 * sqrt(larger side) of an orthogonal matrix, whose entries then are as large
-    as those of AdamW's, so that one rate and one decay serve both (Liu et al. 2025, Muon is scalable for LLM training,
-    eq. 4).
+    `torch.optim.Muon` accepts only matrices. Here the weights of a convolution are the matrix of its filters, outputs
+    by inputs * height * width. A step is an orthogonal matrix times 0.2 * sqrt(larger side), so that its entries are as
+    large as those of an AdamW step, and both can share learning rate and weight decay (Liu et al. 2025, "Muon is
+    scalable for LLM training", eq. 4).
 
     Parameters
     ----------
     hidden : sequence of Tensor
-        Weights of two or more dimensions, to be made orthogonal.
+        Weights of two or more dimensions, updated by orthogonal matrices.
     others : sequence of dict
-        Groups of all other parameters, as optimizers of PyTorch take them.
+        Parameter groups of all other parameters.
     lr : float
-        Of both.
+        Learning rate of both.
     weight_decay : float
-        Of `hidden`, decoupled as AdamW's; that of the others stands in their groups.
+        Weight decay of `hidden`, decoupled as in AdamW; the groups state that of the others.
     dtype : torch.dtype
-        In which the iteration computes: bfloat16 is enough, and faster where there is hardware for it.
+        Precision of the iteration: bfloat16 suffices, and is faster with hardware support.
     """
 
     def __init__(
@@ -54,25 +54,25 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             lr = group["lr"]
-            move = self._move_hidden if group["hidden"] else self._move_other
+            update = self._update_hidden if group["hidden"] else self._update_other
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.mul_(1 - lr * group["weight_decay"])
-                    move(parameter, parameter.grad, lr)
+                    update(parameter, parameter.grad, lr)
 
-    def _move_hidden(self, parameter: Tensor, gradient: Tensor, lr: float) -> None:
+    def _update_hidden(self, parameter: Tensor, gradient: Tensor, lr: float) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's look ahead
+        matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov momentum
         direction = orthogonalized(matrix, self.dtype).view(parameter.shape)
         parameter.add_(direction, alpha=-lr * 0.2 * max(matrix.shape) ** 0.5)
 
-    def _move_other(self, parameter: Tensor, gradient: Tensor, lr: float) -> None:
+    def _update_other(self, parameter: Tensor, gradient: Tensor, lr: float) -> None:
         state = self.state[parameter]
         if not state:
             state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
@@ -83,22 +83,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return nearly the closest matrix of orthonormal rows or columns: U V^T of the singular value decomposition.
+    """Approximate the closest matrix with orthonormal rows or columns, U V^T of the singular value decomposition.
 
-    By a Newton-Schulz iteration, which needs products of matrices alone. Singular values come out between about 0.7 and
-    1.2, which serves as well as 1 (Jordan et al. 2024).
+    A Newton-Schulz iteration needs only matrix products. The singular values become about 0.7 to 1.2, which works as
+    well as 1 (Jordan et al. 2024).
 
     Parameters
     ----------
     matrix : Tensor
         (rows, columns), floating point; zeros stay zeros.
     dtype : torch.dtype
-        In which to compute.
+        Precision of the iteration.
 
     Returns
     -------
     Tensor
-        The shape and type of `matrix`.
+        Matrix of the shape and type of `matrix`.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]

@@ -1,30 +1,33 @@
-"""How weights move: the optimizer, its learning rate, and the average of the weights that is kept."""
+"""Optimizers, the learning-rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fer_train.config import FitConfig
 from fer_train.optim.muon import Muon
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """Build the optimizer; weight decay touches only parameters of two or more dimensions.
+    """Build the optimizer; weight decay applies only to parameters of two or more dimensions.
 
-    Muon makes orthogonal steps for those but the first and the last of them, which meet pixels and classes.
+    Muon makes orthogonal steps for these, except for the first and the last one, which face pixels and classes.
     """
     parameters = list(model.parameters())
-    weights, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
-    ends, hidden = [*weights[:1], *weights[1:][-1:]], weights[1:-1]
-    decayed, spared = {"weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}
+    weights = [parameter for parameter in parameters if parameter.ndim >= 2]
+    no_decay = {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0}
     if config.optimizer == "muon":
+        outer = {"params": weights if len(weights) < 2 else [weights[0], weights[-1]]}
+        groups = [{**outer, "weight_decay": config.weight_decay}, no_decay]
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        groups = [{"params": ends, **decayed}, spared]
-        return Muon(hidden, groups, lr=config.lr, weight_decay=config.weight_decay, dtype=dtype)
-    groups = [{"params": weights, **decayed}, spared]
+        return Muon(weights[1:-1], groups, lr=config.lr, weight_decay=config.weight_decay, dtype=dtype)
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, no_decay]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -46,24 +49,43 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, config: FitConfig
 class WeightAverage:
     """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
 
-    The decay is min(decay, (1 + step) / (10 + step)), so that the first steps do not weigh for ever.
+    The decay of step n, counted from 0, is min(decay, (1 + n) / (10 + n)), so that early weights do not stay.
+    `torch.optim.swa_utils.AveragedModel` would do the same, but it waits for the GPU at every step to read a counter.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Network to average.
+    decay : float
+        Decay per step; with 0, the average is the last weights.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        Copy of the network with the averaged weights.
+    steps : int
+        Number of updates.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = deepcopy(model)
         self.decay = decay
-        self.step = 0
-        self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.steps = 0
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the model's present weights."""
-        decay = min(self.decay, (1 + self.step) / (10 + self.step)) if self.decay else 0.0
-        self.step += 1
-        average, present = [], []
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                average.append(self.state[name])
-                present.append(tensor)
+        """Move the average towards the present weights of the network."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
+        self.steps += 1
+        averages, values = [], []
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
             else:
-                self.state[name].copy_(tensor)
-        torch._foreach_lerp_(average, present, 1 - decay)
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.parameters(), model.buffers())

@@ -1,4 +1,4 @@
-"""Several runs as one network: put together, evaluated, and kept as a run that can be exported."""
+"""Combine several runs into one network, evaluated and written as a run that can be exported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from fer_train.runs.checkpoint import AVERAGE_FILE, load_model_and_card, save_we
 from fer_train.runs.provenance import accuracy_record, git_commit, library_versions, network_record
 from fer_train.runs.run_folder import SAMPLE_FILE, save_end, save_sample
 
-ALIKE: Final = ("labels", "standardization")
-ALIKE_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
-"""What the cards of all members must say alike, of themselves and of their training data: one card speaks for all."""
+SHARED: Final = ("labels", "standardization")
+SHARED_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
+"""Entries of the card and of its training data in which all members must agree, since they share one card."""
 
 FOLDER: Final = OutputFolder(always=(AVERAGE_FILE,), sometimes=(SAMPLE_FILE, *FILES))
-"""Names of all that is written."""
+"""Names of the files that are written."""
 
 
 def ensemble(
@@ -41,39 +41,45 @@ def ensemble(
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
 ) -> ModelCard:
-    """Make of several runs one network that gives the mean of their probabilities, each at its card's temperature.
+    """Combine runs into one network that averages their probabilities, each at the temperature of its card.
 
     Parameters
     ----------
     data : str or Path
-        Faces with those that the runs were validated on, which it is evaluated on.
+        Faces that include those on which the runs were validated; the ensemble is evaluated on them.
     runs : sequence of str or Path
         Two or more runs or exports folders, trained on the same faces.
     output : str or Path
-        The run folder to make, as `fer_train.training.trainer.fit` leaves one, without what belongs to training.
+        Run folder to write, like that of a training but without its metrics and state.
     force : bool
         Replace an existing folder.
     on_error, input_columns
-        As `on_error` and `columns` of `fer_core.iter_faces`, for `data`.
+        Parameters `on_error` and `columns` of `fer_core.iter_faces`, for `data`.
 
     Returns
     -------
     ModelCard
-        Its seeds are those of all members, and its accuracy is that of the whole.
+        Card with the seeds of all members and the accuracy of the ensemble.
 
     Raises
     ------
     ConfigError
-        If there are fewer than two runs, or two that do not go together.
+        If there are fewer than two runs, or two that cannot be combined.
     ModelError, CardError
         If one cannot be loaded.
     DataError
         If the data do not contain the labeled validation faces of the runs.
+
+    Examples
+    --------
+    >>> card = ensemble("faces.csv", ["exports/best", "exports/compact"], "runs/both")
+    >>> [member["architecture"] for member in card.architecture_arguments["members"]]
+    ['residual-small', 'compact']
     """
     if len(runs) < 2:
-        raise ConfigError(f"expected two or more runs, found {len(runs)}")
+        raise ConfigError(f"expected two or more, found {len(runs)}", parameter="runs")
     with staged(output, force=force, folder=FOLDER, inputs=(data, *runs)) as stage:
-        model, card, faces = _put_together(read_faces(data, on_error=on_error, columns=input_columns), runs)
+        model, card, faces = _combine(read_faces(data, on_error=on_error, columns=input_columns), runs)
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
         save_sample(stage, faces)
         save_end(
@@ -82,13 +88,13 @@ def ensemble(
     return card
 
 
-def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
-    """Return the network, its card and the validation faces that it was evaluated on."""
+def _combine(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, ModelCard, Faces]:
+    """Return the network, its card and the validation faces on which it was evaluated."""
     loaded = [load_model_and_card(run) for run in runs]
     cards = [card for _, card in loaded]
     for run, card in zip(runs, cards, strict=True):
-        for key, expected in _alike(cards[0]).items():
-            if (found := _alike(card)[key]) != expected:
+        for key, expected in _shared(cards[0]).items():
+            if (found := _shared(card)[key]) != expected:
                 raise ConfigError(f"{run}: {key}: expected as in {runs[0]}, {expected!r:.200}, found {found!r:.200}")
     weights = [card.weights_sha256 for card in cards]
     for number, run in enumerate(runs):
@@ -110,7 +116,7 @@ def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, Mo
         architecture_arguments={"members": members},
         temperature=unfitted_temperature(),
         weights_sha256=weights_sha256(model.state_dict()),
-        training_data={**_alike(cards[0])["training_data"], "members": list(map(network_record, cards))},
+        training_data={**_shared(cards[0])["training_data"], "members": list(map(network_record, cards))},
         selection=f"mean of the probabilities of {len(cards)} networks: {'; '.join(selections)}",
         seeds=tuple(seed for card in cards for seed in card.seeds),
         scores={cards[0].validation_split: accuracy_record(figures.accuracy, figures.n, figures.chance)},
@@ -121,7 +127,7 @@ def _put_together(data: Faces, runs: Sequence[str | Path]) -> tuple[Ensemble, Mo
 
 
 def _validation(faces: Faces, card: ModelCard) -> Faces:
-    """Return the faces that the members were validated on, or raise DataError."""
+    """Return the faces on which the members were validated, or raise DataError."""
     found = validation_faces(faces, card)
     if found is None:
         faces.require_labels()
@@ -130,6 +136,6 @@ def _validation(faces: Faces, card: ModelCard) -> Faces:
     return found
 
 
-def _alike(card: ModelCard) -> dict[str, Any]:
-    data = {key: card.training_data[key] for key in ALIKE_DATA if key in card.training_data}
-    return {**{key: getattr(card, key) for key in ALIKE}, "training_data": data}
+def _shared(card: ModelCard) -> dict[str, Any]:
+    data = {key: card.training_data[key] for key in SHARED_DATA if key in card.training_data}
+    return {**{key: getattr(card, key) for key in SHARED}, "training_data": data}

@@ -1,4 +1,4 @@
-"""The state of a training run between two epochs."""
+"""State of a training run between two epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fer_core import ModelError
 from fer_core.outputs.staging import staged
@@ -16,18 +16,19 @@ from fer_train.optim.optimizer import WeightAverage
 
 @dataclass
 class RunState:
-    """What a resumed run needs to go on exactly as if it had never stopped.
+    """State from which a run resumes as if it had never stopped.
 
     Attributes
     ----------
     model : Module
-        With the weights of the last step.
+        Network with the weights of the last step.
     optimizer : Optimizer
     average : WeightAverage
+        Moving average of the weights.
     epoch : int
-        Epochs done.
+        Number of finished epochs.
     elapsed_s : float
-        Seconds that these took.
+        Seconds that they took.
     """
 
     model: nn.Module
@@ -36,13 +37,17 @@ class RunState:
     epoch: int = 0
     elapsed_s: float = 0.0
 
+    def averaged(self) -> dict[str, Tensor]:
+        """Return the averaged weights under the names of the network."""
+        return self.average.module.state_dict()
+
     def save(self, path: Path) -> None:
-        """Write all of it to a file, or leave the file as it was."""
+        """Write the state to a file, or leave the file as it was."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state,
-            "average_step": self.average.step,
+            "average": self.averaged(),
+            "average_steps": self.average.steps,
             "epoch": self.epoch,
             "elapsed_s": self.elapsed_s,
         }
@@ -52,13 +57,13 @@ class RunState:
             stage.write_bytes(content.getbuffer())  # not by torch.save, whose errors do not name a full disk
 
     def load(self, path: Path, device: torch.device) -> None:
-        """Take over what `save` wrote; raise ModelError naming the file where it is anything else."""
+        """Restore what `save` wrote; raise ModelError naming the file if it is anything else."""
         try:
             state = torch.load(path, map_location=device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.state = state["average"]
-            self.average.step = state["average_step"]
+            self.average.module.load_state_dict(state["average"])
+            self.average.steps = state["average_steps"]
             self.epoch, self.elapsed_s = state["epoch"], state["elapsed_s"]
-        except Exception as error:  # of pickle, zip files, tensors and missing keys: no base in common
+        except Exception as error:  # pickle, zip files, tensors and missing keys have no common base class
             raise ModelError(f"{path}: cannot be resumed from: {type(error).__name__}: {error}") from None

@@ -1,4 +1,4 @@
-"""The C allocator, told to keep what is freed: the tensors of the next step are as large as those of the last."""
+"""Keep freed memory in the C allocator: the tensors of all training steps have the same sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# malloc.h of glibc: the parameters of mallopt, and the values that its own adjustment ends at
+# malloc.h of glibc: parameters of mallopt, and the values that its own adjustment ends at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _USUAL: Final = ((_MMAP_MAX, 1 << 16), (_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20))
 _KEEP: Final = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
@@ -17,11 +17,11 @@ _KEEP: Final = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Keep the memory that large tensors free, for the next ones, instead of giving it back to the system.
+    """Keep the memory of freed tensors for later ones, instead of returning it to the system.
 
-    By default glibc maps each block of over 32 MiB anew, and its every page costs a fault and is cleared: of a
-    training step of the course CNN on batches of 128 that is a tenth. What is kept is given back at the end. Without
-    glibc, or where the environment sets up its allocator already, nothing is changed.
+    By default glibc maps each block of more than 32 MiB again, and each page costs a page fault and is cleared: a
+    tenth of a training step of the course CNN on batches of 128. The memory is returned at the end. Nothing changes
+    without glibc, or if the environment configures the allocator.
     """
     mallopt = _mallopt()
     if mallopt is None:

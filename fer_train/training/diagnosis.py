@@ -1,4 +1,4 @@
-"""Why a network does not learn: dead layers, vanishing gradients and values that are not finite, named by layer."""
+"""Diagnose a network that does not learn: dead layers, vanishing gradients, NaN and infinity, by layer."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_core.errors import listed
 from fer_train.models.layers import SqueezeExcitation
 
 FACES: Final = 256
-"""Training faces that are looked at."""
+"""Number of Training faces used."""
 VANISHED: Final = 1e-8
 """Root mean square of a layer's gradient below which its weights no longer move: Adam's epsilon."""
 
 
 def diagnose(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
-    """Pass some faces forward and backward once, and name the layers that cannot learn.
+    """Pass faces forward and backward once, and return the layers that cannot learn.
 
-    Neither the weights, their gradients, the running statistics nor the random numbers are touched.
+    Weights, gradients, running statistics and random state stay as they are.
 
     Parameters
     ----------
     model : torch.nn.Module
-        From float32 (N, 1, 48, 48) in 0..255 to logits.
+        Network from float32 (N, 1, 48, 48) in 0..255 to logits.
     images : Tensor
         uint8 (N, 1, 48, 48); the first `FACES` are used.
     labels : Tensor
@@ -36,7 +37,7 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
     Returns
     -------
     list of str
-        One finding each, the first layer of each kind with the number of others; empty where nothing is wrong.
+        One text per kind of problem, with its first layer and the number of others; empty without problems.
     """
     batch = images[:FACES].float().contiguous(memory_format=torch.channels_last)
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim >= 2}
@@ -56,11 +57,7 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
         ("layers with no active unit", dead),
         ("vanishing gradients", vanished),
     )
-    return [f"{what} ({_listed(names)})" for what, names in kinds if names]
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return [f"{what} ({listed(names, 1)})" for what, names in kinds if names]
 
 
 @contextmanager
@@ -75,21 +72,21 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _activations_watched(model: nn.Module) -> Iterator[list[str]]:
-    """Yield a list to which a forward pass adds the ReLU layers whose outputs are all zero."""
+    """Yield a list to which a forward pass appends the ReLU layers whose outputs are all zero."""
     dead: list[str] = []
 
-    def look(name: str, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+    def check(name: str, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         if not (output > 0).any():
             dead.append(name)
 
-    # a gate whose few units are silent is constant, and nothing behind it is lost
+    # A squeeze-and-excitation gate without active units is constant, and the features still pass.
     gates = {id(part) for gate in model.modules() if isinstance(gate, SqueezeExcitation) for part in gate.modules()}
     layers = [
         (name, module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ReLU) and id(module) not in gates
     ]
-    hooks = [module.register_forward_hook(partial(look, name)) for name, module in layers]
+    hooks = [module.register_forward_hook(partial(check, name)) for name, module in layers]
     try:
         yield dead
     finally:

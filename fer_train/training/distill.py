@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student sees what its teachers see, and learns how sure they are of every class."""
+"""Knowledge distillation: a student learns the class probabilities of its teachers on the same images."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from fer_train.temperature import fit_temperature
 
 
 class Teachers:
-    """The mean opinion of several trained networks, calibrated before it is taught.
+    """Mean of the probabilities of several trained networks, calibrated before distillation.
 
-    Each gives its probabilities at the temperature of its card, and the temperature of their mean is fitted on the
-    validation faces first (Guo et al. 2017, section 4.2): networks trained with label smoothing are less sure than they
-    are right, and others surer.
+    Each teacher has the temperature of its card, and the temperature of their mean is fitted on the validation faces
+    (Guo et al. 2017, section 4.2): networks trained with label smoothing are underconfident, others overconfident.
 
     Parameters
     ----------
     config : DistillConfig
-        Names the teachers.
+        Settings, with the paths of the teachers.
     validation : Faces
-        Validation faces, labeled.
+        Labeled validation faces.
     labels : sequence of str
-        The student's classes, which the teachers must have in the same order.
+        Classes of the student, which the teachers must have in the same order.
     device : torch.device
-        Where the student is trained.
+        Device of the student.
 
     Attributes
     ----------
     fitted_temperature : float
-        By which their logits are divided so that their probabilities agree best with the labels of `validation`.
+        Divisor of their logits that maximizes the likelihood of the labels of `validation`.
 
     Raises
     ------
     ConfigError
-        If a teacher knows other classes.
+        If a teacher has other classes.
     ModelError, CardError
-        If one cannot be loaded.
+        If a teacher cannot be loaded.
     """
 
     def __init__(self, config: DistillConfig, validation: Faces, labels: tuple[str, ...], device: torch.device) -> None:
@@ -56,49 +55,47 @@ class Teachers:
             models.append(model)
             temperatures.append(float(card.temperature["value"]))
         self.network = Ensemble(models, temperatures).eval().requires_grad_(False).to(device)
-        self._answers: dict[tuple[int, int], Tensor] = {}
+        self._logits_of: dict[tuple[int, int], Tensor] = {}
         logits = predict_logits(self.network, validation.images)
         self.fitted_temperature = fit_temperature(logits, validation.require_labels())
 
     def view(self, epoch: int) -> int | None:
-        """Return the epoch whose faces an epoch shows, itself or the one it repeats; None where none is repeated."""
+        """Return the number of the epoch that an epoch repeats, or its own; None if no epoch is repeated."""
         return None if self.config.views is None else epoch % self.config.views
 
-    def loss(
-        self, images: Tensor, logits: Tensor, label_loss: Tensor, repeated: tuple[int, int] | None = None
-    ) -> Tensor:
-        """Weigh the student's loss on the labels with its divergence from the teachers.
+    def loss(self, images: Tensor, logits: Tensor, label_loss: Tensor, key: tuple[int, int] | None = None) -> Tensor:
+        """Return the weighted sum of the loss on the labels and the divergence from the teachers.
 
-        ``(1 - w) label_loss + w T^2 KL(teachers || student)``, both at temperature T (Hinton, Vinyals and Dean 2015,
-        section 2: the factor T^2 keeps the two terms' gradients in proportion).
+        The loss is ``(1 - w) label_loss + w T^2 KL(teachers || student)``, with the divergence at temperature T. The
+        factor T^2 keeps the gradients of the two terms in proportion (Hinton, Vinyals and Dean 2015, section 2).
 
         Parameters
         ----------
         images : Tensor
-            float32 (batch, 1, 48, 48) in 0..255, augmented: the same view that the student was given.
+            float32 (batch, 1, 48, 48) in 0..255, augmented, as the student received them.
         logits : Tensor
-            The student's, (batch, classes).
+            Logits of the student, (batch, classes).
         label_loss : Tensor
-            Scalar.
-        repeated : tuple of int, optional
-            View and number of a batch that comes again, and whose judgement is therefore kept. A resumed run judges it
-            anew, which gives the same.
+            Scalar loss on the labels.
+        key : tuple of int, optional
+            View and number of a batch that later epochs repeat; the teachers' logits are stored under it. A resumed
+            run computes the same logits again.
 
         Returns
         -------
         Tensor
-            Scalar.
+            Scalar loss.
         """
         temperature, weight = self.config.temperature, self.config.weight
-        taught = None if repeated is None else self._answers.get(repeated)
-        if taught is None:
+        teacher_logits = None if key is None else self._logits_of.get(key)
+        if teacher_logits is None:
             with torch.no_grad():
-                taught = self.network(images).float() / self.fitted_temperature
-            if repeated is not None:
-                self._answers[repeated] = taught
+                teacher_logits = self.network(images).float() / self.fitted_temperature
+            if key is not None:
+                self._logits_of[key] = teacher_logits
         divergence = functional.kl_div(
             functional.log_softmax(logits.float() / temperature, dim=1),
-            functional.log_softmax(taught / temperature, dim=1),
+            functional.log_softmax(teacher_logits / temperature, dim=1),
             reduction="batchmean",
             log_target=True,
         )

@@ -1,4 +1,4 @@
-"""Processes that train one network together, as torchrun starts them: each takes its share of every batch."""
+"""Processes started by torchrun that train one network together: each takes its share of every batch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 def join_processes(accelerator: str, precision: str) -> Fabric:
-    """Meet the other processes that torchrun started, or stand alone where it started none.
+    """Connect to the other processes that torchrun started, if any.
 
     Parameters
     ----------
     accelerator : {"cpu", "cuda"}
-        Where to train: gloo connects CPUs, NCCL GPUs, one a process.
+        Device to train on: gloo connects CPUs, NCCL connects GPUs, one per process.
     precision : {"fp32", "bf16"}
-        Of the arithmetic.
+        Precision of the arithmetic.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def join_processes(accelerator: str, precision: str) -> Fabric:
         return Fabric(accelerator=accelerator, devices=1, precision=kind)
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if accelerator == "cuda" and here > torch.cuda.device_count():
-        raise DeviceError(f"{here} processes on this machine: expected a GPU each, found {torch.cuda.device_count()}")
-    # No buffer needs sending: those that change are statistics that synchronized BatchNorm makes equal.
+        raise DeviceError(f"{here} processes on this machine: expected one GPU each, found {torch.cuda.device_count()}")
+    # Buffers need no synchronization: those that change are statistics that synchronized BatchNorm makes equal.
     strategy = DDPStrategy(forward_sync_buffers=False)
     fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=here, num_nodes=world // here, precision=kind)
     fabric.launch()
@@ -51,8 +51,13 @@ def join_processes(accelerator: str, precision: str) -> Fabric:
 
 
 def is_first() -> bool:
-    """Tell whether this process is the one that writes and prints."""
+    """Return whether this process is the one that writes and prints."""
     return not _by_torchrun() or os.environ["RANK"] == "0"
+
+
+def is_alone() -> bool:
+    """Return whether this process was not started by torchrun."""
+    return not _by_torchrun()
 
 
 def _by_torchrun() -> bool:
@@ -60,7 +65,7 @@ def _by_torchrun() -> bool:
 
 
 def first_only(fabric: Fabric, action: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Let the first process alone act, and give its result to all, or its error: none waits for one that has ended."""
+    """Call a function in the first process only; return its result, or raise its error, in all processes."""
     if fabric.world_size == 1:
         return action(*arguments, **options)
     outcome: T | FerError | OSError | None = None
@@ -76,41 +81,41 @@ def first_only(fabric: Fabric, action: Callable[P, T], *arguments: P.args, **opt
 
 
 def leave_processes(code: str | int | None) -> None:
-    """End a process that torchrun started with an exit code, at once; return where it stands alone.
+    """End a process that torchrun started with an exit code, at once; return in any other process.
 
-    Nothing destroys gloo's process group before the interpreter's teardown does, and the threads it then still has may
-    abort a process that has done all its work: torchrun would call the whole run failed.
+    Otherwise the interpreter's teardown would destroy gloo's process group, whose remaining threads may abort a process
+    that has finished its work: torchrun would report the run as failed.
     """
     if not _by_torchrun():
         return
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there may be none, or a closed one
+        with suppress(AttributeError, OSError, ValueError):  # a stream may be absent or closed
             stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def share(n: int, fabric: Fabric) -> slice:
-    """Return which of a batch's `n` faces are this process's: consecutive ones, at most one more than another's."""
+    """Return the consecutive faces of a batch of `n` that this process trains on; shares differ by at most one."""
     rank, world = fabric.global_rank, fabric.world_size
     return slice(n * rank // world, n * (rank + 1) // world)
 
 
 def share_batch_norm(model: nn.Module, fabric: Fabric) -> nn.Module:
-    """Let BatchNorm take its statistics over the batch of all processes, as one process would.
+    """Synchronize BatchNorm, so that its statistics cover the batch of all processes.
 
     Raises
     ------
     ConfigError
-        If that is impossible: PyTorch's synchronized BatchNorm is for GPUs alone.
+        If the device is a CPU, which PyTorch's synchronized BatchNorm does not support.
     """
     normalizing = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     if fabric.world_size == 1 or not normalizing:
         return model
     if fabric.device.type == "cpu":
         raise ConfigError(
-            f"{fabric.world_size} processes: expected a network without BatchNorm, whose statistics processes share "
-            "on GPUs only; train this one by one process"
+            f"{fabric.world_size} processes: expected a network without BatchNorm, which can be synchronized only on "
+            "GPUs; train this network with one process"
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]

@@ -1,7 +1,8 @@
-"""What convolutions may begin with instead of noise: with passing features on, and with decorrelating pixels."""
+"""Initialization of convolutions: identities (Dirac), and whitening filters."""
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Final
 
@@ -15,90 +16,91 @@ from fer_core import ConfigError
 from fer_train.config import FitConfig
 
 PATCH_FACES: Final = 5000
-"""Most Training faces whose patches tell how pixels vary together; evenly spaced, so that no randomness enters."""
+"""Largest number of Training faces whose patches give the covariance; evenly spaced, so without randomness."""
 SMALLEST_VARIANCE: Final = 5e-4
-"""Added to the variance of each direction of patches, so that what hardly varies is not blown up to noise."""
+"""Added to the variance of each direction of patches, so that small variances do not amplify noise."""
 
 
 def initialize(model: nn.Module, config: FitConfig, images: NDArray[np.uint8]) -> None:
-    """Let a fresh network begin as its recipe says.
+    """Apply the initializations of a config to a new network.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place.
+        Network to change in place.
     config : FitConfig
-        The recipe: `dirac` and `whitening`.
+        Config with `dirac` and `whitening`.
     images : ndarray
-        uint8 (N, 48, 48), of Training.
+        Training images, uint8 (N, 48, 48).
 
     Raises
     ------
     ConfigError
-        As from `pass_features_on` and `whiten_patches`.
+        If the network does not allow it; see `initialize_dirac` and `initialize_whitening`.
     """
     if config.dirac:
-        pass_features_on(model)
+        initialize_dirac(model)
     if config.whitening:
-        whiten_patches(model, images)
+        initialize_whitening(model, images)
 
 
 @torch.no_grad()
-def pass_features_on(model: nn.Module) -> None:
-    """Let each convolution but the first begin by copying its inputs (Jordan 2024, 94 % on CIFAR-10, section 3.3).
+def initialize_dirac(model: nn.Module) -> None:
+    """Initialize each convolution after the first as an identity (Jordan 2024, "94% on CIFAR-10", section 3.3).
 
-    Of its filters, as many as there are inputs begin as the identity, the others as they were.
+    As many filters as there are input channels become identities; the others stay as they are.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place.
+        Network to change in place.
 
     Raises
     ------
     ConfigError
-        If it has no convolution of more than 1x1 behind the first.
+        If no convolution after the first is larger than 1x1.
     """
     later = [conv for conv in _convolutions(model)[1:] if max(conv.kernel_size) > 1]
     if not later:
-        raise ConfigError("dirac: expected a convolution of more than 1x1 pixels behind the first, found none")
+        raise ConfigError("expected a convolution larger than 1x1 after the first, found none", parameter="dirac")
     for convolution in later:
         nn.init.dirac_(convolution.weight[: convolution.in_channels])
 
 
 @torch.no_grad()
-def whiten_patches(model: nn.Module, images: NDArray[np.uint8]) -> None:
-    """Let the first convolution begin with the directions in which patches of faces vary most, scaled to variance 1.
+def initialize_whitening(model: nn.Module, images: NDArray[np.uint8]) -> None:
+    """Initialize the first convolution with filters that whiten patches of faces.
 
-    Each eigenvector of the patches' second moments, divided by the root of its eigenvalue, is one filter and its
-    negative another (Jordan 2024, 94 % on CIFAR-10, section 3.2; frozen there, trained here). Filters beyond those stay
-    as they were.
+    Each eigenvector of the patches' second moments, divided by the root of its eigenvalue, gives one filter, and its
+    negative another (Jordan 2024, "94% on CIFAR-10", section 3.2; frozen there, trained here). Further filters stay as
+    they are.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place.
+        Network to change in place.
     images : ndarray
-        uint8 (N, 48, 48), of Training.
+        Training images, uint8 (N, 48, 48).
 
     Raises
     ------
     ConfigError
-        If its first convolution has no place for a filter and its negative, is larger than what it sees, or is absent.
+        If there is no convolution, the first has fewer than two filters, or it is larger than its input.
     """
     convolutions = _convolutions(model)
     if not convolutions:
-        raise ConfigError("whitening: expected a network with a convolution, found none")
+        raise ConfigError("expected a network with a convolution, found none", parameter="whitening")
     first = convolutions[0]
     n = min(len(first.weight) // 2, first.weight[0].numel())
     if n == 0:
-        raise ConfigError("whitening: expected a first convolution of two filters at least, found one")
-    faces = torch.from_numpy(images[:: -(-len(images) // PATCH_FACES)]).to(first.weight).unsqueeze(1)
+        raise ConfigError("expected at least two filters in the first convolution, found one", parameter="whitening")
+    faces = torch.from_numpy(images[:: math.ceil(len(images) / PATCH_FACES)]).to(first.weight).unsqueeze(1)
     seen, side = _input_of(first, model, faces), first.kernel_size
     if side[0] > seen.shape[2] or side[1] > seen.shape[3]:
         raise ConfigError(
-            f"whitening: expected a first convolution within {seen.shape[2]}x{seen.shape[3]} pixels, "
-            f"found {side[0]}x{side[1]}"
+            f"expected a first convolution of at most {seen.shape[2]}x{seen.shape[3]} pixels, "
+            f"found {side[0]}x{side[1]}",
+            parameter="whitening",
         )
     patches = functional.unfold(seen, side, stride=side).transpose(1, 2).flatten(0, 1)
     variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))  # ascending
@@ -107,12 +109,12 @@ def whiten_patches(model: nn.Module, images: NDArray[np.uint8]) -> None:
     first.weight[n : 2 * n] = -first.weight[:n]
 
 
-class _Reached(Exception):  # noqa: N818 - no error
-    """Ends a forward pass at the layer whose input was asked for."""
+class _Reached(Exception):  # noqa: N818 - not an error
+    """Ends a forward pass at a layer."""
 
 
 def _input_of(layer: nn.Module, model: nn.Module, images: Tensor) -> Tensor:
-    """Return what a layer is given for images, without running what follows it."""
+    """Return the input of a layer, without running the layers after it."""
     found: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

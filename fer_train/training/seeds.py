@@ -1,4 +1,4 @@
-"""The same recipe with several seeds, and what their accuracies say together."""
+"""Train the same config with several seeds, and summarize the accuracies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Final
 from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.outputs.claims import claimed
 from fer_core.outputs.staging import staged
-from fer_train.config import FitConfig
+from fer_train.config import INPUT, FitConfig
 from fer_train.data.splits import Splits
-from fer_train.runs.checkpoint import AVERAGE_FILE, load_weights
+from fer_train.runs.checkpoint import AVERAGE_FILE, load_card
 from fer_train.runs.provenance import training_record
 from fer_train.runs.run_folder import CONFIG_FILE, is_finished, require_new, require_same_data
 from fer_train.training.distributed import is_first
@@ -23,27 +23,27 @@ from fer_train.training.trainer import fit
 
 SUMMARY_FILE: Final = "summary.json"
 SUMMARY_WAIT_S: Final = 60.0
-"""How long to wait for another program that writes the summary, which takes it a moment."""
+"""How long to wait for another process that is writing the summary."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracies of runs that differ in their seed alone.
+    """Accuracies of runs that differ only in their seed.
 
     Attributes
     ----------
     split : str
-        On which they were measured.
+        Split on which they were measured.
     faces : int
-        Of that split.
+        Number of faces in the split.
     accuracies : dict of str to float
-        By seed, without test-time augmentation.
+        Accuracy of each seed, without test-time augmentation.
     n : int
-        Seeds.
+        Number of seeds.
     mean : float
-        Of the accuracies.
+        Mean accuracy.
     standard_deviation : float or None
-        Of the accuracies, with n - 1 below the root; None for one seed.
+        Sample standard deviation (n - 1) of the accuracies; None for one seed.
     """
 
     split: str
@@ -55,7 +55,7 @@ class Summary:
 
     @classmethod
     def of(cls, cards: Sequence[ModelCard]) -> Summary:
-        """Summarize the validation accuracies of runs, one card each."""
+        """Summarize the validation accuracies of runs, given their cards."""
         cards = sorted(cards, key=lambda card: card.seeds)
         split = cards[0].validation_split
         values = [card.scores[split]["accuracy"] for card in cards]
@@ -69,18 +69,18 @@ class Summary:
         )
 
     def to_text(self) -> str:
-        """Return the summary in a line."""
+        """Return the summary in one line."""
         spread = "" if self.standard_deviation is None else f" with standard deviation {self.standard_deviation:.2%}"
         return f"{self.split}, {self.faces:,} faces: mean accuracy {self.mean:.2%}{spread} over {self.n} seeds"
 
 
 def seed_folder(output: str | Path, seed: int) -> Path:
-    """Return the folder of the run with one of several seeds."""
+    """Return the folder of the run with a seed."""
     return Path(output) / f"seed-{seed}"
 
 
 def load_seeds_config(output: str | Path, seeds: Sequence[int]) -> FitConfig:
-    """Return the settings that runs with several seeds share; raise ConfigError where none of them was begun."""
+    """Return the config that runs with several seeds share; raise ConfigError if none of them was started."""
     for seed in seeds:
         if (path := seed_folder(output, seed) / CONFIG_FILE).is_file():
             return FitConfig.load(path)
@@ -96,20 +96,20 @@ def fit_seeds(
     resume: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda metrics: None,
 ) -> Summary:
-    """Train one run a seed, one after the other, in `output`/seed-N, and write `output`/summary.json after each.
+    """Train one run per seed, one after the other, in `output`/seed-N, and write `output`/summary.json after each.
 
-    The summary is of all finished runs in `output`, those of earlier calls included.
+    The summary covers all finished runs in `output`, including those of earlier calls.
 
     Parameters
     ----------
     splits, config, report
-        As for `fer_train.training.trainer.fit`; each seed takes the place of the one in `config`.
+        Parameters of `fer_train.training.trainer.fit`; each seed replaces the one in `config`.
     output : str or Path
-        The folder of the runs.
+        Folder of the runs.
     seeds : sequence of int
-        Distinct.
+        Distinct seeds.
     resume : bool
-        Leave finished runs alone and go on with unfinished ones; those that were not begun are begun.
+        Keep finished runs, resume unfinished ones, and start the others.
 
     Returns
     -------
@@ -120,51 +120,52 @@ def fit_seeds(
     OutputError
         If a run exists and `resume` is false, or `output` is itself a run.
     ConfigError
-        If no seed or one twice is given, or a run in `output` was started with other settings, or with other faces or
-        weights to learn from.
+        If the seeds are not distinct, or a run in `output` was started with another config, other faces, initial
+        weights or teachers.
     """
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds: expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}")
+        raise ConfigError(f"expected distinct numbers, found {', '.join(map(str, seeds)) or 'none'}", parameter="seeds")
     if (Path(output) / CONFIG_FILE).is_file():
-        raise OutputError(f"{output}: expected a folder of runs, one a seed, found a single run")
+        raise OutputError(f"{output}: expected a folder of runs, one per seed, found a single run")
     runs = {seed_folder(output, seed): replace(config, seed=seed) for seed in seeds}
-    # All are asked before one is trained: that takes hours.
+    # Check all runs before training one, which takes hours.
     if not resume:
         for folder in runs:
             require_new(folder)
-    _require_one_recipe(output, config, runs)
-    learned = training_record(splits, config)
-    _finished(output, learned)  # the same for what they learned
+    _require_one_config(output, config, runs)
+    training_data = training_record(splits, config)
+    _finished(output, training_data)  # checks their training data
     for folder, chosen in runs.items():
         if not is_finished(folder):
             fit(splits, chosen, folder, resume=(folder / CONFIG_FILE).is_file(), report=report)
-        # other programs may add to the finished runs, and one summary must not miss what another one has
+        # Other processes may finish runs as well, and a summary must not miss one of them.
         with claimed(output, wait_s=SUMMARY_WAIT_S) if is_first() else nullcontext():
-            summary = Summary.of(_finished(output, learned))
+            summary = Summary.of(_finished(output, training_data))
             if is_first():
                 with staged(Path(output) / SUMMARY_FILE, force=True) as stage:
                     stage.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
     return summary
 
 
-def _begun(output: str | Path) -> list[Path]:
-    """Return the folders of the runs in `output`."""
+def _started(output: str | Path) -> list[Path]:
+    """Return the folders of the runs that were started in `output`."""
     return sorted(path.parent for path in Path(output).glob(f"seed-*/{CONFIG_FILE}"))
 
 
-def _require_one_recipe(output: str | Path, config: FitConfig, runs: Mapping[Path, FitConfig]) -> None:
-    """Raise ConfigError where a run in `output` has other settings, but for the device and what computes there."""
-    for folder in _begun(output):
+def _require_one_config(output: str | Path, config: FitConfig, runs: Mapping[Path, FitConfig]) -> None:
+    """Raise ConfigError if a run in `output` has another config, apart from device, precision and how data are read."""
+    for folder in _started(output):
         saved = FitConfig.load(folder / CONFIG_FILE)
         expected = runs.get(folder, replace(config, seed=saved.seed))
-        if replace(saved, device=expected.device, precision=expected.precision) != expected:
-            raise ConfigError(f"{folder}: was started with other settings: {expected.difference(saved)}")
+        ignored = {name: getattr(expected, name) for name in ("device", "precision", *INPUT)}
+        if (saved := replace(saved, **ignored)) != expected:
+            raise ConfigError(f"{folder}: was started with another config: {expected.difference(saved)}")
 
 
-def _finished(output: str | Path, learned: Mapping[str, Any]) -> list[ModelCard]:
-    """Return the cards of the finished runs; raise ConfigError where one learned from something else."""
+def _finished(output: str | Path, training_data: Mapping[str, Any]) -> list[ModelCard]:
+    """Return the cards of the finished runs; raise ConfigError if one was trained on other data."""
     cards = []
-    for folder in filter(is_finished, _begun(output)):
-        cards.append(load_weights(folder / AVERAGE_FILE)[1])
-        require_same_data(folder, cards[-1].training_data, learned)
+    for folder in filter(is_finished, _started(output)):
+        cards.append(load_card(folder / AVERAGE_FILE))
+        require_same_data(folder, cards[-1].training_data, training_data)
     return cards

@@ -67,7 +67,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
+        (("--rows", "1"), "expected a row number in 2..22 (21 faces), found 1"),
         (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
         (("--share", "nan"), "share: expected above 0 and at most 1, found nan"),
         (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),

@@ -22,10 +22,10 @@ def test_rows_are_row_numbers_of_the_source(faces: Faces) -> None:
 
 @pytest.mark.parametrize("row", [-1, 0, 1, 23])
 def test_a_row_that_does_not_exist_is_one_clear_error(faces: Faces, row: int) -> None:
-    with pytest.raises(DataError, match=rf"expected a row number in 2\.\.22, where 21 faces are, found {row}$"):
+    with pytest.raises(DataError, match=rf"expected a row number in 2\.\.22 \(21 faces\), found {row}$"):
         take_rows(faces, [2, row])
 
 
 def test_a_file_without_faces_has_no_rows(faces: Faces) -> None:
-    with pytest.raises(DataError, match="expected a row number in a file with faces, found 2"):
+    with pytest.raises(DataError, match="expected a row number of a face, but there are none, found 2"):
         take_rows(faces.take(slice(0)), [2])

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import zstandard
 from numpy.typing import NDArray
 
 from fer_core import Faces
 from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
+from fer_core.io import zstd
 
 LAYOUTS = {
     "fer2013.csv": "emotion,pixels,Usage",
@@ -110,7 +110,10 @@ def written(folder: Path, data: bytes, name: str = "test.csv") -> Path:
 
 
 def zst(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+    packed = io.BytesIO()
+    with zstd.open_writer(packed) as file:
+        file.write(data)
+    return packed.getvalue()
 
 
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {

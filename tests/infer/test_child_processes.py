@@ -264,10 +264,9 @@ def test_leaving_with_closes_a_scorer_and_a_closed_one_refuses(exports: Path, im
 
 
 def test_a_scorer_shows_what_it_runs_and_where(exports: Path) -> None:
-    shown = f"'{exports}/model.onnx', precision='fp32', provider='CPUExecutionProvider'"
     with Scorer(exports, "cpu") as scorer:
-        assert repr(scorer) == f"Scorer({shown})"
-    assert repr(scorer) == f"Scorer({shown}, closed)"
+        assert repr(scorer) == "Scorer(linear, fp32, CPU)"
+    assert repr(scorer) == "Scorer(linear, fp32, CPU, closed)"
 
 
 def test_a_scorer_that_is_no_longer_used_frees_its_session_at_once(exports: Path, images: Images) -> None:

@@ -117,7 +117,7 @@ def test_a_damaged_card_beside_the_graph_is_refused(folder: Path) -> None:
 
 def test_a_graph_without_a_card_is_refused(model_class: Any, tmp_path: Path) -> None:
     folder = model_class(metadata={}).save(tmp_path)
-    with pytest.raises(CardError, match=r"model\.onnx: carries no model card in its metadata_props$"):
+    with pytest.raises(CardError, match=r"model\.onnx: contains no model card in its metadata_props$"):
         Scorer(folder, "cpu")
 
 
@@ -127,7 +127,7 @@ def test_a_card_that_is_no_text_is_refused(
     folder = model_class(metadata=card_with(selection="the last epoch").to_metadata()).save(tmp_path)
     graph = folder / "model.onnx"
     graph.write_bytes(graph.read_bytes().replace(b"the last epoch", b"the last \xff\xfeoch"))
-    with pytest.raises(CardError, match=r"model\.onnx: carries a model card that is not UTF-8$"):
+    with pytest.raises(CardError, match=r"model\.onnx: contains a model card that is not UTF-8$"):
         Scorer(folder, "cpu")
 
 
@@ -200,7 +200,7 @@ def test_an_absent_model_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError,
-        match=r"folder, found no model\.onnx in it; `fer-train export` makes one of a run$",
+        match=r"folder, found no model\.onnx in it; `fer-train export` makes one from a run$",
     ):
         Scorer(tmp_path, "cpu")
 

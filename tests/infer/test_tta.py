@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError
 from fer_infer import Scorer, score
+from fer_infer.config import TTA_KINDS
 from fer_infer.tta import SHIFT, TTA, View, average_views, log_probabilities, views_of
 
 Images = NDArray[np.uint8]
@@ -132,3 +133,7 @@ def test_a_file_is_scored_with_augmentation(
     logits, probabilities = Scorer(exports, "cpu").run(images, tta="flip")
     np.testing.assert_allclose([[float(cell) for cell in row[2:]] for row in rows], logits, atol=1e-5)
     assert [int(row[1]) for row in rows] == probabilities.argmax(axis=1).tolist()
+
+
+def test_the_kinds_of_augmentation_are_those_of_the_settings() -> None:
+    assert tuple(TTA) == TTA_KINDS

@@ -269,7 +269,7 @@ def test_no_usable_face_is_said_in_one_line(exports: Path, work: Path, tmp_path:
     data.write_text("pixels\n" + "1 2 3\n" * rows)
     done = run(data, exports, work / "out.csv", "--on-error", "skip")
     assert done.exit_code == 0
-    assert done.stderr == f"fer-infer: {data}: holds no face, so {work / 'out.csv'} holds no prediction\n"
+    assert done.stderr == f"fer-infer: {data}: contains no face, so {work / 'out.csv'} contains no prediction\n"
     assert (work / "out.csv").read_text() == "id,label\n"
 
 
@@ -295,7 +295,7 @@ def test_an_output_folder_that_goes_away_while_scoring_is_told(
 @pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
 def test_a_device_is_no_output(data: Path, exports: Path, output: str) -> None:
     done = run(data, exports, Path(output), "--force")
-    expected = f"{output}: expected a file to replace, found another kind"
+    expected = f"{output}: expected a file, found neither a file nor a directory"
     require_one_line(done.exit_code, done.stdout, done.stderr, expected)
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from fer_core import Faces
+from fer_core.io.csv.writer import write_csv
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import AugmentConfig, FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
-from fer_train.training import trainer
+from fer_train.data.splits import Splits, pixel_statistics
+from fer_train.training import epoch
 from fer_train.training.trainer import fit
 
 
@@ -22,6 +26,14 @@ def drawn() -> Faces:
 
 
 @pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, drawn: Faces) -> Path:
+    """Return a CSV file of the drawn faces; tests must not change it."""
+    path = tmp_path_factory.mktemp("data") / "drawn.csv"
+    write_csv(drawn, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def splits(drawn) -> Splits:
     training = drawn.of_split("Training")
     return Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
@@ -30,8 +42,8 @@ def splits(drawn) -> Splits:
 @pytest.fixture(scope="session")
 def small_config() -> FitConfig:
     return FitConfig(
-        model="course-cnn",
-        model_arguments={"widths": [4, 4, 8], "hidden": 16},
+        architecture="course-cnn",
+        architecture_arguments={"widths": [4, 4, 8], "hidden": 16},
         epochs=3,
         batch_size=48,
         schedule="cosine",
@@ -53,7 +65,7 @@ def stop_in_second_epoch():
     """Return a function that begins a run of four batches an epoch and interrupts it in its second epoch."""
 
     def begin(splits, config, folder):
-        original, calls = trainer.augment, []
+        original, calls = epoch.augment, []
 
         def interrupted(*arguments):
             calls.append(1)
@@ -62,7 +74,7 @@ def stop_in_second_epoch():
             return original(*arguments)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainer, "augment", interrupted)
+            patch.setattr(epoch, "augment", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 fit(splits, config, folder)
 

@@ -21,13 +21,8 @@ def run_command(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def data(tmp_path, drawn):
-    write_csv(drawn, tmp_path / "drawn.csv")
-    return tmp_path / "drawn.csv"
-
-
-SMALL = ["--epochs", 1, "--batch-size", 64, "--model-argument", "widths=[2,2,2]", "--model-argument", "hidden=4"]
+ARGUMENTS = ["--architecture-argument", "widths=[2,2,2]", "--architecture-argument", "hidden=4"]
+SMALL = ["--epochs", 1, "--batch-size", 64, *ARGUMENTS]
 
 
 def test_every_command_and_option_has_help():
@@ -44,7 +39,7 @@ def test_help_needs_no_torch():
 
 
 def test_synthesize_writes_faces_that_read_back(tmp_path):
-    result = run_command("synthesize", tmp_path / "out.csv", "--rows", 20, "--seed", 1)
+    result = run_command("synthesize", tmp_path / "out.csv", "--faces", 20, "--seed", 1)
     assert result.exit_code == 0
     assert "out.csv: 20 drawn faces" in result.output
     assert len(read_faces(tmp_path / "out.csv", "Training")) == 16
@@ -53,14 +48,28 @@ def test_synthesize_writes_faces_that_read_back(tmp_path):
     assert again.output == f"fer-train: {tmp_path}/out.csv: exists already; --force replaces it\n"
 
 
-def test_models_lists_the_architectures_with_their_sizes_and_how_they_suit_int8():
-    header, *lines = run_command("models").output.splitlines()
-    assert header.split() == ["name", "parameters", "multiply-adds", "architecture"]
-    assert [line.split()[0] for line in lines[::3]] == list(ARCHITECTURES)
-    assert "2,813,207    241,710,848" in lines[0]
-    assert "3,018,247" in lines[3]
-    assert all("of multiply-adds in full int8 kernels" in line for line in lines[1::3])
-    assert lines[5].strip() == '--model-argument widths=[1024,512,256], dropout=0.3, standardize="training"'
+def test_architectures_are_listed_with_their_sizes():
+    header, *lines = run_command("architectures").output.splitlines()
+    assert header.split() == ["architecture", "parameters", "multiply-adds", "description"]
+    assert [line.split()[0] for line in lines] == list(ARCHITECTURES)
+    assert lines[0].split()[:3] == ["course-cnn", "2,813,207", "241,710,848"]
+
+
+def test_architectures_are_listed_without_torch():
+    script = "import sys\nfrom fer_train.cli import main\nmain(['architectures'], standalone_mode=False)\n"
+    subprocess.run([sys.executable, "-c", script + "assert 'torch' not in sys.modules"], check=True)
+
+
+def test_an_architecture_is_described_with_its_arguments_and_settings():
+    text = run_command("architectures", "compact").output
+    assert "parameters: 472,999\n  multiply-adds per face: 28,330,880\n" in text
+    assert "100% of multiply-adds in full int8 kernels" in text
+    assert "arguments: widths=[[32],[32,64,64,64],[128,128,128]], space_to_depth=false, dropout=0.1\n" in text
+    assert 'optimizer="sgd", lr=0.1' in text
+    assert "the defaults of `fer-train fit`" in run_command("architectures", "course-dnn").output
+    unknown = run_command("architectures", "vgg")
+    assert unknown.exit_code == 1
+    assert unknown.output.startswith("fer-train: architecture: expected one of course-cnn, ")
 
 
 def test_audit_prints_counts_and_writes_findings(tmp_path, data):
@@ -111,7 +120,7 @@ def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):
     assert "parity on 20 faces" in exported.output
     for folder in (run, out):
         target = tmp_path / f"evaluation-{folder.parent.name}"
-        evaluated = run_command("evaluate", folder, data, "--split", "PublicTest", "--output", target)
+        evaluated = run_command("evaluate", data, "--model", folder, "--split", "PublicTest", "--output", target)
         assert evaluated.exit_code == 0, evaluated.output
         assert "of 20 faces, 95% interval" in evaluated.output
     figures = [(tmp_path / f"evaluation-{name}" / "metrics.json").read_text() for name in ("runs", "exports")]
@@ -121,51 +130,67 @@ def test_fit_resume_evaluate_and_export_from_the_command_line(tmp_path, data):
 def test_resume_takes_no_other_settings(tmp_path, data):
     result = run_command("fit", data, "--output", tmp_path / "run", "--resume", "--lr", 1, "--epochs", 2)
     assert result.exit_code == 2
-    assert "--resume goes on by the run's own settings; leave out --lr, --epochs" in result.output
+    assert "--resume uses the saved settings of the run; leave out --lr, --epochs" in result.output
 
 
 @pytest.mark.parametrize("command", ["fit", "distill"])
 def test_options_to_leave_out_are_named_as_they_are_typed(tmp_path, data, command):
     start = [command, data, "--output", tmp_path / "run"]
-    given = ["--ema", 0.9, "--model-argument", "hidden=4", "--no-augment", "--rotation", 3, "--drop-leaks"]
-    result = run_command(*start, "--resume", *given)
+    settings = ["--ema", 0.9, "--architecture-argument", "hidden=4", "--no-augment", "--rotation", 3, "--drop-leaks"]
+    result = run_command(*start, "--resume", *settings)
     assert result.exit_code == 2
     words = result.output.split("leave out ")[1].replace(",", "").split()
-    assert set(words) == {"--ema", "--model-argument", "--no-augment", "--rotation", "--drop-leaks"}
+    assert set(words) == {"--ema", "--architecture-argument", "--no-augment", "--rotation", "--drop-leaks"}
     teachers = ["--teachers", "a"] if command == "distill" else []
     result = run_command(*start, *teachers, "--no-augment", "--rotation", 3, "--shift", 0.1)
     assert result.exit_code == 2
-    assert "--no-augment leaves nothing for --rotation, --shift to change" in result.output
+    assert "--no-augment cannot be combined with --rotation, --shift" in result.output
 
 
 @pytest.mark.parametrize("text", ["batch_norm", "batch_norm=yes", "=1x"])
-def test_model_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
-    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", text)
+def test_architecture_arguments_that_are_no_json_are_usage_errors(tmp_path, data, text):
+    result = run_command("fit", data, "--output", tmp_path / "run", "--architecture-argument", text)
     assert result.exit_code == 2
-    assert f"expected KEY=JSON, such as batch_norm=true, found {text!r}" in result.output
+    assert f"expected KEY=JSON, e.g. batch_norm=true, found {text!r}" in result.output
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--epochs", 0, "epochs: expected at least 1, found 0"),
-        ("--model", "vgg", "model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"),
-        ("--model-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
-        ("--model-argument", "hidden=0", "hidden: expected an integer of at least 1, found 0"),
-        ("--seeds", "0,18446744073710", "seed: expected 0 to 4,294,967,295, found 18446744073710"),
+        ("--architecture-argument", "widths=[1]", "widths: expected three numbers of channels, found (1,)"),
+        ("--architecture-argument", "hidden=0", "hidden: expected an integer of at least 1, found 0"),
+        ("--seeds", "0,18446744073710", "--seed: expected 0 to 4,294,967,295, found 18446744073710"),
+        ("--mild-epochs", 101, "--mild-epochs: expected at most the 100 epochs, found 101"),
+        ("--whitening", None, "--whitening: expected a network with a convolution, found none"),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, data, option, value, message):
-    result = run_command("fit", data, "--output", tmp_path / "run", option, value)
+    network = ["--architecture", "course-dnn"] if option == "--whitening" else []
+    words = [option] if value is None else [option, value]
+    result = run_command("fit", data, "--output", tmp_path / "run", *network, *words)
     assert result.exit_code == 1
     assert result.output == f"fer-train: {message}\n"
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", 0, "expected at least 1, found 0"),
+        ("--lr", "nan", "expected above 0 and finite, found nan"),
+        ("--architecture", "vgg", "'vgg' is not one of 'course-cnn', 'course-dnn', 'residual', 'residual-small'"),
+    ],
+)
+def test_options_out_of_range_are_usage_errors(tmp_path, data, option, value, message):
+    result = run_command("fit", data, "--output", tmp_path / "run", option, value)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}': {message}" in result.output
+
+
 def test_a_wrong_row_stops_training_before_a_run_exists(tmp_path, data):
-    with data.open("a") as file:
-        file.write("3,1 2 3,Training\n")
-    result = run_command("fit", data, "--output", tmp_path / "run", *SMALL)
+    damaged = tmp_path / "drawn.csv"
+    damaged.write_text(data.read_text() + "3,1 2 3,Training\n")
+    result = run_command("fit", damaged, "--output", tmp_path / "run", *SMALL)
     assert result.exit_code == 1
     assert "drawn.csv row 202, column 'pixels': expected 2304 integers in 0..255, found 3" in result.output
     assert not (tmp_path / "run").exists()
@@ -186,7 +211,7 @@ def test_int8_and_fp16_are_exported_from_the_command_line(tmp_path, run, data, m
 def test_int8_without_data_is_one_line(tmp_path, run):
     result = run_command("export", run, "--output", tmp_path / "small", "--int8")
     assert result.exit_code == 1
-    expected = "fer-train: --int8 needs --calibration, the faces to calibrate on\n"
+    expected = "fer-train: --int8: requires --calibration, the faces to calibrate on\n"
     assert result.output == expected
 
 
@@ -199,15 +224,15 @@ def test_a_precision_that_the_processor_does_not_compute_in_is_told(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     result = run_command("fit", data, "--output", tmp_path / "run", *SMALL, "--device", "cpu", "--precision", precision)
     assert result.exit_code == 0, result.output
-    why = "this processor has no AVX-512, without which bf16 is some ten times slower than fp32"
+    why = "this processor has no AVX-512, without which bf16 is about ten times slower than fp32"
     assert result.stderr.splitlines().count(f"fer-train: precision bf16: {why}") == told
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
 def test_an_argument_beyond_what_python_reads_is_wrong_usage(data, tmp_path, value):
-    result = run_command("fit", data, "--output", tmp_path / "run", "--model-argument", f"hidden={value}")
+    result = run_command("fit", data, "--output", tmp_path / "run", "--architecture-argument", f"hidden={value}")
     assert result.exit_code == 2
-    assert "expected KEY=JSON, such as batch_norm=true, found 'hidden=" in result.output
+    assert "expected KEY=JSON, e.g. batch_norm=true, found 'hidden=" in result.output
 
 
 def test_a_run_is_gone_on_with_by_the_command_that_began_it(data, tmp_path):
@@ -215,5 +240,16 @@ def test_a_run_is_gone_on_with_by_the_command_that_began_it(data, tmp_path):
     result = run_command("distill", data, "--output", tmp_path / "run", "--resume")
     assert result.exit_code == 1
     assert result.output == (
-        f"fer-train: {tmp_path}/run: is no run of `distill`; `fer-train fit --resume` goes on with it\n"
+        f"fer-train: {tmp_path}/run: was not created by `distill`; resume it with `fer-train fit --resume`\n"
     )
+
+
+def test_synthesize_needs_no_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"sys.argv = ['fer-train', 'synthesize', {str(tmp_path / 'faces.csv')!r}, '--faces', '10']\n"
+        "from fer_train.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "faces.csv").is_file()

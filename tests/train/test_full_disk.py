@@ -43,7 +43,7 @@ def names(folder):
     ],
 )
 def test_a_first_epoch_that_finds_no_room_leaves_nothing(tmp_path, splits, small_config, size_bytes, name):
-    config = replace(small_config, model_arguments={"widths": [4, 4, 8], "hidden": 96})
+    config = replace(small_config, architecture_arguments={"widths": [4, 4, 8], "hidden": 96})
     with (
         pytest.raises(OutputError, match=rf"^{tmp_path}/run/{name}: cannot be written: File too large$"),
         files_of_at_most(size_bytes),
@@ -106,6 +106,6 @@ def test_a_run_in_progress_is_neither_begun_again_nor_resumed(tmp_path, splits, 
 def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, splits, small_config):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("theirs")
-    with pytest.raises(OutputError, match=r"run: exists already; --resume goes on with a run$"):
+    with pytest.raises(OutputError, match=r"run: exists already; `resume=True` resumes a run$"):
         fit(splits, small_config, tmp_path / "run")
     assert (tmp_path / "run" / "config.json").read_text() == "theirs"

@@ -27,7 +27,9 @@ def on_gpu(small_config):
 
 
 def test_without_chance_a_gpu_learns_what_the_cpu_does(tmp_path, splits, on_gpu):
-    certain = replace(on_gpu, augment=None, mild_epochs=0, model_arguments={**on_gpu.model_arguments, "dropout": 0.0})
+    certain = replace(
+        on_gpu, augment=None, mild_epochs=0, architecture_arguments={**on_gpu.architecture_arguments, "dropout": 0.0}
+    )
     one_batch = replace(certain, batch_size=len(splits.training), epochs=2)  # for the order differs
     for device in ("cpu", "cuda"):
         fit(splits, replace(one_batch, device=device), tmp_path / device)
@@ -52,7 +54,7 @@ def test_a_run_that_was_cut_goes_on(tmp_path, run, splits, on_gpu, stop_in_secon
 
 
 def test_nothing_within_an_epoch_waits_for_the_gpu(tmp_path, splits, on_gpu, monkeypatch):
-    whole = trainer._train_epoch
+    whole = trainer.train_epoch
 
     def watched(fabric, network, optimizer, run, data, config, teachers, advance):
         def step(n):
@@ -67,6 +69,6 @@ def test_nothing_within_an_epoch_waits_for_the_gpu(tmp_path, splits, on_gpu, mon
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(trainer, "_train_epoch", watched)
+    monkeypatch.setattr(trainer, "train_epoch", watched)
     card = fit(splits, replace(on_gpu, precision="bf16", batch_size=32), tmp_path / "run")
     assert card.scores["PublicTest"]["n"] == len(splits.validation)

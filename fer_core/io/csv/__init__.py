@@ -1,1 +1,1 @@
-"""Faces from and to CSV: blocks of lines, two decoders of the same contract, and the slow reading of single rows."""
+"""Faces from and to CSV: two decoders of blocks of lines with one contract, and a slow parser of single rows."""

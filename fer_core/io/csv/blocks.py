@@ -1,4 +1,4 @@
-"""A stream of CSV, cut into blocks of whole lines."""
+"""Cut a CSV stream into blocks of complete lines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv.lines import MAX_LINE_BYTES, PADDING
 
 BLOCK_BYTES: Final = 1 << 20
-"""Text that is decoded at once: it stays in a core's cache, and the cost of a call is spread over some 120 faces."""
+"""Bytes that are decoded at once: they fit into a core's cache, and amortize a call over some 120 faces."""
 
 FIRST_BLOCKS: Final = 4
-"""Blocks after which a file is expected to be read to its end; who wants the first rows of a long one stops before."""
+"""Number of blocks after which a file is assumed to be read to its end, and not only its first rows."""
 
 
 class Block(NamedTuple):
-    """Whole lines, in `text[begin:size]`; the last byte is LF, and behind it is room for the kernel."""
+    """Complete lines in `text[begin:size]`; the last byte is LF, followed by padding for the kernel."""
 
     text: bytearray
     begin: int
@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 
 class BlockReader:
-    """Cuts a stream into blocks; a block that was read is given back, and its memory filled again."""
+    """Cuts a stream into blocks, whose memory is reused after `give_back`."""
 
     def __init__(self, stream: BufferedReader, size: int | None) -> None:
         self._stream = stream
@@ -35,13 +35,13 @@ class BlockReader:
         self._ended = False
 
     def give_back(self, block: Block) -> None:
-        """Let the memory of a block that is no longer needed be filled again."""
+        """Return the memory of a block that is no longer needed."""
         self._free.append(block.text)
 
     def read(self) -> Block | None:
-        """Return the next lines, as many as are at hand and at least one; None at the end of the stream.
+        """Return the next lines, at least one and as many as are available; None at the end of the stream.
 
-        A line that is longer than a block is read past, and its first MAX_LINE_BYTES stand for it.
+        A line that is longer than a block is skipped, except for its first MAX_LINE_BYTES.
         """
         self._n_read += 1
         if self._n_read == FIRST_BLOCKS and self._size is not None:

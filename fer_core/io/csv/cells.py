@@ -1,4 +1,4 @@
-"""The cells of decoded CSV lines that hold no pixels: labels, splits and ids."""
+"""Labels, splits and ids in decoded CSV lines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.fer2013 import EXPRESSIONS
-from fer_core.io.columns import MAX_ID_LENGTH, SPLIT_NAMES, label_of, split_of
+from fer_core.fer2013 import EXPRESSIONS, SPLIT_NAMES, label_of, split_of
+from fer_core.io.columns import MAX_ID_LENGTH
 from fer_core.io.csv.lines import ID_END, ID_START, LABEL_END, LABEL_START, SPLIT_END, SPLIT_START
 
 SPLIT_DTYPE: Final = np.dtype(f"U{max(map(len, SPLIT_NAMES.values()))}")
@@ -16,7 +16,7 @@ SPLIT_DTYPE: Final = np.dtype(f"U{max(map(len, SPLIT_NAMES.values()))}")
 LONGEST_SPLIT: Final = max(map(len, SPLIT_NAMES))
 
 Column = tuple[NDArray[Any], NDArray[np.bool_]]
-"""The values of some lines, and which of them are good."""
+"""Values of lines, and a mask of the valid ones."""
 
 
 def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
@@ -33,12 +33,12 @@ def read_labels(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
 
 def read_splits(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
     """Return the splits of lines, as text; `table` is as in `fer_core.io.csv.lines`."""
-    # a cell that is too long for any split is cut to one that is none
+    # a cell that is longer than any split stays invalid when it is cut
     cells = _cells(text, table[:, SPLIT_START], table[:, SPLIT_END], LONGEST_SPLIT + 1)
     if len(cells) and (cells == cells[0]).all():
         split = split_of(cells[0].decode("ascii"))
         return np.full(len(cells), split or "", SPLIT_DTYPE), np.full(len(cells), split is not None)
-    different: list[str] = []  # of which there are few
+    different: list[str] = []  # only a few
     which, left = np.zeros(len(cells), np.intp), np.ones(len(cells), np.bool_)
     while left.any():
         cell = cells[left.argmax()]
@@ -54,7 +54,7 @@ def read_ids(text: bytes | bytearray, table: NDArray[np.int64]) -> Column:
     """Return the ids of lines, as text; `table` is as in `fer_core.io.csv.lines`."""
     starts, ends = table[:, ID_START], table[:, ID_END]
     good = (ends > starts) & (ends - starts <= MAX_ID_LENGTH)
-    ends = np.where(good, ends, starts)  # an id over the limit must not widen the array for all others
+    ends = np.where(good, ends, starts)  # an id over the limit must not widen the array
     return _cells(text, starts, ends, int((ends - starts).max(initial=1))).astype(np.str_), good
 
 

@@ -1,9 +1,9 @@
-"""Which decoder of CSV lines runs: NumPy at first, compiled code once the text of this process is long enough to pay.
+"""Choice of the decoder of CSV lines: NumPy for short inputs, compiled code for long ones.
 
-Importing Numba and loading its compiled code takes 0.6 CPU seconds and 120 MB in each process, and compiling it once
-after an installation 2.5 seconds more. The code then decodes 2 GB/s, NumPy 0.4 GB/s, so it pays from `KERNEL_BYTES` on.
-Where that much text is known to come, the code is loaded soon; where the length is unknown, as that of a pipe, once so
-much has been decoded.
+Importing Numba and loading its compiled code takes 0.6 CPU seconds and 120 MB per process; compiling it once after
+installation takes 2.5 seconds more. The compiled code decodes 2 GB/s and NumPy 0.4 GB/s, so it pays off from
+`KERNEL_BYTES` on. If the size of a file is known, the code is loaded near its beginning; if not, as for a pipe, after
+that many bytes were decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fer_core.errors import CacheWarning
 from fer_core.io.csv import vectors as csv_vectors
 
 KERNEL_BYTES: Final = 300_000_000
-"""Text from which on loading the compiled decoder costs less than decoding without it."""
+"""Number of bytes from which on the compiled decoder saves more time than loading it takes."""
 
 DecodeLines = Callable[[NDArray[np.uint8], int, int, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]], Any]
 
@@ -35,13 +35,13 @@ class _Choice:
         self._n_decoded = 0
 
     def count(self, n_bytes: int) -> None:
-        """Note that so much text was decoded, or is about to be, and load the compiled decoder where that pays."""
+        """Count decoded bytes, and load the compiled decoder once it pays off."""
         self._n_decoded += n_bytes
         if self._n_decoded >= KERNEL_BYTES:
             self.load(wait=False)
 
     def load(self, *, wait: bool) -> None:
-        """Load the compiled decoder, once; a thread that does not wait goes on without it while another one loads."""
+        """Load the compiled decoder once; without `wait`, a thread continues while another one loads it."""
         if self.compiled is not None or self._failed or not self._lock.acquire(blocking=wait):
             return
         try:
@@ -49,7 +49,7 @@ class _Choice:
                 from fer_core.io.csv.kernel import decode_lines
 
                 self.compiled = decode_lines
-        except Exception as error:  # Numba does not run here; NumPy does
+        except Exception as error:  # Numba may fail to import or to compile on this machine
             self._failed = True
             message = (
                 f"the compiled CSV decoder cannot be loaded ({type(error).__name__}: {error}); NumPy decodes instead"
@@ -63,13 +63,13 @@ _choice = _Choice()
 
 
 def expect(n_bytes: int) -> None:
-    """Announce the text of a file whose size is known, so that a long one is decoded by compiled code throughout."""
+    """Announce the size of a file, so that a long one is decoded by compiled code from its beginning."""
     if n_bytes >= KERNEL_BYTES:
         _choice.load(wait=False)
 
 
 def load_compiled_decoder() -> bool:
-    """Load the compiled decoder now, for a process that will read much; return whether it runs here."""
+    """Load the compiled decoder now; return whether it works on this machine."""
     _choice.load(wait=True)
     return _choice.compiled is not None
 
@@ -83,12 +83,12 @@ def decode_lines(
     images: NDArray[np.uint8],
     separator: bytes = b" ",
 ) -> tuple[int, int]:
-    """Decode lines with whichever decoder is the fastest; see `fer_core.io.csv.lines`.
+    """Decode lines with the chosen decoder; see `fer_core.io.csv.lines`.
 
     Parameters
     ----------
     separator : bytes
-        The byte between two pixels. The compiled decoder knows the space only.
+        Byte between two pixels. The compiled decoder supports only the space.
     """
     if separator == b" ":
         _choice.count(size - position)

@@ -1,4 +1,4 @@
-"""Compilation to machine code where the core's inner loops need it."""
+"""Compilation of inner loops to machine code, cached on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fer_core.errors import CacheWarning
 F = TypeVar("F", bound=Callable[..., Any])
 
 if hasattr(os, "register_at_fork"):
-    # A child forked while another thread compiles would wait forever for the lock that this thread holds.
+    # Otherwise a child that is forked while another thread compiles would wait forever for the compiler lock.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,
@@ -29,16 +29,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def jit(signature: Any, *, constants: tuple[ModuleType, ...] = ()) -> Callable[[F], F]:
-    """Compile at once, without holding the GIL, and keep the machine code on disk where that is possible.
+    """Compile at import, release the GIL in the compiled code, and cache it on disk if possible.
 
-    Damaged machine code of an earlier process is replaced, with a `CacheWarning`.
+    Damaged files in the cache are replaced, with a `CacheWarning`.
 
     Parameters
     ----------
     signature : numba types
-        Types of the arguments and of the return value.
+        Types of the return value and the arguments.
     constants : tuple of module
-        Modules whose constants are compiled in: Numba notices only changes of the function's own file.
+        Modules whose constants are compiled in: Numba detects only changes of the function's own file.
     """
 
     def compile_(function: F) -> F:
@@ -46,19 +46,19 @@ def jit(signature: Any, *, constants: tuple[ModuleType, ...] = ()) -> Callable[[
             function.__qualname__ += "-" + sha256("".join(map(getsource, constants)).encode()).hexdigest()[:8]
         try:
             dispatcher: Any = njit(cache=True, nogil=True)(function)
-        except (OSError, RuntimeError):  # a read-only installation: compiled anew in each process
+        except (OSError, RuntimeError):  # a read-only installation: compile in each process
             return _compiled(function, signature)
         try:
             return _compiled(function, signature, dispatcher)
-        except NumbaError:  # a mistake in the function
+        except NumbaError:  # a bug in the function
             raise
-        except Exception as error:  # damaged files fail in many ways
+        except Exception as error:  # damaged files raise many types of errors
             text = (
                 f"{dispatcher._cache.cache_path}: compiled code cannot be reused ({_named(error)}); compiling it again"
             )
             warnings.warn(text, CacheWarning, stacklevel=2)
         with suppress(Exception):
-            dispatcher._cache.flush()  # Numba has no public name for it
+            dispatcher._cache.flush()  # Numba has no public function for it
             return _compiled(function, signature, njit(cache=True, nogil=True)(function))
         return _compiled(function, signature)
 
@@ -66,7 +66,7 @@ def jit(signature: Any, *, constants: tuple[ModuleType, ...] = ()) -> Callable[[
 
 
 def _compiled(function: F, signature: Any, dispatcher: Any = None) -> F:
-    """Compile for the one signature; raise whatever the cache or the compiler does."""
+    """Compile for one signature; errors of the cache and the compiler are passed on."""
     dispatcher = dispatcher or njit(nogil=True)(function)
     dispatcher.compile(signature)
     dispatcher.disable_compile()

@@ -1,11 +1,11 @@
-"""CSV lines to gray levels in machine code: the decoder of long files.
+"""Decode CSV lines to gray levels with compiled SIMD code: the decoder of long files.
 
-A pixel's text has one to three digits, at random, so a loop that branches on them mispredicts about every other value.
-Here nothing branches on a value: sixteen bytes are loaded and compared with "0" at once, and which of them are
-separators is looked up in a table of the 81 ways that four values can lie there; it says how to shuffle the bytes so
-that each value has its hundreds, tens, ones and separator in the four bytes of a word (the idea of W. Mula's and
-D. Lemire's vectorized parsers). Since each step waits for the one before, four faces are decoded at a time. A second
-loop, which the compiler turns into vector instructions, checks the words and adds them up.
+A pixel has one to three digits, so a loop that branches on their number mispredicts about every other value. This
+code does not branch on values: it loads sixteen bytes, compares them with "0" at once, and looks up the pattern of
+separators in a table of the 81 layouts of four values. The table states how to shuffle the bytes so that the four bytes
+of a word contain the hundreds, tens, ones and separator of a value (as in the vectorized parsers of W. Mula and
+D. Lemire). Since each step depends on the previous one, four faces are decoded at a time. A second loop, which the
+compiler vectorizes, checks the words and computes the values.
 
 Importing this module compiles it, or loads it from Numba's cache on disk.
 """
@@ -41,47 +41,46 @@ from fer_core.io.csv.lines import (
 _LF, _CR, _SPACE, _QUOTE, _COMMA, _ZERO = b'\n\r ",0'
 
 
-def _ways_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Tabulate how four values of one to three digits can lie in sixteen bytes.
+def _layouts_of_four() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Tabulate the layouts of four values of one to three digits in sixteen bytes.
 
     Returns
     -------
-    way : ndarray of uint8, shape (65536,)
-        The number of the way, by the bits of the bytes that are separators, first byte lowest; the last one, 81, stands
-        for all that is none.
+    layout : ndarray of uint8, shape (65536,)
+        Number of the layout, indexed by the bit mask of separators, first byte lowest; 81 for all invalid masks.
     shuffle : ndarray of uint8, shape (82, 16)
-        Which byte goes where: digits up to the end of bytes 0 to 2 of each word, the separator to byte 3.
+        Source position of each byte: digits are right-aligned in bytes 0 to 2 of each word, the separator is byte 3.
     keep : ndarray of uint8, shape (82, 16)
-        0 where a word has no such digit, else 255.
+        0 for digits that a value lacks, else 255.
     length : ndarray of uint8, shape (82,)
-        Bytes of the four values and their separators. What is no way of four stays where it is, and makes words of one
-        byte four times, which are wrong whatever the byte: it cannot be both a digit and a separator.
+        Number of bytes of the four values and their separators. Bytes with an invalid mask become words that repeat one
+        byte, which are always invalid, since a byte cannot be both a digit and a separator.
     """
-    ways = list(product((1, 2, 3), repeat=4))
-    way = np.full(1 << 16, len(ways), np.uint8)
-    shuffle, keep = np.zeros((len(ways) + 1, 4, 4), np.uint8), np.full((len(ways) + 1, 4, 4), 255, np.uint8)
-    length = np.zeros(len(ways) + 1, np.uint8)
-    for number, digits in enumerate(ways):
+    layouts = list(product((1, 2, 3), repeat=4))
+    layout = np.full(1 << 16, len(layouts), np.uint8)
+    shuffle, keep = np.zeros((len(layouts) + 1, 4, 4), np.uint8), np.full((len(layouts) + 1, 4, 4), 255, np.uint8)
+    length = np.zeros(len(layouts) + 1, np.uint8)
+    for number, digits in enumerate(layouts):
         end = separators = 0
         for value, n in enumerate(digits):
             shuffle[number, value, 3 - n :] = range(end, end + n + 1)
             keep[number, value, : 3 - n] = 0
             end += n + 1
             separators |= 1 << (end - 1)
-        way[separators :: 1 << end] = number  # whatever the bytes behind the four are
+        layout[separators :: 1 << end] = number  # for any bytes after the four values
         length[number] = end
-    return way, shuffle.reshape(-1, 16), keep.reshape(-1, 16), length
+    return layout, shuffle.reshape(-1, 16), keep.reshape(-1, 16), length
 
 
-_WAY, _SHUFFLE, _KEEP, _LENGTH = _ways_of_four()
+_LAYOUT, _SHUFFLE, _KEEP, _LENGTH = _layouts_of_four()
 
 
 @intrinsic
-def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, way: Any, shuffle: Any, keep: Any) -> Any:
-    """Make four words, from `place` on, of the sixteen bytes at a position; return the number of their way.
+def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, layout: Any, shuffle: Any, keep: Any) -> Any:
+    """Store the sixteen bytes at a position as four words, from `place` on; return the number of their layout.
 
-    A byte below "0" is a separator for now. Words are combined with a digit's and a space's bits by exclusive-or, so
-    that a right one is three numbers of 0 to 9 and a 0.
+    Every byte below "0" counts as a separator here. Words are XORed with the bits of "0" and of a space, so that a
+    valid word consists of three numbers in 0..9 and a 0.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -104,7 +103,7 @@ def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, way: Any, 
         row = builder.shl(number, ir.Constant(index, 4))
         order, kept = load(5, row), load(6, row)
         spread = ir.Constant(vector, ir.Undefined)
-        for i in range(16):  # which LLVM knows to be one instruction, where the processor has it
+        for i in range(16):  # LLVM compiles this to one instruction, if the processor has it
             lane = ir.Constant(ir.IntType(32), i)
             moved = builder.extract_element(bytes_, builder.extract_element(order, lane))
             spread = builder.insert_element(spread, moved, lane)
@@ -116,19 +115,19 @@ def _spread(_: Any, text: Any, position: Any, words: Any, place: Any, way: Any, 
         stored.align = 1
         return number
 
-    return types.uint64(text, position, words, place, way, shuffle, keep), generate
+    return types.uint64(text, position, words, place, layout, shuffle, keep), generate
 
 
 @njit(inline="always")
 def _four_values(text: Any, position: Any, words: Any, place: Any) -> Any:
-    """Read the four values at a position into words, from `place` on; return the position of the next value."""
-    number: Any = _spread(text, position, words, place, _WAY, _SHUFFLE, _KEEP)  # type: ignore[call-arg] # Numba's own
+    """Read four values at a position into words, from `place` on; return the position of the next value."""
+    number: Any = _spread(text, position, words, place, _LAYOUT, _SHUFFLE, _KEEP)  # type: ignore[call-arg] # Numba's own
     return position + uint64(_LENGTH[number])
 
 
 @njit(inline="always")
 def _add_up(words: Any, pixels: Any) -> Any:
-    """Turn words into gray levels; return whether all were three digits and a space, at most 255."""
+    """Convert words to gray levels; return whether all are three digits and a space, and at most 255."""
     wrong = uint32(0)
     for i in range(PIXELS):
         word = words[i]
@@ -144,11 +143,11 @@ def _add_up(words: Any, pixels: Any) -> Any:
 
 @njit
 def _find_line_end(text: Any, position: Any) -> Any:
-    """Return the position of the next LF; there is one."""
-    place = uint64(position)  # unsigned, or each index would first be asked whether it counts from the end
+    """Return the position of the next LF, which must exist."""
+    place = uint64(position)  # unsigned indices need no check for negative values
     while True:
         found = uint8(0)
-        for i in range(uint64(64)):  # without a way out, so that it becomes one comparison of a vector
+        for i in range(uint64(64)):  # without early exit, so that it compiles to vector comparisons
             found |= uint8(text[place + i] == _LF)
         if found:
             break
@@ -160,7 +159,7 @@ def _find_line_end(text: Any, position: Any) -> Any:
 
 @njit
 def _note_cell(text: Any, start: Any, end: Any, kind: Any, row: Any) -> None:
-    """Write down the bounds of a cell that holds no pixels, without the spaces around it."""
+    """Store the bounds of a cell other than the pixels, without the spaces around it."""
     if kind == OTHER_CELL:
         return
     while start < end and text[start] == _SPACE:
@@ -177,7 +176,7 @@ def _is_plain(byte: Any) -> Any:
 
 @njit
 def _split(text: Any, kinds: Any, row: Any) -> Any:
-    """Find the cells of a line, from both ends towards the pixels; return False where that takes more than commas."""
+    """Find the cells of a line, from both ends towards the pixels; return False unless commas suffice to split it."""
     left, right = row[START], row[END]
     if right - left >= MAX_LINE_BYTES:
         return False
@@ -231,7 +230,7 @@ def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, im
             chosen[good] = lines
             good += 1
         lines += 1
-    chosen[good : good + 3] = chosen[good - 1] if good else 0  # the last group of four may hold a row repeatedly
+    chosen[good : good + 3] = chosen[good - 1] if good else 0  # the last group of four may contain a row repeatedly
     words = np.empty((4, PIXELS), np.uint32)
     places = words.reshape(-1)
     at = np.empty(4, np.uint64)
@@ -250,7 +249,7 @@ def decode_lines(text: Any, position: Any, size: Any, kinds: Any, table: Any, im
             d = _four_values(text, d, places, i + uint64(3 * PIXELS))
         at[0], at[1], at[2], at[3] = a, b, c, d
         for k in range(4):
-            words[k, PIXELS - 1] &= uint32(0xFFFFFF)  # what follows the last value need not be a space
+            words[k, PIXELS - 1] &= uint32(0xFFFFFF)  # the byte after the last value need not be a space
             ends = at[k] == uint64(table[rows[k], CELL_END] + 1)
             table[rows[k], GOOD] = ends and _add_up(words[k], images[rows[k]])
     return lines, position

@@ -1,4 +1,4 @@
-"""Grammar of the text of a face: reduces every accepted form to the plain one, and explains what is refused."""
+"""Grammar of the text of a face: normalize accepted forms, and explain why others are refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_core.errors import shorten
 from fer_core.fer2013 import PIXELS
 from fer_core.io.csv.vectors import decode_faces
 
@@ -16,7 +17,7 @@ EXPECTED_VALUE: Final = "expected an integer in 0..255"
 
 _BLANKS: Final = b" \t"
 _OTHER_BLANKS: Final = (b"\n", b"\r", b"\v", b"\f")
-"""What `bytes.split` takes for blanks and the grammar does not."""
+"""Bytes that `bytes.split` treats as blanks, but the grammar does not."""
 _ZERO_FRACTION: Final = re.compile(rb"(?<=[0-9])\.0*(?= )")
 _VALUE: Final = re.compile(rb"(?:[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])(?:\.0*)?")
 
@@ -24,28 +25,28 @@ _VALUE: Final = re.compile(rb"(?:[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])(?:\.0*)?")
 def decode_face(text: bytes, pixels: NDArray[np.uint8]) -> bool:
     """Decode one pixel cell.
 
-    A face is exactly 2,304 whole numbers in 0..255 of one to three digits, separated by spaces or tabs, or by one comma
-    with or without these around it. A number may end in a point or in a point and zeros (`121.0`), the whole may stand
-    in square brackets, and blanks around it are ignored.
+    A face is exactly 2,304 integers in 0..255 of one to three digits, separated by spaces or tabs, or by one comma with
+    optional blanks around it. A number may end in a point or in a point and zeros (`121.0`), the whole text may be
+    enclosed in square brackets, and blanks around it are ignored.
 
     Parameters
     ----------
     text : bytes
         The cell without its quotes.
     pixels : ndarray of uint8, shape (2304,)
-        Where the gray levels go, row by row; undefined after a refusal.
+        Receives the gray levels, row by row; undefined if the text is refused.
 
     Returns
     -------
     bool
-        Whether `text` is a face; `explain` says why it is not.
+        Whether `text` is a face; `explain` states why it is not.
     """
     plain = _plain_form(text)
     return plain is not None and bool(decode_faces([plain], pixels[None])[0])
 
 
 def explain(text: bytes) -> str:
-    """Say in one line what was expected of a pixel cell that `decode_face` refused, and what was found."""
+    """Return the error message for a pixel cell that `decode_face` refused."""
     text = _without_brackets(text)
     if not text:
         return f"{EXPECTED}, found an empty cell"
@@ -57,13 +58,13 @@ def explain(text: bytes) -> str:
 
 
 def explain_value(text: bytes) -> str | None:
-    """Say in one line why a cell is not a gray level, in a file with one column per pixel; None where it is one."""
+    """Return the error message for a cell of one pixel; None if it is a gray level."""
     text = text.strip(_BLANKS)
     return None if _VALUE.fullmatch(text) else f"{EXPECTED_VALUE}, found {_shown(text)}"
 
 
 def _plain_form(text: bytes) -> bytes | None:
-    """Return the values of a cell separated by single spaces, or None where the separators are wrong."""
+    """Return the values of a cell separated by single spaces, or None if the separators are wrong."""
     text = _without_brackets(text)
     commas = text.count(b",")
     if commas:
@@ -74,7 +75,7 @@ def _plain_form(text: bytes) -> bytes | None:
     if any(blank in text for blank in _OTHER_BLANKS):
         return None
     values = text.split()
-    if commas and commas != len(values) - 1:  # where two values have no comma between them
+    if commas and commas != len(values) - 1:  # two values have no comma between them
         return None
     plain = b" ".join(values)
     if b"." in plain:
@@ -89,5 +90,4 @@ def _without_brackets(text: bytes) -> bytes:
 
 
 def _shown(token: bytes) -> str:
-    shown = token.decode("utf-8", "replace")
-    return repr(shown if len(shown) <= 12 else shown[:12] + "...")
+    return shorten(token.decode("utf-8", "replace"), 12)

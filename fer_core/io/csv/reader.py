@@ -1,8 +1,8 @@
-"""Faces from CSV: every layout in which FER2013 is distributed, streamed, with an error for each wrong row.
+"""Stream faces from CSV, in every layout in which FER2013 is distributed, with an error for each invalid row.
 
-The stream is cut into blocks of whole lines. A block is decoded by `fer_core.io.csv.decoder`, several at a time in
-threads; rows that the decoder does not accept, because they are wrong or of an unusual form, go through `parse_row`,
-which accepts or explains.
+The stream is cut into blocks of complete lines, which `fer_core.io.csv.decoder` decodes, several at a time in threads.
+Rows that the decoder does not accept, because they are invalid or have an unusual form, are parsed by `parse_row`,
+which accepts them or explains the error.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from fer_core.io.csv.rows import UTF8_BOM, Dialect, is_blank, parse_row
 from fer_core.io.file_types import PARQUET_MAGIC
 
 LEAST_LINES: Final = 256
-"""Lines for which a table has room at the least; of lines that are shorter than a face, a block may fill several."""
+"""Minimum number of rows of a table; lines that are shorter than a face may need several tables per block."""
 
 
 class _Decoded(NamedTuple):
-    """Decoded lines: their bounds, which of them are good, and their columns, None for those that are not read."""
+    """Decoded lines: bounds, a mask of valid lines, and columns, None for those that are not read."""
 
     table: NDArray[np.int64]
     good: NDArray[np.bool_]
@@ -59,10 +59,10 @@ def _decode(block: Block, dialect: Dialect) -> list[_Decoded]:
 
 
 def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], images: NDArray[np.uint8]) -> _Decoded:
-    """Read the cells other than the pixels, where the line was decoded."""
+    """Read the cells other than the pixels in decoded lines."""
     good = table[:, GOOD].astype(np.bool_)
     columns: list[NDArray[Any] | None] = []
-    cells = table if good.all() else np.where(good[:, None], table, 0)  # the bounds in other lines are undefined
+    cells = table if good.all() else np.where(good[:, None], table, 0)  # bounds in other lines are undefined
     for place, read in (
         (dialect.label, csv_cells.read_labels),
         (dialect.split, csv_cells.read_splits),
@@ -80,7 +80,7 @@ def _with_cells(text: bytearray, dialect: Dialect, table: NDArray[np.int64], ima
 def _in_order(
     blocks: BlockReader, first: Block, dialect: Dialect, threads: int
 ) -> Iterator[tuple[Block, list[_Decoded]]]:
-    """Yield each block and what was decoded of it; with several threads, so many blocks are read ahead."""
+    """Yield each block and its decoded lines; with several threads, as many blocks are read ahead."""
     block: Block | None = first
     if threads == 1:
         while block is not None:
@@ -100,7 +100,7 @@ def _in_order(
 
 @dataclass
 class _Assembler:
-    """Makes faces of what was decoded, and sends the other lines through the slow path."""
+    """Builds faces from decoded lines, and parses the other lines one by one."""
 
     source: str
     dialect: Dialect
@@ -110,7 +110,7 @@ class _Assembler:
     blank_lines: int = 0
 
     def faces(self, block: Block, part: _Decoded, row: int) -> Faces:
-        """Return the faces of some lines, the first of which is `row`."""
+        """Return the faces of decoded lines, the first of which is `row`."""
         table, good, images, labels, splits, ids = part
         rejected = []
         blank = []
@@ -149,10 +149,10 @@ class _Assembler:
         )
         if self.split is not None and splits is not None:
             good &= splits == self.split
-        return faces if good.all() else faces.take(good)  # or images would be copied for nothing
+        return faces if good.all() else faces.take(good)  # avoids a copy of the images
 
     def _positions(self, rows: NDArray[np.int64], blank: list[int]) -> NDArray[np.int64] | None:
-        """Return positions that do not count blank lines, once there was one; `blank` are the lines without a row."""
+        """Return positions that exclude blank lines; None while there was none. `blank` are indices of blank lines."""
         if not blank and not self.blank_lines:
             return None
         before = self.blank_lines + np.searchsorted(blank, np.arange(len(rows)), "right")
@@ -161,7 +161,7 @@ class _Assembler:
 
 
 def _regroup(parts: Iterator[Faces], batch_rows: int) -> Iterator[Faces]:
-    """Yield batches of `batch_rows` faces, or of fewer where as many rows were rejected, and the rest at the end."""
+    """Yield batches of `batch_rows` faces, or fewer if `batch_rows` rows were rejected, and the rest at the end."""
     waiting: list[Faces] = []
     rows = rejects = 0
     for part in parts:
@@ -180,7 +180,7 @@ def _regroup(parts: Iterator[Faces], batch_rows: int) -> Iterator[Faces]:
 
 
 def _split(part: Faces, rows: int, rejects: int) -> tuple[Faces, Faces | None]:
-    """Cut a batch before the row that would be one face or one rejected row too many."""
+    """Split a batch before the first face or rejected row that exceeds the limits."""
     if len(part) <= rows and len(part.rejected) <= rejects:
         return part, None
     cuts = [*part.rows[rows : rows + 1].tolist(), *(error.row for error in part.rejected[rejects : rejects + 1])]
@@ -201,7 +201,7 @@ def iter_csv(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
-    """Stream a CSV as batches; see `fer_core.iter_faces`, which this serves."""
+    """Stream a CSV in batches; see `fer_core.iter_faces`."""
     source = str(path)
     with open_stream(path) as stream:
         blocks = BlockReader(stream, plain_size(stream))
@@ -236,7 +236,7 @@ def check_csv(
 def _begin(
     blocks: BlockReader, source: str, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
 ) -> tuple[Block, Dialect, int]:
-    """Read the first block; return it from behind the header on, what the header says, and the next row number."""
+    """Read the first block; return it without the header, the dialect, and the next row number."""
     first = blocks.read()
     if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
         raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
@@ -251,7 +251,7 @@ def _begin(
 
 
 def _header(first: Block, source: str) -> tuple[bytes, int, int]:
-    """Return the first line that is not blank, without its line end, its row number, and where the next line starts."""
+    """Return the first line that is not blank, without its line end, its row number, and the start of the next line."""
     row = begin = 0
     header = b""
     while begin < first.size and not header:

@@ -1,37 +1,28 @@
-"""Column layout of a CSV, and the slow reading of single rows, which explains malformed ones."""
+"""Column layout of a CSV, and a slow parser of single rows that explains malformed ones."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core.errors import DataError
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import (
-    ID_EXPECTED,
-    LABEL_EXPECTED,
-    MAX_ID_LENGTH,
-    ROLES,
-    SPLIT_EXPECTED,
-    assign_roles,
-    label_of,
-    pixel_columns,
-    shorten,
-    split_of,
-)
+from fer_core.errors import DataError, shorten
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, ROLES, assign_roles, id_of, pixel_columns
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.lines import MAX_LINE_BYTES
 from fer_core.io.csv.pixel_text import decode_face, explain, explain_value
 
+T = TypeVar("T")
+
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 OTHER_SEPARATORS: Final = (";", "\t", "|")
-"""What separates columns in files that are called CSV and are not."""
+"""Separators in files that are named CSV but are not comma-separated."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +34,9 @@ class Dialect:
     names : tuple of str
         Names of the columns. Where there is one column per pixel, these together are one of them.
     pixels, label, split, id : int or None
-        Position of each column in `names`; None where the file has none or it is not read.
+        Position of each column in `names`; None if the file has none or it is not read.
     pixel_names : tuple of str
-        Names of the 2,304 columns, where there is one per pixel; else empty.
+        Names of the 2,304 columns in a file with one column per pixel; empty in other files.
     """
 
     names: tuple[str, ...]
@@ -65,24 +56,24 @@ class Dialect:
         roles: Collection[str] = ROLES,
         columns: Mapping[str, str] | None = None,
     ) -> Dialect:
-        """Recognize a header line (without its line end); raise DataError where it has no column of pixels.
+        """Recognize a header line (without its line end); raise DataError if it has no column of pixels.
 
         Parameters
         ----------
         line : bytes
             The header.
         source : str
-            The file, for errors.
+            Name of the file in errors.
         row : int
-            Row number of the header, for errors.
+            Row number of the header in errors.
         roles, columns
-            As for `fer_core.iter_faces`.
+            As in `fer_core.iter_faces`.
         """
         expected = "expected a header with a column 'pixels' or 'feature'"
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(source, f"{expected}, in UTF-8; found UTF-16", row=row)
         if b"\r" in line:
-            raise DataError(source, "expected lines that end in LF or CRLF, found CR alone", row=row)
+            raise DataError(source, "expected lines that end in LF or CRLF, found only CR", row=row)
         try:
             names = [name.strip(" ") for name in split_cells(line.removeprefix(UTF8_BOM))]
         except ValueError as error:
@@ -103,7 +94,7 @@ class Dialect:
 
     @property
     def separator(self) -> bytes:
-        """The byte between two pixels."""
+        """Byte between two pixels."""
         return b"," if self.pixel_names else b" "
 
     @property
@@ -112,7 +103,7 @@ class Dialect:
         return {place for place in (self.pixels, self.label, self.split, self.id) if place is not None}
 
     def kinds(self) -> NDArray[np.int64]:
-        """Return the kind of each column, as `fer_core.io.csv.lines` defines it."""
+        """Return the kind of each column, as defined in `fer_core.io.csv.lines`."""
         kinds = np.full(len(self.names), csv_lines.OTHER_CELL, np.int64)
         for kind, place in (
             (csv_lines.PIXEL_CELL, self.pixels),
@@ -126,13 +117,13 @@ class Dialect:
 
 
 def split_cells(line: bytes) -> list[str]:
-    """Split one line at its commas, honoring quotes; raise ValueError with what was found where it cannot be."""
+    """Split a line at its commas, except in quotes; raise ValueError with the problem if that is not possible."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"a byte that is not UTF-8 at position {error.start}") from None
-    if "\r" in text:  # which the csv module would drop here and there
-        raise ValueError("a CR that ends no line")
+    if "\r" in text:  # the csv module would drop some of them
+        raise ValueError("a CR within a line")
     if '"' not in text:
         return text.split(",")
     try:
@@ -142,22 +133,20 @@ def split_cells(line: bytes) -> list[str]:
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line holds nothing but spaces, tabs and its line end; such lines are skipped."""
+    """Return whether a line is blank: only spaces, tabs and its line end. Such lines are skipped."""
     return not line.strip(b" \t\r")
 
 
 class Cells(NamedTuple):
-    """The cells of a row other than its pixels; empty where its file has no such column."""
+    """Cells of a row other than the pixels; -1 or empty if the file has no such column."""
 
     label: int
     split: str
     id: str
 
 
-def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
-    """Read one line slowly; raise DataError with the row, what was expected and what was found."""
-    n = len(dialect.names) + max(len(dialect.pixel_names) - 1, 0)
-    expected = f"expected {n} cell{'s' * (n > 1)}"
+def _cells_of(line: bytes, row: int, n: int, source: str) -> list[str]:
+    expected = "expected 1 cell" if n == 1 else f"expected {n} cells"
     if len(line) >= MAX_LINE_BYTES:
         raise DataError(source, f"expected at most {MAX_LINE_BYTES} bytes, found more", row=row)
     try:
@@ -166,32 +155,31 @@ def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDAr
         raise DataError(source, f"{expected}, found {error}", row=row) from None
     if len(cells) != n:
         raise DataError(source, f"{expected}, found {len(cells)}", row=row)
+    return cells
+
+
+def parse_row(line: bytes, row: int, dialect: Dialect, source: str, pixels: NDArray[np.uint8]) -> Cells:
+    """Parse one line; raise DataError with row, column, and expected and found values."""
+    cells = _cells_of(line, row, len(dialect.names) + max(len(dialect.pixel_names) - 1, 0), source)
     values = cells[dialect.pixels : dialect.pixels + len(dialect.pixel_names)]
     if dialect.pixel_names:
         cells[dialect.pixels : dialect.pixels + PIXELS] = [",".join(values)]
-
-    def wrong(place: int, message: str) -> DataError:
-        return DataError(source, message, row=row, column=dialect.names[place])
-
     text = cells[dialect.pixels].encode()
     if not decode_face(text, pixels):
         for name, value in zip(dialect.pixel_names, values, strict=True):
             if (message := explain_value(value.encode())) is not None:
                 raise DataError(source, message, row=row, column=name)
-        raise wrong(dialect.pixels, explain(text))
-    label, split, identity = -1, "", ""
-    if dialect.label is not None:
-        found = label_of(cells[dialect.label])
-        if found is None:
-            raise wrong(dialect.label, f"{LABEL_EXPECTED}, found {shorten(cells[dialect.label].strip(' '))}")
-        label = found
-    if dialect.id is not None:
-        identity = cells[dialect.id].strip(" ")
-        if not 0 < len(identity) <= MAX_ID_LENGTH or min(identity) < " ":
-            raise wrong(dialect.id, f"{ID_EXPECTED}, found {shorten(identity)}")
-    if dialect.split is not None:
-        named = split_of(cells[dialect.split])
-        if named is None:
-            raise wrong(dialect.split, f"{SPLIT_EXPECTED}, found {shorten(cells[dialect.split].strip(' '))}")
-        split = named
-    return Cells(label, split, identity)
+        raise DataError(source, explain(text), row=row, column=dialect.names[dialect.pixels])
+
+    def meaning(place: int | None, of: Callable[[str], T | None], expected: str, default: T) -> T:
+        if place is None:
+            return default
+        value = of(cells[place])
+        if value is None:
+            found = shorten(cells[place].strip(" "))
+            raise DataError(source, f"{expected}, found {found}", row=row, column=dialect.names[place])
+        return value
+
+    label = meaning(dialect.label, label_of, LABEL_EXPECTED, -1)
+    identity = meaning(dialect.id, id_of, ID_EXPECTED, "")
+    return Cells(label, meaning(dialect.split, split_of, SPLIT_EXPECTED, ""), identity)

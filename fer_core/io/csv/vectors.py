@@ -1,8 +1,8 @@
-"""CSV lines to gray levels with NumPy: the decoder of short files, which compiles and loads nothing.
+"""Decode CSV lines to gray levels with NumPy: the decoder of short files, which needs no compilation.
 
-The pixel cells of some lines are joined to one text. Every step is an operation on all of its bytes at once: each byte
-becomes the number that ends there, as if it were the last digit of a value, and the values are then picked out at the
-bytes before the separators.
+The pixel cells of several lines are joined to one text. Every step is an operation on all bytes at once: for each byte,
+the number that ends there is computed, as if it were the last digit of a value; the values are then taken at the bytes
+before the separators.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from fer_core.io.csv.lines import (
 )
 
 GROUP: Final = 16
-"""Lines decoded at once: enough that calls of NumPy do not count, few enough that all arrays stay in the cache."""
+"""Number of lines decoded at once: enough to amortize calls of NumPy, few enough for the cache."""
 
 _PLAIN: Final = re.compile(rb"[ !#-+\--~]*")
 """Printable ASCII without quotes and commas."""
 
 _of_thread = local()
-"""Keeps memory from one block to the next: to get it from the system again would take a third of the time."""
+"""Memory that is reused for the next block; allocating it again would take a third of the time."""
 
 _NO_DIGITS: Final = b"::"
-"""Written before the text, so that every byte of it has two before it."""
+"""Prefix of the text, so that two bytes precede every byte of it."""
 
 
 def decode_lines(
@@ -56,7 +56,7 @@ def decode_lines(
     Parameters
     ----------
     separator : bytes
-        The byte between two pixels: a space, or a comma in a file with one column per pixel.
+        Byte between two pixels: a space, or a comma in a file with one column per pixel.
     """
     left, right = _sides(kinds)
     lines: list[tuple[int, int]] = []
@@ -109,16 +109,16 @@ def decode_faces(
     cells : sequence of bytes
         The cells, without spaces around them.
     images : ndarray of uint8, shape (N, 2304)
-        Filled where a cell is good; undefined elsewhere.
+        Filled for valid cells; undefined for others.
     separator : bytes
-        The byte between two values.
+        Byte between two values.
     scratch : _Scratch, optional
-        Memory to work in, large enough for the text of all cells.
+        Working memory, large enough for the text of all cells.
 
     Returns
     -------
     ndarray of bool, shape (N,)
-        Which cells are good.
+        Mask of the valid cells.
     """
     scratch = scratch or _Scratch(_text_length(cells))
     if _decode_all(cells, images, separator, scratch):
@@ -131,7 +131,7 @@ def decode_faces(
 
 
 class _Scratch:
-    """Arrays for a text of at most `size` bytes, used again for one group of lines after the other."""
+    """Arrays for a text of at most `size` bytes, reused for each group of lines."""
 
     def __init__(self, size: int) -> None:
         self._numbers = np.empty((3, size), np.uint8)
@@ -149,7 +149,7 @@ def _text_length(cells: Sequence[bytes | bytearray]) -> int:
 def _decode_all(
     cells: Sequence[bytes | bytearray], images: NDArray[np.uint8], separator: bytes, scratch: _Scratch
 ) -> bool:
-    """Decode cells into `images`; return False if any of them is not good."""
+    """Decode cells into `images`; return False if any of them is invalid."""
     text = np.frombuffer(separator.join([_NO_DIGITS, *cells, b""]), np.uint8)
     ones, tens, values, is_digit, is_separator, wrong = scratch.cut(len(text))
     np.equal(text, separator[0], out=is_separator)
@@ -190,7 +190,7 @@ def _decode_all(
 
 
 def _sides(kinds: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """Return the kinds of the columns left of the pixels, and of those right of them from the last one on."""
+    """Return the kinds of the columns left of the pixels, and right of them in reverse order."""
     kinds_list = kinds.tolist()
     place = kinds_list.index(PIXEL_CELL)
     return kinds_list[:place], kinds_list[:place:-1]
@@ -203,7 +203,7 @@ def _bounds(kind: int) -> tuple[int, int]:
 def _split(
     text: bytes | bytearray, start: int, end: int, left: list[int], right: list[int], *, quoted: bool
 ) -> tuple[int, ...] | None:
-    """Return the bounds of the pixel cell and of the other cells of a line, or None where it takes more than commas."""
+    """Return the bounds of the pixel cell and the other cells of a line, or None unless commas suffice to split it."""
     if end - start >= MAX_LINE_BYTES:
         return None
     while end > start and text[end - 1] == 13:

@@ -1,4 +1,4 @@
-"""Faces to CSV, in the layout of fer2013.csv."""
+"""Write faces as a CSV in the layout of fer2013.csv."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import numpy as np
 
 from fer_core.errors import DataError
 from fer_core.faces import Faces
-from fer_core.io.columns import SPLIT_EXPECTED, split_of
+from fer_core.fer2013 import SPLIT_EXPECTED, split_of
 from fer_core.io.csv_output import CSV_ENDINGS, open_csv
 from fer_core.outputs.staging import staged
 
 
 def write_csv(faces: Faces, path: str | Path, *, force: bool = False) -> None:
-    """Write `emotion,pixels,Usage`, the layout of Kaggle's fer2013.csv.
+    """Write faces as `emotion,pixels,Usage`, the layout of Kaggle's fer2013.csv.
 
     Parameters
     ----------
     faces : Faces
-        With labels and split.
+        Faces with labels and splits.
     path : str or Path
-        The file to make, whose name ends in `.csv`, `.csv.gz` or `.csv.zst`.
+        File to write, whose name ends in `.csv`, `.csv.gz` or `.csv.zst`.
     force : bool
         Replace an existing file.
 
     Raises
     ------
     DataError
-        If the faces have no labels or no split, or a split that no file can be read with.
+        If the faces have no labels or no splits, or a split that the reader would refuse.
     OutputError
         If `path` exists and `force` is false, has another ending, or cannot be written.
     """
     labels = faces.require_labels()
     if faces.splits is None:
-        raise DataError(faces.source, "has no Usage, which the layout of fer2013.csv needs")
+        raise DataError(faces.source, "has no splits, which the layout of fer2013.csv requires")
     unknown = sorted(split for split in set(faces.splits.tolist()) if split_of(split) != split)
     if unknown:
         raise DataError(faces.source, f"has split {', '.join(unknown)}; {SPLIT_EXPECTED}")

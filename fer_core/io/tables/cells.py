@@ -1,4 +1,4 @@
-"""The cells of a Parquet or Arrow table, decoded column by column; each wrong one is explained."""
+"""Decode the cells of a Parquet or Arrow table by column, and explain invalid ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from fer_core.errors import DataError
-from fer_core.fer2013 import EXPRESSIONS, PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, MAX_ID_LENGTH, SPLIT_EXPECTED, label_of, shorten, split_of
+from fer_core.errors import DataError, shorten
+from fer_core.fer2013 import EXPRESSIONS, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
+from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain
@@ -28,8 +28,8 @@ _JPEG_END: Final = b"\xff\xd9"
 class Cells(NamedTuple):
     """A column of one batch, decoded.
 
-    `values` of rows that are not `good` are undefined; `wrong` returns what was expected and found in such a row, and
-    `place`, where there is one column per pixel, the column at fault, counted from the first.
+    `values` are undefined in rows that are not `good`; `wrong` returns the error message of such a row, and `place` the
+    offset of its invalid column in a table with one column per pixel.
     """
 
     values: NDArray[Any]
@@ -83,7 +83,7 @@ def decode_labels(column: pa.Array, class_names: Sequence[str] | None) -> Cells:
     column : pyarrow.Array
         Numbers, or names of classes.
     class_names : sequence of str, optional
-        The classes that the numbers count, where the file states them; the seven expressions otherwise.
+        Class names that the numbers index, if the file states them; by default the seven expressions.
     """
     if is_text(column.type):
         values, good = _by_text(column, lambda text: label_of(text), -1)
@@ -110,7 +110,7 @@ def decode_labels(column: pa.Array, class_names: Sequence[str] | None) -> Cells:
 
 
 def decode_splits(column: pa.Array) -> Cells:
-    """Decode a column of splits to str (N,), as they are called here."""
+    """Decode a column of splits to str (N,), with the names used here."""
     values, good = _by_text(_text(column), split_of, "")
     return Cells(values.astype(np.str_), good, lambda i: f"{SPLIT_EXPECTED}, found {_shown(column[i])}")
 
@@ -121,7 +121,7 @@ def decode_ids(column: pa.Array) -> Cells:
     length = pc.utf8_length(text)
     fits = pc.and_(pc.greater(length, 0), pc.less_equal(length, MAX_ID_LENGTH))
     good = _mask(pc.and_not(fits, pc.match_substring_regex(text, r"[\x00-\x1f]")))
-    # An id over the limit is refused, and must not widen the array for all others either.
+    # An id over the limit is refused, and must not widen the array.
     ids = np.array(pc.utf8_slice_codeunits(text.fill_null(""), 0, MAX_ID_LENGTH).to_pylist(), np.str_)
     return Cells(ids, good, lambda i: f"{ID_EXPECTED}, found {_shown(text[i])}")
 
@@ -208,7 +208,7 @@ def _pixels_of_lists(column: pa.Array) -> Cells:
 
 def _pixels_of_text(column: pa.Array) -> Cells:
     column = column.cast(pa.large_binary())
-    # The decoder takes lines of CSV, so what it would take for the end of one, or for quotes, is kept from it.
+    # The decoder expects lines of CSV, so cells with line ends or quotes are decoded separately.
     simple = _mask(pc.invert(pc.match_substring_regex(column, '["\\r\\n]')))
     good, images = np.zeros_like(simple), np.empty((len(column), PIXELS), np.uint8)
     if simple.any():
@@ -224,10 +224,10 @@ def _pixels_of_text(column: pa.Array) -> Cells:
 
 
 def _decode_lines(cells: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Decode cells as lines of a CSV of one column; return which are faces in the plain form, and the images."""
+    """Decode cells as lines of a CSV with one column; return a mask of faces in the plain form, and the images."""
     n = len(cells)
     lines = pc.binary_join(pa.ListArray.from_arrays([0, n], cells), pa.scalar(b"\n", cells.type))[0].as_buffer()
-    text = bytearray().join((lines, b"\n" * (1 + csv_lines.PADDING)))  # the compiled decoder takes no bytes
+    text = bytearray().join((lines, b"\n" * (1 + csv_lines.PADDING)))  # the compiled decoder does not accept bytes
     table = np.zeros((n, csv_lines.TABLE_COLUMNS), np.int64)
     images = np.empty((n, PIXELS), np.uint8)
     csv_decoder.decode_lines(text, 0, len(lines) + 1, np.array([csv_lines.PIXEL_CELL]), table, images)
@@ -235,8 +235,8 @@ def _decode_lines(cells: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.uint8]
 
 
 def _by_text(column: pa.Array, meaning: Callable[[str], Any], none: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return what each cell of text means, and which cells mean anything; each distinct text is looked up once."""
-    column.validate(full=True)  # text from a file may be any bytes
+    """Return the meaning of each cell of text, and a mask of known ones; each distinct text is looked up once."""
+    column.validate(full=True)  # text in a file may be invalid UTF-8
     encoded = column.dictionary_encode()
     found = [meaning(text) for text in encoded.dictionary.to_pylist()]
     values = np.array([none if value is None else value for value in found] or [none])
@@ -246,7 +246,7 @@ def _by_text(column: pa.Array, meaning: Callable[[str], Any], none: Any) -> tupl
 
 
 def _text(column: pa.Array) -> pa.Array:
-    """Return text without the spaces around it, as in CSV; raise ArrowInvalid where it is not UTF-8."""
+    """Return text without the spaces around it, as in CSV; raise ArrowInvalid if it is not UTF-8."""
     column.validate(full=True)
     return pc.utf8_trim(column, " ")
 
@@ -259,12 +259,12 @@ def _shown(cell: pa.Scalar) -> str:
 
 
 def _mask(column: pa.Array) -> NDArray[np.bool_]:
-    """Return a column of truths as an array of its own, in which null is false."""
+    """Return a Boolean column as a new array, with false for null."""
     return np.array(column.fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _buffers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Return where each cell of large binary or text begins, and the last one ends, and the bytes."""
+    """Return the offsets of the cells of large binary or text, and the bytes."""
     if not len(column):
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
     _, offsets, data = column.buffers()

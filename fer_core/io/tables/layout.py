@@ -1,4 +1,4 @@
-"""The columns of a Parquet or Arrow table: which plays which role, and whether its type can."""
+"""Roles of the columns of a Parquet or Arrow table, and the types that a role allows."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from fer_core.fer2013 import PIXELS
 from fer_core.io.columns import COLUMNS, assign_roles, pixel_columns
 
 IMAGE_NAMES: Final = ("image", "img")
-"""Names, in lower case, of columns of encoded images, as in the data sets of Hugging Face."""
+"""Names in lower case of columns of encoded images, as in data sets of Hugging Face."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table has what.
+    """Roles of the columns of a table.
 
     Attributes
     ----------
     names : tuple of str
-        All columns, in order.
+        Names of all columns, in order.
     places : dict of str to int
         Position of the column of each role, in the order in which the cells of a row are checked.
     wide : range or None
         Positions of the columns of a table with one column per pixel.
     class_names : tuple of str or None
-        The names that the labels number, where the file states them (`ClassLabel` of Hugging Face).
+        Class names that the labels index, if the file states them (`ClassLabel` of Hugging Face).
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Layout:
         Raises
         ------
         DataError
-            As `assign_roles`, or if the type of a column cannot hold its role.
+            As in `assign_roles`, or if the type of a column does not fit its role.
         """
         names = tuple(schema.names)
         chosen = dict(columns or {})
@@ -73,13 +73,13 @@ class Layout:
         return {*self.places.values(), *(self.wide or ())}
 
     def to_read(self) -> list[str] | None:
-        """Return the names of the columns to read; None, for all of them, where two have one name."""
+        """Return the names of the columns to read; None, for all of them, if two have the same name."""
         if len(set(self.names)) < len(self.names):
             return None
         return [self.names[place] for place in sorted(self.read)]
 
     def column(self, batch: pa.RecordBatch, place: int) -> pa.Array:
-        """Return the column of `batch`, which contains all columns or those `to_read`, at a position in the table."""
+        """Return the column of `batch` at a position in the table; `batch` has all columns or those in `to_read`."""
         return batch.column(place if batch.num_columns == len(self.names) else self.names[place])
 
 
@@ -120,7 +120,7 @@ def _holds_pixels(kind: pa.DataType) -> bool:
 
 
 def _image_column(schema: pa.Schema) -> str | None:
-    """Return the name of a column of encoded images, where no column has a name of `COLUMNS` for pixels."""
+    """Return the name of the column of encoded images, if no column has a name of pixels in `COLUMNS`."""
     if any(COLUMNS.get(name.strip(" ").lower()) == "pixels" for name in schema.names):
         return None
     images = [
@@ -133,7 +133,7 @@ def _image_column(schema: pa.Schema) -> str | None:
 
 
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """Return the names of a `ClassLabel` column from the metadata that Hugging Face's `datasets` writes."""
+    """Return the class names of a `ClassLabel` column from the metadata written by Hugging Face's `datasets`."""
     try:
         features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
@@ -151,6 +151,6 @@ _TYPES: Final[dict[str, tuple[Callable[[pa.DataType], bool], str]]] = {
     "id": (lambda kind: is_text(kind) or bool(types.is_integer(kind)), "text or integers"),
     "split": (is_text, "text"),
 }
-"""For each role, in the order in which the cells of a row are checked, the types that can hold it and their names."""
+"""For each role, in the order in which cells are checked, a test of its types and their names."""
 
 _WIDE: Final = (_is_number, "integers or whole floats")

@@ -1,4 +1,4 @@
-"""Faces from Parquet and Arrow files, streamed, each wrong row named."""
+"""Stream faces from Parquet and Arrow files, with an error for each invalid row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_core.errors import DataError
+from fer_core.errors import DataError, first_line
 from fer_core.faces import Faces, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES, warn_of_columns_left_out
@@ -31,14 +31,14 @@ from fer_core.io.tables.layout import Layout
 from fer_core.io.tables.shards import Shard, find_shards
 
 READ_BUFFER_BYTES: Final = 1 << 20
-"""How much of a column is in memory packed; without a bound it is the whole row group, and that may be the file."""
+"""Size of the read buffer per column; by default, a whole row group is read, which may be the whole file."""
 
 END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-"""How an Arrow IPC stream ends; one that was cut between two batches does not."""
+"""End-of-stream marker of an Arrow IPC stream, which a stream that is cut between two batches lacks."""
 
 
 class _Table(NamedTuple):
-    """An open file: its columns, its number of rows where that costs nothing, and what yields its batches."""
+    """An open file: its schema, its number of rows if known in advance, and a function that yields its batches."""
 
     schema: pa.Schema
     rows: int | None
@@ -55,10 +55,10 @@ def iter_table(
     columns: Mapping[str, str] | None = None,
     named: set[str] | None = None,
 ) -> Iterator[Faces]:
-    """Stream a Parquet or Arrow file as batches; see `fer_core.iter_faces`, which this serves. The first row is row 1.
+    """Stream a Parquet or Arrow file in batches; see `fer_core.iter_faces`. The first row is row 1.
 
-    An Arrow file is read one record batch at a time, so that the largest of them must fit into memory.
-    `named` is as for `warn_of_columns_left_out`.
+    An Arrow file is read by record batches, so the largest of them must fit into memory. `named` is as in
+    `warn_of_columns_left_out`.
     """
     source = str(path)
     with _open_table(path) as table:
@@ -103,10 +103,10 @@ def iter_shards(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Faces]:
-    """Stream a folder of Parquet or Arrow files as batches; see `fer_core.iter_faces`, which this serves.
+    """Stream a folder of Parquet or Arrow files in batches; see `fer_core.iter_faces`.
 
-    Rows are numbered through all files, in the order of their names; an error names a file and a row in it. Files of
-    other splits than `split` are not read.
+    Rows are numbered across all files, in the order of their names; errors name a file and a row in it. Files of other
+    splits than `split` are not read.
     """
     source, offset = str(path), 0
     shards = find_shards(Path(path))
@@ -124,7 +124,7 @@ def iter_shards(
             _require_alike(faces, first, shard)
             yield faces
         offset += _count_rows(shard.file)
-    if first is None:  # every file is of another split
+    if first is None:  # all files belong to other splits
         for faces in iter_table(
             shards[0].file, batch_rows=1, split=None, on_error="skip", roles=roles, columns=columns
         ):
@@ -133,7 +133,7 @@ def iter_shards(
 
 
 def _of_shard(faces: Faces, shard: Shard, source: str, offset: int) -> Faces:
-    """Give the faces of one file the place that they have in the folder, and its split where they state none."""
+    """Renumber the faces of a file within the folder, and set the split of the file if its rows state none."""
     split = faces.splits
     if split is None and shard.split is not None:
         split = np.full(len(faces), shard.split)
@@ -166,11 +166,11 @@ def _open_table(path: str | Path) -> Iterator[_Table]:
                 with pa.memory_map(file) if isinstance(file, str) else pa.PythonFile(file, "r") as opened:
                     yield _arrow_stream(opened, file, source) if kind == ARROW_STREAM else _arrow_file(opened)
     except OSError as error:
-        raise DataError(source, f"cannot be read: {error.strerror or _first_line(error)}") from None
-    except UnicodeDecodeError as error:  # in the name of a column, or in text that Arrow does not check
+        raise DataError(source, f"cannot be read: {error.strerror or first_line(error)}") from None
+    except UnicodeDecodeError as error:  # in a column name, or in text that Arrow does not check
         raise DataError(source, f"cannot be read as {name}: text is not UTF-8 ({error.reason})") from None
     except pa.ArrowException as error:
-        raise DataError(source, f"cannot be read as {name}: {_first_line(error)}") from None
+        raise DataError(source, f"cannot be read as {name}: {first_line(error)}") from None
 
 
 def _parquet(file: Any) -> _Table:
@@ -189,14 +189,14 @@ def _arrow_file(opened: Any) -> _Table:
 def _arrow_stream(opened: Any, file: str | IO[bytes], source: str) -> _Table:
     opened.seek(max(opened.size() - len(END_OF_STREAM), 0))
     if opened.read(len(END_OF_STREAM)) != END_OF_STREAM:
-        raise DataError(source, "the Arrow IPC stream is cut short: it has no end-of-stream marker")
+        raise DataError(source, "the Arrow IPC stream is truncated: it has no end-of-stream marker")
     opened.seek(0)
     reader = pa.ipc.open_stream(opened)
     return _Table(reader.schema, None, lambda rows, columns: _sliced(reader, rows, columns))
 
 
 def _sliced(batches: Any, batch_rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    """Cut record batches to `batch_rows`, and check their offsets: Arrow itself trusts those of a damaged file."""
+    """Cut record batches to `batch_rows`, and check their offsets, which Arrow does not."""
     for batch in batches:
         batch = batch if columns is None else batch.select(columns)
         batch.validate(full=True)
@@ -205,7 +205,7 @@ def _sliced(batches: Any, batch_rows: int, columns: list[str] | None) -> Iterato
 
 
 def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, split: str | None, on_error: str) -> Faces:
-    """Validate one batch, whose first row is `row`, and return its good faces, only those of `split` if given."""
+    """Validate a batch, whose first row is `row`, and return its valid faces, only those of `split` if given."""
     cells = {role: _decode(batch, layout, role) for role in layout.places}
     keep = np.logical_and.reduce([column.good for column in cells.values()])
     rejected = []
@@ -240,10 +240,6 @@ def _decode(batch: pa.RecordBatch, layout: Layout, role: str) -> Cells:
     if role == "label":
         return decode_labels(column, layout.class_names)
     return _DECODERS[role](column)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 _DECODERS: Final = {"pixels": decode_pixels, "split": decode_splits, "id": decode_ids}

@@ -1,4 +1,4 @@
-"""Folders of Parquet and Arrow files that together are one data set, as Hugging Face hands them out."""
+"""Folders of Parquet and Arrow files that form one data set, as Hugging Face distributes them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fer_core.errors import DataError
+from fer_core.fer2013 import split_of
 from fer_core.io.archives import is_clutter
-from fer_core.io.columns import split_of
 
 SUFFIXES: Final = frozenset({".parquet", ".arrow", ".feather"})
 NEUTRAL: Final = "data"
-"""A name of files and folders that is not the name of a split."""
+"""Name of files and folders that does not state a split."""
 
 _SHARD: Final = re.compile(r"(?P<prefix>.+?)-(?P<number>\d{5,})-of-(?P<count>\d{5,})(-[0-9a-f]+)?")
 
 
 class Shard(NamedTuple):
-    """One file of a data set, and the split that its name states."""
+    """A file of a data set, and the split that its name states."""
 
     file: Path
     split: str | None
 
 
 def find_shards(folder: Path) -> list[Shard]:
-    """List the Parquet and Arrow files in a folder or, where it has none, in the folders in it.
+    """List the Parquet and Arrow files in a folder or, if there are none, in its subfolders.
 
-    The split of a file is the name in front of `-00000-of-00002`, or its whole name; that of files named `data` is the
-    folder in which they are.
+    The split of a file is the part of its name before `-00000-of-00002`, or its whole name; for files named `data`, the
+    name of their folder.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _split(file: Path, folder: Path) -> str | None:
 
 
 def _require_complete(files: list[Path]) -> None:
-    """Raise DataError where the name of a file states a number of files that is not what there is."""
+    """Raise DataError if the name of a file states another number of files than there are."""
     sets: dict[tuple[Path, str, int], set[int]] = {}
     for file in files:
         if match := _SHARD.fullmatch(file.stem):

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from fer_core import ModelCard
+from fer_core.errors import listed
 from fer_explain.layers.feature_maps import names_of_units
 from fer_explain.layers.filters import FilterConfig, FilterReport
 from fer_explain.maximization.maximize import channel_captions
@@ -48,7 +49,7 @@ def proof_view(
                 "file": graph.file,
                 "default": graph.default,
                 "difference": f"{graph.max_difference:.2g}",
-                "changed": _listed([str(row) for row in faces[graph.changed].tolist()]),
+                "changed": listed([str(row) for row in faces[graph.changed].tolist()], MOST_LISTED),
                 "n": len(graph.changed),
             }
             for graph in lower
@@ -116,21 +117,19 @@ def _notes(found: FilterReport) -> list[str]:
     for state, meaning in said.items():
         channels = [str(channel) for channel, own in enumerate(found.states) if own == state]
         if channels:
-            notes.append(f"{state.capitalize()}, {meaning} on {found.faces:,} faces: {unit} {_listed(channels)}.")
+            notes.append(
+                f"{state.capitalize()}, {meaning} on {found.faces:,} faces: {unit} {listed(channels, MOST_LISTED)}."
+            )
     for what, pairs, threshold in (
         ("Weights of a cosine", found.alike_weights, thresholds.cosine),
         ("Outputs of a correlation", found.alike_outputs, thresholds.correlation),
     ):
         if pairs:
             named = [f"{low} and {high} ({value:.2f})" for low, high, value in pairs]
-            notes.append(f"{what} of at least {threshold:g}, so that one of two would do: {_listed(named)}.")
+            notes.append(
+                f"{what} of at least {threshold:g}, so that one of two would do: {listed(named, MOST_LISTED)}."
+            )
     return notes
-
-
-def _listed(items: list[str]) -> str:
-    """Join the first of some items, and say how many more there are."""
-    more = len(items) - MOST_LISTED
-    return ", ".join(items[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:

@@ -17,12 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
-from csv_samples import assert_faces_equal, make_csv
+from csv_samples import assert_faces_equal, make_csv, zst
 
 from fer_core import DataError, OutputError, read_faces
-from fer_core.io.places import can_be_reread, locate
 from fer_core.outputs.staging import require_apart
+from fer_core.places import can_be_reread, locate
 
 CSV = make_csv("emotion,pixels,Usage", 40)
 OTHER = make_csv("id,pixels", 3)
@@ -89,7 +88,7 @@ PACKED: dict[str, Callable[[dict[str, bytes]], bytes]] = {
     "tar.gz": lambda members: gzip.compress(tarred(members)),
     "tar.xz": lambda members: lzma.compress(tarred(members)),
     "tar.bz2": lambda members: bz2.compress(tarred(members)),
-    "tar.zst": lambda members: zstandard.compress(tarred(members)),
+    "tar.zst": lambda members: zst(tarred(members)),
 }
 
 
@@ -103,7 +102,7 @@ def test_the_only_table_in_an_archive_is_read_whatever_lies_with_it(
     assert_faces_equal(faces, read_faces(plain))
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress, zstandard.compress])
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress, zst])
 def test_a_compressed_table_is_read_alone_and_in_an_archive(
     path: Path, plain: Path, compress: Callable[[bytes], bytes]
 ) -> None:
@@ -182,7 +181,7 @@ EXPECTED = "expected a CSV, Parquet or Arrow file, found"
 NESTED = "contains {} inside {}; unpack it first"
 OUTSIDE = "expected members with paths inside the archive, found"
 REFUSED: dict[str, tuple[bytes, str]] = {
-    "no member": (zipped({}), "is a zip archive without a CSV, Parquet or Arrow file; found no file"),
+    "no member": (zipped({}), "is a zip archive without a CSV, Parquet or Arrow file; found none"),
     "only a readme": (
         zipped({"README.md": b"x", ".DS_Store": b"x"}),
         "is a zip archive without a CSV, Parquet or Arrow file; found 'README.md'",
@@ -298,7 +297,7 @@ def test_a_path_into_an_archive_is_split_where_the_archive_ends(path: Path) -> N
 
 def test_an_archive_that_is_read_is_not_overwritten(path: Path) -> None:
     path.write_bytes(zipped({"a.csv": CSV}))
-    with pytest.raises(OutputError, match=re.escape(f"{path}: is or holds {path}, which is read")):
+    with pytest.raises(OutputError, match=re.escape(f"{path}: would overwrite the input {path};")):
         require_apart(path, [path / "a.csv"])
 
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from fer_core import DataError
 from fer_core.errors import ConfigError, DataWarning
-from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS
-from fer_core.io.columns import assign_roles, label_of, pixel_columns, split_of, warn_of_columns_left_out
+from fer_core.fer2013 import EXPRESSIONS, PIXELS, SPLITS, label_of, split_of
+from fer_core.io.columns import assign_roles, pixel_columns, warn_of_columns_left_out
 from fer_core.terminal.program import Program
 
 WIDE = [f"pixel{n}" for n in range(PIXELS)]
@@ -53,11 +53,13 @@ def test_a_table_with_one_column_per_pixel_has_its_pixels_at_the_first_of_them()
 
 def test_a_column_of_pixels_beside_one_column_per_pixel_must_be_chosen():
     names = [*WIDE, "pixels"]
-    expected = "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; choose"
+    expected = (
+        "^both.csv: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; `columns="
+    )
     with pytest.raises(DataError, match=expected):
         assign_roles(names, "both.csv")
     assert assign_roles(names, "both.csv", columns={"pixels": "pixels"})["pixels"] == PIXELS
-    with pytest.warns(DataWarning, match="both.csv: columns left out: 'pixel0', 'pixel1', .* and 2296 more$"):
+    with pytest.warns(DataWarning, match="both.csv: columns left out: 'pixel0', 'pixel1', .* and 2,296 more$"):
         warn_of_columns_left_out(names, "both.csv", {PIXELS})
 
 

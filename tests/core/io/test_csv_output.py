@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-import zstandard
 
 from fer_core.io.csv_output import open_csv
 
@@ -22,7 +22,7 @@ def unpacked(path: Path, name: str) -> bytes:
     if name.lower().endswith(".gz"):
         return gzip.decompress(content)
     if name.endswith(".zst"):
-        return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        return pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
     return content
 
 

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-import zstandard
+from csv_samples import zst
 from PIL import Image
 
 from fer_core import CardError, DataError, ModelCard, ModelError, read_faces
-from fer_core.io.file_types import file_type, is_lfs_pointer
+from fer_core.git_lfs import is_lfs_pointer
+from fer_core.io.file_types import file_type
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
 TABLE = pa.table({"pixels": [b"x"]})
@@ -47,7 +48,7 @@ def _arrow(file: io.BytesIO, writer: Callable[..., pa.RecordBatchWriter]) -> Non
 
 WRITTEN: dict[str, bytes] = {
     "gzip": gzip.compress(b"x"),
-    "zstandard": zstandard.compress(b"x"),
+    "zstandard": zst(b"x"),
     "xz": lzma.compress(b"x"),
     "bzip2": bz2.compress(b"x", 5),
     "a zip archive": _saved(lambda file: zipfile.ZipFile(file, "w").writestr("a", "b")),

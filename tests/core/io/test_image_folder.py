@@ -274,14 +274,24 @@ def test_what_lies_with_them_is_no_image(tmp_path: Path) -> None:
     assert [error.row for error in next(iter_faces(tmp_path, on_error="skip")).rejected] == [2]
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_one_image_is_no_file_of_faces(tmp_path: Path, name: str) -> None:
-    save(tmp_path / name, gray(0))
-    kind = "PNG" if name.endswith("png") else "JPEG"
-    expected = f"is a {kind} image; expected the folder of images it lies in, or a CSV, Parquet or Arrow file"
-    with pytest.raises(DataError) as failure:
-        read_faces(tmp_path / name)
-    assert str(failure.value) == f"{tmp_path / name}: {expected}"
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.csv"])
+def test_one_image_is_one_face_whatever_its_name(tmp_path: Path, name: str) -> None:
+    Image.fromarray(gray(0)).save(tmp_path / name, format="JPEG" if name == "a.jpg" else "PNG")
+    faces = read_faces(tmp_path / name)
+    assert faces.ids is not None
+    assert (faces.rows.tolist(), faces.ids.tolist(), faces.labels, faces.splits) == ([1], [name], None, None)
+    assert np.array_equal(faces.images[0], np.asarray(Image.open(tmp_path / name)))
+
+
+def test_one_image_of_another_size_has_no_split_and_no_columns(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", np.zeros((47, 48), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: expected a 48x48 image, found 48x47"):
+        read_faces(tmp_path / "a.png")
+    save(tmp_path / "b.png", gray(0))
+    with pytest.raises(DataError, match=r"b\.png: has no split folders; cannot select Training images$"):
+        read_faces(tmp_path / "b.png", "Training")
+    with pytest.raises(ConfigError, match=r"b\.png: contains images, which have no columns to choose$"):
+        read_faces(tmp_path / "b.png", columns={"pixels": "face"})
 
 
 OUTSIDE = f"expected images in folders named {', '.join(EXPRESSIONS)}; found one in "
@@ -345,7 +355,7 @@ def test_folders_that_count_classes_from_1_are_refused_since_data_sets_differ(tm
         save(tmp_path / folder / str(number) / "a.png", gray(number))
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    why = "data sets that count from 1 differ in which number is which class; rename the folders to names of classes"
+    why = "data sets that count from 1 number the classes differently; rename the folders to class names"
     assert str(failure.value) == f"{tmp_path / folder}: expected numbers from 0, found 1, 2, 3, 4, 5, 6, 7: {why}"
 
 
@@ -355,7 +365,9 @@ def test_a_number_and_a_name_that_disagree_are_refused(tmp_path: Path, split: st
         save(tmp_path / split / name / "a.png", gray())
     with pytest.raises(DataError) as failure:
         read_faces(tmp_path)
-    assert str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, where number and name agree"
+    assert (
+        str(failure.value) == f"{tmp_path / split / '1_angry'}: {LABELS_EXPECTED}, with a number and a name that agree"
+    )
 
 
 @pytest.mark.parametrize("folder", ["contempt", "1", "a/b/c", "0_happy", "train/alice"])
@@ -412,5 +424,5 @@ def test_roles_that_are_not_read_are_left_out(tree: Path) -> None:
 
 
 def test_columns_of_an_image_tree_cannot_be_chosen(tree: Path) -> None:
-    with pytest.raises(ConfigError, match=r": columns are for tables; an image tree has none$"):
+    with pytest.raises(ConfigError, match=r": contains images, which have no columns to choose$"):
         read_faces(tree, columns={"label": "x"})

@@ -231,6 +231,6 @@ def test_a_folder_that_a_killed_run_had_replaced_is_removed(tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system in which nothing can be made")
 def test_a_folder_in_which_no_file_can_be_made_is_said_to_be_one() -> None:
-    message = "/proc/here: cannot be written: no file can be made in its folder"
+    message = "/proc/here: cannot be written: no file can be created in its folder"
     with pytest.raises(OutputError, match=message), claimed("/proc/here"):
         pass

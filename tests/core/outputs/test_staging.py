@@ -129,7 +129,7 @@ def test_an_existing_target_is_refused_before_any_work(tmp_path: Path, folder: b
     target.mkdir() if folder else target.write_text("old")
     with pytest.raises(OutputError) as failure, staged(target, folder=kind(folder)):
         pytest.fail("work was done")
-    assert str(failure.value) == f"{target}: exists already; --force replaces it"
+    assert str(failure.value) == f"{target}: exists already; `force=True` replaces it"
     assert names(tmp_path) == ["out"]
 
 
@@ -211,10 +211,14 @@ def test_a_target_of_another_kind_is_refused(tmp_path: Path, force: bool) -> Non
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
-    for name, folder, wanted in (("folder", False, "file"), ("file", True, "folder"), ("pipe", False, "file")):
+    for name, folder, message in (
+        ("folder", False, "expected a file, found a directory"),
+        ("file", True, "expected a directory, found a file"),
+        ("pipe", False, "expected a file, found neither a file nor a directory"),
+    ):
         with pytest.raises(OutputError) as failure, staged(tmp_path / name, force=force, folder=kind(folder)):
             pytest.fail("work was done")
-        assert str(failure.value) == f"{tmp_path / name}: expected a {wanted} to replace, found another kind"
+        assert str(failure.value) == f"{tmp_path / name}: {message}"
     assert names(tmp_path) == ["file", "folder", "pipe"]
 
 
@@ -225,7 +229,10 @@ def test_the_working_folder_and_those_around_it_are_never_replaced(
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "precious.txt").touch()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(OutputError, match="holds the working folder"), staged(target, force=True, folder=FOLDER):
+    with (
+        pytest.raises(OutputError, match="contains the current working directory and cannot be replaced"),
+        staged(target, force=True, folder=FOLDER),
+    ):
         pytest.fail("work was done")
     assert names(tmp_path) == ["here", "here/precious.txt"]
 
@@ -251,9 +258,9 @@ def test_a_folder_with_somebodys_file_is_never_replaced(tmp_path: Path, foreign:
     write(tmp_path / "out", folder=True)
     (tmp_path / "out" / foreign).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "out" / foreign).write_text("years of work")
-    expected = f"contains {foreign}, which is not part of such an output and would be lost; move it or choose"
+    expected = f"contains {foreign}, which does not belong to such an output and would be lost; move it or choose"
     with (
-        pytest.raises(OutputError, match=expected if force else "exists already; --force replaces it"),
+        pytest.raises(OutputError, match=expected if force else "exists already; `force=True` replaces it"),
         staged(tmp_path / "out", folder=FOLDER, force=force),
     ):
         pytest.fail("work was done")
@@ -265,7 +272,7 @@ def test_a_folder_of_fitting_names_without_those_of_every_output_is_never_replac
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("my project")
     kind = OutputFolder(always=("model.onnx",), sometimes=("README.md",))
-    expected = r"mine: contains README\.md but no model\.onnx, so it is not an earlier output of this kind"
+    expected = r"mine: contains README\.md but no model\.onnx, so it is not an output of this kind"
     with pytest.raises(OutputError, match=expected), staged(tmp_path / "mine", folder=kind, force=True):
         pytest.fail("work was done")
     assert (tmp_path / "mine" / "README.md").read_text() == "my project"
@@ -500,7 +507,7 @@ def test_what_an_output_is_made_from_is_never_replaced(tmp_path: Path, folder: b
     link.symlink_to(data)
     for one in (data, link):
         with (
-            pytest.raises(OutputError, match=r"there: is or holds .*, which is read; expected another output$"),
+            pytest.raises(OutputError, match=r"there: would overwrite the input .*; choose another output$"),
             staged(target, force=True, folder=kind(folder), inputs=(None, "-", one)),
         ):
             pytest.fail("the body ran")
@@ -516,7 +523,9 @@ def test_what_is_read_in_a_folder_is_never_replaced(tmp_path: Path) -> None:
         part.parent.mkdir(exist_ok=True)
         part.write_text("as it was")
         with (
-            pytest.raises(OutputError, match=rf"{name}: is part of .*/read, which is read; expected another output$"),
+            pytest.raises(
+                OutputError, match=rf"{name}: would overwrite a file of the input .*/read; choose another output$"
+            ),
             staged(part, force=True, inputs=(tmp_path / "read",)),
         ):
             pytest.fail("the body ran")

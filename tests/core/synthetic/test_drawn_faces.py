@@ -221,33 +221,33 @@ def test_coverage_of_a_shape_adds_up_to_its_area() -> None:
 
 @pytest.mark.parametrize("n", [0, -3])
 def test_fewer_than_one_face_is_refused(n: int) -> None:
-    with pytest.raises(ConfigError, match=rf"^n must be at least 1, not {n}$"):
+    with pytest.raises(ConfigError, match=rf"^n: expected at least 1, found {n}$"):
         draw_faces(n, seed=0)
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^seed must be 0 or more, not -1$"):
+    with pytest.raises(ConfigError, match=r"^seed: expected at least 0, found -1$"):
         draw_faces(1, seed=-1)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(2, np.int64), np.zeros((3, 1), np.int64), np.zeros(3)])
 def test_labels_of_the_wrong_shape_or_kind_are_refused(labels: NDArray[np.int64]) -> None:
-    with pytest.raises(ConfigError, match=r"^labels must be 3 integers, shape \(3,\), not (int|float)64 of shape"):
+    with pytest.raises(ConfigError, match=r"^labels: expected integers of shape \(3,\), found (int|float)64 of shape"):
         draw_faces(3, seed=0, labels=labels)
 
 
 @pytest.mark.parametrize(("label", "found"), [(7, r"0\.\.7"), (-1, r"-1\.\.0")])
 def test_labels_outside_the_seven_are_refused(label: int, found: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^labels must be in 0\.\.6, not {found}$"):
+    with pytest.raises(ConfigError, match=rf"^labels: expected 0\.\.6, found {found}$"):
         draw_faces(2, seed=0, labels=np.array([0, label]))
 
 
 def test_intensities_of_the_wrong_shape_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^intensities must be of shape \(N, 13\), not \(2, 5\)$"):
+    with pytest.raises(ConfigError, match=r"^intensities: expected shape \(N, 13\), found \(2, 5\)$"):
         draw_action_units(np.zeros((2, 5)), seed=0)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])
 def test_intensities_outside_their_range_are_refused(value: float) -> None:
-    with pytest.raises(ConfigError, match=r"^intensities must be in 0\.\.1$"):
+    with pytest.raises(ConfigError, match=r"^intensities: expected values in 0\.\.1$"):
         draw_action_units(np.full((2, len(UNITS)), value), seed=0)

@@ -204,7 +204,7 @@ def test_a_lack_of_threads_is_one_line_with_a_remedy(capsys: pytest.CaptureFixtu
 
     assert invoke(command) == 1
     assert capsys.readouterr().err == f"fer-test: {NO_THREADS}\n"
-    assert "--threads 1" in NO_THREADS
+    assert "`threads=1`" in NO_THREADS
 
 
 SLEEP = """

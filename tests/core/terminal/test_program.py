@@ -145,7 +145,7 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
         main.main(["work"])
 
 
-HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch", "zstandard"]
+HEAVY = ["PIL", "gzip", "matplotlib", "numba", "pandas", "rich", "scipy", "torch", "backports.zstd"]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,8 @@ def test_importing_the_package_loads_nothing_heavy(modules: str) -> None:
         (OutputError("x.csv exists; `force=True` replaces it"), "x.csv exists; --force replaces it"),
         (OutputError("`batch_size=1` or `device='cpu'` needs less"), "--batch-size 1 or --device cpu needs less"),
         (OutputError("`batch_size` and `other=3` are given"), "--batch-size and `other=3` are given"),
+        (OutputError("`columns={'label': 'y'}` chooses one"), "--column label=y chooses one"),
+        (OutputError("`columns={'label': \"it's\"}` chooses one"), "--column label=it's chooses one"),
     ],
 )
 def test_parameters_are_spelled_as_the_options_of_the_command(error: FerError, line: str) -> None:
@@ -178,6 +180,7 @@ def test_parameters_are_spelled_as_the_options_of_the_command(error: FerError, l
 
     @main.command()
     @click.option("--batch-size")
+    @click.option("--column", "input_columns")
     @click.option("--device")
     @click.option("--force", is_flag=True)
     def work(**_: object) -> None:

@@ -10,10 +10,10 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.io.csv.writer import write_csv as write_faces
+from fer_core.synthetic.data_set import synthesize
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution import METHODS, Settings, attributions_of, map_file
 from fer_explain.attribution.map_file import attribute
-from fer_train.data.splits import synthesize
 
 
 def test_attribute_writes_the_rows_asked_for_in_their_order(
@@ -125,7 +125,7 @@ def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"rows": (2, 23)}, DataError, r"expected a row number in 2\.\.22, where 21 faces are, found 23"),
+        ({"rows": (2, 23)}, DataError, r"expected a row number in 2\.\.22 \(21 faces\), found 23"),
         ({"split": "PublicTest"}, DataError, "has no Usage column"),
         ({"target": "joy"}, ConfigError, "target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": 0.01}, ConfigError, r"memory_mb: saliency needs .* MiB for one pass, found 0\.01"),
@@ -148,7 +148,7 @@ def test_a_dense_network_has_no_grad_cam(run: Path, data: Path, tmp_path: Path) 
 
 def test_a_file_without_faces_is_refused(exports: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("id,feature\n")
-    with pytest.raises(DataError, match=r"empty\.csv: has no face$"):
+    with pytest.raises(DataError, match=r"empty\.csv: has no faces$"):
         attribute(tmp_path / "empty.csv", exports, "saliency", tmp_path / "maps.npz")
 
 

@@ -228,7 +228,7 @@ def test_grad_cam_is_the_papers_equations(cnn: nn.Module, faces: Faces, layer: s
 
 def test_grad_cam_chooses_the_activation_of_the_last_convolution_that_sees_places(cnn: nn.Module) -> None:
     assert cam_layer(cnn, None).name == "features.15"
-    small = make_network("best-small", {"widths": [4, 8], "blocks": [1, 1]})
+    small = make_network("residual-small", {"widths": [4, 8], "blocks": [1, 1]})
     assert cam_layer(small, None).name == "stages.1.0.activation"
 
 

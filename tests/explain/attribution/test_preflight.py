@@ -68,7 +68,7 @@ def verdicts(model: nn.Module, layer: str | None = None) -> dict[str, str]:
         ("course-dnn", DNN, {"grad-cam": "refused", "guided-grad-cam": "refused"}),
         ("compact", {"widths": [[4], [5, 6]]}, {}),
         (
-            "best-small",
+            "residual-small",
             {"widths": [8, 12], "blocks": [1, 1]},
             {"guided-backprop": "approximate", "guided-grad-cam": "approximate", "deeplift": "approximate"},
         ),

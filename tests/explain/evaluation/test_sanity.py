@@ -76,7 +76,7 @@ def test_stages_go_from_the_logits_to_the_first_layer(cnn: nn.Module, dnn: nn.Mo
 
 
 def test_a_deep_network_has_few_stages_and_none_without_its_normalization() -> None:
-    network = build_model("best-small", mean=128.0, std=64.0)
+    network = build_model("residual-small", mean=128.0, std=64.0)
     stages = weight_stages(network)
     assert len(stages) == MOST_STAGES
     with_weights = {name for name, module in network.named_modules() if list(module.parameters(recurse=False))}

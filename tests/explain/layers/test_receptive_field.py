@@ -13,7 +13,7 @@ from fer_train.models import build_model
 MODELS = {
     "course-cnn": {"widths": [2, 3, 4], "hidden": 8},
     "course-dnn": {"widths": [6, 4]},
-    "best-small": {"widths": [2, 3], "blocks": [1, 2]},
+    "residual-small": {"widths": [2, 3], "blocks": [1, 2]},
     "compact": {"widths": [[2, 3], [3, 4], [4]], "space_to_depth": True},
 }
 
@@ -94,7 +94,7 @@ def test_fields_known_by_hand(layer: int, size: tuple[int, int], words: str) -> 
 
 
 def test_a_gate_over_the_whole_image_shows_it_to_all_behind() -> None:
-    model = network("best-small")
+    model = network("residual-small")
     layers = list_layers(model)
     gate = next(layer.index for layer in layers if "weigh" in layer.name)
     wholes = [receptive_field(model, layer).whole for layer in layers]

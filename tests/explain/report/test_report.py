@@ -17,8 +17,8 @@ from fer_explain.report.face_maps import choose_methods, settings_of
 from fer_explain.report.files import _scales
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import load_proven
-from fer_train.exporting.agreement import halve, stamp
-from fer_train.exporting.graph import write_graph
+from fer_train.exporting.graph import stamp, write_graph
+from fer_train.exporting.half import halve
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
@@ -227,13 +227,13 @@ def test_a_run_without_labels_is_explained_and_says_that_nothing_was_compared(
 def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     empty = tmp_path / "faces.csv"
     empty.write_text("id,label,feature\n")
-    with pytest.raises(DataError, match=r"has no face$"):
+    with pytest.raises(DataError, match=r"has no faces$"):
         report(empty, run, tmp_path / "out")
 
 
 def test_an_existing_report_is_kept_without_force(exports: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="out: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="out: exists already; `force=True` replaces it"):
         report(data, exports, tmp_path / "out")
 
 

@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, ConfigError, DataError, DeviceError, FerError, ModelError, OutputError
+from fer_core import EXPRESSIONS, ConfigError, DataError, DataWarning, DeviceError, FerError, ModelError, OutputError
 from fer_core.outputs.claims import claimed
 from fer_infer import score
 from fer_infer.cli import main
@@ -33,6 +33,7 @@ from fer_infer.cluster import engine, ray_cluster, storage  # noqa: E402
 from fer_infer.cluster.engine import RaySummary, score_files  # noqa: E402
 from fer_infer.cluster.manifest import Part  # noqa: E402
 from fer_infer.cluster.worker import FileScorer, Work  # noqa: E402
+from fer_infer.config import ScoreConfig  # noqa: E402
 
 Images = NDArray[np.uint8]
 
@@ -114,9 +115,9 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
     again = score_files(["in"], exports, "out", columns="probabilities", device="cpu", threads=2, batch_size=5)
     assert (again.reused, again.rows, again.rows_now, again.label_counts) == (4, 30, 0, done.label_counts)
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
-    with pytest.raises(OutputError, match=r"was made with columns 'probabilities', not 'logits'; --force starts anew$"):
+    with pytest.raises(OutputError, match=r"was made with columns 'probabilities', not 'logits'; `force=True`"):
         score_files(["in"], exports, "out", columns="logits")
-    with pytest.raises(OutputError, match=r"was made with tta 'none', not 'flip'; --force starts anew$"):
+    with pytest.raises(OutputError, match=r"was made with tta 'none', not 'flip'; `force=True` discards it$"):
         score_files(["in"], exports, "out", columns="probabilities", tta="flip")
 
 
@@ -141,7 +142,7 @@ def test_a_folder_that_another_run_fills_is_refused(
 
 @pytest.mark.parametrize("data", ["in", "in/a.csv", "./in/*.csv"])
 def test_an_output_that_holds_what_is_scored_is_refused(inputs: Path, exports: Path, data: str) -> None:
-    with pytest.raises(OutputError, match=r"^in: is or holds .*, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"^in: would overwrite the input .*; choose another output$"):
         score_files([data], exports, "in", force=True)
     assert names(inputs) == ["a.csv", "b.csv.gz", "c.parquet", "d.csv"]
 
@@ -174,10 +175,10 @@ def test_a_wrong_row_ends_the_run_and_once_mended_it_goes_on(
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     first, second, predicted, provider = done.stdout.splitlines()
-    assert first.startswith("out: 12 rows of 2 files in ")
-    assert second == "out: parts of an earlier run kept: 1"
+    assert first.startswith("out: 12 rows from 2 files in ")
+    assert second == "out: parts reused from an earlier run: 1"
     assert predicted.startswith("predicted: angry ")
-    assert provider == "ran on CPUExecutionProvider in fp32 (not CUDA: the Ray cluster has no GPU)"
+    assert provider == "ran on CPUExecutionProvider in fp32 (the Ray cluster has no GPU)"
     assert len(rows_of(tmp_path / "out" / "part-00001.csv")) == 13
 
 
@@ -188,14 +189,10 @@ def work_of(exports: Path, **changes: Any) -> Work:
         "model_files": files,
         "output": "memory://out",
         "suffix": ".csv",
-        "columns": "id-label",
-        "device": "cpu",
-        "threads": 1,
-        "batch_size": 4,
-        "tta": "none",
-        "on_error": "fail",
     }
-    return Work(**settings | changes)
+    chosen = {name: value for name, value in changes.items() if name not in ("output", "suffix")}
+    config = ScoreConfig(**{"device": "cpu", "threads": 1, "batch_size": 4} | chosen)
+    return Work(**settings | {name: value for name, value in changes.items() if name not in chosen}, config=config)
 
 
 @pytest.fixture
@@ -205,12 +202,14 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     system = fsspec.filesystem("memory")
     system.store.clear()
 
-    def call(work: Work, address: str) -> Any:
+    def call(work: Work, address: str, answers: list[Any] | None = None) -> Any:
         (file,) = storage.list_inputs([address])
         address_there = np.array([storage.absolute(file.source)])
         batch = {"position": np.array([7]), "address": address_there, "file": np.array([vars(file)], object)}
         answer = FileScorer(work)(batch)
         assert answer["position"] == [7]
+        if answers is not None:
+            answers.append(answer)
         return pickle.loads(answer["outcome"][0])  # noqa: S301 - made in this process
 
     yield call
@@ -285,6 +284,31 @@ def test_what_a_worker_cannot_write_is_one_line(
     assert str(failure) == "in/a.csv: cannot be scored: No space left on device"
 
 
+def test_columns_left_out_are_named_by_the_users_name_of_the_file(
+    call: Callable[..., Any], images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir(exist_ok=True)
+    fsspec.filesystem("memory").pipe("/in/a.csv", csv_of(images[:3], note=["x"] * 3).encode())
+    answers: list[dict[str, Any]] = []
+    assert call(work_of(exports), "memory://in/a.csv", answers).rows == 3
+    assert answers[0]["notes"] == ["memory://in/a.csv: columns left out: 'note'"]
+
+
+def test_the_cluster_names_columns_left_out_as_the_local_engine_does(
+    cluster: None, images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "a.csv"
+    data.write_text(csv_of(images[:3], note=["x"] * 3))
+    with pytest.warns(DataWarning) as caught:
+        score_files([str(data)], exports, str(tmp_path / "out"))
+    assert [str(one.message) for one in caught] == [f"{data}: columns left out: 'note'"]
+
+
+def test_a_limit_is_refused_on_a_cluster(inputs: Path, exports: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^limit: expected no limit for files on a cluster$"):
+        score_files(["in"], exports, "out", limit=3)
+
+
 def nodes(*resources: dict[str, float]) -> Callable[[], list[dict[str, Any]]]:
     return lambda: (
         [{"Alive": True, "Resources": each} for each in resources] + [{"Alive": False, "Resources": {"CPU": 99}}]
@@ -311,17 +335,28 @@ def test_workers_get_a_gpu_each_where_there_is_one(
 def test_a_cluster_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", nodes({"CPU": 2}))
     with pytest.raises(
-        DeviceError, match=r"^cuda was asked for and cannot be had: no machine of the Ray cluster has a"
+        DeviceError, match=r"^CUDA was requested but is not available: no machine of the Ray cluster has a"
     ):
         ray_cluster.find_room("cuda", 1)
-    with pytest.raises(ConfigError, match=r"^threads: expected as many as a machine .* has CPUs, found 3$"):
+    with pytest.raises(ConfigError, match=r"^threads: expected at most the number of CPUs of a machine .*, found 3$"):
         ray_cluster.find_room("auto", 3)
 
 
 def test_a_part_on_a_disk_of_its_worker_is_one_line(
     inputs: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = Part(storage.list_inputs(["in/d.csv"])[0], "part-00000.csv", "0", 0, 0, None, None, {}, "", "")
+    part = Part(
+        rows=0,
+        rejected=0,
+        label_counts={},
+        input=storage.list_inputs(["in/d.csv"])[0],
+        name="part-00000.csv",
+        sha256="0",
+        rejects_name=None,
+        rejects_sha256=None,
+        provider="",
+        provider_note="",
+    )
 
     def elsewhere(*_: object) -> Iterator[tuple[int, Part]]:
         yield 0, part
@@ -339,7 +374,7 @@ def test_more_workers_than_there_is_room_for_are_refused(
     cluster: None, inputs: Path, exports: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        ConfigError, match=r"^workers: expected 1 to 2, which is what the cluster has room for, found 3$"
+        ConfigError, match=r"^workers: expected 1 to 2, the number that the cluster has room for, found 3$"
     ):
         score_files(["in"], exports, "out", workers=3)
 
@@ -361,7 +396,7 @@ def test_an_unreachable_cluster_is_one_line(inputs: Path, exports: Path, monkeyp
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         monkeypatch.setattr(ray, "is_initialized", lambda: False)
         monkeypatch.setattr(ray, "init", never)
-        with pytest.raises(DeviceError, match=rf"^ray: no cluster can be had at {address}: .*Connection refused$"):
+        with pytest.raises(DeviceError, match=rf"^ray: no cluster is available at {address}: .*Connection refused$"):
             score_files(["in"], exports, "out", ray_address=address)
 
     def broken(**_: object) -> None:
@@ -369,7 +404,7 @@ def test_an_unreachable_cluster_is_one_line(inputs: Path, exports: Path, monkeyp
 
     monkeypatch.setattr(ray, "init", broken)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(DeviceError, match=r"^ray: no cluster can be had on this machine: the raylet died$"):
+    with pytest.raises(DeviceError, match=r"^ray: no cluster is available on this machine: the raylet died$"):
         score_files(["in"], exports, "out")
 
 
@@ -385,7 +420,7 @@ def test_what_is_wrong_is_told_before_a_cluster_is_asked_for(
         score_files(["in"], exports, "out", columns="all")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.csv").touch()
-    with pytest.raises(OutputError, match=r"/other: expected a folder of predictions alone, found 'a\.csv' in it$"):
+    with pytest.raises(OutputError, match=r"/other: expected a folder with only predictions, found 'a\.csv' in it$"):
         score_files(["in"], exports, "other", force=True)
     assert not (tmp_path / "out").exists()
 
@@ -397,7 +432,19 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
 
     def stub(data: Any, **settings: Any) -> RaySummary:
         asked.update(settings, data=data)
-        return RaySummary("out", 3, 2, 30, 4, 10, {"happy": 30}, "fp16", {"CUDAExecutionProvider": ""}, "none", 2.0)
+        return RaySummary(
+            rows=30,
+            rejected=4,
+            label_counts={"happy": 30},
+            output="out",
+            files=3,
+            reused=2,
+            rows_now=10,
+            precision="fp16",
+            providers={"CUDAExecutionProvider": ""},
+            tta="none",
+            elapsed_s=2.0,
+        )
 
     monkeypatch.setattr(engine, "score_files", stub)
     options = ["--columns", "logits", "--workers", "4", "--threads", "2", "--ray-address", "auto", "--on-error", "skip"]
@@ -406,8 +453,8 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
-        "out: 30 rows of 3 files in 2.00 s, 5 faces/s",
-        "out: parts of an earlier run kept: 2",
+        "out: 30 rows from 3 files in 2.00 s, 5 faces/s",
+        "out: parts reused from an earlier run: 2",
         "out: rows left out: 4, listed in rejects-*.csv",
         "predicted: happy 30",
         "ran on CUDAExecutionProvider in fp16",
@@ -428,8 +475,8 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
     ("arguments", "message"),
     [
         (["a.csv", "b.csv"], "--engine local takes one DATA, found 2; --engine ray takes several"),
-        (["a.csv", "--workers", "2"], "--workers and --ray-address are for --engine ray"),
-        (["a.csv", "--ray-address", "auto"], "--workers and --ray-address are for --engine ray"),
+        (["a.csv", "--workers", "2"], "--workers and --ray-address require --engine ray"),
+        (["a.csv", "--ray-address", "auto"], "--workers and --ray-address require --engine ray"),
     ],
 )
 def test_the_options_of_one_engine_are_wrong_usage_for_the_other(arguments: list[str], message: str) -> None:

@@ -102,16 +102,16 @@ def test_the_part_of_an_input_that_changed_is_made_again(folder: Path, change: d
             "was made with model.weights_sha256 'w', not 'v'",
         ),
         (SETTINGS | {"more": 1}, INPUTS, "was made with more None, not 1"),
-        (SETTINGS, (*INPUTS, InputFile("in/d.csv", 1, "")), "was made of other inputs (in/d.csv is new)"),
-        (SETTINGS, INPUTS[1:], "was made of other inputs (in/a.csv is missing)"),
-        (SETTINGS, INPUTS[::-1], "was made of other inputs (their order changed)"),
+        (SETTINGS, (*INPUTS, InputFile("in/d.csv", 1, "")), "was made from other inputs (in/d.csv is new)"),
+        (SETTINGS, INPUTS[1:], "was made from other inputs (in/a.csv is missing)"),
+        (SETTINGS, INPUTS[::-1], "was made from other inputs (their order changed)"),
     ],
 )
 def test_a_run_that_contradicts_the_record_is_one_line_and_changes_nothing(
     folder: Path, settings: dict[str, Any], inputs: tuple[InputFile, ...], message: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    expected = f"{folder}/manifest.json: {message}; --force starts anew"
+    expected = f"{folder}/manifest.json: {message}; `force=True` discards it"
     with pytest.raises(OutputError, match=f"^{re.escape(expected)}$"):
         Manifest(settings, inputs).take_over(str(folder), force=False)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -126,14 +126,14 @@ def test_a_run_that_contradicts_the_record_is_one_line_and_changes_nothing(
 def test_a_folder_with_anything_else_in_it_is_left_alone(folder: Path, force: bool) -> None:
     (folder / "thesis.tex").write_text("precious")
     before = names(folder)
-    with pytest.raises(OutputError, match=r": expected a folder of predictions alone, found 'thesis\.tex' in it$"):
+    with pytest.raises(OutputError, match=r": expected a folder with only predictions, found 'thesis\.tex' in it$"):
         Manifest(SETTINGS, INPUTS).take_over(str(folder), force=force)
     assert names(folder) == before
 
 
 def test_parts_without_a_record_are_not_trusted(folder: Path) -> None:
     (folder / "manifest.json").unlink()
-    with pytest.raises(OutputError, match=r": holds parts and no manifest\.json; --force starts anew$"):
+    with pytest.raises(OutputError, match=r": contains parts but no manifest\.json; `force=True` discards them$"):
         Manifest(SETTINGS, INPUTS).take_over(str(folder), force=False)
 
 
@@ -150,7 +150,7 @@ def test_parts_without_a_record_are_not_trusted(folder: Path) -> None:
 )
 def test_a_damaged_record_is_one_line(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
-    expected = r"/manifest\.json: expected a record of .* schema_version 1, found none \(.*\); --force starts anew$"
+    expected = r"/manifest\.json: expected a manifest of schema_version 1 \(.*\); `force=True` discards it$"
     with pytest.raises(OutputError, match=expected):
         Manifest(SETTINGS, INPUTS).take_over(str(folder), force=False)
 

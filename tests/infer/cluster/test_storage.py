@@ -144,7 +144,7 @@ def test_a_link_changes_with_what_it_names(tree: Path) -> None:
     [
         (["data/absent.csv"], "data/absent.csv: cannot be listed: No such file or directory"),
         (["data/*.parquet"], "data/*.parquet: expected files to score, found none"),
-        (["data/a.csv", "./data/*.csv"], "./data/a.csv: is named twice; expected each file once"),
+        (["data/a.csv", "./data/*.csv"], "./data/a.csv: is listed twice; expected each file once"),
         (["memory://absent"], "memory://absent: cannot be listed: No such file or directory"),
         (["cloud9://bucket/a.csv"], "cloud9://bucket/a.csv: cannot be listed: Protocol not known: cloud9"),
     ],
@@ -200,7 +200,7 @@ def test_what_cannot_be_placed_leaves_nothing(tree: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_is_no_folder(tree: Path) -> None:
-    with pytest.raises(OutputError, match=r"^data/a\.csv: cannot be listed: expected a folder, found another kind$"):
+    with pytest.raises(OutputError, match=r"^data/a\.csv: cannot be listed: expected a folder, found a file$"):
         names_in("data/a.csv")
     assert names_in("data/absent") == []
 

@@ -79,7 +79,7 @@ def test_both_wheels_are_named_with_the_command_that_mends_them(monkeypatch: pyt
     assert text.startswith("onnxruntime 1.30.0 and onnxruntime-gpu 1.31.1: both write the same files")
     assert diagnosis.remedy == BOTH_WHEELS_REMEDY
     assert diagnosis.to_text().endswith(
-        "\nTo mend ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+        "\nTo repair ONNX Runtime: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
     )
 
 
@@ -219,9 +219,9 @@ def test_a_session_that_cannot_be_had_where_nothing_is_missing_names_a_step(monk
     on_cpu = SimpleNamespace(get_providers=lambda: [CPU_PROVIDER])
     monkeypatch.setattr(doctor, "open_session", lambda model: (on_cpu, "CUDA failure 2: out of memory"))
     diagnosis = diagnose()
-    expected = f"{CPU_PROVIDER} for a built-in graph; not CUDA: CUDA failure 2: out of memory"
+    expected = f"{CPU_PROVIDER} for a built-in graph; CUDA failure 2: out of memory"
     assert found(diagnosis, "provider of a session") == [("missing", expected)]
-    assert diagnosis.remedy == "For CUDA: nvidia-smi, which says whether the GPU is free and which driver it has"
+    assert diagnosis.remedy == "For CUDA: nvidia-smi, which reports whether the GPU is free and its driver"
 
 
 def test_a_session_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_model_is_loaded_and_checked(exports: Path, tmp_path: Path) -> None:
     assert state == "ok"
     assert str(exports / "model.onnx") in text
     [(state, text)] = found(diagnose(tmp_path), "provider of a session")
-    why = "expected an exports folder, found no model.onnx in it; `fer-train export` makes one of a run"
+    why = "expected an exports folder, found no model.onnx in it; `fer-train export` makes one from a run"
     assert (state, text) == ("problem", f"{tmp_path}: {why}")
 
 

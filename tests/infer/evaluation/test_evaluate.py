@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer_core import EXPRESSIONS, DataError, ModelError, OutputError
+from fer_core import EXPRESSIONS, ConfigError, DataError, FerError, ModelError, OutputError, iter_faces
+from fer_core.io.read_ahead import READ_AHEAD
 from fer_infer import Scorer, evaluate
+from fer_infer.evaluation import one_pass
 from fer_infer.evaluation.evaluate import save_evaluation
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions, wilson_interval
 from fer_infer.evaluation.reliability import expected_calibration_error, reliability
@@ -250,7 +255,7 @@ def test_the_plain_figures_stand_beside_the_augmented_ones(
         assert metrics["plain"]["accuracy"] == plain.accuracy
         assert metrics["plain"]["nll"] == pytest.approx(plain.nll, rel=1e-5)
         assert "confusion" not in metrics["plain"]
-        assert text.startswith("faces.csv, PublicTest; test-time augmentation flip, 2 views\naccuracy ")
+        assert text.startswith("faces.csv, PublicTest; test-time augmentation flip, 2 copies per face\naccuracy ")
         assert f"\nwithout augmentation:\naccuracy {plain.accuracy:.2%} of 20 faces, 95% interval " in text
 
 
@@ -297,7 +302,7 @@ def test_a_model_of_other_classes_is_refused(labelled: Path, model_class: Any, t
 def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores"
     evaluate(labelled, exports, scores, device="cpu")
-    with pytest.raises(OutputError, match=r"scores: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"scores: exists already; `force=True` replaces it$"):
         evaluate(labelled, exports, scores, device="cpu")
     (scores / "metrics.json").write_text("old")
     evaluate(labelled, exports, scores, device="cpu", force=True)
@@ -308,7 +313,7 @@ def test_an_existing_folder_needs_force(labelled: Path, exports: Path, tmp_path:
 def test_what_a_user_keeps_in_an_earlier_output_survives_force(labelled: Path, exports: Path, tmp_path: Path) -> None:
     evaluate(labelled, exports, tmp_path / "scores", device="cpu")
     (tmp_path / "scores" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which is not part of such an output"):
+    with pytest.raises(OutputError, match=r"scores: contains notes\.txt, which does not belong to such an output"):
         evaluate(labelled, exports, tmp_path / "scores", device="cpu", force=True)
     assert (tmp_path / "scores" / "notes.txt").read_text() == "mine"
 
@@ -351,3 +356,130 @@ def test_a_member_of_an_archive_is_evaluated_with_its_training_rows(
     expected = evaluate(labelled, exports, tmp_path / "a", device="cpu")
     found = evaluate(tmp_path / "data.zip" / "faces.csv", exports, tmp_path / "b", device="cpu")
     assert (found.in_training, found.accuracy) == (expected.in_training, expected.accuracy)
+
+
+# One pass over the data
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_the_data_are_read_once_wherever_the_training_rows_are(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path, order: slice, monkeypatch: Any
+) -> None:
+    repeats = images.copy()
+    repeats[10:13] = images[:3]  # also occur in Training
+    splits = ["Training"] * 10 + ["PublicTest"] * 20
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(repeats[order], emotion=[n % 7 for n in range(30)][order], Usage=splits[order]))
+    monkeypatch.setattr(one_pass, "BATCH_ROWS", 4)
+    calls = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return iter_faces(*arguments, **options)
+
+    monkeypatch.setattr(one_pass, "iter_faces", counted)
+    found = evaluate(data, exports, tmp_path / "scores", split="PublicTest", device="cpu")
+    assert (found.n, found.in_training, len(calls)) == (20, 3, 1)
+    assert found.unseen is not None
+    assert found.unseen.n == 17
+
+
+def test_training_rows_on_standard_input_are_known_too(
+    labelled: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = evaluate(labelled, exports, tmp_path / "a", device="cpu", split="PublicTest")
+    stdin = SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(labelled.read_bytes())))
+    monkeypatch.setattr("sys.stdin", stdin)
+    found = evaluate("-", exports, tmp_path / "b", device="cpu", split="PublicTest")
+    assert found.in_training == expected.in_training == 0
+    np.testing.assert_array_equal(found.confusion, expected.confusion)
+
+
+def test_a_pipe_without_splits_is_refused_where_a_split_is_asked_for(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = csv_of(images, emotion=[n % 7 for n in range(30)])
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text.encode()))))
+    with pytest.raises(DataError, match=r"^-: has no Usage column; cannot select PublicTest rows$"):
+        evaluate("-", exports, tmp_path / "scores", device="cpu", split="PublicTest")
+    assert not (tmp_path / "scores").exists()
+
+
+def test_only_the_needed_images_of_a_folder_are_opened(images: Images, exports: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for split, chosen in (("train", [0, 1]), ("PublicTest", [1, 2, 3]), ("PrivateTest", [4])):
+        (tree / split / "happy").mkdir(parents=True)
+        for n in chosen:
+            Image.fromarray(images[n]).save(tree / split / "happy" / f"{n}.png")
+    (tree / "PrivateTest" / "happy" / "broken.png").write_bytes(b"not an image")
+    found = evaluate(tree, exports, tmp_path / "scores", device="cpu", split="PublicTest")
+    assert (found.n, found.in_training) == (3, 1)
+    first = evaluate(tree, exports, tmp_path / "limited", device="cpu", split="PublicTest", limit=1)
+    assert (first.n, first.in_training) == (1, 1)
+
+
+@pytest.mark.parametrize("split", [None, "PublicTest"])
+def test_a_limit_takes_the_first_faces_and_still_finds_all_training_rows(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path, split: str | None
+) -> None:
+    repeats = images.copy()
+    repeats[25] = images[1]  # Training, after the evaluated faces
+    splits = ["PublicTest"] * 20 + ["Training"] * 10
+    (tmp_path / "faces.csv").write_text(csv_of(repeats, emotion=[n % 7 for n in range(30)], Usage=splits))
+    found = evaluate(tmp_path / "faces.csv", exports, tmp_path / "scores", device="cpu", split=split, limit=5)
+    assert (found.n, found.in_training) == (5, 1)
+    assert found.confusion.sum(axis=1).tolist() == [1, 1, 1, 1, 1, 0, 0]
+
+
+def test_a_limit_of_a_file_without_splits_stops_reading(
+    images: Images, csv_of: Callable[..., str], exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_pass, "BATCH_ROWS", 2)
+    batches = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        for faces in iter_faces(*arguments, **options):
+            batches.append(len(faces))
+            yield faces
+
+    monkeypatch.setattr(one_pass, "iter_faces", counted)
+    data = tmp_path / "faces.csv"
+    data.write_text(csv_of(images, emotion=[n % 7 for n in range(30)]))
+    assert evaluate(data, exports, tmp_path / "scores", device="cpu", limit=3).n == 3
+    assert len(batches) <= 2 + READ_AHEAD + 3 < 15
+
+
+# For notebooks
+
+
+def test_tables_are_data_frames(evaluation: Evaluation) -> None:
+    classes, confusion = evaluation.to_pandas(), evaluation.to_pandas("confusion")
+    assert classes.index.tolist() == confusion.index.tolist() == confusion.columns.tolist() == list(EXPRESSIONS)
+    np.testing.assert_array_equal(confusion.to_numpy(), evaluation.confusion)
+    happy = evaluation.classes[3]
+    assert classes.loc["happy"].tolist() == [
+        happy.precision,
+        happy.recall,
+        *happy.recall_wilson_95,  # type: ignore[misc]
+        happy.f1,
+        happy.support,
+    ]
+    assert classes["recall_low"].isna().tolist() == [score.support == 0 for score in evaluation.classes]
+    with pytest.raises(ConfigError, match=r"^table: expected one of classes, confusion, found 'rows'$"):
+        evaluation.to_pandas("rows")
+
+
+def test_without_pandas_its_installation_is_named(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(FerError, match=r"^pandas is not installed; pip install pandas$"):
+        evaluation.to_pandas()
+
+
+def test_a_notebook_shows_figures_and_escapes_names() -> None:
+    evaluation = evaluate_predictions([0, 1, 1], np.full((3, 2), 0.5), ["<b>&", "calm"])
+    shown = evaluation._repr_html_()
+    assert "<th>&lt;b&gt;&amp;</th>" in shown
+    assert "<b>" not in shown
+    assert "accuracy 33.33% of 3 faces, 95% interval" in shown
+    assert "no better than chance: always predicting calm has an accuracy of 66.67%" in shown
+    assert shown.count("<tr>") == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -144,7 +145,7 @@ def test_the_summary_says_what_was_done(data: Path, exports: Path, work: Path, l
     done = score(data, exports, work / "out.csv", device="cpu")
     assert (done.rows, done.rejected, done.rejects, done.output) == (30, 0, None, work / "out.csv")
     assert done.label_counts == {name: labels.count(n) for n, name in enumerate(EXPRESSIONS)}
-    assert (done.provider, done.provider_note) == ("CPUExecutionProvider", "the CPU was asked for")
+    assert (done.provider, done.provider_note) == ("CPUExecutionProvider", "CPU requested")
     assert done.faces_per_s == pytest.approx(30 / done.elapsed_s)
 
 
@@ -229,7 +230,7 @@ def test_without_rejects_there_is_no_list_of_them(data: Path, exports: Path, wor
 
 def test_rejects_of_an_earlier_run_need_force_and_then_go(data: Path, exports: Path, work: Path) -> None:
     (work / "out.csv.rejects.csv").write_text("old")
-    with pytest.raises(OutputError, match=r"out\.csv\.rejects\.csv: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"out\.csv\.rejects\.csv: exists already; `force=True` replaces it$"):
         score(data, exports, work / "out.csv", device="cpu")
     assert names(work) == ["out.csv.rejects.csv"]
     score(data, exports, work / "out.csv", device="cpu", force=True)
@@ -245,7 +246,7 @@ def test_rejects_of_an_earlier_run_are_replaced_with_force(data: Path, exports: 
 
 def test_an_existing_output_is_kept_without_force_and_replaced_with_it(data: Path, exports: Path, work: Path) -> None:
     (work / "out.csv").write_text("precious")
-    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; `force=True` replaces it$"):
         score(data, exports, work / "out.csv", device="cpu")
     assert (work / "out.csv").read_text() == "precious"
     score(data, exports, work / "out.csv", device="cpu", force=True)
@@ -263,7 +264,7 @@ def test_a_failed_run_keeps_what_force_would_have_replaced(data: Path, exports: 
 
 def test_the_data_is_never_its_own_output(data: Path, exports: Path) -> None:
     before = data.read_bytes()
-    with pytest.raises(OutputError, match=r"faces\.csv: is or holds .*, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"faces\.csv: would overwrite the input .*; choose another output$"):
         score(data, exports, data, device="cpu", force=True)
     assert data.read_bytes() == before
 
@@ -392,7 +393,7 @@ def test_an_output_that_others_make_meanwhile_is_kept_and_no_rejects_are_left(
         return whole(scorer, *arguments, **settings)
 
     monkeypatch.setattr(Scorer, "run", slow)
-    with pytest.raises(OutputError, match=r"out\.csv: exists already; --force replaces it$"):
+    with pytest.raises(OutputError, match=r"out\.csv: exists already; `force=True` replaces it$"):
         score(data, exports, work / "out.csv", on_error="skip")
     assert names(work) == ["out.csv"]
     assert (work / "out.csv").read_text() == "theirs"
@@ -420,6 +421,47 @@ def test_unknown_columns_are_refused(data: Path, exports: Path, work: Path, colu
     with pytest.raises(ConfigError, match=rf"^columns: expected one of {', '.join(COLUMNS)}, found '{columns}'$"):
         score(data, exports, work / "out.csv", columns=columns, device="cpu")
     assert names(work) == []
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9, 30, 31])
+@pytest.mark.parametrize("batch_size", [1, 128])
+def test_a_limit_scores_the_first_faces_only(
+    data: Path, exports: Path, work: Path, labels: list[int], limit: int, batch_size: int
+) -> None:
+    done = score(data, exports, work / "out.csv", device="cpu", limit=limit, batch_size=batch_size)
+    expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels[:limit]))
+    assert (work / "out.csv").read_text() == expected
+    assert done.rows == min(limit, 30)
+
+
+def test_a_limit_counts_rejected_rows_before_the_last_face_only(data: Path, exports: Path, work: Path) -> None:
+    spoil(data, 3, 9, 20)
+    done = score(data, exports, work / "out.csv", device="cpu", limit=10, on_error="skip")
+    assert (done.rows, done.rejected) == (10, 2)
+
+
+def test_a_home_folder_is_expanded(data: Path, exports: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(work))
+    monkeypatch.chdir(data.parent)
+    assert score(data, exports, "~/out.csv", device="cpu").output == work / "out.csv"
+    assert score("~/../faces.csv", exports, Path("~/again.csv"), device="cpu").rows == 30
+    assert names(work) == ["again.csv", "out.csv"]
+
+
+def test_a_summary_is_printed_as_the_command_prints_it(data: Path, exports: Path, work: Path) -> None:
+    spoil(data, 4)
+    first, left_out, predicted, ran = (
+        score(data, exports, work / "out.csv", device="cpu", tta="flip", on_error="skip").to_text().splitlines()
+    )
+    assert re.fullmatch(rf"{work}/out\.csv: 29 rows in \d+\.\d\d s, [\d,]+ faces/s", first)
+    assert left_out == f"{work}/out.csv.rejects.csv: rows left out: 1"
+    assert predicted.startswith("predicted: angry ")
+    assert ran == "ran on CPUExecutionProvider in fp32 (CPU requested), test-time augmentation flip"
+
+
+def test_a_misspelled_setting_is_a_type_error(data: Path, exports: Path, work: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colums'"):
+        score(data, exports, work / "out.csv", colums="logits")
 
 
 # Names and packing

@@ -110,10 +110,10 @@ def test_the_text_says_every_count(faces):
         "  PublicTest: 8: angry 1, disgust 1, fear 0, happy 3, sad 1, surprise 1, neutral 1",
         "  Training: 3: angry 1, disgust 1, fear 1, happy 0, sad 0, surprise 0, neutral 0",
         "  6 faces in 2 groups of exact duplicates: 1 groups with conflicting labels, 1 across splits",
-        "  1 faces of PublicTest also stand in Training",
+        "  1 faces of PublicTest are also in Training",
         "  2 faces in 1 groups of near duplicates: 0 groups with conflicting labels, 1 across splits",
-        "  2 faces of PublicTest stand in Training exactly or nearly",
-        "  1 blank faces, 1 others with next to no structure",
+        "  2 faces of PublicTest are in Training exactly or nearly",
+        "  1 blank faces, 1 others with almost no structure",
     ]
 
 

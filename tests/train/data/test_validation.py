@@ -17,7 +17,16 @@ from fer_train.cli import main
 from fer_train.data.splits import load_splits, validation_faces
 from fer_train.training.trainer import fit
 
-SMALL = ["--model-argument", "widths=[4,4,8]", "--model-argument", "hidden=16", "--epochs", "1", "--device", "cpu"]
+SMALL = [
+    "--architecture-argument",
+    "widths=[4,4,8]",
+    "--architecture-argument",
+    "hidden=16",
+    "--epochs",
+    "1",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def test_a_tree_without_a_validation_split_is_refused_and_the_remedies_are_named
         load_splits(tree)
     assert str(failure.value) == (
         f"{tree}: expected a split PublicTest or validation to validate on, found Training, test; "
-        "name the split with --validation test, or draw them with --hold-out 0.1"
+        "name the split with `validation='test'`, or draw them with `hold_out=0.1`"
     )
 
 
@@ -100,7 +109,7 @@ def test_private_test_and_training_never_validate(tmp_path, drawn, name):
 
 def test_a_folder_named_private_test_never_validates(tree, drawn):
     (tree / "test").rename(tree / "PrivateTest")
-    with pytest.raises(ConfigError, match=r"^validation: PrivateTest is the test split, which is never used"):
+    with pytest.raises(ConfigError, match=r"^validation: PrivateTest is the test split, which never selects anything"):
         load_splits(tree / "train", tree / "PrivateTest")
 
 
@@ -132,7 +141,7 @@ def test_a_drawn_split_is_of_the_training_rows_alone(tmp_path, drawn):
 
 
 def test_a_drawn_split_and_a_named_one_exclude_each_other(tree):
-    with pytest.raises(ConfigError, match=r"^hold_out: expected none with validation"):
+    with pytest.raises(ConfigError, match=r"^hold_out: cannot be combined with `validation`"):
         load_splits(tree, "test", hold_out=0.1)
 
 
@@ -225,6 +234,7 @@ def test_rows_left_out_are_counted_in_the_card_and_listed_in_the_run_folder(tmp_
     done = run(*options, "--on-error", "skip")
     assert done.exit_code == 0, done.output
     rejects = tmp_path / "run" / "rejects.csv"
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["rows_left_out"] == 2
     assert f"\nrows left out: 2, listed in {rejects}\n" in done.output
     with rejects.open(newline="") as file:
         assert [row[:3] for row in csv.reader(file)] == [
@@ -232,7 +242,7 @@ def test_rows_left_out_are_counted_in_the_card_and_listed_in_the_run_folder(tmp_
             [str(path), "202", "pixels"],
             [str(path), "203", "pixels"],
         ]
-    done = run("evaluate", tmp_path / "run", path, "--output", tmp_path / "evaluation", "--on-error", "skip")
+    done = run("evaluate", path, "--model", tmp_path / "run", "--output", tmp_path / "evaluation", "--on-error", "skip")
     assert "\nrows left out: 2\n" in done.output
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["rows_left_out"] == 2
     assert (tmp_path / "evaluation" / "rejects.csv").read_bytes() == rejects.read_bytes()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,8 +15,8 @@ from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, Outpu
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import Scorer
-from fer_train.exporting import export as module
-from fer_train.exporting.agreement import Agreement
+from fer_train.exporting import half
+from fer_train.exporting.comparison import PrecisionComparison
 from fer_train.exporting.export import export
 from fer_train.exporting.graph import ScoringGraph, write_graph
 from fer_train.exporting.parity import check_parity, count_held_weights
@@ -29,6 +31,10 @@ def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "small"
     export(run, folder)
     return folder
+
+
+def check(model, card, path, faces):
+    return check_parity(model.state_dict(), predict_logits(model, faces.images), card, path, faces)
 
 
 def test_an_exports_folder_holds_all_that_is_promised(exported):
@@ -49,8 +55,8 @@ def test_the_graph_keeps_its_contract(exported):
 
 
 def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blank_faces(tmp_path, splits, small_config):
-    arguments = {**small_config.model_arguments, "standardize": "face"}
-    fit(splits, replace(small_config, model_arguments=arguments, epochs=1), tmp_path / "run")
+    arguments = {**small_config.architecture_arguments, "standardize": "face"}
+    fit(splits, replace(small_config, architecture_arguments=arguments, epochs=1), tmp_path / "run")
     parity = export(tmp_path / "run", tmp_path / "face")
     state = load_model(tmp_path / "face").state_dict()
     assert not any(name.startswith("standardize") for name in state)
@@ -98,9 +104,9 @@ def test_a_graph_that_computes_the_same_with_another_tensor_is_refused(exported,
         model.classifier[-4].weight[0] += 1
     total = len(model.state_dict())
     with pytest.raises(
-        ModelError, match=rf"^dead\.onnx: expected all {total} tensors .* bit for bit, found {total - 1}$"
+        ModelError, match=rf"^dead\.onnx: expected all {total} tensors .* to the bit, found {total - 1}$"
     ):
-        check_parity(model, card, exported.parent / "dead.onnx", drawn, 1e-4)
+        check(model, card, exported.parent / "dead.onnx", drawn)
 
 
 def test_parity_says_what_was_compared(exported):
@@ -120,7 +126,7 @@ def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported):
 
 NORMALIZED = {
     "compact": {"widths": ((4,), (4,))},
-    "best-small": {"widths": (8, 8), "blocks": (1, 1)},
+    "residual-small": {"widths": (8, 8), "blocks": (1, 1)},
     "course-cnn": {"widths": (2, 2, 2), "hidden": 4, "batch_norm": True},
 }
 
@@ -138,7 +144,7 @@ def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_i
     card = load_model_and_card(run)[1]
     write_graph(normalized, card, tmp_path / "model.onnx")
     faces = Faces(random_images, np.arange(9), source="random")
-    assert check_parity(normalized, card, tmp_path / "model.onnx", faces, 1e-4).changed_predictions == 0
+    assert check(normalized, card, tmp_path / "model.onnx", faces).changed_predictions == 0
     held, total = count_held_weights(tmp_path / "model.onnx", normalized.state_dict())
     assert held == total == sum(tensor.is_floating_point() for tensor in normalized.state_dict().values())
     # all sizes but that of the batch are known, so nothing but the network is left
@@ -155,8 +161,8 @@ def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, draw
     logits, probabilities = scorer.run(drawn.images)
     np.testing.assert_allclose(logits, expected, atol=0.02, rtol=0)
     np.testing.assert_allclose(probabilities, softmax(logits), atol=1e-6, rtol=0)
-    assert 0 < parity.fp16.max_absolute_difference < 0.02
-    assert parity.fp16.equal_predictions >= 0.95
+    assert 0 < parity.fp16.agreement.max_absolute_difference < 0.02
+    assert parity.fp16.agreement.equal_predictions >= 0.95
     assert scorer.card.scores == parity.fp16.scores()
     assert scorer.card.scores["PublicTest"]["n"] == 20
     weights = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name.endswith(("weight", "bias"))]
@@ -167,14 +173,14 @@ def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, draw
 def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn, unknown):
     logits = np.eye(7, dtype=np.float32)[drawn.labels]
     faces = replace(drawn, labels=None) if unknown == "labels" else drawn
-    agreement = Agreement.of(faces, "CPUExecutionProvider", logits, logits)
-    assert agreement.equal_predictions == 1
-    assert agreement.accuracy == (None if unknown == "labels" else 1)
-    assert agreement.scores() == {}
+    comparison = PrecisionComparison.of(faces, "CPUExecutionProvider", logits, logits)
+    assert comparison.agreement.equal_predictions == 1
+    assert comparison.accuracy == (None if unknown == "labels" else 1)
+    assert comparison.scores() == {}
 
 
 def test_a_half_precision_graph_that_is_too_far_is_refused(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(module, "HALF_ATOL", 0.0)
+    monkeypatch.setattr(half, "HALF_ATOL", 0.0)
     with pytest.raises(ModelError, match=r"^model\.fp16\.onnx: .* max \|d logit\| \S+; expected at most 0$"):
         export(run, tmp_path / "exports" / "small", fp16=True)
     assert not (tmp_path / "exports").exists()
@@ -184,8 +190,8 @@ def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run,
     model, card = load_model_and_card(run)
     with torch.no_grad():
         model.classifier[-1].bias[3] += 0.01
-    with pytest.raises(ModelError, match=r"model\.onnx: differs from its PyTorch original: max \|d logit\| 0\.01"):
-        check_parity(model, card, exported / "model.onnx", drawn, 1e-4)
+    with pytest.raises(ModelError, match=r"model\.onnx: differs from the PyTorch network: max \|d logit\| 0\.01"):
+        check(model, card, exported / "model.onnx", drawn)
 
 
 def test_parity_on_no_face_is_refused(tmp_path, run):
@@ -197,16 +203,16 @@ def test_parity_on_no_face_is_refused(tmp_path, run):
 
 
 def test_a_failed_parity_leaves_nothing(tmp_path, run):
-    with pytest.raises(ModelError, match="differs from its PyTorch original"):
+    with pytest.raises(ModelError, match="differs from the PyTorch network"):
         export(run, tmp_path / "exports" / "small", atol=1e-12)
     assert not (tmp_path / "exports").exists()
 
 
 @pytest.mark.parametrize("atol", [-1.0, 0.0, float("inf"), float("nan")])
 def test_a_limit_that_limits_nothing_is_refused(tmp_path, run, atol):
-    with pytest.raises(ConfigError, match=rf"^--atol: expected a number above 0, found {atol:g}$"):
+    with pytest.raises(ConfigError, match=rf"^atol: expected above 0( and finite)?, found {atol}$"):
         export(run, tmp_path / "small", atol=atol)
-    with pytest.raises(ConfigError, match=r"^--int8-tolerance is nothing without --int8$"):
+    with pytest.raises(ConfigError, match=r"^int8_tolerance: requires `int8=True`$"):
         export(run, tmp_path / "small", int8_tolerance=5)
     assert not (tmp_path / "small").exists()
 
@@ -216,7 +222,7 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
     mine = tmp_path / "runs" / "mine"
     shutil.copytree(run, mine)
     before = sorted(path.name for path in mine.iterdir())
-    with pytest.raises(OutputError, match=r"is or holds .*mine, which is read; expected another output$"):
+    with pytest.raises(OutputError, match=r"would overwrite the input .*mine; choose another output$"):
         export(mine, (mine / output).resolve(), force=True)
     assert sorted(path.name for path in mine.iterdir()) == before
 
@@ -224,23 +230,25 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
 def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
     state, card = load_weights(run / "ema.safetensors")
     owed = {
-        "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64, "training_data": card.training_data},
+        "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64},
         "teachers": [{"architecture": name, "weights_sha256": "b" * 64, "temperature": 1.0} for name in ("x", "y")],
         "dropped": {"conflicts": 1234},
     }
-    data = {key: owed[key] for key in ("initial", "dropped")}
-    member = {"architecture": "compact", "weights_sha256": "c" * 64, "training_data": data}
+    data = card.training_data | {key: owed[key] for key in ("initial", "dropped")}
+    member = {"architecture": "compact", "weights_sha256": "c" * 64, "seeds": [0], "training_data": data}
     taught = replace(card, training_data={**card.training_data, **owed, "members": [member]})
     shutil.copytree(run, tmp_path / "run")
     save_weights(tmp_path / "run" / "ema.safetensors", state, taught)
     export(tmp_path / "run", tmp_path / "small")
-    earlier = "It began with the weights of an earlier `course-cnn` of weights sha256 `aaaaaaaaaaaa`, whose epochs come"
-    earlier += " on top."
+    earlier = (
+        "Training started from the weights of an earlier `course-cnn` with weights of sha256 `aaaaaaaaaaaa`, whose"
+    )
+    earlier += " epochs add to it."
     text = (tmp_path / "small" / "README.md").read_text()
     lines = [
         earlier,
-        "It was also taught by `x` of weights sha256 `bbbbbbbbbbbb` and `y` of weights sha256 `bbbbbbbbbbbb`.",
-        "Member: `compact` of weights sha256 `cccccccccccc`.",
+        "Teachers: `x` with weights of sha256 `bbbbbbbbbbbb` and `y` with weights of sha256 `bbbbbbbbbbbb`.",
+        "Member: `compact` with weights of sha256 `cccccccccccc`.",
         f"- {earlier}",
         "Left out of Training: 1,234 conflicts.",
     ]
@@ -248,14 +256,14 @@ def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
 
 
 def test_an_existing_export_needs_force(exported, run):
-    with pytest.raises(OutputError, match="exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="exists already; `force=True` replaces it"):
         export(run, exported)
 
 
 def test_a_run_without_a_sample_asks_for_faces(tmp_path, run):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "ema.safetensors").write_bytes((run / "ema.safetensors").read_bytes())
-    with pytest.raises(ConfigError, match=r"kept no sample\.npz to check parity on; name faces with --data"):
+    with pytest.raises(ConfigError, match=r"has no sample\.npz to check parity on; name faces with `data`"):
         export(tmp_path / "run", tmp_path / "out")
 
 
@@ -273,3 +281,16 @@ def test_the_scoring_graph_is_standardize_model_softmax(run, random_images):
     logits, probabilities = ScoringGraph(model, 1.5)(torch.from_numpy(random_images))
     np.testing.assert_allclose(logits.detach(), predict_logits(model, random_images), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(probabilities.detach(), torch.softmax(logits.detach() / 1.5, dim=1), rtol=1e-6)
+
+
+def test_parity_states_the_checksum_of_each_graph_and_the_scorer_checks_it(exported: Path, tmp_path: Path) -> None:
+    stated = json.loads((exported / "parity.json").read_text())["graph_sha256"]
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in exported.glob("model*.onnx")}
+    assert stated == found
+    folder = tmp_path / "damaged"
+    shutil.copytree(exported, folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx: is damaged or from another export: expected SHA-256 "):
+        Scorer(folder, "cpu")

@@ -28,13 +28,6 @@ def one_candidate(monkeypatch):
     monkeypatch.setattr(module, "FLOAT_LAYERS", {"last": 1})
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def card(run):
     return load_model_and_card(run)[1]
@@ -60,8 +53,8 @@ def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, d
     forwards = [(node, node.input, node.output) for node in nodes]
     dense = {node.name: node for node in nodes if node.op_type in ("Gemm", "MatMul")}
     sizes = {tensor.name: tensor.dims for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    last = module._layers_first_met(backwards)
-    first = module._layers_first_met(forwards)
+    last = module._first_weighted_layers(backwards)
+    first = module._first_weighted_layers(forwards)
     assert len(dense) == 4
     assert all(7 in sizes[dense[name].input[1]] for name in last)
     assert all(2304 in sizes[dense[name].input[1]] for name in first)
@@ -128,7 +121,7 @@ def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
     ("name", "arguments"),
     [
         ("compact", {"widths": ((4,), (4,))}),
-        ("best-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
+        ("residual-small", {"widths": (8, 8), "blocks": (1, 1), "stem_kernel": 3}),
         ("course-cnn", {"widths": (4, 4, 4), "hidden": 8, "batch_norm": True}),
     ],
 )
@@ -191,9 +184,9 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
     flattering = replace(flattering, splits=np.repeat("PublicTest", len(faces)))
     data = CalibrationData(faces, flattering)
     made = quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", data, card, tolerance=100)
-    by_method = {candidate.method: candidate.agreement for candidate in made.candidates}
+    by_method = {candidate.method: candidate.comparison for candidate in made.candidates}
     assert by_method["Percentile"].accuracy == 1.0
-    assert by_method["MinMax"].equal_predictions > by_method["Percentile"].equal_predictions
+    assert by_method["MinMax"].agreement.equal_predictions > by_method["Percentile"].agreement.equal_predictions
     assert made.chosen.method == "MinMax"
 
 
@@ -309,7 +302,7 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
     data = undecided(card, tmp_path, random_images)
     output = tmp_path / "model.int8.onnx"
     message = r"model\.int8\.onnx: loses \d+\.\d\d points of accuracy \(\d+\.\d\d% of 9 PublicTest faces, float32 "
-    message += r"100\.00%\), more than the 0\.3 allowed; --int8-tolerance sets the limit$"
+    message += r"100\.00%\), more than the 0\.3 allowed; `int8_tolerance` sets the limit$"
     with pytest.raises(ModelError, match=message):
         quantize(tmp_path / "model.onnx", output, data, card)
     assert not output.exists()
@@ -320,12 +313,12 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
 @pytest.mark.parametrize("tolerance", [-1, float("nan")])
 def test_a_tolerance_below_zero_or_no_number_is_refused(tmp_path, card, drawn, tolerance):
     data = CalibrationData(drawn, drawn)
-    with pytest.raises(ConfigError, match=r"int8 tolerance: expected at least 0 points, found (-1|nan)$"):
+    with pytest.raises(ConfigError, match=r"int8_tolerance: expected at least 0 points, found (-1|nan)$"):
         quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=tolerance)
 
 
 def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
-    with pytest.raises(ConfigError, match="--int8 needs --calibration, the faces to calibrate on"):
+    with pytest.raises(ConfigError, match="int8: requires `calibration`, the faces to calibrate on"):
         export(run, tmp_path / "exported", int8=True)
     assert not (tmp_path / "exported").exists()
 
@@ -347,7 +340,7 @@ def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_ca
     folder = tmp_path / "small"
     export(run, folder, int8=True, calibration=data, int8_tolerance=100)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    message = r"small: holds model\.int8\.onnx, which would be lost; expected --int8 as well, or the graph deleted"
+    message = r"small: model\.int8\.onnx would be lost; add `int8=True`, or delete the graph first$"
     with pytest.raises(ConfigError, match=message):
         export(folder, folder, calibration=data, fp16=fp16, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

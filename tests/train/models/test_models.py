@@ -6,7 +6,7 @@ from torch import nn
 
 from fer_core import ConfigError
 from fer_train.models import ARCHITECTURES, build_model, count_multiply_adds, count_parameters
-from fer_train.models.int8_suitability import int8_friendliness
+from fer_train.models.int8_suitability import int8_suitability
 
 
 def build(name, **arguments):
@@ -126,19 +126,20 @@ def test_multiply_adds_agree_with_a_count_by_hand():
 
 def test_an_unknown_architecture_names_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"model: expected one of course-cnn, course-dnn, best, best-small, compact, found 'vgg'"
+        ConfigError,
+        match=r"architecture: expected one of course-cnn, course-dnn, residual, residual-small, compact, found 'vgg'",
     ):
         build("vgg")
 
 
 def test_an_unknown_argument_is_named():
-    with pytest.raises(ConfigError, match=r"model course-dnn: .*depth"):
+    with pytest.raises(ConfigError, match=r"architecture course-dnn: .*depth"):
         build("course-dnn", depth=3)
 
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("course-cnn", "hidden"), ("best", "squeeze"), ("best-small", "stem_stride"), ("best", "stem_kernel")],
+    [("course-cnn", "hidden"), ("residual", "squeeze"), ("residual-small", "stem_stride"), ("residual", "stem_kernel")],
 )
 def test_sizes_of_a_network_are_one_at_least(model, name):
     for size in (0, -1):
@@ -155,12 +156,12 @@ def test_widths_that_make_no_network_are_refused(widths):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_int8_kernels_take_is_counted_as_the_multiply_adds_are(name):
     model = build(name)
-    assert int8_friendliness(model).multiply_adds == count_multiply_adds(model)
+    assert int8_suitability(model).multiply_adds == count_multiply_adds(model)
     assert not model.training
 
 
-def test_int8_friendliness_agrees_with_a_count_by_hand():
-    found = int8_friendliness(build("course-cnn", widths=(2, 3, 4), hidden=5, batch_norm=True))
+def test_int8_suitability_agrees_with_a_count_by_hand():
+    found = int8_suitability(build("course-cnn", widths=(2, 3, 4), hidden=5, batch_norm=True))
     convolved = 48 * 48 * (2 + 2) + 24 * 24 * (3 + 3) + 12 * 12 * (4 + 4 + 4)
     pooled = 24 * 24 * 2 + 12 * 12 * 3 + 6 * 6 * 4
     assert (found.batch_norms, found.folded, found.full) == (7, 7, found.multiply_adds)
@@ -185,7 +186,7 @@ class _Unfriendly(nn.Module):
 
 
 def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_architecture():
-    found = int8_friendliness(_Unfriendly())
+    found = int8_suitability(_Unfriendly())
     size = 48 * 48 * 4
     assert (found.multiply_adds, found.full) == (2 * size * 9, size * 9)
     assert (found.batch_norms, found.folded) == (1, 0)
@@ -195,4 +196,11 @@ def test_depthwise_convolutions_unfolded_norms_and_shortcuts_count_against_an_ar
 
 def test_a_share_of_dropped_branches_is_named_as_it_was_given():
     with pytest.raises(ConfigError, match=r"^stochastic_depth: expected 0 to below 1, found 5$"):
-        build_model("best-small", mean=0.0, std=1.0, stochastic_depth=5)
+        build_model("residual-small", mean=0.0, std=1.0, stochastic_depth=5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_registry_states_the_sizes_of_its_networks(name):
+    model = build(name)
+    stated = ARCHITECTURES[name]
+    assert (stated.parameters, stated.multiply_adds) == (count_parameters(model), count_multiply_adds(model))

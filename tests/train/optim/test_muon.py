@@ -74,7 +74,7 @@ def test_all_else_moves_as_by_adamw():
         torch.testing.assert_close(mine, other)
 
 
-@pytest.mark.parametrize("name", ["course-cnn", "course-dnn", "best-small", "compact"])
+@pytest.mark.parametrize("name", ["course-cnn", "course-dnn", "residual-small", "compact"])
 def test_the_first_and_the_last_weights_are_not_made_orthogonal(name):
     model = build_model(name, mean=0, std=1)
     groups = make_optimizer(model, FitConfig(optimizer="muon", weight_decay=0.5)).param_groups

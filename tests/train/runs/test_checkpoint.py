@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fer_core import CardError, ModelCard, ModelError
-from fer_train.runs.checkpoint import load_model, load_weights, save_weights, weights_sha256
+from fer_train.runs.checkpoint import load_card, load_model, load_weights, save_weights, weights_sha256
 
 
 @pytest.fixture
@@ -53,17 +53,19 @@ def test_a_changed_weight_is_refused(tmp_path, stored):
 @pytest.mark.parametrize(
     ("architecture", "arguments", "message"),
     [
-        ("vgg", {}, "model: expected one of course-cnn, .*, found 'vgg'"),
+        ("vgg", {}, "architecture: expected one of course-cnn, .*, found 'vgg'"),
         ("course-cnn", {"mean": 1}, "multiple values for keyword argument 'mean'"),
         ("course-cnn", {"widths": "wide"}, ".*"),
-        ("ensemble", {"members": [{}]}, "model ensemble: expected members of architecture, .*, found {}"),
+        ("ensemble", {"members": [{}]}, "architecture ensemble: expected members with architecture, .*, found {}"),
     ],
 )
 def test_a_card_of_no_network_is_refused_with_its_file(tmp_path, stored, architecture, arguments, message):
     state, card = stored
     strange = replace(card, architecture=architecture, architecture_arguments=arguments)
     save_weights(tmp_path / "ema.safetensors", state, strange)
-    expected = rf"^{tmp_path / 'ema.safetensors'}: the model card is of no network that can be built: .*{message}"
+    expected = (
+        rf"^{tmp_path / 'ema.safetensors'}: the model card does not describe a network that can be built: .*{message}"
+    )
     with pytest.raises(CardError, match=expected):
         load_model(tmp_path)
 
@@ -85,7 +87,9 @@ def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(ModelError, match="expected an exports folder or a run, found no weights"):
         load_model(tmp_path / "none")
     (tmp_path / "model.onnx").touch()
-    with pytest.raises(ModelError, match=r"model\.onnx: expected an exports folder or a run, found a file; name the "):
+    with pytest.raises(
+        ModelError, match=r"model\.onnx: expected an exports folder or a run, found a file; name its folder"
+    ):
         load_model(tmp_path / "model.onnx")
 
 
@@ -93,7 +97,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, stored):
     state, card = stored
     foreign = replace(card, architecture="course-dnn", architecture_arguments={})
     save_weights(tmp_path / "weights.safetensors", state, foreign)
-    with pytest.raises(CardError, match="the weights are not those of course-dnn"):
+    with pytest.raises(CardError, match="the weights do not fit course-dnn"):
         load_model(tmp_path)
 
 
@@ -117,3 +121,14 @@ def test_metadata_is_the_card_and_nothing_else(run, stored):
 
     with safe_open(run / "ema.safetensors", framework="pt") as file:
         assert ModelCard.from_metadata(file.metadata(), "x") == stored[1]
+
+
+def test_a_card_is_read_without_the_tensors(tmp_path, run, stored):
+    """Its file may even have other tensors than the card states, which only loading them finds out."""
+    state, card = stored
+    assert load_card(run / "ema.safetensors") == card
+    other = {name: value + 1 for name, value in state.items()}
+    save_file(other, tmp_path / "ema.safetensors", metadata=card.to_metadata())
+    assert load_card(tmp_path / "ema.safetensors") == card
+    with pytest.raises(ModelError, match=r"none\.safetensors: cannot be read as safetensors"):
+        load_card(tmp_path / "none.safetensors")

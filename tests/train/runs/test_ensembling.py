@@ -7,29 +7,25 @@ import pytest
 from click.testing import CliRunner
 
 from fer_core import ConfigError, OutputError
-from fer_core.io.csv.writer import write_csv
 from fer_infer import Scorer
 from fer_train.cli import main
 from fer_train.exporting.export import export
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
-from fer_train.runs.checkpoint import load_model, load_model_and_card, load_weights, save_weights
+from fer_train.runs.checkpoint import load_card, load_model, load_model_and_card, load_weights, save_weights
 from fer_train.runs.ensembling import ensemble
 from fer_train.training.trainer import fit
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory, splits, small_config):
     folder = tmp_path_factory.mktemp("runs") / "other"
     arguments = {"widths": [[4], [6]]}
-    fit(splits, replace(small_config, model="compact", model_arguments=arguments, seed=8, epochs=1), folder)
+    fit(
+        splits,
+        replace(small_config, architecture="compact", architecture_arguments=arguments, seed=8, epochs=1),
+        folder,
+    )
     return folder
 
 
@@ -87,12 +83,14 @@ def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, o
 def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path, data, run, other):
     state, card = load_weights(other / "ema.safetensors")
     (tmp_path / "taught").mkdir()
-    taught_by = [{"architecture": "compact", "weights_sha256": "0" * 64, "seeds": [1], "training_data": {}}]
+    taught_by = [
+        {"architecture": "compact", "weights_sha256": "0" * 64, "seeds": [1], "training_data": card.training_data}
+    ]
     learned = {**card.training_data, "teachers": taught_by}
     taught = replace(card, training_data=learned, selection="the best of nine")
     save_weights(tmp_path / "taught" / "ema.safetensors", state, taught)
     made = ensemble(data, [run, tmp_path / "taught"], tmp_path / "both")
-    first = load_weights(run / "ema.safetensors")[1]
+    first = load_card(run / "ema.safetensors")
     members = [
         {
             "architecture": "course-cnn",
@@ -120,14 +118,14 @@ def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):
 
 
 def test_one_run_is_no_ensemble(tmp_path, data, run):
-    with pytest.raises(ConfigError, match="expected two or more runs, found 1"):
+    with pytest.raises(ConfigError, match="runs: expected two or more, found 1"):
         ensemble(data, [run], tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
 
 def test_an_existing_output_is_refused_before_anything_is_read(tmp_path, data, run, other):
     (tmp_path / "both").mkdir()
-    with pytest.raises(OutputError, match="both: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="both: exists already; `force=True` replaces it"):
         ensemble(data, [run, tmp_path / "nowhere"], tmp_path / "both")
 
 
@@ -145,7 +143,7 @@ def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
 
 @pytest.mark.parametrize("arguments", [{}, {"members": []}, {"members": "all"}, {"member": []}])
 def test_an_ensemble_without_members_cannot_be_built(arguments):
-    with pytest.raises(ConfigError, match="model ensemble: expected a list of members, found"):
+    with pytest.raises(ConfigError, match="architecture ensemble: expected a list of members, found"):
         build_model("ensemble", mean=0.0, std=1.0, **arguments)
 
 
@@ -158,7 +156,9 @@ MEMBER = {"architecture": "compact", "arguments": {}, "temperature": 1.0}
 )
 def test_a_member_that_is_none_is_refused(change):
     for member in ({**MEMBER, **change}, {k: v for k, v in MEMBER.items() if k not in change}, "compact"):
-        with pytest.raises(ConfigError, match="model ensemble: expected members of architecture, arguments and a temp"):
+        with pytest.raises(
+            ConfigError, match="architecture ensemble: expected members with architecture, arguments and a temp"
+        ):
             build_model("ensemble", mean=0.0, std=1.0, members=[MEMBER, member])
 
 

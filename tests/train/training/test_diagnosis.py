@@ -14,7 +14,7 @@ ARGUMENTS = {
     "course-cnn": {"widths": [4, 4, 8], "hidden": 16},
     "course-dnn": {"widths": [32, 16]},
     "compact": {"widths": [[8], [8, 8]]},
-    "best-small": {"widths": [8, 8], "blocks": [1, 1]},
+    "residual-small": {"widths": [8, 8], "blocks": [1, 1]},
 }
 
 
@@ -60,7 +60,7 @@ def test_weights_that_are_not_finite_are_named(faces):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_left_as_it_was(training, faces):
-    model = network("best-small").train(training)
+    model = network("residual-small").train(training)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

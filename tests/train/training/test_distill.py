@@ -15,7 +15,7 @@ from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
-from fer_train.runs.checkpoint import load_model, load_weights, save_weights
+from fer_train.runs.checkpoint import load_card, load_model, load_weights, save_weights
 from fer_train.runs.provenance import trained_on_other_faces, training_record
 from fer_train.temperature import fit_temperature, temperature_record
 from fer_train.training.distill import Teachers
@@ -28,7 +28,7 @@ def teachers_of(splits, labels, *runs, **settings):
 
 @pytest.fixture
 def labels(run):
-    return load_weights(run / "ema.safetensors")[1].labels
+    return load_card(run / "ema.safetensors").labels
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     config = replace(small_config, distill=DistillConfig((str(run),)))
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
-    taught = load_weights(run / "ema.safetensors")[1]
+    taught = load_card(run / "ema.safetensors")
     expected = {
         "architecture": "course-cnn",
         "weights_sha256": taught.weights_sha256,
@@ -179,7 +179,7 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     }
     assert card.training_data["teachers"] == [expected]
     stop_in_second_epoch(splits, config, tmp_path / "cut")
-    with pytest.raises(ConfigError, match="started with other settings"):
+    with pytest.raises(ConfigError, match="started with another config"):
         fit(splits, replace(config, distill=None), tmp_path / "cut", resume=True)
     assert fit(splits, config, tmp_path / "cut", resume=True) == card
     for name in ("ema.safetensors", "last.safetensors"):
@@ -210,7 +210,7 @@ def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, r
     config = replace(small_config, epochs=1, distill=DistillConfig((str(second),)))
     fit(splits, config, tmp_path / "student")
     state, _ = load_weights(run / "ema.safetensors")
-    card = load_weights(run / "ema.safetensors")[1]
+    card = load_card(run / "ema.safetensors")
     save_weights(second / "ema.safetensors", state, card)
     with pytest.raises(ConfigError, match="was started with other teachers"):
         fit(splits, config, tmp_path / "student", resume=True)
@@ -224,10 +224,10 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"teachers": ()}, r"teachers: expected one run or exports folder at least, found \(\)"),
+        ({"teachers": ()}, r"teachers: expected one or more runs or exports folders, found \(\)"),
         ({"teachers": ("a",), "temperature": 0.0}, "temperature: expected above 0 to 100, found 0.0"),
         ({"teachers": ("a",), "temperature": float("inf")}, "temperature: expected above 0 to 100, found inf"),
-        ({"teachers": [5]}, r"teachers: expected a list of runs or exports folders, found \(5,\)"),
+        ({"teachers": [5]}, r"teachers: expected one or more runs or exports folders, found \[5\]"),
         ({"teachers": ("a",), "weight": 1.5}, "weight: expected above 0 to 1, found 1.5"),
         ({"teachers": ("a",), "views": 0}, "views: expected at least 1, found 0"),
         ({"teachers": ("a",), "views": 2.0}, r"views: expected int \| None, found 2.0"),
@@ -241,7 +241,7 @@ def test_wrong_settings_are_named(settings, message):
 @pytest.mark.parametrize(("views", "mild_epochs"), [(5, 0), (4, 1), (50, 0)])
 def test_views_that_no_epoch_would_repeat_are_refused(views, mild_epochs):
     taught = DistillConfig(("a",), views=views)
-    message = f"views: expected fewer than the {5 - mild_epochs} epochs before the mild ones, so that one is repeated"
+    message = f"views: expected fewer than the {5 - mild_epochs} epochs before the mild ones"
     with pytest.raises(ConfigError, match=f"{message}, found {views}$"):
         FitConfig(epochs=5, mild_epochs=mild_epochs, distill=taught)
     FitConfig(epochs=6 if views < 50 else 60, mild_epochs=mild_epochs, distill=taught)
@@ -250,9 +250,9 @@ def test_views_that_no_epoch_would_repeat_are_refused(views, mild_epochs):
 def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, splits, small_config):
     fewer = replace(splits, training=splits.training.take(slice(0, 40)), dropped={"leaks": 1})
     config = replace(small_config, drop_leaks=True, initial=str(run), distill=DistillConfig((str(run),)))
-    sha256 = load_weights(run / "ema.safetensors")[1].weights_sha256[:12]
+    sha256 = load_card(run / "ema.safetensors").weights_sha256[:12]
     named = f"course-cnn of sha256 {sha256}, saw other Training faces: 160 of drawn faces"
-    expected = [f"the weights to begin with, {named}", f"a teacher, {named}"]
+    expected = [f"the initial weights, {named}", f"a teacher, {named}"]
     assert trained_on_other_faces(training_record(fewer, config)) == expected
     left_out = replace(splits, dropped={"leaks": 0})  # of the same faces none was left out, which was not asked before
     assert trained_on_other_faces(training_record(left_out, config)) == expected
@@ -262,11 +262,11 @@ def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, 
 
 def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
     write_csv(drawn, tmp_path / "drawn.csv")
-    small = ["--epochs", "1", "--model", "compact", "--model-argument", "widths=[[4],[4]]"]
+    small = ["--epochs", "1", "--architecture", "compact", "--architecture-argument", "widths=[[4],[4]]"]
     command = ["distill", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "student"), *small]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
-    assert "expected --teachers: a run or an exports folder to learn from" in result.output
+    assert "expected --teachers, a run or an exports folder to learn from" in result.output
     result = CliRunner().invoke(main, [*command, "--teachers", str(run), "--weight", "0.5"])
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "student" / "config.json").read_text())["distill"] == {
@@ -281,4 +281,4 @@ def test_what_a_resumed_run_is_not_to_be_told_is_named_as_options(tmp_path):
     command = ["distill", "drawn.csv", "--output", str(tmp_path), "--resume", "--teachers", "a", "--lr", "0.1"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
-    assert "--resume goes on by the run's own settings; leave out --teachers, --lr" in result.output
+    assert "--resume uses the saved settings of the run; leave out --teachers, --lr" in result.output

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, OutputError
-from fer_core.io.csv.writer import write_csv
 from fer_train.data.splits import load_splits
 from fer_train.runs.checkpoint import load_weights
 from fer_train.runs.run_folder import read_metrics
@@ -32,18 +31,11 @@ def torchrun(*arguments):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, drawn):
-    path = tmp_path_factory.mktemp("data") / "drawn.csv"
-    write_csv(drawn, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def recipe(small_config):
     """Four batches an epoch, of 53, 53, 53 and 1 faces: shares that differ, and one that is empty."""
     arguments = {"widths": [2, 2, 4], "hidden": 8, "dropout": 0.0}
     augment = replace(small_config.augment, mixup=0.2)
-    return replace(small_config, model_arguments=arguments, augment=augment, epochs=2, batch_size=53, lr=3e-3)
+    return replace(small_config, architecture_arguments=arguments, augment=augment, epochs=2, batch_size=53, lr=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +67,7 @@ def assert_same_run(folder, other):
 def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_and_prints(tmp_path, data, one):
     recipe = "--epochs 2 --batch-size 53 --lr 3e-3 --schedule cosine --erasing 0.5 --mixup 0.2 --device cpu"
     arguments = ["widths=[2,2,4]", "hidden=8", "dropout=0.0"]
-    model = [word for argument in arguments for word in ("--model-argument", argument)]
+    model = [word for argument in arguments for word in ("--architecture-argument", argument)]
     done = torchrun("fit", data, "--output", tmp_path / "run", "--precision", "fp32", *recipe.split(), *model)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "config.json").read_text() == (one / "config.json").read_text()

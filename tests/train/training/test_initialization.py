@@ -16,7 +16,7 @@ from fer_train.config import FitConfig
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import load_model
 from fer_train.training import initialization
-from fer_train.training.initialization import pass_features_on, whiten_patches
+from fer_train.training.initialization import initialize_dirac, initialize_whitening
 from fer_train.training.trainer import fit
 
 
@@ -24,12 +24,12 @@ def convolutions(model):
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
 
 
-@pytest.mark.parametrize("name", ["course-cnn", "compact", "best-small"])
+@pytest.mark.parametrize("name", ["course-cnn", "compact", "residual-small"])
 def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
     torch.manual_seed(0)
     model = build_model(name, mean=0.0, std=1.0)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    pass_features_on(model)
+    initialize_dirac(model)
     copying = [conv for conv in convolutions(model)[1:] if conv.kernel_size == (3, 3)]
     assert copying
     for conv in copying:
@@ -53,7 +53,7 @@ def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
         ("compact", {"space_to_depth": True, "widths": [[90]]}, 72),  # four channels of 3x3
         ("course-cnn", {}, 18),
         ("course-cnn", {"standardize": "face"}, 18),
-        ("best-small", {}, 48),
+        ("residual-small", {}, 48),
     ],
 )
 def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(name, arguments, filters):
@@ -61,7 +61,7 @@ def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(name,
     model = build_model(name, mean=float(images.mean()), std=float(images.std()), **arguments)
     weight = convolutions(model)[0].weight
     random = weight.detach().clone()
-    whiten_patches(model, images)
+    initialize_whitening(model, images)
     features = model.standardize(torch.from_numpy(images).float().unsqueeze(1))
     if "space_to_depth" in arguments:
         features = functional.pixel_unshuffle(features, 2)
@@ -82,36 +82,36 @@ def test_many_faces_are_sampled_over_their_whole_order(monkeypatch):
     monkeypatch.setattr(initialization, "PATCH_FACES", 100)
     images = draw_faces(300, seed=0).images
     ours, theirs = (build_model("compact", mean=120.0, std=60.0) for _ in range(2))
-    whiten_patches(ours, images)
-    whiten_patches(theirs, images[::3])
+    initialize_whitening(ours, images)
+    initialize_whitening(theirs, images[::3])
     assert torch.equal(convolutions(ours)[0].weight[:16], convolutions(theirs)[0].weight[:16])
 
 
 def test_faces_without_variance_leave_finite_filters():
     model = build_model("compact", mean=100.0, std=1.0)
-    whiten_patches(model, np.full((3, 48, 48), 100, np.uint8))
+    initialize_whitening(model, np.full((3, 48, 48), 100, np.uint8))
     assert convolutions(model)[0].weight.isfinite().all()
 
 
 def whitened(name, **arguments):
-    whiten_patches(build_model(name, mean=0.0, std=1.0, **arguments), draw_faces(4, seed=0).images)
+    initialize_whitening(build_model(name, mean=0.0, std=1.0, **arguments), draw_faces(4, seed=0).images)
 
 
 @pytest.mark.parametrize(
     ("start", "message"),
     [
         (
-            lambda: pass_features_on(build_model("course-dnn", mean=0.0, std=1.0)),
-            r"^dirac: expected a convolution of more than 1x1 pixels behind the first, found none$",
+            lambda: initialize_dirac(build_model("course-dnn", mean=0.0, std=1.0)),
+            r"^dirac: expected a convolution larger than 1x1 after the first, found none$",
         ),
         (lambda: whitened("course-dnn"), r"^whitening: expected a network with a convolution, found none$"),
         (
             lambda: whitened("compact", widths=[[1, 8]]),
-            r"^whitening: expected a first convolution of two filters at least, found one$",
+            r"^whitening: expected at least two filters in the first convolution, found one$",
         ),
         (
-            lambda: whitened("best-small", stem_kernel=49),
-            r"^whitening: expected a first convolution within 48x48 pixels, found 49x49$",
+            lambda: whitened("residual-small", stem_kernel=49),
+            r"^whitening: expected a first convolution of at most 48x48 pixels, found 49x49$",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_network_that_cannot_begin_so_is_refused(start, message):
 
 @pytest.mark.parametrize("name", ["dirac", "whitening"])
 def test_weights_of_a_run_leave_nothing_to_begin_with(name):
-    message = f"^{name}: expected none beside initial, which gives all weights, found True$"
+    message = f"^{name}: cannot be combined with `initial`, which sets all weights$"
     with pytest.raises(ConfigError, match=message):
         FitConfig(initial="runs/cnn", **{name: True})
 
@@ -131,8 +131,8 @@ def test_a_run_begins_with_them(tmp_path, splits, small_config):
     config = replace(small_config, epochs=1, lr=1e-12, optimizer="sgd", weight_decay=0.0, dirac=True, whitening=True)
     fit(splits, config, tmp_path / "run")
     found = convolutions(load_model(tmp_path / "run"))
-    expected = build_model(config.model, mean=splits.mean, std=splits.std, **config.model_arguments)
-    whiten_patches(expected, splits.training.images)
+    expected = build_model(config.model, mean=splits.mean, std=splits.std, **config.architecture_arguments)
+    initialize_whitening(expected, splits.training.images)
     n = 2 * (len(found[0].weight) // 2)
     torch.testing.assert_close(found[0].weight[:n], convolutions(expected)[0].weight[:n])
     identity = nn.init.dirac_(torch.empty_like(found[1].weight[: found[1].in_channels]))

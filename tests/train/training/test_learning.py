@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from fer_core import TrainingWarning
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, build_model
 from fer_train.training import trainer
 from fer_train.training.trainer import fit
@@ -21,8 +22,8 @@ from fer_train.training.trainer import fit
 NARROW = {
     "course-cnn": {"widths": [8, 16, 32], "hidden": 64, "dropout": 0.0},
     "course-dnn": {"widths": [128, 64, 32], "dropout": 0.0},
-    "best": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1], "stem_stride": 2},
-    "best-small": {"widths": [8, 16, 16], "blocks": [1, 1, 1]},
+    "residual": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1], "stem_stride": 2},
+    "residual-small": {"widths": [8, 16, 16], "blocks": [1, 1, 1]},
     "compact": {"widths": [[8], [8, 16, 16, 16], [32, 32, 32]]},
 }
 """Of each architecture's depth and few channels, for the depth is what a signal vanishes over."""
@@ -42,8 +43,8 @@ def recipe(name: str, **options: object) -> FitConfig:
     else:
         optimizer = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4}
     return FitConfig(
-        model=name,
-        model_arguments=NARROW[name],
+        architecture=name,
+        architecture_arguments=NARROW[name],
         epochs=6,
         batch_size=32,
         lr_warmup_epochs=1.0,
@@ -118,7 +119,7 @@ def test_the_course_cnn_leaves_chance_in_bf16(tmp_path):
 
 
 def test_a_network_at_chance_is_reported_with_its_remedy(tmp_path, splits):
-    message = r"^epoch 3: .*% of 150 validation faces, no.* better than chance.*: always .*; try another --lr"
+    message = r"^epoch 3: .*% of 150 validation faces, no.* better than chance.*: always .*; try another `lr`"
     with pytest.warns(TrainingWarning, match=message):
         card = fit(splits, recipe("course-dnn", lr=1e-12), tmp_path / "run")
     assert card.scores["PublicTest"]["chance"]["beaten"] is False

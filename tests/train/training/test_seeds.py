@@ -21,7 +21,7 @@ from fer_train.training.trainer import fit
 
 @pytest.fixture
 def config(small_config):
-    return replace(small_config, epochs=1, model_arguments={"widths": [2, 2, 2], "hidden": 4})
+    return replace(small_config, epochs=1, architecture_arguments={"widths": [2, 2, 2], "hidden": 4})
 
 
 def tensors(folder):
@@ -58,14 +58,14 @@ def test_one_seed_has_no_standard_deviation(tmp_path, splits, config):
 def test_finished_seeds_are_kept_and_others_are_begun(tmp_path, monkeypatch, splits, config):
     fit_seeds(splits, config, tmp_path / "all", [0])
     before = (tmp_path / "all" / "seed-0" / "ema.safetensors").stat().st_mtime_ns
-    with pytest.raises(OutputError, match="exists already; --resume goes on with a run"):
+    with pytest.raises(OutputError, match="exists already; `resume=True` resumes a run"):
         fit_seeds(splits, config, tmp_path / "all", [0, 1])
     trained = []
     monkeypatch.setattr(module, "fit", lambda *a, **k: trained.append(a[1].seed) or fit(*a, **k))
     assert fit_seeds(splits, config, tmp_path / "all", [0, 1], resume=True).n == 2
     assert trained == [1]
     assert (tmp_path / "all" / "seed-0" / "ema.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="seed-0: was started with other settings"):
+    with pytest.raises(ConfigError, match="seed-0: was started with another config"):
         fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [0], resume=True)
 
 
@@ -73,7 +73,7 @@ def test_seeds_of_another_recipe_are_not_trained_beside_a_run(tmp_path, splits, 
     fit_seeds(splits, config, tmp_path / "all", [0])
     before = (tmp_path / "all" / "summary.json").read_bytes()
     for resume in (False, True):
-        with pytest.raises(ConfigError, match=r"seed-0: was started with other settings: lr: .* there, 0\.5 here$"):
+        with pytest.raises(ConfigError, match=r"seed-0: was started with another config: lr: .* there, 0\.5 here$"):
             fit_seeds(splits, replace(config, lr=0.5), tmp_path / "all", [5], resume=resume)
     assert not (tmp_path / "all" / "seed-5").exists()
     assert (tmp_path / "all" / "summary.json").read_bytes() == before
@@ -97,7 +97,7 @@ def test_the_summary_is_of_runs_that_finish_meanwhile_as_well(tmp_path, splits, 
 
 def test_seeds_are_not_trained_inside_a_run(tmp_path, splits, config):
     fit(splits, config, tmp_path / "one")
-    with pytest.raises(OutputError, match=r"one: expected a folder of runs, one a seed, found a single run$"):
+    with pytest.raises(OutputError, match=r"one: expected a folder of runs, one per seed, found a single run$"):
         fit_seeds(splits, config, tmp_path / "one", [3])
     assert not (tmp_path / "one" / "seed-3").exists()
 
@@ -134,11 +134,11 @@ def run_command(*arguments):
 def test_the_command_trains_summarizes_and_resumes(tmp_path, drawn):
     write_csv(drawn, tmp_path / "drawn.csv")
     command = ["fit", tmp_path / "drawn.csv", "--output", tmp_path / "all"]
-    small = ["--model", "course-dnn", "--model-argument", "widths=[4]", "--epochs", 1]
+    small = ["--architecture", "course-dnn", "--architecture-argument", "widths=[4]", "--epochs", 1]
     done = run_command(*command, *small, "--seeds", "0,1")
     assert done.exit_code == 0, done.output
     assert "PublicTest, 20 faces: mean accuracy " in done.output
-    assert f"{tmp_path}/all: summary.json, a run a seed" in done.output
+    assert f"{tmp_path}/all: summary.json, one run per seed" in done.output
     again = run_command(*command, "--seeds", "0,1,2", "--resume")
     assert again.exit_code == 0, again.output
     assert "over 3 seeds" in again.output
@@ -147,10 +147,10 @@ def test_the_command_trains_summarizes_and_resumes(tmp_path, drawn):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seeds", "0,0"], "expected distinct numbers, such as 0,1,2, found '0,0'"),
-        (["--seeds", "0," + "9" * 5000], "expected distinct numbers, such as 0,1,2, found "),
-        (["--seeds", "0;1"], "expected distinct numbers, such as 0,1,2, found '0;1'"),
-        (["--seeds", "0,1", "--seed", "3"], "--seeds takes the place of --seed; leave out one of them"),
+        (["--seeds", "0,0"], "expected distinct numbers, e.g. 0,1,2, found '0,0'"),
+        (["--seeds", "0," + "9" * 5000], "expected distinct numbers, e.g. 0,1,2, found "),
+        (["--seeds", "0;1"], "expected distinct numbers, e.g. 0,1,2, found '0;1'"),
+        (["--seeds", "0,1", "--seed", "3"], "--seeds requires --output and replaces --seed"),
     ],
 )
 def test_wrong_seeds_are_wrong_usage(tmp_path, options, message):
@@ -161,7 +161,7 @@ def test_wrong_seeds_are_wrong_usage(tmp_path, options, message):
 
 def test_an_existing_run_is_told_before_any_is_trained(tmp_path, splits, config):
     fit(splits, replace(config, seed=1), tmp_path / "all" / "seed-1")
-    with pytest.raises(OutputError, match="seed-1: exists already; --resume goes on with a run"):
+    with pytest.raises(OutputError, match="seed-1: exists already; `resume=True` resumes a run"):
         fit_seeds(splits, config, tmp_path / "all", [0, 1])
     assert not (tmp_path / "all" / "seed-0").exists()
 

@@ -14,15 +14,17 @@ import pytest
 import torch
 
 from fer_core import CardError, ConfigError, DeviceError, ModelError, OutputError
+from fer_core.synthetic.data_set import synthesize
 from fer_train.config import DistillConfig, FitConfig
-from fer_train.data.splits import Splits, pixel_statistics, synthesize
+from fer_train.data.splits import Splits, pixel_statistics
 from fer_train.models import ARCHITECTURES, as_json, build_model
 from fer_train.prediction import predict_logits
-from fer_train.runs.checkpoint import load_model, load_weights
+from fer_train.runs.checkpoint import load_card, load_model, load_weights
 from fer_train.runs.provenance import git_commit
 from fer_train.runs.run_folder import METRICS, is_finished, read_metrics
 from fer_train.runs.run_state import RunState
-from fer_train.training import trainer
+from fer_train.training import epoch, trainer
+from fer_train.training.epoch import stream_seed
 from fer_train.training.trainer import fit
 
 
@@ -49,7 +51,13 @@ def test_it_learns_drawn_faces(tmp_path, small_config):
     splits = Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
     arguments = {"widths": [64], "dropout": 0.0}
     config = replace(
-        small_config, model="course-dnn", model_arguments=arguments, epochs=12, lr=1e-3, augment=None, ema_decay=0.9
+        small_config,
+        architecture="course-dnn",
+        architecture_arguments=arguments,
+        epochs=12,
+        lr=1e-3,
+        augment=None,
+        ema_decay=0.9,
     )
     fit(splits, config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run")
@@ -60,7 +68,12 @@ def test_it_learns_drawn_faces(tmp_path, small_config):
 def test_the_loss_trained_for_is_that_of_smoothed_labels(tmp_path, splits, small_config):
     arguments = {"widths": [8], "dropout": 0.0}
     config = replace(
-        small_config, model="course-dnn", model_arguments=arguments, augment=None, batch_size=200, epochs=1
+        small_config,
+        architecture="course-dnn",
+        architecture_arguments=arguments,
+        augment=None,
+        batch_size=200,
+        epochs=1,
     )
     still = replace(config, lr=1e-12, ema_decay=0.0)  # one step that moves nothing, so the loss is of known weights
     fit(splits, replace(still, label_smoothing=0.9), tmp_path / "run")
@@ -77,7 +90,7 @@ def test_the_reported_accuracy_is_that_of_the_saved_average(run, splits):
     logits = predict_logits(load_model(run), splits.validation.images)
     accuracy = float(np.mean(logits.argmax(1) == splits.validation.labels))
     assert read_metrics(run)[-1]["validation_accuracy"] == pytest.approx(accuracy)
-    assert load_weights(run / "ema.safetensors")[1].scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
+    assert load_card(run / "ema.safetensors").scores["PublicTest"]["accuracy"] == pytest.approx(accuracy)
     assert json.loads((run / "metrics.json").read_text())["accuracy"] == pytest.approx(accuracy)
 
 
@@ -95,7 +108,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     tmp_path, stop_in_second_epoch, splits, small_config, changes
 ):
     arguments = {"widths": (2, 2, 4), "hidden": 8}
-    config = replace(small_config, model_arguments=arguments, **changes)
+    config = replace(small_config, architecture_arguments=arguments, **changes)
     fit(splits, config, tmp_path / "whole")
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     assert [row["epoch"] for row in read_metrics(tmp_path / "cut")] == [1]
@@ -109,7 +122,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
 def test_a_finished_run_resumes_to_itself(tmp_path, run, splits, small_config):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     card = fit(splits, small_config, run, resume=True)
-    assert card == load_weights(run / "ema.safetensors")[1]
+    assert card == load_card(run / "ema.safetensors")
     assert before == {path.name: path.read_bytes() for path in run.iterdir()}
 
 
@@ -119,11 +132,11 @@ def test_the_table_of_metrics_counts_epochs_in_whole_numbers(run):
 
 
 def test_the_card_says_what_was_trained_on_what(run, splits, small_config):
-    card = load_weights(run / "ema.safetensors")[1]
+    card = load_card(run / "ema.safetensors")
     assert card.training_data["rows"] == {"Training": len(splits.training), "PublicTest": len(splits.validation)}
     assert card.training_data["sha256"] == splits.training.sha256()
     assert card.standardization == {"mean": splits.mean, "std": splits.std}
-    assert (card.architecture, card.architecture_arguments) == ("course-cnn", small_config.model_arguments)
+    assert (card.architecture, card.architecture_arguments) == ("course-cnn", small_config.architecture_arguments)
     assert card.seeds == (0,)
     assert "epoch 3 of 3" in card.selection
 
@@ -145,7 +158,7 @@ print(len({layer(moved(places)).detach().numpy().tobytes() for places in range(1
 
 
 def test_an_existing_run_is_not_overwritten(run, splits, small_config):
-    with pytest.raises(OutputError, match="exists already; --resume goes on with a run"):
+    with pytest.raises(OutputError, match="exists already; `resume=True` resumes a run"):
         fit(splits, small_config, run)
 
 
@@ -157,7 +170,7 @@ def test_resuming_nothing_says_so(tmp_path, splits, small_config):
 def test_resuming_by_other_settings_is_refused(run, splits, small_config):
     there = f"lr: {small_config.lr} there, 0.5 here; augment.zoom: 0.1 there, 0.2 here"
     other = replace(small_config, lr=0.5, augment=replace(small_config.augment, zoom=0.2))
-    with pytest.raises(ConfigError, match=rf"was started with other settings: {re.escape(there)}$"):
+    with pytest.raises(ConfigError, match=rf"was started with another config: {re.escape(there)}$"):
         fit(splits, other, run, resume=True)
 
 
@@ -168,7 +181,7 @@ def test_resuming_on_other_faces_is_refused(run, splits, small_config):
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_anew(tmp_path, monkeypatch, run, splits, small_config):
-    monkeypatch.setattr(trainer, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(epoch, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fit(splits, small_config, tmp_path / "cut")
     monkeypatch.undo()
@@ -186,7 +199,7 @@ def test_a_damaged_resume_file_is_named(tmp_path, splits, small_config):
         fit(splits, replace(small_config, epochs=1), tmp_path / "run", resume=True)
 
 
-DEEP = {"model": "compact", "model_arguments": {"widths": [[2]] * 6}}
+DEEP = {"architecture": "compact", "architecture_arguments": {"widths": [[2]] * 6}}
 """Whose last layers are at 1x1 pixels."""
 
 
@@ -195,22 +208,24 @@ def test_a_last_batch_of_one_face_that_cannot_be_normalized_is_refused_before_a_
 ):
     few = replace(splits, training=splits.training.take(slice(17)))
     config = replace(small_config, batch_size=16, epochs=1, **DEEP)
-    with pytest.raises(ConfigError, match=r"batch_size: expected a last batch of two .* 17 faces in batches of 16$"):
+    with pytest.raises(
+        ConfigError, match=r"batch_size: expected a last batch of at least two .* 17 faces in batches of 16$"
+    ):
         fit(few, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     fit(few, replace(config, batch_size=15), tmp_path / "run")
 
 
 def test_a_network_too_deep_for_the_pixels_is_refused_before_a_folder_is_made(tmp_path, splits, small_config):
-    deep = {"model": "best", "model_arguments": {"widths": [2] * 8, "blocks": [1] * 8}}
-    with pytest.raises(ConfigError, match="model best: expected a network of 48x48 pixels: "):
+    deep = {"architecture": "residual", "architecture_arguments": {"widths": [2] * 8, "blocks": [1] * 8}}
+    with pytest.raises(ConfigError, match="architecture residual: expected a network for 48x48 pixels: "):
         fit(splits, replace(small_config, **deep), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_diverged_loss_stops_the_run_with_a_remedy(tmp_path, splits, small_config):
     config = replace(small_config, optimizer="sgd", lr=1e12)
-    with pytest.raises(ModelError, match=r"the loss is (nan|inf); a lower --lr"):
+    with pytest.raises(ModelError, match=r"the loss is (nan|inf); a lower `lr`"):
         fit(splits, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     fit(splits, replace(small_config, epochs=1), tmp_path / "run")  # so that the remedy can be tried at once
@@ -228,7 +243,7 @@ def test_a_run_cut_while_its_first_epoch_was_written_can_still_be_discarded(
             fit(splits, small_config, tmp_path / "run")
     assert (tmp_path / "run" / "metrics.csv").is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_validate", lambda *arguments: (math.nan, 0.5, None))
+        patch.setattr(trainer, "validate", lambda *arguments: (math.nan, 0.5, None))
         with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is nan"):
             fit(splits, small_config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
@@ -236,8 +251,8 @@ def test_a_run_cut_while_its_first_epoch_was_written_can_still_be_discarded(
 
 def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_config, monkeypatch):
     losses = iter([1.0, math.inf])
-    monkeypatch.setattr(trainer, "_validate", lambda *arguments: (next(losses), 0.5, None))
-    with pytest.raises(ModelError, match=r"^epoch 2: the PublicTest loss is inf; a lower --lr"):
+    monkeypatch.setattr(trainer, "validate", lambda *arguments: (next(losses), 0.5, None))
+    with pytest.raises(ModelError, match=r"^epoch 2: the PublicTest loss is inf; a lower `lr`"):
         fit(splits, replace(small_config, epochs=2), tmp_path / "run")
     assert {"config.json", "sample.npz", "resume.pt", "ema.safetensors"} <= {
         p.name for p in (tmp_path / "run").iterdir()
@@ -253,13 +268,13 @@ def test_a_run_that_diverges_later_keeps_its_epochs(tmp_path, splits, small_conf
 )
 def test_a_lack_of_memory_is_one_line_and_leaves_no_folder(tmp_path, splits, small_config, monkeypatch, error):
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "augment", lambda *_: (_ for _ in ()).throw(error))
-        with pytest.raises(DeviceError, match=r"^out of memory; a smaller --batch-size needs less$"):
+        patch.setattr(epoch, "augment", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(DeviceError, match=r"^out of memory; a smaller `batch_size` needs less$"):
             fit(splits, small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "to_device", lambda *_: (_ for _ in ()).throw(error))
-        with pytest.raises(DeviceError, match=r"^out of memory; a smaller --batch-size needs less$"):
+        with pytest.raises(DeviceError, match=r"^out of memory; a smaller `batch_size` needs less$"):
             fit(splits, small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     fit(splits, replace(small_config, epochs=1, batch_size=16), tmp_path / "run")
@@ -268,7 +283,7 @@ def test_a_lack_of_memory_is_one_line_and_leaves_no_folder(tmp_path, splits, sma
 def test_what_layers_draw_differs_from_process_to_process_and_from_what_all_draw():
     """PyTorch's generator on the CPU takes 32 bits of a seed, so those are what must differ."""
     keys = [(seed, epoch, stream) for seed in (0, 1, 2**32 - 1) for epoch in range(50) for stream in range(9)]
-    seeds = [trainer.stream_seed(*key) for key in keys]
+    seeds = [stream_seed(*key) for key in keys]
     assert max(seeds) < 2**32
     assert len(set(seeds)) == len(keys)
     first, second = (torch.rand(8, generator=torch.Generator().manual_seed(seed)) for seed in seeds[:2])
@@ -277,21 +292,21 @@ def test_what_layers_draw_differs_from_process_to_process_and_from_what_all_draw
 
 def test_layers_do_not_draw_what_augmentation_draws(tmp_path, splits, small_config, monkeypatch):
     firsts = []
-    augment = trainer.augment
+    augment = epoch.augment
 
     def noted(images, config, generator):
         for seed in (generator.initial_seed(), torch.initial_seed()):
             firsts.append(tuple(torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()))
         return augment(images, config, generator)
 
-    monkeypatch.setattr(trainer, "augment", noted)
+    monkeypatch.setattr(epoch, "augment", noted)
     fit(splits, replace(small_config, epochs=2), tmp_path / "run")
     assert len(set(firsts)) == 4  # in each of two epochs what all draw, and what the layers do
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, small_config):
-    with pytest.raises(DeviceError, match="--device cuda: "):
+    with pytest.raises(DeviceError, match="`device='cuda'`: CUDA was requested but is not available: "):
         fit(splits, replace(small_config, device="cuda"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -301,7 +316,7 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
     [
         ({"epochs": 0}, "epochs: expected at least 1, found 0"),
         ({"batch_size": 1}, "batch_size: expected at least 2, found 1"),
-        ({"lr": 0.0}, "lr: expected above 0 and finite, found 0.0"),
+        ({"lr": 0.0}, "lr: expected above 0, found 0.0"),
         ({"lr": float("inf")}, "lr: expected above 0 and finite, found inf"),
         ({"weight_decay": float("nan")}, "weight_decay: expected at least 0 and finite, found nan"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 to below 1, found 1.0"),
@@ -313,10 +328,10 @@ def test_cuda_that_is_not_there_is_an_error_not_a_fallback(tmp_path, splits, sma
         ({"dirac": "false"}, "dirac: expected bool, found 'false'"),
         ({"initial": 5}, r"initial: expected str \| None, found 5"),
         (
-            {"model_arguments": {"widths": {2, 3}}},
-            r"model_arguments: expected what JSON can hold, found \{'widths': \{2, 3",
+            {"architecture_arguments": {"widths": {2, 3}}},
+            r"architecture_arguments: expected values that JSON can hold, found \{'widths': \{2, 3",
         ),
-        ({"model_arguments": [1]}, r"model_arguments: expected a table, found \[1\]"),
+        ({"architecture_arguments": [1]}, r"architecture_arguments: expected a dict, found \[1\]"),
         ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, found 'fp8'"),
     ],
 )
@@ -329,7 +344,7 @@ def test_settings_survive_the_file(tmp_path, small_config):
     taught = DistillConfig(["a", "b"])
     for config in (
         small_config,
-        replace(small_config, augment=None, model_arguments={"widths": ((4,), (6,))}, distill=taught),
+        replace(small_config, augment=None, architecture_arguments={"widths": ((4,), (6,))}, distill=taught),
     ):
         config.save(tmp_path / "config.json")
         assert FitConfig.load(tmp_path / "config.json") == config
@@ -338,7 +353,7 @@ def test_settings_survive_the_file(tmp_path, small_config):
 @pytest.mark.parametrize("text", ["", "[]", '{"epochs": 3}', '{"augment": null, "colour": 1}'])
 def test_a_damaged_settings_file_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.json: cannot be read as the settings of a run"):
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read as the config of a run"):
         FitConfig.load(tmp_path / "config.json")
 
 
@@ -361,19 +376,19 @@ def test_a_run_can_begin_with_the_weights_of_another_and_says_so(tmp_path, run, 
     assert weights
     for name in weights:
         torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
-    assert card.training_data["initial"]["weights_sha256"] == load_weights(run / "ema.safetensors")[1].weights_sha256
+    assert card.training_data["initial"]["weights_sha256"] == load_card(run / "ema.safetensors").weights_sha256
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"model": "course-dnn", "model_arguments": {}},
-            r"expected weights of this course-dnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
+            {"architecture": "course-dnn", "architecture_arguments": {}},
+            r"expected weights of this course-dnn, found weights of course-cnn with hidden=16, widths=\[4,4,8\]$",
         ),
         (
-            {"model_arguments": {"widths": [2, 2, 2]}},
-            r"expected weights of this course-cnn, found those of course-cnn of hidden=16, widths=\[4,4,8\]$",
+            {"architecture_arguments": {"widths": [2, 2, 2]}},
+            r"expected weights of this course-cnn, found weights of course-cnn with hidden=16, widths=\[4,4,8\]$",
         ),
     ],
 )
@@ -389,7 +404,7 @@ def test_weights_of_another_network_are_refused_before_a_folder_is_made(
 def test_a_compiled_network_trains_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, splits, small_config):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     arguments = {"widths": [8], "dropout": 0.0}
-    config = replace(small_config, model="course-dnn", model_arguments=arguments, epochs=2, batch_size=80)
+    config = replace(small_config, architecture="course-dnn", architecture_arguments=arguments, epochs=2, batch_size=80)
     fit(splits, config, tmp_path / "eager")
     fit(splits, replace(config, compile=True), tmp_path / "compiled")
     eager, compiled = (tensors(tmp_path / name) for name in ("eager", "compiled"))
@@ -406,14 +421,14 @@ def test_without_a_compiler_compile_is_refused_in_a_line_before_a_folder_is_made
         raise RuntimeError("no C++ compiler\nmuch more")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    with pytest.raises(DeviceError, match=r"--compile: torch\.compile fails here: no C\+\+ compiler$"):
+    with pytest.raises(DeviceError, match=r"`compile=True`: torch\.compile fails: no C\+\+ compiler$"):
         fit(splits, replace(small_config, compile=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_last_step_that_diverges_is_told_before_anything_is_written(tmp_path, splits, small_config):
     config = replace(small_config, epochs=1, batch_size=len(splits.training), optimizer="sgd", lr=1e25, ema_decay=0.0)
-    with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is (nan|inf); a lower --lr"):
+    with pytest.raises(ModelError, match=r"^epoch 1: the PublicTest loss is (nan|inf); a lower `lr`"):
         fit(splits, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -453,7 +468,7 @@ def test_a_run_counts_as_finished_only_when_all_is_written(tmp_path, splits, sma
 
 def test_the_last_epochs_are_mild_and_targets_are_smoothed(tmp_path, splits, small_config, monkeypatch):
     limits, smoothing = [], []
-    augment, cross_entropy = trainer.augment, torch.nn.functional.cross_entropy
+    augment, cross_entropy = epoch.augment, torch.nn.functional.cross_entropy
 
     def noted(images, config, generator):
         limits.append(config)
@@ -463,8 +478,8 @@ def test_the_last_epochs_are_mild_and_targets_are_smoothed(tmp_path, splits, sma
         smoothing.append(options.get("label_smoothing"))
         return cross_entropy(logits, target, **options)
 
-    monkeypatch.setattr(trainer, "augment", noted)
-    monkeypatch.setattr(trainer.functional, "cross_entropy", smoothed)
+    monkeypatch.setattr(epoch, "augment", noted)
+    monkeypatch.setattr(epoch.functional, "cross_entropy", smoothed)
     config = replace(small_config, epochs=3, mild_epochs=1, label_smoothing=0.2, batch_size=len(splits.training))
     fit(splits, config, tmp_path / "run")
     assert limits == [config.augment, config.augment, config.augment.mild()]
@@ -474,12 +489,21 @@ def test_the_last_epochs_are_mild_and_targets_are_smoothed(tmp_path, splits, sma
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 3, "mild_epochs": 4}, "mild_epochs: expected 0 to the 3 epochs, found 4"),
-        ({"lr_warmup_epochs": float("inf")}, "lr_warmup_epochs: expected 0 to the 100 epochs, found inf"),
-        ({"schedule": "one-cycle", "lr_warmup_epochs": 2}, "expected 0, since one-cycle warms up, found 2"),
+        ({"epochs": 3, "mild_epochs": 4}, "mild_epochs: expected at most the 3 epochs, found 4"),
+        ({"lr_warmup_epochs": float("inf")}, "lr_warmup_epochs: expected at least 0 and finite, found inf"),
+        ({"lr_warmup_epochs": 101}, "lr_warmup_epochs: expected at most the 100 epochs, found 101"),
+        (
+            {"schedule": "one-cycle", "lr_warmup_epochs": 2},
+            "lr_warmup_epochs: expected 0, since one-cycle has a warm-up, found 2",
+        ),
         ({"augment": None, "mild_epochs": 2}, "mild_epochs: expected 0 without augmentation, found 2"),
         ({"seed": 2**32}, "seed: expected 0 to 4,294,967,295, found 4294967296"),
-        ({"model_arguments": {"mean": 1}}, r"model_arguments: expected none of .*, found \['mean'\]"),
+        (
+            {"architecture_arguments": {"mean": 1}},
+            "architecture_arguments: expected neither name, mean nor std, found mean",
+        ),
+        ({"hold_out": 0.1, "validation": "test"}, "hold_out: cannot be combined with `validation`"),
+        ({"initial": "a", "dirac": True}, "dirac: cannot be combined with `initial`, which sets all weights"),
     ],
 )
 def test_settings_that_would_do_nothing_or_fail_late_are_refused(settings, message):
@@ -488,11 +512,11 @@ def test_settings_that_would_do_nothing_or_fail_late_are_refused(settings, messa
 
 
 def test_a_recipe_is_cut_to_few_epochs():
-    config = FitConfig.of("best-small", epochs=3)
+    config = FitConfig.of("residual-small", epochs=3)
     assert (config.mild_epochs, config.lr_warmup_epochs) == (1, 1)
-    assert FitConfig.of("best-small").mild_epochs == 5
-    assert FitConfig.of("best-small", schedule="one-cycle").lr_warmup_epochs == 0
-    assert FitConfig.of("best-small", augment=None).mild_epochs == 0
+    assert FitConfig.of("residual-small").mild_epochs == 5
+    assert FitConfig.of("residual-small", schedule="one-cycle").lr_warmup_epochs == 0
+    assert FitConfig.of("residual-small", augment=None).mild_epochs == 0
 
 
 @pytest.mark.parametrize(
@@ -522,7 +546,9 @@ def test_another_optimizer_comes_with_its_own_rate_and_decay(model, options, exp
     ],
 )
 def test_arguments_that_no_network_has_are_one_line(model, arguments):
-    with pytest.raises(ConfigError, match=rf"^model {model}: cannot be built with .*; by itself it has widths=\[.*\],"):
+    with pytest.raises(
+        ConfigError, match=rf"^architecture {model}: cannot be built with .*; its defaults are widths=\[.*\],"
+    ):
         build_model(model, mean=0.0, std=1.0, **arguments)
 
 
@@ -530,7 +556,7 @@ def test_an_unknown_argument_is_told_with_those_that_are_known():
     with pytest.raises(ConfigError) as failure:
         build_model("course-dnn", mean=0.0, std=1.0, depth=3)
     known = 'widths=[1024,512,256], dropout=0.3, standardize="training"'
-    assert str(failure.value) == f"model course-dnn: takes no depth, but {known}"
+    assert str(failure.value) == f"architecture course-dnn: no argument depth; it has {known}"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -88,7 +88,7 @@ WRONG_ROWS = {
         ": expected 3 cells, found bad quotes (',' expected after '\"')",
     ),
     "not UTF-8": (b"3,\xff1 2,Training", ": expected 3 cells, found a byte that is not UTF-8 at position 2"),
-    "CR within": (b"3,1 2\r3,Training", ": expected 3 cells, found a CR that ends no line"),
+    "CR within": (b"3,1 2\r3,Training", ": expected 3 cells, found a CR within a line"),
     "line over the limit": (_with("1" * MAX_LINE_BYTES), f": expected at most {MAX_LINE_BYTES} bytes, found more"),
 }  # fmt: skip
 
@@ -165,11 +165,12 @@ WRONG_FILES = {
     "no header": (f"3,{FACE}\n".encode(), f"{NO_PIXELS} '3', '{FACE[:40]}...'"),
     "pixels twice": (
         b"pixels,Pixels\n",
-        " row 1: expected one column of pixels, found 'pixels' and 'Pixels'; choose one with --column pixels=Pixels",
+        " row 1: expected one column of pixels, found 'pixels' and 'Pixels'; "
+        "`columns={'pixels': 'Pixels'}` chooses one",
     ),
     "labels twice": (
         b"emotion,label,pixels\n",
-        " row 1: expected one column of label, found 'emotion' and 'label'; choose one with --column label=label",
+        " row 1: expected one column of label, found 'emotion' and 'label'; `columns={'label': 'label'}` chooses one",
     ),
     "a column per pixel, one missing": (
         PIXEL_COLUMNS.removesuffix(",pixel2303").encode() + b",label\n",
@@ -186,7 +187,7 @@ WRONG_FILES = {
     "a column per pixel, and one of pixels": (
         b"pixels," + PIXEL_COLUMNS.encode() + b"\n",
         " row 1: expected pixels in one column or in 2304, found 'pixels' and 'pixel0' to 'pixel2303'; "
-        "choose the former with --column pixels=pixels",
+        "`columns={'pixels': 'pixels'}` chooses the former",
     ),
     "no pixels, on the second line": (b"\nlabel\n", f"{NO_PIXELS} 'label'".replace("row 1", "row 2")),
     "quote never closed": (b'emotion,"pixels\n', f"{IN_HEADER} bad quotes (unexpected end of data)"),
@@ -204,7 +205,7 @@ WRONG_FILES = {
         "id,pixels\n".encode("utf-16-le"),
         f"{NO_PIXELS} 'i\\x00d\\x00', '\\x00p\\x00i\\x00x\\x00e\\x00l\\x00s\\x00'",
     ),
-    "CR alone, short": (b"emotion,pixels\r3,1 2\r", " row 1: expected lines that end in LF or CRLF, found CR alone"),
+    "CR alone, short": (b"emotion,pixels\r3,1 2\r", " row 1: expected lines that end in LF or CRLF, found only CR"),
     "CR alone, long": (
         b"pixels\r" + f"{FACE}\r".encode() * 20,
         f" row 1: expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes",

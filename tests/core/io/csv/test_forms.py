@@ -14,8 +14,7 @@ from csv_samples import FACE, make_csv, pixels_text, read_slowly, written
 
 from fer_core import ConfigError, DataError, DataWarning, Faces, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import CLASS_NAMES, SPLIT_NAMES
+from fer_core.fer2013 import CLASS_NAMES, PIXELS, SPLIT_NAMES
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (4, PIXELS)).astype(np.uint8)
 ENDS = ["\n", "\r\n", "\r\r\n", "\n\n", "\n \t\n", "\r\n\r\n"]
@@ -217,7 +216,7 @@ def test_a_column_can_be_chosen_for_a_role(tmp_path: Path) -> None:
 
 def test_two_columns_for_one_role_are_an_error_until_one_is_chosen(tmp_path: Path) -> None:
     text = f"pixels,emotion,label\n{FACE},3,4\n"
-    with pytest.raises(DataError, match=r"found 'emotion' and 'label'; choose one with --column label=label$"):
+    with pytest.raises(DataError, match=r"found 'emotion' and 'label'; `columns=\{'label': 'label'\}` chooses one$"):
         read(tmp_path, text)
     assert read(tmp_path, text, columns={"label": "label"}).require_labels().tolist() == [4]
     assert read(tmp_path, text, columns={"label": "emotion"}).require_labels().tolist() == [3]

@@ -55,7 +55,7 @@ def test_images_that_are_views_are_written_in_their_own_order(tmp_path: Path, fa
 def test_faces_that_the_layout_cannot_hold_are_refused(tmp_path: Path, faces: Faces) -> None:
     for wrong, message in (
         (replace(faces, labels=None), "^drawn: has no labels"),
-        (replace(faces, splits=None), "^drawn: has no Usage, which the layout of fer2013.csv needs$"),
+        (replace(faces, splits=None), "^drawn: has no splits, which the layout of fer2013.csv requires$"),
         (replace(faces, splits=np.array(["dev"] * 7)), "^drawn: has split dev; expected one of Training, PublicTest, "),
         (replace(faces, splits=np.array(["train"] * 7)), "^drawn: has split train; expected one of Training, "),
     ):

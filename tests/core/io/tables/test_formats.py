@@ -22,8 +22,7 @@ from PIL import Image
 
 from fer_core import EXPRESSIONS, DataError, DataWarning, iter_faces, read_faces
 from fer_core.faces import concatenate
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import LABEL_EXPECTED
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, 48, 48), dtype=np.uint8)
@@ -97,7 +96,7 @@ def test_an_arrow_file_cut_anywhere_is_one_line(path: Path, write: Callable[...,
     whole = path.read_bytes()
     for keep in range(100, len(whole), len(whole) // 9):
         path.write_bytes(whole[:keep])
-        with pytest.raises(DataError, match=r"faces: (cannot be read|the Arrow IPC stream is cut short)[^\n]*$"):
+        with pytest.raises(DataError, match=r"faces: (cannot be read|the Arrow IPC stream is truncated)[^\n]*$"):
             read_faces(path)
 
 
@@ -108,7 +107,7 @@ def test_a_stream_cut_between_two_batches_is_noticed(path: Path) -> None:
         size = sink.tell()
         writer.write_table(data)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"faces: the Arrow IPC stream is cut short: it has no end-of-stream marker$"):
+    with pytest.raises(DataError, match=r"faces: the Arrow IPC stream is truncated: it has no end-of-stream marker$"):
         read_faces(path)
 
 
@@ -268,7 +267,7 @@ def test_labels_of_hugging_face_count_the_names_that_the_file_states(path: Path)
 UNREADABLE = "expected a PNG or JPEG image, found none that can be read (damaged or of another format)"
 WRONG_IMAGES = {
     "too small": (encoded(IMAGES[0][:9]), None, "expected a 48x48 image, found 48x9"),
-    "in color": (encoded(np.dstack(list(IMAGES[:3]))), None, "expected a gray image, found colour"),
+    "in color": (encoded(np.dstack(list(IMAGES[:3]))), None, "expected a gray image, found color"),
     "cut": (encoded(IMAGES[0])[:99], None, UNREADABLE),
     "raw": (bytes(PIXELS), None, UNREADABLE),
     "only a path": (None, "images/a.png", "expected an encoded image, found only its path 'images/a.png'"),

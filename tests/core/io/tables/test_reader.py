@@ -18,8 +18,8 @@ from csv_samples import assert_same
 from numpy.typing import NDArray
 
 from fer_core import SPLITS, DataError, FerError, iter_faces, read_faces
-from fer_core.fer2013 import PIXELS
-from fer_core.io.columns import ID_EXPECTED, LABEL_EXPECTED, SPLIT_EXPECTED
+from fer_core.fer2013 import LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED
+from fer_core.io.columns import ID_EXPECTED
 
 N = 23
 IMAGES = np.random.default_rng(3).integers(0, 256, (N, PIXELS), dtype=np.uint8)
@@ -267,7 +267,7 @@ WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
     "no pixels": ({"label": [1], "id": [2]}, f": {COLUMNS_EXPECTED} 'label', 'id'"),
     "pixels twice": (
         {"pixels": BYTES, "Feature": BYTES},
-        ": expected one column of pixels, found 'pixels' and 'Feature'; choose one with --column pixels=Feature",
+        ": expected one column of pixels, found 'pixels' and 'Feature'; `columns={'pixels': 'Feature'}` chooses one",
     ),
     "a number a face": ({"pixels": [1]}, f", column 'pixels': {PIXELS_EXPECTED} int64"),
     "lists of lists": (

@@ -1,0 +1,1 @@
+"""What the benchmarks share: options, input faces, interleaved timing, tables and hardware limits."""

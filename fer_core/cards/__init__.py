@@ -1,0 +1,1 @@
+"""Parts of a model card: the record of the training data, and the table that notebooks show."""
