@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from fer_core.notebooks import show_figures
+from fer_core.outputs.notebooks import show_figures
 from fer_core.per_process import PerProcess
 
 if TYPE_CHECKING:
