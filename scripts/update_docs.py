@@ -1,8 +1,8 @@
 """Write generated parts of the documentation: the programs' `--help`, and the goals of benchmarks/RESULTS.md.
 
-README.md gets the help of each program and the foremost goals, docs/reference/commands.md the help of each command,
-docs/reference/results.md all goals, and docs/reference/attribution-methods.md the table of methods. The tests compare
-them with what the programs print and what was measured.
+docs/reference/commands.md gets the help of each command, docs/reference/results.md the goals, and
+docs/reference/attribution-methods.md the table of methods. The tests compare them with what the programs print and what
+was measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from fer_explain.attribution import methods_table
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"
-README = ROOT / "README.md"
 METHODS = ROOT / "docs" / "reference" / "attribution-methods.md"
 PAGE = ROOT / "docs" / "reference" / "results.md"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -49,34 +48,29 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def goals(results: str, *, foremost: bool) -> str:
-    """Return the machine of RESULTS.md and the goals in it as one table, each under the title of its section.
-
-    Foremost are the first goal of each section and all that were not reached, beside how many were.
-    """
+def goals(results: str) -> str:
+    """Return the machine of RESULTS.md and all goals in it as one table, those of a section under its title."""
     title, machine, *lines = results.splitlines()
-    rows, ends, section, before, in_goals = [], [], "", "", False
+    rows, verdicts, section, before, in_goals = [], [], "", "", False
     for line in [machine, *lines]:
         if not line.startswith("|"):
             in_goals = False
             if line and not before:
-                section, first = line, True
+                section = line
         elif line == GOALS:
             in_goals = True
         elif in_goals and not line.startswith("|---"):
-            ends.append(line.strip("| ").rpartition("|")[2].strip())
-            if first or not foremost or ends[-1] != "yes":
-                rows.append(f"| {section} {line}")
-                section = ""  # the first goal of a section names it
-            first = False
+            rows.append(f"| {section} {line}")
+            verdicts.append(line.strip("| ").rpartition("|")[2].strip())
+            section = ""  # only the first goal of a section names it
         before = line
     date = re.search(r"\d{4}-\d\d-\d\d", title)
     if date is None or not rows:
         raise ValueError(f"{RESULTS}: is not what `make bench` prints")
-    head = f"| what, on {date[0]} {GOALS}\n|---|---|---|---:|---|"
-    unknown = f", {n} not measured" if (n := ends.count("not measured")) else ""
-    count = ["", f"Of {len(ends)} goals, {ends.count('yes')} were reached{unknown}."] if foremost else []
-    return "\n".join([*(line for line in lines[:3] if line), "", head, *rows, *count])
+    head = f"| measured on {date[0]} {GOALS}\n|---|---|---|---:|---|"
+    unknown = f", {n} not measured" if (n := verdicts.count("not measured")) else ""
+    count = f"{verdicts.count('yes')} of {len(verdicts)} goals were reached{unknown}."
+    return "\n".join([*(line for line in lines[:3] if line), "", head, *rows, "", count])
 
 
 def filled(text: str, **blocks: str) -> str:
@@ -90,16 +84,9 @@ def filled(text: str, **blocks: str) -> str:
     return text
 
 
-def readme(text: str, results: str) -> str:
-    """Return the README with the help of the three programs and the foremost goals where it has them."""
-    programs = "\n\n".join(f"```\n{help_text(program)}\n```" for program in PROGRAMS)
-    return filled(text, help=programs, results=goals(results, foremost=True))
-
-
 if __name__ == "__main__":
     COMMANDS.write_text(page(), encoding="utf-8")
     results = RESULTS.read_text(encoding="utf-8")
-    README.write_text(readme(README.read_text(encoding="utf-8"), results), encoding="utf-8")
-    every = filled(PAGE.read_text(encoding="utf-8"), results=goals(results, foremost=False))
+    every = filled(PAGE.read_text(encoding="utf-8"), results=goals(results))
     PAGE.write_text(every, encoding="utf-8")
     METHODS.write_text(filled(METHODS.read_text(encoding="utf-8"), methods=methods_table()), encoding="utf-8")
