@@ -20,9 +20,9 @@ from benchmarks.harness.faces import drawn_faces, find_data
 from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.harness.side_by_side import compare
 from fer_core import FerError, read_faces
-from fer_explain.attribution import METHODS, Settings, attributions_of, batch_size_for
-from fer_explain.attribution.map_file import MEMORY_MB
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, batch_size_for
 from fer_explain.attribution.preflight import require_suited
+from fer_explain.config import MEMORY_MB
 from fer_infer.diagnostics.stopwatch import timed
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits, true_float32
@@ -94,7 +94,7 @@ def method_rates(report: Report, folder: Path, images: Images) -> Iterator[tuple
     targets = predict_logits(model, images).argmax(1)
     for name, method in METHODS.items():
         try:
-            require_suited(model, method, Settings())
+            require_suited(model, method, AttributionConfig())
         except FerError as error:
             yield str(error), None, None
             continue

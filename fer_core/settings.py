@@ -15,6 +15,7 @@ fer_core.errors.ConfigError: steps: expected at least 1, found 0
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -145,7 +146,13 @@ class Settings:
             if "setting" in entry.metadata
         ]
         if lines:
-            cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\nParameters\n----------\n" + "\n".join(lines)
+            cls.__doc__ = _with_parameters(inspect.cleandoc(cls.__doc__ or ""), "\n".join(lines))
+
+
+def _with_parameters(text: str, parameters: str) -> str:
+    """Insert the section Parameters into a docstring, before its examples."""
+    before, heading, examples = text.partition("\n\nExamples\n--------\n")
+    return f"{before}\n\nParameters\n----------\n{parameters}{heading}{examples}"
 
 
 def settings_of(config: type) -> Mapping[str, Setting]:

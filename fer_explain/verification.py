@@ -1,83 +1,116 @@
-"""That the network being explained is the network that scores: by its weights, and by its logits."""
+"""Verify that the explained network and the deployed ONNX graph are the same model: by weights, cards and logits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from fer_core import CardError, ModelCard, ModelError
-from fer_core.exports_folder import GRAPH_FILES, MODEL_FILE
+from fer_core.agreement import Agreement
+from fer_core.exports_folder import MODEL_FILE, ExportsFolder
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
 from fer_infer.graph_selection import find_graph
 from fer_train.exporting.parity import PARITY_ATOL, count_held_weights
 from fer_train.prediction import predict_logits, softmax
-from fer_train.runs.checkpoint import load_model_and_card, weights_path, weights_sha256
+from fer_train.runs.checkpoint import load_model_and_card, weights_path
 
 PROBES: Final = 8
-"""Drawn faces that pass through both networks before anything is explained."""
+"""Number of drawn faces that are scored by both networks when a model is loaded."""
 
 
-@dataclass(frozen=True)
-class Proven:
-    """A network to explain, its weights checked against everything that stands beside them.
+@dataclass(frozen=True, eq=False)
+class VerifiedModel:
+    """A network to explain, verified against the exported graph next to it.
 
     Attributes
     ----------
     network : torch.nn.Module
-        The PyTorch original, in evaluation mode, on the CPU.
+        The PyTorch network, in evaluation mode, on the CPU.
     card : ModelCard
-        Of its weights.
+        Model card of the weights.
     weights_file : Path
-        Where they were read from.
-    weights_sha256 : str
-        Computed from the tensors just read, not copied from a card.
+        File of the weights.
     scorer : Scorer or None
-        The exported graph, on the CPU; None where the folder holds none.
+        The exported float32 graph, on the CPU; None if the folder has no graph.
     tensors_in_graph : tuple of int or None
-        How many of the network's tensors stand in the graph bit for bit, and how many there are.
-    probed : Agreement or None
-        Of `PROBES` drawn faces; None where there is no graph.
+        Number of the network's tensors that the graph contains bit for bit, and number of all tensors.
+    probe_agreement : Agreement or None
+        Agreement of network and graph on `PROBES` drawn faces; None without a graph.
+
+    Examples
+    --------
+    >>> model = load_verified("exports/compact")
+    >>> len(model.card.labels), len(model.weights_sha256)
+    (7, 64)
     """
 
     network: nn.Module
     card: ModelCard
     weights_file: Path
-    weights_sha256: str
     scorer: Scorer | None
     tensors_in_graph: tuple[int, int] | None
-    probed: Agreement | None = None
+    probe_agreement: Agreement | None = None
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights; loading them compares it with the tensors."""
+        return self.card.weights_sha256
 
     @property
     def temperature(self) -> float:
-        """By which the scorer divides logits before the softmax."""
+        """Divisor of the logits before the scorer's softmax."""
         return float(self.card.temperature["value"])
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """The same faces through both.
+@dataclass(frozen=True, eq=False)
+class ComparedLogits:
+    """Logits of the same faces by the PyTorch network and by the exported graph.
 
     Attributes
     ----------
     pytorch, onnx : ndarray of float32, shape (N, classes)
         Logits.
-    max_difference : float
-        Largest absolute difference between them, in logits; 0 without faces.
+    agreement : Agreement
+        Comparison of the two.
     """
 
     pytorch: NDArray[np.float32]
     onnx: NDArray[np.float32]
-    max_difference: float
+    agreement: Agreement
 
 
-def load_proven(model: str | Path) -> Proven:
-    """Load the network of a folder, unless the folder scores with another one, as drawn faces would show.
+@dataclass(frozen=True, eq=False)
+class ComparedGraph:
+    """A graph of lower precision, compared with the network that is explained.
+
+    Attributes
+    ----------
+    file : str
+        Name of the graph's file.
+    precision : str
+        Precision of the graph, e.g. ``int8``.
+    is_default : bool
+        Whether this graph scores by default on this machine's CPU.
+    agreement : Agreement
+        Comparison of its logits with the network's.
+    """
+
+    file: str
+    precision: str
+    is_default: bool
+    agreement: Agreement
+
+
+def load_verified(model: str | Path) -> VerifiedModel:
+    """Load a network and verify that the exported graph next to it is the same model.
+
+    Weights and graph must have the same hash and the same card, and agree on drawn faces.
 
     Parameters
     ----------
@@ -86,137 +119,127 @@ def load_proven(model: str | Path) -> Proven:
 
     Returns
     -------
-    Proven
+    VerifiedModel
 
     Raises
     ------
     CardError
-        If a card is incomplete, the graph's card states another sha256 than the weights have, or the two cards differ.
+        If a card is incomplete, the graph's card states other weights, or the two cards differ.
     ModelError
-        If weights or graph are absent, damaged, or not those of their own card, or the graph computes something else.
+        If weights or graph are missing or damaged, do not match their own card, or compute different logits.
+
+    Examples
+    --------
+    >>> model = load_verified("exports/compact")
+    >>> model.card.architecture, model.probe_agreement.equal_predictions
+    ('compact', 1.0)
     """
     folder = Path(model)
     file = weights_path(folder)
     network, card = load_model_and_card(folder)
-    found = weights_sha256(network.state_dict())
-    graph = folder / MODEL_FILE
-    if not graph.is_file():
-        return Proven(network, card, file, found, None, None)
-    stated = _graph_card(graph).weights_sha256
-    if found != stated:
+    path = ExportsFolder(folder).graph()
+    if not path.is_file():
+        return VerifiedModel(network, card, file, None, None)
+    graph = _read_graph(path)
+    stated = ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, str(path))
+    if card.weights_sha256 != stated.weights_sha256:
         raise CardError(
-            f"{file} and {graph}: expected one model, found weights of sha256 {found} and a graph made from "
-            f"weights of sha256 {stated}; what is explained would not be what scores"
+            f"{file} and {path}: expected the same model, found weights with sha256 {card.weights_sha256} and a graph "
+            f"of weights with sha256 {stated.weights_sha256}"
         )
-    scorer = Scorer(graph, "cpu")
-    card.require_equal(scorer.card, str(file), str(graph))
-    proven = Proven(network, card, file, found, scorer, count_held_weights(graph, network.state_dict()))
-    return replace(proven, probed=compare_logits(proven, draw_faces(PROBES, seed=0).images))
+    card.require_equal(stated, str(file), str(path))
+    held = count_held_weights(graph, network.state_dict())
+    verified = VerifiedModel(network, card, file, Scorer(path, "cpu"), held)
+    probes = compare_logits(verified, draw_faces(PROBES, seed=0).images)
+    return replace(verified, probe_agreement=probes.agreement if probes else None)
 
 
-def compare_logits(proven: Proven, images: NDArray[np.uint8]) -> Agreement | None:
-    """Pass faces through the PyTorch original and through the graph that scores.
+def compare_logits(verified: VerifiedModel, images: NDArray[np.uint8]) -> ComparedLogits | None:
+    """Score faces by the PyTorch network and by the exported graph.
 
     Parameters
     ----------
-    proven : Proven
-        As `load_proven` returns it.
+    verified : VerifiedModel
+        A loaded model, see `load_verified`.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
 
     Returns
     -------
-    Agreement or None
-        None where there is no graph.
+    ComparedLogits or None
+        None without a graph.
 
     Raises
     ------
     ModelError
-        If a logit or a probability differs by more than an export may show, `fer_train.exporting.parity.PARITY_ATOL`:
-        then the graph carries the right card but computes something else.
+        If a logit or a probability differs by more than `fer_train.exporting.parity.PARITY_ATOL`.
     """
-    if proven.scorer is None:
+    if verified.scorer is None:
         return None
-    pytorch = predict_logits(proven.network, images)
-    onnx, probabilities = proven.scorer.run(images)
-    difference = float(np.abs(pytorch - onnx).max(initial=0.0))
-    calibrated = float(np.abs(softmax(onnx, proven.temperature) - probabilities).max(initial=0.0))
-    for what, found in (("logits", difference), ("probabilities at the card's temperature", calibrated)):
-        if not found <= PARITY_ATOL:
+    pytorch = predict_logits(verified.network, images)
+    onnx, probabilities = verified.scorer.run(images)
+    agreement = Agreement.between(pytorch, onnx)
+    of_probabilities = float(np.abs(softmax(onnx, verified.temperature) - probabilities).max(initial=0.0))
+    for compared, difference in (
+        ("logits", agreement.max_absolute_difference),
+        ("probabilities at the card's temperature", of_probabilities),
+    ):
+        if not difference <= PARITY_ATOL:
             raise ModelError(
-                f"{proven.weights_file} and {proven.scorer.path}: expected equal {what}, found a difference of "
-                f"{found:.3g} (limit {PARITY_ATOL:g}); what is explained would not be what scores"
+                f"{verified.weights_file} and {verified.scorer.path}: expected equal {compared}, found a difference "
+                f"of {difference:.3g} (limit {PARITY_ATOL:g})"
             )
-    return Agreement(pytorch, onnx, difference)
-
-
-@dataclass(frozen=True)
-class LowerPrecision:
-    """A graph of lower precision, made from the same weights, beside the network that is explained.
-
-    Attributes
-    ----------
-    file, precision : str
-        Its name, and what it computes in.
-    default : bool
-        Whether it is the one that scores on this machine's CPU where no precision is asked for.
-    max_difference : float
-        Largest absolute difference of a logit.
-    changed : ndarray of int64, shape (K,)
-        Positions of the faces that it predicts otherwise.
-    """
-
-    file: str
-    precision: str
-    default: bool
-    max_difference: float
-    changed: NDArray[np.int64]
+    return ComparedLogits(pytorch, onnx, agreement)
 
 
 def compare_precisions(
-    proven: Proven, images: NDArray[np.uint8], agreement: Agreement | None
-) -> tuple[LowerPrecision, ...]:
-    """Pass faces, one at least, through the graphs of lower precision that stand beside the network.
+    verified: VerifiedModel, images: NDArray[np.uint8], compared: ComparedLogits | None
+) -> tuple[ComparedGraph, ...]:
+    """Compare the graphs of lower precision in the exports folder with the network.
 
     Parameters
     ----------
-    proven : Proven
-        As `load_proven` returns it.
+    verified : VerifiedModel
+        A loaded model, see `load_verified`.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
-    agreement : Agreement or None
-        Of these faces, as `compare_logits` returns it.
+    compared : ComparedLogits or None
+        Logits of these faces, as `compare_logits` returns them.
+
+    Returns
+    -------
+    tuple of ComparedGraph
+        Empty without faces, or without other graphs.
 
     Raises
     ------
     CardError
-        If the card of one states other weights.
+        If the card of a graph states other weights.
     ModelError
-        If one cannot be run.
+        If a graph cannot be run.
     """
-    if proven.scorer is None or agreement is None or not len(images):
+    if verified.scorer is None or compared is None or not len(images):
         return ()
-    folder, logits, found = proven.scorer.path.parent, agreement.pytorch, []
-    default = find_graph(folder, "auto", "cpu")
-    for precision, name in GRAPH_FILES.items():
-        if name == MODEL_FILE or not (folder / name).is_file():
+    folder = ExportsFolder(verified.scorer.path.parent)
+    default = find_graph(folder.path, "auto", "cpu")
+    graphs = []
+    for precision in folder.precisions():
+        path = folder.graph(precision)
+        if path.name == MODEL_FILE:
             continue
-        scorer = Scorer(folder / name, "cpu")
-        if scorer.card.weights_sha256 != proven.weights_sha256:
-            raise CardError(f"{scorer.path}: its card's weights_sha256 is not that of {proven.weights_file}")
-        others = scorer.run(images)[0]
-        changed = np.flatnonzero(others.argmax(axis=1) != logits.argmax(axis=1))
-        difference = float(np.abs(others - logits).max())
-        found.append(LowerPrecision(name, precision, scorer.path == default, difference, changed))
-    return tuple(found)
+        scorer = Scorer(path, "cpu")
+        if scorer.card.weights_sha256 != verified.weights_sha256:
+            raise CardError(f"{scorer.path}: its card's weights_sha256 is not that of {verified.weights_file}")
+        agreement = Agreement.between(compared.pytorch, scorer.run(images)[0])
+        graphs.append(ComparedGraph(path.name, precision, scorer.path == default, agreement))
+    return tuple(graphs)
 
 
-def _graph_card(path: Path) -> ModelCard:
-    """Read the card of an ONNX file without running it."""
+def _read_graph(path: Path) -> Any:
+    """Parse an ONNX file."""
     import onnx
 
     try:
-        graph = onnx.load(path, load_external_data=False)
+        return onnx.load(path)
     except Exception as error:  # protobuf has no types, and its errors no common base with the file system's
         raise ModelError(f"{path}: cannot be read as ONNX: {error}") from None
-    return ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, str(path))

@@ -169,7 +169,11 @@ def _train(options: dict[str, Any], command: str) -> None:
         raise ConfigError(f"{output}: was not created by `{command}`; resume it with `fer-train {actual} --resume`")
     if seeds:
         splits = load_splits_of(data, config)
-        summary = fit_seeds(splits, config, output, seeds, resume=resume, report=_print_epoch)
+
+        def report(metrics: dict[str, Any]) -> None:
+            _print_epoch({**metrics, "validation_split": splits.validation_name})
+
+        summary = fit_seeds(splits, config, output, seeds, resume=resume, report=report)
         click.echo(summary.to_text())
         click.echo(f"{output}: summary.json, one run per seed")
         rows_left_out, folder = len(splits.rejected), seed_folder(output, seeds[0])

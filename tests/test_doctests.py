@@ -29,22 +29,6 @@ WITHOUT_EXAMPLE = (
     "fer_core.ModelCard",
     "fer_core.iter_faces",
     "fer_core.read_faces",
-    "fer_explain.AscentConfig",
-    "fer_explain.FaithfulnessConfig",
-    "fer_explain.Settings",
-    "fer_explain.attribute",
-    "fer_explain.attributions_of",
-    "fer_explain.compare_logits",
-    "fer_explain.layer_output",
-    "fer_explain.list_layers",
-    "fer_explain.load_proven",
-    "fer_explain.masked_face",
-    "fer_explain.maximize",
-    "fer_explain.maximize_channels",
-    "fer_explain.measure_faithfulness",
-    "fer_explain.normalize",
-    "fer_explain.saliency",
-    "fer_explain.salient_mask",
 )
 """Public names whose docstring may still lack a section `Examples`; names are only removed from this list."""
 

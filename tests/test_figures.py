@@ -23,7 +23,7 @@ from fer_core.outputs.figures import default_style, load_matplotlib, save_figure
 from fer_explain.evaluation.comparison import MethodScore
 from fer_explain.evaluation.intervals import estimate
 from fer_explain.evaluation.plots import line_figure, ranking_figure
-from fer_explain.plots import sheet, unit_sheet
+from fer_explain.sheets import sheet, unit_sheet
 from fer_infer.evaluation.plots import save_confusion, save_reliability
 from fer_infer.evaluation.reliability import reliability
 from fer_train.audit.contact_sheet import Strip, save_contact_sheet

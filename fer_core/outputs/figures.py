@@ -1,7 +1,7 @@
-"""Matplotlib figures that neither depend on the user's matplotlib settings nor change them.
+"""The style of all figures, which neither depends on the user's matplotlib settings nor changes them.
 
-No module of the toolkit imports pyplot, which has global state and loads the backend of `MPLBACKEND`; `Figure` and its
-PNG writer need neither.
+No module that draws imports pyplot, which keeps figures in global state and loads the backend of `MPLBACKEND`: `Figure`
+and its PNG writer need neither.
 """
 
 from __future__ import annotations
@@ -25,20 +25,47 @@ if TYPE_CHECKING:
 BACKEND_VARIABLE: Final = "MPLBACKEND"
 
 FONT: Final = "DejaVu Sans"
-"""Font of all figures, included in matplotlib."""
+"""Font of all figures, which matplotlib includes."""
+
+DPI: Final = 120
+"""Pixels per inch of all figures."""
+
+INK: Final = "#333333"
+"""Color of axes and captions."""
+FRAME: Final = "#bbbbbb"
+"""Color of frames around images."""
+SERIES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colors of lines and bars, distinguishable with any color vision (Okabe and Ito 2008)."""
+
+STYLE: Final = {
+    "figure.dpi": DPI,
+    "figure.facecolor": "white",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "grid.alpha": 0.3,
+    "text.parse_math": False,
+}
+"""Settings of all figures that differ from matplotlib's defaults."""
 
 LONGEST_LABEL: Final = 40
-"""Maximum length of a tick label, in characters."""
+"""Characters of a name along an axis that are shown."""
 
 _one_at_a_time: Final[PerProcess[Any]] = PerProcess()
-"""Lock that is held while matplotlib's global settings are changed."""
+"""Held while matplotlib's settings, which are global, are those of the figures."""
 
 
 def load_matplotlib() -> Any:
-    """Import matplotlib, even if the environment names a backend that is missing.
+    """Import matplotlib, whatever backend the environment names.
 
-    Notebooks set `MPLBACKEND` to a backend that may be installed only in their own environment, and matplotlib cannot
-    be imported with the name of a missing backend. An existing backend is kept.
+    In a notebook `MPLBACKEND` names a backend that only the notebook's own environment may have, and matplotlib cannot
+    be imported at all with the name of a backend that is not installed. A backend that exists is kept.
     """
     if "matplotlib" not in sys.modules:
         backend = os.environ.pop(BACKEND_VARIABLE, None)
@@ -56,16 +83,17 @@ def load_matplotlib() -> Any:
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw with matplotlib's default settings and plain text; the user's settings are restored at the end.
+    """Draw with the `STYLE` of all figures; the user's settings are restored at the end. Also a decorator.
 
-    Plain text matters for names that contain `$`, which would start a formula. Usable as a decorator.
+    Mathematics is not parsed, as names may contain `$`.
     """
     matplotlib = load_matplotlib()
     settings = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    settings |= STYLE | {"axes.prop_cycle": matplotlib.cycler(color=SERIES)}
     fonts = logging.getLogger("matplotlib.font_manager")
-    with _one_at_a_time.get(RLock), matplotlib.rc_context(settings | {"text.parse_math": False}):
+    with _one_at_a_time.get(RLock), matplotlib.rc_context(settings):
         level = fonts.level
-        fonts.setLevel(logging.ERROR)  # it warns about each font without a bold face
+        fonts.setLevel(logging.ERROR)  # without this matplotlib warns about each font that has no bold face
         try:
             yield
         finally:
@@ -73,16 +101,16 @@ def default_style() -> Iterator[None]:
 
 
 @default_style()
-def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
-    r"""Write a figure as PNG, without date and version, so that equal figures give equal files.
+def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
+    r"""Write a figure as PNG without date and version, so that equal figures are equal files.
 
-    Characters that the font lacks are drawn with another installed font, or escaped if no font has them, e.g.
-    ``\u5feb``. Long tick labels are shortened.
+    Characters that the font lacks are drawn in another installed font, or escaped if there is none, e.g. ``\u5feb``.
+    Long tick labels are shortened.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Figure to save; its texts may be changed.
+        Figure to write; its texts may be changed.
     path : Path
         File to write.
     dpi : int
@@ -95,7 +123,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int) -> None:
 def _make_legible(figure: Figure) -> None:
     from matplotlib.text import Text
 
-    # Read before the texts, since matplotlib creates tick labels on first access.
+    # Before the texts, because an axis has no labels until it is asked for them.
     labels = {
         axis: [label.get_text() for label in axis.get_majorticklabels()]
         for axes in figure.axes
@@ -117,7 +145,7 @@ def _make_legible(figure: Figure) -> None:
 
 
 def _shortened(label: str) -> str:
-    """Cut the middle of long lines, which would leave no room for the axes."""
+    """Leave out the middle of long lines, which would leave no room for the axes."""
     lines = label.split("\n")
     half = LONGEST_LABEL // 2
     return "\n".join(line if len(line) <= LONGEST_LABEL else f"{line[:half]}…{line[1 - half :]}" for line in lines)
@@ -135,10 +163,10 @@ def _lacking(text: str) -> set[str]:
 
 
 def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
-    """Return the names of installed fonts that have some of the characters, and the characters that no font has."""
+    """Return installed fonts that have some of the characters, by name, and the characters that none has."""
     from matplotlib.font_manager import fontManager, get_font
 
-    of_matplotlib = load_matplotlib().get_data_path()  # these have symbols, or boxes for missing characters
+    of_matplotlib = load_matplotlib().get_data_path()  # fonts of symbols and, as a last resort, of boxes
     fonts: list[str] = []
     wanted = {character for character in characters if character.isprintable()}
     for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):
@@ -148,7 +176,7 @@ def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
             continue
         try:
             known = get_font(entry.fname).get_charmap()
-        except (OSError, RuntimeError):  # removed meanwhile, or a font type that cannot be drawn
+        except (OSError, RuntimeError):  # removed meanwhile, or a kind of font that cannot be drawn
             continue
         if found := {character for character in wanted if ord(character) in known}:
             fonts.append(entry.name)
@@ -158,7 +186,7 @@ def _fonts_with(characters: set[str]) -> tuple[list[str], set[str]]:
 
 
 def escaped(character: str) -> str:
-    """Return a printable form of a character; empty for invisible marks that only modify their neighbors."""
+    """Return a printable form of a character; nothing for marks that only change the look of their neighbors."""
     if unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f":
         return ""
     return character.encode("unicode_escape").decode("ascii")

@@ -1,28 +1,35 @@
-"""Which pixels a decision depends on: attribution methods, one registry, batched over faces.
+"""Attribution methods: which pixels a decision depends on.
 
-What is explained is a logit unless a probability is asked for: the softmax lets a class rise because another one
-falls, and its gradient vanishes where the network is sure.
+By default a logit is explained, not a probability: through the softmax a class also rises when another one falls, and
+its gradient vanishes where the network is certain.
 """
 
-from fer_explain.attribution.attributions import (
-    BATCH_SIZE,
-    attributions_of,
-    batch_size_for,
-    explainable,
-    missed_shares,
-    saliency,
-)
-from fer_explain.attribution.hooks import cam_layer
-from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
-from fer_explain.attribution.settings import Batch, Settings, baseline_of
-from fer_explain.attribution.targets import resolve_targets
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fer_core.lazy import attach
+
+if TYPE_CHECKING:
+    from fer_explain.attribution.attributions import (
+        BATCH_SIZE,
+        attributions_of,
+        batch_size_for,
+        explainable,
+        missed_shares,
+    )
+    from fer_explain.attribution.methods.batch import Batch, baseline_of
+    from fer_explain.attribution.methods.hooks import cam_layer
+    from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
+    from fer_explain.attribution.targets import resolve_targets
+    from fer_explain.config import AttributionConfig
 
 __all__ = [
     "BATCH_SIZE",
     "METHODS",
+    "AttributionConfig",
     "Batch",
     "Method",
-    "Settings",
     "attributions_of",
     "baseline_of",
     "batch_size_for",
@@ -32,5 +39,19 @@ __all__ = [
     "methods_table",
     "missed_shares",
     "resolve_targets",
-    "saliency",
 ]
+
+__getattr__ = attach(
+    __name__,
+    {
+        **dict.fromkeys(
+            ("BATCH_SIZE", "attributions_of", "batch_size_for", "explainable", "missed_shares"),
+            "fer_explain.attribution.attributions",
+        ),
+        **dict.fromkeys(("Batch", "baseline_of"), "fer_explain.attribution.methods.batch"),
+        **dict.fromkeys(("METHODS", "Method", "find_method", "methods_table"), "fer_explain.attribution.registry"),
+        "AttributionConfig": "fer_explain.config",
+        "cam_layer": "fer_explain.attribution.methods.hooks",
+        "resolve_targets": "fer_explain.attribution.targets",
+    },
+)

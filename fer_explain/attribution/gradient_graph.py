@@ -1,4 +1,4 @@
-"""What a network computes, read from its gradient graph: each operation with the module that made it."""
+"""The operations of a network and the modules that perform them, read from its gradient graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fer_core import IMAGE_SIZE
-from fer_explain.attribution import Settings, explainable
+from fer_explain.attribution.attributions import explainable
+from fer_explain.config import AttributionConfig
 from fer_explain.layers.structure import device_of
 
 AFFINE: Final = frozenset(
@@ -64,25 +65,25 @@ AFFINE: Final = frozenset(
 )
 """Operations that are linear in each of their inputs, up to a constant, in evaluation mode."""
 OWN_STATISTICS: Final = "InstanceNorm"
-"""Standardization of a face by its own mean and deviation, which PyTorch computes as a BatchNorm in training mode."""
+"""Normalization of a face by its own mean and deviation, which PyTorch computes as a BatchNorm in training mode."""
 PRODUCTS: Final = frozenset({"Mul", "Div", "Mm", "Bmm", "Addmm", "Baddbmm", "Convolution"})
-"""Those of them that multiply two things; linear only where one of the two does not depend on the face."""
+"""Those of them that multiply two operands; linear only if one of the two does not depend on the face."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One step from the face to the logits.
+    """One operation between the face and the logits.
 
     Attributes
     ----------
     kind : str
-        PyTorch's name, such as ``Relu`` or ``Convolution``.
+        PyTorch's name, e.g. ``Relu`` or ``Convolution``.
     module : str
-        Dotted name of the innermost module that made it; empty for the network itself.
+        Dotted name of the innermost module that performs it; empty for the network itself.
     module_type : type
-        Of that module.
+        Type of that module.
     product : bool
-        Whether it multiplies, or divides by, two things that both depend on the face.
+        Whether it multiplies or divides two operands that both depend on the face.
     """
 
     kind: str
@@ -92,7 +93,7 @@ class Operation:
 
     @property
     def affine(self) -> bool:
-        """Whether its output moves in proportion to its input."""
+        """Whether the operation is affine in its input."""
         return self.kind in AFFINE and not self.product
 
     def __str__(self) -> str:
@@ -101,16 +102,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class GradientGraph:
-    """Everything between a face and the logits.
+    """All operations between a face and the logits.
 
     Attributes
     ----------
     operations : tuple of Operation
-        Those that depend on the face; none where no gradient reaches it.
+        Operations that depend on the face; empty if no gradient reaches it.
     reused : frozenset of str
-        Modules that are called more than once for one face.
+        Modules that are called more than once per face.
     overwritten : frozenset of str
-        Modules whose output another operation then changes in place.
+        Modules whose output another operation changes in place.
     """
 
     operations: tuple[Operation, ...]
@@ -119,17 +120,17 @@ class GradientGraph:
 
 
 def gradient_graph(model: nn.Module) -> GradientGraph:
-    """Pass one gray face through a network and read what became of it.
+    """Read the operations of a network from the gradient graph of one gray image.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
 
     Returns
     -------
     GradientGraph
-        Of evaluation mode.
+        Operations in evaluation mode.
     """
     owners: dict[Node, nn.Module] = {}
     calls: Counter[nn.Module] = Counter()
@@ -144,11 +145,11 @@ def gradient_graph(model: nn.Module) -> GradientGraph:
         given = before.pop()
         if isinstance(output, Tensor):
             outputs.append((module, output, output._version))
-            # Inner modules end first, so what they made has an owner by now.
+            # Inner modules end first, so their operations already have an owner.
             for node in _walk(output.grad_fn, given):
                 owners.setdefault(node, module)
 
-    with explainable(model, Settings()), _hooked(model, begin, end):
+    with explainable(model, AttributionConfig()), _hooked(model, begin, end):
         model(torch.full((1, 1, IMAGE_SIZE, IMAGE_SIZE), 127.5, device=device_of(model), requires_grad=True))
     names = {module: name for name, module in model.named_modules()}
     return GradientGraph(
@@ -161,18 +162,18 @@ def gradient_graph(model: nn.Module) -> GradientGraph:
 def _operations(owners: dict[Node, nn.Module], names: dict[nn.Module, str]) -> Iterator[Operation]:
     for node, module in owners.items():
         kind = re.sub(r"Backward\d*$", "", node.name())
-        if getattr(node, "_saved_training", False):  # a BatchNorm by what is before it, whatever mode it is in
+        if getattr(node, "_saved_training", False):  # normalizes by its input in either mode
             kind = OWN_STATISTICS
         by_face = [edge[0] is not None for edge in node.next_functions]
         if kind in ("Addmm", "Baddbmm"):
-            del by_face[0]  # a summand
-        # A constant divided by what depends on the face counts as a product of two.
+            del by_face[0]  # the summand
+        # A constant divided by a value that depends on the face counts as a product.
         product = kind in PRODUCTS and (sum(by_face) > 1 or (kind == "Div" and not by_face[0]))
         yield Operation(kind, names[module], type(module), product)
 
 
 def _walk(start: Node | None, stop: set[Node | None]) -> Iterator[Node]:
-    """Yield the nodes that lead to `start` without passing one of `stop`, each once; leaves are no operations."""
+    """Yield the nodes that lead to `start` without passing one of `stop`, each once, without leaves."""
     seen, waiting = set(stop) | {None}, [start]
     while waiting:
         node = waiting.pop()

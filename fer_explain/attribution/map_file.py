@@ -1,66 +1,54 @@
-"""The maps of a whole file of faces as numbers, however many they are."""
+"""Attribution maps of a whole file as numbers, in memory that does not grow with the file."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError, Faces, iter_faces, read_faces
+from fer_core import ConfigError, DataError, Faces, iter_faces, read_faces
 from fer_core.faces import take_rows
 from fer_core.io.reader import no_such_split
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_explain.attribution import (
-    Method,
-    Settings,
-    attributions_of,
-    baseline_of,
-    batch_size_for,
-    cam_layer,
-    find_method,
-    missed_shares,
-    resolve_targets,
-)
-from fer_explain.attribution.preflight import Finding, require_suited
-from fer_explain.attribution.settings import DELTAS
-from fer_explain.verification import Proven, load_proven
-from fer_train.prediction import predict_logits
+from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
+from fer_explain.attribution.preflight import Caution
+from fer_explain.attribution.registry import find_method
+from fer_explain.config import MEMORY_MB, AttributionConfig
+from fer_explain.verification import load_verified
 
 FACES_AT_ONCE: Final = 1024
-"""Faces that are read, explained and written before the next ones are read."""
-MEMORY_MB: Final = 512.0
+"""Number of faces that are read, explained and written before the next ones are read."""
 
 
 @dataclass(frozen=True)
 class MapFile:
-    """What `attribute` has written.
+    """Summary of a file that `attribute` has written.
 
     Attributes
     ----------
     path : Path
-        The `.npz`.
+        The `.npz` file.
     faces : int
-        How many it explains.
-    cautions : tuple of Finding
-        What of the network makes the method less than exact; the file has their text too.
+        Number of explained faces.
+    cautions : tuple of Caution
+        Properties of the network that make the maps inexact; the file contains their messages.
     missed : float
-        Median of `missed_shares`: by how much maps miss the sum that the method promises; NaN where it promises none.
+        Median of the relative convergence deltas, see `missed_shares`; NaN for a method without a defined sum.
     """
 
     path: Path
     faces: int
-    cautions: tuple[Finding, ...]
+    cautions: tuple[Caution, ...]
     missed: float
 
 
@@ -71,14 +59,17 @@ def attribute(
     output: str | Path,
     *,
     target: str = "predicted",
-    settings: Settings | None = None,
+    config: AttributionConfig | None = None,
     rows: tuple[int, ...] | None = None,
     split: str | None = None,
+    limit: int | None = None,
     memory_mb: float = MEMORY_MB,
     force: bool = False,
     input_columns: Mapping[str, str] | None = None,
 ) -> MapFile:
-    """Explain the faces of a file, in memory that does not grow with the file, and keep the maps as numbers.
+    """Explain the faces of a file and write the attribution maps as numbers.
+
+    Memory does not grow with the number of faces, unless `rows` are given. `explain` returns maps instead.
 
     Parameters
     ----------
@@ -87,21 +78,23 @@ def attribute(
     model : str or Path
         An exports folder or a run.
     method : str
-        Name in `fer_explain.attribution.METHODS`.
+        Name in `fer_explain.METHODS`.
     output : str or Path
-        The `.npz` to write: `attributions` float32 (N, 48, 48), `targets` int64 (N,), `logits` float32
-        (N, classes), `rows` int64 (N,), the method's own extras such as `deltas` float32 (N,), and as texts `method`,
-        `target`, `settings` (JSON, what the method looked at), `cautions` and `weights_sha256`.
+        The `.npz` file to write: `attributions` float32 (N, 48, 48), `targets` int64 (N,), `logits` float32
+        (N, classes), `rows` int64 (N,), `deltas` float32 (N,) if the method has convergence deltas, and as texts
+        `method`, `target`, `settings` (JSON), `cautions` and `weights_sha256`.
     target : str
-        ``predicted``, ``true``, or the name of a class.
-    settings : Settings, optional
-        How the method goes about it.
+        Class whose output is explained: ``predicted``, ``true``, or the name of a class.
+    config : AttributionConfig, optional
+        Settings of the method.
     rows : tuple of int, optional
-        Row numbers to explain, in the order wanted; the file is then read whole. All rows without it.
+        Row numbers of the faces to explain, in this order; all faces by default.
     split : str, optional
-        The split to explain.
+        Explain only this split.
+    limit : int, optional
+        Explain at most the first `limit` faces.
     memory_mb : float
-        What the passes through the network may use, in MiB; see `batch_size_for`. It changes speed, not the results.
+        Memory limit of the passes through the network, in MiB; it affects speed, not the results.
     force : bool
         Replace an existing output.
     input_columns : mapping of str to str, optional
@@ -114,82 +107,62 @@ def attribute(
     Raises
     ------
     FerError
-        If the data, the model, a setting or the output is not what it must be, or the method does not suit the
-        network; nothing is then written.
+        If data, model, a setting or the output is not as expected, or the method does not suit the network. No output
+        is left in this case.
+
+    Examples
+    --------
+    >>> written = attribute("faces.csv", "exports/compact", "saliency", "maps.npz", limit=4)
+    >>> written.faces, np.load(written.path)["attributions"].shape
+    (4, (4, 48, 48))
     """
     chosen = find_method(method)
+    shares: list[NDArray[np.float64]] = []
     with staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage, ExitStack() as stack:
-        proven = load_proven(model)
-        asked = settings or Settings()
-        settings = _resolved(proven, chosen, asked)
-        cautions = require_suited(proven.network, chosen, asked)
-        batch_size = batch_size_for(proven.network, chosen, memory_mb)
+        explainer = Explainer.prepare(load_verified(model), chosen, target, config or AttributionConfig(), memory_mb)
         columns = _Columns(stage.parent, stack)
-        shares: list[NDArray[np.float64]] = []
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
-        for faces in _read(data, split, rows, roles=("label",) * (target == "true"), columns=input_columns):
-            logits = predict_logits(proven.network, faces.images)
-            targets = resolve_targets(target, logits, faces, proven.card.labels)
-            found = attributions_of(
-                proven.network,
-                chosen,
-                faces.images,
-                targets,
-                rows=faces.rows,
-                settings=settings,
-                batch_size=batch_size,
-                advance=advance,
-            )
-            columns.append({**found, "targets": targets, "logits": logits, "rows": faces.rows})
-            if DELTAS in found:
-                shares.append(missed_shares(found["attributions"], found[DELTAS]))
-        uses = {*chosen.uses, *(["temperature"] if settings.of == "probabilities" else [])}
-        used = {name: value for name, value in asdict(settings).items() if name in uses}
-        texts = {
-            "method": chosen.name,
-            "target": target,
-            "settings": json.dumps(used),
-            "cautions": "\n".join(finding.message for finding in cautions),
-            "weights_sha256": proven.weights_sha256,
-        }
-        columns.save(stage, texts)
-    missed = np.concatenate(shares) if shares else np.array([np.nan])
-    median = float(np.nanmedian(missed)) if np.isfinite(missed).any() else math.nan
-    return MapFile(Path(output), columns.length, cautions, median)
+        options = {"split": split, "roles": ("label",) if target == "true" else (), "columns": input_columns}
+        for faces in _first(limit, _read(data, rows, **options)):
+            arrays = explainer.arrays(faces, advance=advance)
+            columns.append(arrays)
+            shares.append(deltas_missed(arrays))
+        columns.save(stage, explainer.texts())
+    return MapFile(Path(output), columns.length, explainer.cautions, median_of(np.concatenate(shares)))
 
 
-def _resolved(proven: Proven, method: Method, settings: Settings) -> Settings:
-    """Return settings in which a baseline and a layer that were left open have become those of the network."""
-    method.require(settings)
-    if settings.of == "probabilities":
-        settings = replace(settings, temperature=proven.temperature)
-    if "baseline" in method.uses:
-        settings = replace(settings, baseline=baseline_of(proven.network, settings))
-    if "layer" in method.uses:
-        settings = replace(settings, layer=cam_layer(proven.network, settings.layer).name)
-    return settings
-
-
-def _read(data: str | Path, split: str | None, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
-    """Yield the faces to explain, which are at least one; `options` are roles and columns."""
+def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
+    """Yield the faces to explain, at least one; `options` are split, roles and columns."""
     if rows is not None:
-        yield take_rows(read_faces(data, split, **options), rows)
+        if not rows:
+            raise ConfigError("expected at least one row number, found none", parameter="rows")
+        yield take_rows(read_faces(data, **options), rows)
         return
     empty = True
-    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, split=split, **options):
+    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, **options):
         if len(faces):
             empty = False
             yield faces
+    if empty and options["split"] is not None:
+        raise no_such_split(data, options["split"], columns=options["columns"])
     if empty:
-        raise (
-            DataError(str(data), "has no faces")
-            if split is None
-            else no_such_split(data, split, columns=options["columns"])
-        )
+        raise DataError(str(data), "has no face")
+
+
+def _first(limit: int | None, batches: Iterator[Faces]) -> Iterator[Faces]:
+    """Yield the first faces, at most `limit`."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"expected at least 1, found {limit}", parameter="limit")
+    left = math.inf if limit is None else limit
+    for faces in batches:
+        yield faces if len(faces) <= left else faces.take(slice(int(left)))
+        left -= len(faces)
+        if left <= 0:
+            return
 
 
 class _Columns:
-    """Arrays that grow on disk, and become the members of one `.npz`."""
+    """Arrays that grow in temporary files and are then saved as one `.npz`."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.length = 0
@@ -198,28 +171,24 @@ class _Columns:
         self._columns: dict[str, tuple[IO[bytes], np.dtype[Any], tuple[int, ...]]] = {}
 
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add arrays of one length to the columns of their names."""
+        """Append arrays of equal length to the columns of their names."""
         for name, array in arrays.items():
             if name not in self._columns:
                 file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the stack closes it
                 self._stack.enter_context(file)
                 self._columns[name] = (file, array.dtype, array.shape[1:])
-            self._columns[name][0].write(np.ascontiguousarray(array).data)
+            array.tofile(self._columns[name][0])
         self.length += len(arrays["rows"])
 
     def save(self, path: Path, texts: Mapping[str, str]) -> None:
-        """Write columns and texts as `numpy.load` reads them, uncompressed."""
+        """Save columns and texts as `np.load` reads them, uncompressed and without loading them."""
         with zipfile.ZipFile(path, "w") as archive:
             for name, (file, dtype, shape) in self._columns.items():
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(dtype),
-                    "fortran_order": False,
-                    "shape": (self.length, *shape),
-                }
+                array = np.memmap(file, dtype, "r", shape=(self.length, *shape))
                 file.seek(0)
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, header)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
                     shutil.copyfileobj(file, member, 1 << 20)
             for name, text in texts.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
-                    np.lib.format.write_array(member, np.array(text))
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.save(member, np.array(text))

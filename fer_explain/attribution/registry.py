@@ -1,50 +1,48 @@
-"""The registry of attribution methods: what each needs, what its values mean, and what it costs."""
+"""The attribution methods: requirements, meaning of the values, and cost of each.
+
+Nothing heavy is imported here, so that a wrong name is reported at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from fer_core import ConfigError
-from fer_explain.attribution.gradients import (
-    gradient_shap,
-    input_x_gradient,
-    integrated_gradients,
-    saliency,
-    smoothgrad,
-)
-from fer_explain.attribution.hooks import deeplift, grad_cam, guided_backprop, guided_grad_cam
-from fer_explain.attribution.occlusion import occlusion, random
-from fer_explain.attribution.settings import Batch, Found, Settings
+from fer_core.errors import ConfigError
+from fer_explain.config import AttributionConfig
+
+if TYPE_CHECKING:
+    from fer_explain.attribution.methods.batch import Batch, MethodOutput
 
 _GRADIENT: Final = "a gradient"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of the registry.
+    """An attribution method.
 
     Attributes
     ----------
     name : str
-        As `--method` takes it.
+        Name, as `--method` takes it.
     paper : str
         Authors, year, title, equation or section.
     needs : str
-        What the method asks of the network.
+        What the network must provide.
     sign : str
-        What the values mean.
+        Meaning of the values.
     signed : bool
-        Whether negative values can occur, and with them a diverging colour scale.
+        Whether values can be negative, so that they need a diverging color scale.
     passes : tuple of int
-        Forward and backward passes a face, by the default settings.
+        Forward and backward passes per face with default settings.
     memory : float
-        Memory of a pass, relative to that of a forward pass which is kept for a gradient.
+        Memory of a pass, relative to that of a forward pass that is kept for a gradient.
     uses : tuple of str
-        The `Settings` that it looks at.
-    function : callable
-        Explains one batch.
+        Settings of `AttributionConfig` that the method uses.
+    module : str
+        Module of `fer_explain.attribution.methods` that contains the method as a function of the same name.
     """
 
     name: str
@@ -55,52 +53,58 @@ class Method:
     passes: tuple[int, int]
     memory: float
     uses: tuple[str, ...]
-    function: Callable[[Batch], Found]
+    module: str
 
-    def points(self, settings: Settings) -> int:
+    @property
+    def function(self) -> Callable[[Batch], MethodOutput]:
+        """Function that explains one batch."""
+        found: Any = getattr(import_module(f"{__package__}.methods.{self.module}"), self.name.replace("-", "_"))
+        return found  # type: ignore[no-any-return] # found by name
+
+    def points(self, config: AttributionConfig) -> int:
         """Return how many images of one face may pass through the network together."""
         if "window" in self.uses:
-            return settings.windows
-        return settings.samples if "samples" in self.uses else 1
+            return config.windows
+        return config.samples if "samples" in self.uses else 1
 
-    def require(self, settings: Settings) -> None:
-        """Raise ConfigError where a setting was changed that the method does not look at."""
-        usual = Settings(temperature=settings.temperature)  # it is the model's, and goes with `of`
-        names = [each.name for each in fields(Settings)]
-        self.require_names(name for name in names if getattr(settings, name) != getattr(usual, name))
+    def require(self, config: AttributionConfig) -> None:
+        """Raise ConfigError if a setting that the method does not use differs from its default."""
+        names = [each.name for each in fields(config)]
+        self.require_names(name for name in names if getattr(config, name) != getattr(AttributionConfig, name))
 
-    def require_names(self, given: Iterable[str]) -> None:
-        """Raise ConfigError where one of the settings given is none that the method looks at."""
-        for name in given:
-            if name not in self.uses and name != "temperature":
-                raise ConfigError(f"{name}: expected a setting of {self.name}: {', '.join(self.uses) or 'it has none'}")
+    def require_names(self, settings: Iterable[str]) -> None:
+        """Raise ConfigError if a named setting is not used by the method."""
+        for name in settings:
+            if name not in self.uses and name != "temperature":  # which comes from the model, not from the user
+                used = ", ".join(self.uses) or "none"
+                raise ConfigError(f"not a setting of {self.name}, which uses {used}", parameter=name)
 
 
-_TOWARDS: Final = "positive raises the target's output, negative lowers it"
-_SHARES: Final = f"{_TOWARDS}; the values add up to the difference from the baseline's output"
+_TOWARDS: Final = "positive values raise the target's output, negative ones lower it"
+_SHARES: Final = f"{_TOWARDS}; they sum to the difference between the outputs for face and baseline"
 
 _ALL: Final = (
     Method(
         name="saliency",
         paper="Simonyan, Vedaldi and Zisserman 2013, Deep Inside Convolutional Networks, section 3",
         needs=_GRADIENT,
-        sign="absolute: how much the target's logit changes, up or down, when a pixel changes by one gray level",
+        sign="absolute: change of the target's logit, up or down, per gray level of the pixel",
         signed=False,
         passes=(1, 1),
         memory=1,
         uses=("of",),
-        function=saliency,
+        module="gradients",
     ),
     Method(
         name="input-x-gradient",
         paper="Shrikumar, Greenside, Shcherbina and Kundaje 2016, Not Just a Black Box, section 3.2",
         needs=_GRADIENT,
-        sign="signed: the gradient times the gray level, so it is relative to a black image; " + _TOWARDS,
+        sign="signed: gradient times gray level, relative to a black image; " + _TOWARDS,
         signed=True,
         passes=(1, 1),
         memory=1,
         uses=("of",),
-        function=input_x_gradient,
+        module="gradients",
     ),
     Method(
         name="integrated-gradients",
@@ -111,95 +115,95 @@ _ALL: Final = (
         passes=(34, 32),
         memory=1,
         uses=("of", "samples", "baseline"),
-        function=integrated_gradients,
+        module="gradients",
     ),
     Method(
         name="smoothgrad",
         paper="Smilkov, Thorat, Kim, Viégas and Wattenberg 2017, SmoothGrad, section 3",
         needs=_GRADIENT,
-        sign="absolute: the saliency that is left when the gradient is averaged over noisy copies of the face",
+        sign="absolute: magnitude of the gradient averaged over noisy copies of the face",
         signed=False,
         passes=(32, 32),
         memory=1,
         uses=("of", "samples", "noise", "seed"),
-        function=smoothgrad,
+        module="gradients",
     ),
     Method(
         name="guided-backprop",
         paper="Springenberg, Dosovitskiy, Brox and Riedmiller 2015, Striving for Simplicity, section 3.4",
-        needs="every activation a ReLU module of its own",
-        sign="signed: the gradient along paths that raise activations all the way; it depends little on the target",
+        needs="a separate ReLU module for each activation",
+        sign="signed: gradient along paths of positive gradients; it depends little on the target",
         signed=True,
         passes=(1, 1),
         memory=1.5,
         uses=("of",),
-        function=guided_backprop,
+        module="hooks",
     ),
     Method(
         name="grad-cam",
         paper="Selvaraju et al. 2017, Grad-CAM, equations 1 and 2",
         needs="a convolution",
-        sign="at least 0: where the channels that speak for the target are active, as coarse as their layer",
+        sign="at least 0: where channels that raise the target's output are active, at the resolution of their layer",
         signed=False,
         passes=(1, 1),
         memory=1,
         uses=("of", "layer"),
-        function=grad_cam,
+        module="hooks",
     ),
     Method(
         name="guided-grad-cam",
         paper="Selvaraju et al. 2017, Grad-CAM, section 3.2",
-        needs="a convolution, every activation a ReLU module of its own",
-        sign="signed: guided backpropagation where Grad-CAM is above 0",
+        needs="a convolution, a separate ReLU module for each activation",
+        sign="signed: guided backpropagation times Grad-CAM",
         signed=True,
         passes=(2, 2),
         memory=1.5,
         uses=("of", "layer"),
-        function=guided_grad_cam,
+        module="hooks",
     ),
     Method(
         name="deeplift",
         paper="Shrikumar, Greenside and Kundaje 2017, Learning Important Features, section 3.5.1 (rescale rule)",
-        needs="every activation a module of its own, a baseline",
+        needs="a separate module for each activation, a baseline",
         sign="signed: " + _SHARES,
         signed=True,
         passes=(4, 2),
         memory=6,
         uses=("baseline",),
-        function=deeplift,
+        module="hooks",
     ),
     Method(
         name="gradient-shap",
         paper="Lundberg and Lee 2017; as expected gradients, Erion et al. 2021, equation 3",
         needs=_GRADIENT,
-        sign=f"signed: {_TOWARDS}; the values add up to the difference from the mean output of even gray images",
+        sign=f"signed: {_TOWARDS}; they sum to the difference from the mean output for uniform gray images",
         signed=True,
         passes=(65, 32),
         memory=1,
         uses=("of", "samples", "seed"),
-        function=gradient_shap,
+        module="gradients",
     ),
     Method(
         name="occlusion",
         paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, section 4.2",
-        needs="nothing but outputs, a baseline",
-        sign="signed: by how much the target's output falls while the pixel is covered, averaged over the squares",
+        needs="outputs, a baseline",
+        sign="signed: drop of the target's output while the pixel is covered, averaged over the squares",
         signed=True,
         passes=(122, 0),
         memory=0.5,
         uses=("of", "baseline", "window", "stride"),
-        function=occlusion,
+        module="occlusion",
     ),
     Method(
         name="random",
-        paper="none: the control that a method must beat",
-        needs="nothing",
-        sign="0 to 1, drawn by chance; it knows neither network nor face",
+        paper="none: the control for all other methods",
+        needs="no outputs",
+        sign="0 to 1, random; independent of network and face",
         signed=False,
         passes=(0, 0),
         memory=1,
         uses=("seed",),
-        function=random,
+        module="occlusion",
     ),
 )
 
@@ -208,18 +212,39 @@ METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _ALL}
 
 
 def find_method(name: str) -> Method:
-    """Return a method of the registry; raise ConfigError with those that there are where it is none."""
+    """Return a method of the registry.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method; it lists those there are.
+
+    Examples
+    --------
+    >>> find_method("grad-cam").uses
+    ('of', 'layer')
+    """
     if name not in METHODS:
-        raise ConfigError(f"method: expected one of {', '.join(METHODS)}, found {name!r}")
+        raise ConfigError(f"expected one of {', '.join(METHODS)}, found {name!r}", parameter="method")
     return METHODS[name]
 
 
+def table_rows() -> list[tuple[str, str, str, str, str, str]]:
+    """Return name, paper, requirements, meaning of the values, passes and settings of each method."""
+    return [
+        (
+            method.name,
+            method.paper,
+            method.needs,
+            method.sign,
+            " + ".join(map(str, method.passes)),
+            ", ".join(method.uses) or "none",
+        )
+        for method in METHODS.values()
+    ]
+
+
 def methods_table() -> str:
-    """Return the registry as a Markdown table, one line a method."""
+    """Return the methods as a Markdown table for the documentation."""
     lines = ["| method | paper | needs | values | passes | settings |", "|---|---|---|---|---|---|"]
-    for method in METHODS.values():
-        forward, backward = method.passes
-        settings = ", ".join(method.uses) or "none"
-        cells = (method.name, method.paper, method.needs, method.sign, f"{forward} + {backward}", settings)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table_rows())])

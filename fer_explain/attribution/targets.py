@@ -1,4 +1,4 @@
-"""Whose output is explained: one class a face."""
+"""Targets: the class of each face whose output is explained."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fer_explain.layers.structure import device_of
 def resolve_targets(
     target: str, logits: NDArray[np.float32], faces: Faces, class_names: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    """Turn ``predicted``, ``true`` or the name of a class into one class a face.
+    """Resolve ``predicted``, ``true`` or the name of a class to one class per face.
 
     Parameters
     ----------
     target : str
-        Which logit is explained.
+        Target to resolve.
     logits : ndarray of float32, shape (N, classes)
-        Of `faces`.
+        Logits of `faces`.
     faces : Faces
-        N of them; labelled, if `target` is ``true``.
+        N faces; with labels if `target` is ``true``.
     class_names : tuple of str
-        In the order of the logits.
+        Names in the order of the logits.
 
     Returns
     -------
@@ -34,9 +34,9 @@ def resolve_targets(
     Raises
     ------
     ConfigError
-        If there is no such class.
+        If `target` is anything else.
     DataError
-        If true classes are asked for and the faces have none.
+        If `target` is ``true`` and the faces have no labels.
     """
     if target == "predicted":
         predicted: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
@@ -44,17 +44,18 @@ def resolve_targets(
     if target == "true":
         return faces.require_labels()
     if target not in class_names:
-        raise ConfigError(f"target: expected predicted, true or one of {', '.join(class_names)}, found {target!r}")
+        known = ", ".join(class_names)
+        raise ConfigError(f"expected predicted, true or one of {known}, found {target!r}", parameter="target")
     return np.full(len(faces), class_names.index(target), np.int64)
 
 
 def require_targets(model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> None:
-    """Raise ConfigError unless `targets` are int64 (N,) and classes of the network."""
+    """Raise ConfigError unless `targets` are int64 (N,) and valid classes of the network."""
     if targets.shape != (len(images),) or targets.dtype != np.int64:
-        raise ConfigError(
-            f"targets: expected int64 ({len(images)},), one class a face, found {targets.dtype} {targets.shape}"
-        )
+        expected = f"int64 ({len(images)},), one class per face"
+        raise ConfigError(f"expected {expected}, found {targets.dtype} {targets.shape}", parameter="targets")
     with torch.no_grad():
         classes = model(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, device=device_of(model))).shape[1]
     if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
-        raise ConfigError(f"targets: expected classes in 0..{classes - 1}, found {targets.min()}..{targets.max()}")
+        found = f"{targets.min()}..{targets.max()}"
+        raise ConfigError(f"expected classes in 0..{classes - 1}, found {found}", parameter="targets")

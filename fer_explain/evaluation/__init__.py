@@ -1,1 +1,1 @@
-"""Measures of attribution maps: what they foretell, whether they hold still, where they lie, how surely one knows."""
+"""Evaluation of attribution maps: faithfulness, sanity checks, localization, and their confidence intervals."""

@@ -1,4 +1,4 @@
-"""The maps that are measured: of the methods asked for, and of two controls that know nothing of the network."""
+"""Maps of the methods under evaluation and of the controls."""
 
 from __future__ import annotations
 
@@ -11,40 +11,24 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.terminal.progress import Advance
-from fer_explain.attribution import BATCH_SIZE, METHODS, Settings, attributions_of, find_method
+from fer_explain.attribution.attributions import BATCH_SIZE, attributions_of
 from fer_explain.attribution.preflight import require_suited
+from fer_explain.attribution.registry import METHODS, find_method
+from fer_explain.config import AttributionConfig
+from fer_explain.evaluation.method_names import CENTER
 
-CENTRE: Final = "centre"
-CONTROLS: Final = ("random", CENTRE)
-"""What every method is compared with: noise, and a bell over the middle of the image, where faces are."""
-CENTRE_SIGMA: Final = IMAGE_SIZE / 4
-"""Standard deviation of the bell, in pixels."""
+CENTER_SIGMA: Final = IMAGE_SIZE / 4
+"""Standard deviation of the bell of the control ``center``, in pixels."""
 
 Explain = Callable[[nn.Module, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """(model, images (N, 48, 48), targets (N,), rows (N,)) to maps (N, 48, 48)."""
 
 
-def parse_methods(text: str) -> tuple[str, ...]:
-    """Read names of methods such as ``saliency,occlusion``; ConfigError where one is none, or is named twice."""
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if name != CENTRE:
-            find_method(name)
-    if len(set(names)) < len(names):
-        raise ConfigError(f"methods: expected each one once, found {text!r}")
-    return names
-
-
-def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
-    """Return methods followed by those controls that are not among them."""
-    return (*methods, *(control for control in CONTROLS if control not in methods))
-
-
 def cautions_about(model: nn.Module, methods: Sequence[str]) -> dict[str, list[str]]:
-    """Return what makes methods less than exact on a network; ModelError where the maps of one would be wrong."""
-    known = [name for name in methods if name != CENTRE]
-    found = {name: require_suited(model, METHODS[name], Settings()) for name in known}
-    return {name: [finding.message for finding in findings] for name, findings in found.items() if findings}
+    """Return the cautions about each method on a network; raise ModelError if the maps of one would be wrong."""
+    known = [name for name in methods if name != CENTER]
+    cautions = {name: require_suited(model, METHODS[name], AttributionConfig()) for name in known}
+    return {name: [each.message for each in about] for name, about in cautions.items() if about}
 
 
 def maps_of(
@@ -58,24 +42,24 @@ def maps_of(
     batch_size: int = BATCH_SIZE,
     advance: Advance | None = None,
 ) -> NDArray[np.float32]:
-    """Explain faces by a method of the registry or by the control ``centre``.
+    """Explain faces by a method of the registry or by the control ``center``.
 
     Parameters
     ----------
     method : str
-        Name in `METHODS`, or ``centre``.
+        Name in `METHODS`, or ``center``.
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
     targets : ndarray of int64, shape (N,)
         The class of each face whose logit is explained.
     rows : ndarray of int64, shape (N,)
-        Row numbers, which with the seed decide what is random.
+        Row numbers, which seed random numbers together with `seed`.
     seed : int
-        Of all chance.
+        Random seed.
     batch_size : int
-        Images that pass through the network together; it changes speed and memory, not the result.
+        Images that pass through the network together; it affects speed and memory, not the result.
     advance : callable, optional
         Called with the number of faces after each batch.
 
@@ -88,21 +72,21 @@ def maps_of(
     ConfigError, ModelError
         As for `fer_explain.attribution.attributions_of`.
     """
-    if method == CENTRE:
+    if method == CENTER:
         if advance is not None:
             advance(len(images))
-        return np.broadcast_to(centre_map(), images.shape)
+        return np.broadcast_to(center_map(), images.shape)
     chosen = find_method(method)
-    settings = Settings(seed=seed) if "seed" in chosen.uses else Settings()
+    config = AttributionConfig(seed=seed) if "seed" in chosen.uses else AttributionConfig()
     return attributions_of(
-        model, chosen, images, targets, rows=rows, settings=settings, batch_size=batch_size, advance=advance
+        model, chosen, images, targets, rows=rows, config=config, batch_size=batch_size, advance=advance
     )["attributions"]
 
 
-def centre_map() -> NDArray[np.float32]:
-    """Return the bell over the middle of the image, float32 (48, 48), 1 at its top."""
+def center_map() -> NDArray[np.float32]:
+    """Return the bell over the center of the image, float32 (48, 48), 1 at its maximum."""
     squared = (np.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2) ** 2
-    bell: NDArray[np.float32] = np.exp(-(squared[:, None] + squared) / (2 * CENTRE_SIGMA**2)).astype(np.float32)
+    bell: NDArray[np.float32] = np.exp(-(squared[:, None] + squared) / (2 * CENTER_SIGMA**2)).astype(np.float32)
     return bell
 
 
@@ -110,7 +94,8 @@ def require_maps(attributions: NDArray[Any], shape: tuple[int, ...] | None = Non
     """Raise ConfigError unless maps are finite and of shape (N, 48, 48), or of `shape`."""
     expected = shape or (len(attributions), IMAGE_SIZE, IMAGE_SIZE)
     if attributions.shape != expected:
-        raise ConfigError(f"attributions: expected shape {expected}, found {attributions.shape}")
+        raise ConfigError(f"expected shape {expected}, found {attributions.shape}", parameter="attributions")
     finite = np.isfinite(attributions).all(axis=(1, 2))
     if not finite.all():
-        raise ConfigError(f"attributions: expected finite values, found others in map {int(np.argmin(finite))}")
+        found = f"NaN or Inf in map {int(np.argmin(finite))}"
+        raise ConfigError(f"expected finite values, found {found}", parameter="attributions")

@@ -1,4 +1,4 @@
-"""Whether maps lie where the truth does: on drawn faces, whose expression is known region by region."""
+"""Compare attribution maps with the regions that define the expression of drawn faces."""
 
 from __future__ import annotations
 
@@ -10,49 +10,57 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import EXPRESSIONS, ConfigError, ModelError
+from fer_core import EXPRESSIONS, ModelError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
 from fer_core.terminal.progress import progress
-from fer_explain.evaluation.compared_maps import cautions_about, maps_of, with_controls
+from fer_explain.config import GroundTruthConfig
+from fer_explain.evaluation.compared_maps import cautions_about, maps_of
 from fer_explain.evaluation.comparison import Better, MethodScore, compare_methods
-from fer_explain.evaluation.controls import STREAM, control_maps
+from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.files import write_json, write_table
 from fer_explain.evaluation.intervals import RESAMPLES, estimate
+from fer_explain.evaluation.method_names import require_methods, with_controls
 from fer_explain.evaluation.metrics.localization import area_share, mass_share, pointing_hits
 from fer_explain.plots import save_figure
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 from fer_infer.evaluation.metrics import wilson_interval
 from fer_train.prediction import predict_logits
 
 RANKED_BY: Final = "mass_share"
 SCORES: Final[Mapping[str, Better]] = {RANKED_BY: "higher", "positive_share": "higher", "pointing_hits": "higher"}
-"""Score -> which values are the better ones."""
+"""Score -> which values are better."""
+TITLES: Final = {
+    "mass_share": "share of the map",
+    "positive_share": "share of the positive values",
+    "pointing_hits": "maximum in the region",
+}
+"""Scores that are drawn, and their titles."""
 CONTROL_MAPS: Final = 20
-"""Matched controls of each map."""
+"""Number of matched controls of each map."""
 
 FOLDER: Final = OutputFolder(
     always=("ground_truth.json", "ground_truth.csv"),
     sometimes=("scores.npz", "ranking.png"),
 )
-"""Names of all that is written."""
+"""Names of all output files."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExpressiveFaces:
-    """Drawn faces that express something, and where.
+    """Drawn faces with an expression, and the regions that define it.
 
     Attributes
     ----------
     images : ndarray of uint8, shape (N, 48, 48)
         Faces, 0..255.
     labels : ndarray of int64, shape (N,)
-        Positions in `EXPRESSIONS`; none is neutral.
+        Indices into `EXPRESSIONS`; none is neutral.
     regions : ndarray of bool, shape (N, 48, 48)
-        True in the regions whose action units define the label.
+        True in the regions of the action units that define the label.
     rows : ndarray of int64, shape (N,)
-        Number of each face in the drawing, from 0.
+        Number of each face, from 0, in the order of drawing.
     """
 
     images: NDArray[np.uint8]
@@ -66,7 +74,7 @@ class ExpressiveFaces:
 
 
 def draw_expressive_faces(n: int, *, seed: int) -> ExpressiveFaces:
-    """Draw faces of each expression but neutral, in turn; parameters and errors as for `draw_faces`."""
+    """Draw faces of each expression except neutral, in turn; parameters and errors as for `draw_faces`."""
     expressive = np.array([label for label, name in enumerate(EXPRESSIONS) if ACTION_REGIONS[name]])
     drawn = draw_faces(n, seed=seed, labels=expressive[np.arange(n) % len(expressive)])
     defining = np.array([[region in ACTION_REGIONS[name] for region in REGIONS] for name in EXPRESSIONS])
@@ -80,20 +88,20 @@ def localize(maps: Mapping[str, NDArray[np.float32]], regions: NDArray[np.bool_]
     Parameters
     ----------
     maps : mapping of str to ndarray of float32, shape (N, 48, 48)
-        Of each of M methods.
+        Maps of M methods.
     regions : ndarray of bool, shape (N, 48, 48)
-        True where the truth lies.
+        Regions.
 
     Returns
     -------
     dict of ndarray of float64, shape (M, N)
-        `mass_share` of the absolute values, `positive_share` of those above 0, and `pointing_hits`, all 0..1. What
-        chance scores is `fer_explain.evaluation.metrics.localization.area_share`.
+        `mass_share` of the absolute values, `positive_share` of the positive ones, and `pointing_hits`, all 0..1. Their
+        value at chance is `fer_explain.evaluation.metrics.localization.area_share`.
 
     Raises
     ------
     ConfigError
-        If maps or regions are not as said.
+        If maps or regions have other shapes or types, or a map is not finite.
     """
     return {
         "mass_share": np.stack([mass_share(attributions, regions) for attributions in maps.values()]),
@@ -102,88 +110,105 @@ def localize(maps: Mapping[str, NDArray[np.float32]], regions: NDArray[np.bool_]
     }
 
 
-def ground_truth(
+def compare_with_ground_truth(
     model: str | Path,
     methods: Sequence[str],
     output: str | Path,
     *,
-    faces: int = 300,
-    seed: int = 1000,
+    config: GroundTruthConfig | None = None,
     force: bool = False,
 ) -> list[MethodScore]:
-    """Draw faces, explain those that a network gets right, and write how much of each map lies where the truth does.
+    """Measure how much of each map lies in the regions that define a drawn face's expression, and write the results.
 
     Parameters
     ----------
     model : str or Path
-        An exports folder or a run, trained on drawn faces: what another one goes by in them is not known.
+        An exports folder or a run, trained on drawn faces; other models may use other regions.
     methods : sequence of str
-        Names in `fer_explain.attribution.METHODS`, or ``centre``; the controls are always measured beside them.
+        Names in `fer_explain.METHODS`, or ``center``. The controls ``random`` and ``center`` are always measured too.
     output : str or Path
-        The folder to make: `ground_truth.json` with all figures and settings, `ground_truth.csv`, a row for each
-        method and score, `scores.npz` with every face's, and `ranking.png`.
-    faces : int
-        Faces to draw, at least 2. Those that the network gets wrong are left out, since their evidence lies
-        elsewhere.
-    seed : int
-        Of the drawing; another one than that of the faces which the network was trained on.
+        The folder to write: `ground_truth.json` with all results and settings, `ground_truth.csv` with one row per
+        method and score, `scores.npz` with the scores of each face, and `ranking.png`.
+    config : GroundTruthConfig, optional
+        Number of faces and random seed. Misclassified faces are left out, since their evidence lies elsewhere.
     force : bool
         Replace an existing folder.
 
     Returns
     -------
     list of MethodScore
-        As `fer_explain.evaluation.comparison.compare_methods` returns them.
+        Method by method from the first rank to the last, and score by score.
 
     Raises
     ------
     FerError
-        If the model, a setting or the output is not what it must be, or the network gets no more faces right than
-        chance may; nothing is then written.
-    """
-    from fer_explain.evaluation.plots import ranking_figure
+        If model, a setting or the output is not as expected, or the model is not better than chance on drawn faces. No
+        output is left in this case.
 
-    if faces < 2:
-        raise ConfigError(f"faces: expected at least 2 to estimate from, found {faces}")
-    named = with_controls(methods)
+    Examples
+    --------
+    >>> from fer_explain import GroundTruthConfig
+    >>> config = GroundTruthConfig(faces=60)
+    >>> scores = compare_with_ground_truth("exports/compact", ["saliency"], "ground-truth", config=config)
+    >>> sorted({score.score for score in scores})
+    ['mass_share', 'pointing_hits', 'positive_share']
+    """
+    config = config or GroundTruthConfig()
+    require_methods(methods)
+    named, seed = with_controls(methods), config.seed
     with staged(output, force=force, folder=FOLDER, inputs=(model,)) as stage:
-        proven = load_proven(model)
-        cautions = cautions_about(proven.network, named)
-        right = _recognized(proven, draw_expressive_faces(faces, seed=seed))
-        with progress("maps", len(named) * len(right.images), "maps") as advance:
-            subject = (proven.network, right.images, right.labels, right.rows)
-            maps = {method: maps_of(method, *subject, seed=seed, advance=advance) for method in named}
-        scores, area = localize(maps, right.regions), area_share(right.regions)
-        controls = _localize_controls(maps, right, seed)
+        verified = load_verified(model)
+        cautions = cautions_about(verified.network, named)
+        recognized = _recognized(verified, draw_expressive_faces(config.faces, seed=seed))
+        faces = (recognized.images, recognized.labels, recognized.rows)
+        with progress("maps", len(named) * len(recognized.images), "maps") as advance:
+            maps = {method: maps_of(method, verified.network, *faces, seed=seed, advance=advance) for method in named}
+        scores, controls = localize(maps, recognized.regions), _localize_controls(maps, recognized, seed)
         compared = compare_methods(named, scores, controls, SCORES, RANKED_BY, seed=seed)
-        write_json(
-            stage / "ground_truth.json",
-            {
-                "architecture": proven.card.architecture,
-                "weights_sha256": proven.weights_sha256,
-                "n": len(right.images),
-                "drawn": faces,
-                "cautions": cautions,
-                "area_share": asdict(estimate(area, seed=seed)),
-                "settings": {"seed": seed, "controls": CONTROL_MAPS, "resamples": RESAMPLES},
-                "scores": [asdict(line) for line in compared],
-            },
-        )
-        write_table(stage / "ground_truth.csv", [line.table_row() for line in compared])
-        arrays: dict[str, Any] = {
+        about = {
+            "architecture": verified.card.architecture,
+            "weights_sha256": verified.weights_sha256,
+            "n": len(recognized.images),
+            "drawn": config.faces,
+            "cautions": cautions,
+        }
+        arrays: dict[str, NDArray[Any]] = {
             **scores,
             **{f"controls_{name}": values for name, values in controls.items()},
-            "area_share": area,
-            "methods": np.array(named),
-            "rows": right.rows,
-            "labels": right.labels,
-            "weights_sha256": np.array(proven.weights_sha256),
         }
-        np.savez(stage / "scores.npz", **arrays)
-        titles = {"mass_share": "share of the map", "positive_share": "share of what is positive"}
-        titles |= {"pointing_hits": "highest value hits"}
-        save_figure(ranking_figure(compared, titles), stage / "ranking.png")
+        arrays["methods"] = np.array(named)
+        _write(arrays, compared, recognized, about, seed, stage)
     return compared
+
+
+def _write(
+    arrays: dict[str, Any],
+    compared: Sequence[MethodScore],
+    faces: ExpressiveFaces,
+    about: Mapping[str, Any],
+    seed: int,
+    stage: Path,
+) -> None:
+    from fer_explain.evaluation.plots import ranking_figure
+
+    area = area_share(faces.regions)
+    results = {
+        **about,
+        "area_share": asdict(estimate(area, seed=seed)),
+        "settings": {"seed": seed, "controls": CONTROL_MAPS, "resamples": RESAMPLES},
+        "scores": [asdict(score) for score in compared],
+    }
+    write_json(stage / "ground_truth.json", results)
+    write_table(stage / "ground_truth.csv", [score.table_row() for score in compared])
+    np.savez(
+        stage / "scores.npz",
+        **arrays,
+        area_share=area,
+        rows=faces.rows,
+        labels=faces.labels,
+        weights_sha256=np.array(about["weights_sha256"]),
+    )
+    save_figure(ranking_figure(compared, TITLES), stage / "ranking.png")
 
 
 def _localize_controls(
@@ -200,15 +225,15 @@ def _localize_controls(
     return means
 
 
-def _recognized(proven: Proven, drawn: ExpressiveFaces) -> ExpressiveFaces:
-    """Return the faces that a network gets right."""
-    if proven.card.labels != EXPRESSIONS:
-        raise ModelError(f"{proven.weights_file}: expected classes {EXPRESSIONS}, found {proven.card.labels}")
-    right = np.flatnonzero(predict_logits(proven.network, drawn.images).argmax(axis=1) == drawn.labels)
-    # no better than one answer to all, of the classes that are drawn: neutral faces move nothing
+def _recognized(verified: VerifiedModel, drawn: ExpressiveFaces) -> ExpressiveFaces:
+    """Return the faces that a model classifies correctly."""
+    if verified.card.labels != EXPRESSIONS:
+        raise ModelError(f"{verified.weights_file}: expected classes {EXPRESSIONS}, found {verified.card.labels}")
+    right = np.flatnonzero(predict_logits(verified.network, drawn.images).argmax(axis=1) == drawn.labels)
+    # Not better than always predicting one of the classes that are drawn, all but neutral.
     if wilson_interval(len(right), len(drawn.images))[0] <= 1 / len(np.unique(drawn.labels)):
         raise ModelError(
-            f"{proven.weights_file}: expected a network that knows drawn faces, found {len(right)} of "
-            f"{len(drawn.images)} right; fer-train synthesize draws faces to train one on"
+            f"{verified.weights_file}: expected a model trained on drawn faces, found {len(right)} of "
+            f"{len(drawn.images)} drawn faces classified correctly; `fer-train synthesize` makes such faces"
         )
     return drawn.take(right)

@@ -1,7 +1,7 @@
-"""Pictures of how methods compare: curves with bands, scores with intervals. The same input, the same bytes.
+"""Plots that compare methods: curves with bands, scores with intervals. The same input gives the same bytes.
 
-Colours are those of Okabe and Ito 2008, told apart with any colour vision; line styles and markers tell them apart
-without any colour. Controls are gray.
+Colors are those of Okabe and Ito 2008, which are distinct for all types of color vision; line styles and markers are
+distinct without color. Controls are gray.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.figures import default_style
-from fer_explain.attribution import METHODS
-from fer_explain.evaluation.compared_maps import CONTROLS
+from fer_explain.attribution.registry import METHODS
 from fer_explain.evaluation.comparison import MethodScore
 from fer_explain.evaluation.intervals import resampled_means
+from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.metrics.deletion_insertion import Curves
 from fer_explain.plots import DPI
 
@@ -24,22 +24,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES: Final = ("-", "--", "-.", (0, (1, 1)))
 MARKERS: Final = "osD^vPX"
-_BESIDE: Final[Mapping[str, Any]] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": 8, "frameon": False}
+_NEXT_TO_AXES: Final[Mapping[str, Any]] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1, 1),
+    "fontsize": 8,
+    "frameon": False,
+}
 
 
 @default_style()
 def curve_figure(curves: Mapping[str, Curves], *, seed: int = 0) -> Figure:
-    """Draw mean deletion and insertion curves with 95 % bands, one line a method.
+    """Draw mean deletion and insertion curves with 95% bands, one line per method.
 
     Parameters
     ----------
     curves : mapping of str to Curves
-        Of each method over the same faces, at least two.
+        Curves of each method over the same faces, at least two.
     seed : int
-        Of the resamples.
+        Random seed of the bootstrap.
     """
     figure = _figure(13.5, 4.8)
     looks = _looks(list(curves))
@@ -53,24 +58,24 @@ def curve_figure(curves: Mapping[str, Curves], *, seed: int = 0) -> Figure:
         better = "lower" if side == "deletion" else "higher"
         axes.set(
             title=f"{side.capitalize()}, {n:,} faces: {better} is better",
-            xlabel=f"share of the pixels {'deleted' if side == 'deletion' else 'inserted'}, the map's highest first",
+            xlabel=f"fraction of pixels {'deleted' if side == 'deletion' else 'inserted'}, highest attributions first",
             xlim=(0, 1),
         )
-        axes.legend(title="area under the curve", title_fontsize=8, **_BESIDE)
+        axes.legend(title="area under the curve", title_fontsize=8, **_NEXT_TO_AXES)
     figure.axes[0].set(ylabel="mean probability of the class", ylim=(0, None))
     return figure
 
 
 @default_style()
 def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -> Figure:
-    """Draw each method's scores with their intervals, a panel a score.
+    """Draw each method's scores with their intervals, one panel per score.
 
     Parameters
     ----------
     compared : sequence of MethodScore
         The best method first.
     scores : mapping of str to str
-        Which scores are drawn, each with its title. A gray bar is the interval of a method's matched controls.
+        Scores to draw and their titles. A gray bar is the interval of a method's matched controls.
     """
     methods = list(dict.fromkeys(line.method for line in compared))
     figure = _figure(1.6 + 3.1 * len(scores), 1.6 + 0.32 * len(methods))
@@ -99,27 +104,27 @@ def ranking_figure(compared: Sequence[MethodScore], scores: Mapping[str, str]) -
 @default_style()
 def line_figure(
     series: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    places: Sequence[str],
+    stages: Sequence[str],
     *,
     limit: float,
     xlabel: str,
     title: str,
     seed: int = 0,
 ) -> Figure:
-    """Draw how values change from place to place, a panel a measure and a line a method.
+    """Draw values along the stages, one panel per measure and one line per method.
 
     Parameters
     ----------
-    series : mapping of str to mapping of str to ndarray of float64, shape (places, N)
+    series : mapping of str to mapping of str to ndarray of float64, shape (stages, N)
         Values of N faces by title of the panel and by method.
-    places : sequence of str
+    stages : sequence of str
         Names along the horizontal axis.
     limit : float
-        Drawn as a dotted line in each panel.
+        Height of a dotted line in each panel.
     xlabel, title : str
-        Of the horizontal axes and of the figure.
+        Label of the horizontal axes, and title of the figure.
     seed : int
-        Of the resamples.
+        Random seed of the bootstrap.
     """
     figure = _figure(3 + 3.9 * len(series), 4.8)
     figure.suptitle(title, fontsize=12, fontweight="bold")
@@ -127,13 +132,13 @@ def line_figure(
         looks = _looks(list(methods))
         for method, values in methods.items():
             label = f"{method} (control, expected to fail)" if method in CONTROLS else method
-            _band(axes, np.arange(len(places)), values.T, seed, label=label, markersize=4, **looks[method])
+            _band(axes, np.arange(len(stages)), values.T, seed, label=label, markersize=4, **looks[method])
         axes.axhline(limit, color="#444444", linestyle=":", linewidth=1)
         axes.set_title(name, fontsize=10)
         axes.set(xlabel=xlabel)
-        axes.set_xticks(range(len(places)), places, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_xticks(range(len(stages)), stages, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     figure.axes[0].set(ylabel="similarity to the original map", ylim=(None, 1.03))
-    figure.axes[-1].legend(**_BESIDE)
+    figure.axes[-1].legend(**_NEXT_TO_AXES)
     return figure
 
 
@@ -148,27 +153,27 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Give each method a colour, a line style and a marker of its own, the same in every picture."""
+    """Return a distinct color, line style and marker for each method, the same in every plot."""
     order = [*METHODS, *methods]
     looks: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method in CONTROLS:
-            place = CONTROLS.index(method)
-            looks[method] = {"color": "#777777", "linestyle": STYLES[1 + 2 * place], "marker": "|x"[place]}
+            i = CONTROLS.index(method)
+            looks[method] = {"color": "#777777", "linestyle": STYLES[1 + 2 * i], "marker": "|x"[i]}
         else:
             i = order.index(method)
-            style = STYLES[i // len(COLOURS) % len(STYLES)]
+            style = STYLES[i // len(COLORS) % len(STYLES)]
             looks[method] = {
-                "color": COLOURS[i % len(COLOURS)],
+                "color": COLORS[i % len(COLORS)],
                 "linestyle": style,
                 "marker": MARKERS[i % len(MARKERS)],
             }
     return looks
 
 
-def _band(axes: Axes, places: NDArray[Any], values: NDArray[Any], seed: int, **look: Any) -> None:
-    """Draw the mean over faces of values (N, places), and its 95 % interval."""
+def _band(axes: Axes, positions: NDArray[Any], values: NDArray[Any], seed: int, **look: Any) -> None:
+    """Draw the mean over faces of values (N, positions), and its 95% interval."""
     low, high = np.percentile(resampled_means(values.T, seed=seed), [2.5, 97.5], axis=1)
-    axes.plot(places, values.mean(axis=0), **{"linewidth": 1.6, "markersize": 3, **look})
-    axes.fill_between(places, low, high, color=look["color"], alpha=0.13, linewidth=0)
+    axes.plot(positions, values.mean(axis=0), **{"linewidth": 1.6, "markersize": 3, **look})
+    axes.fill_between(positions, low, high, color=look["color"], alpha=0.13, linewidth=0)
     axes.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""What is put to the test: a proven network, some faces, and for each the class that its maps explain."""
+"""Sample: the model and the faces that attribution maps are evaluated on."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import ConfigError, DataError, Faces, read_faces
+from fer_core import DataError, Faces
 from fer_core.faces import take_rows
-from fer_explain.attribution import resolve_targets
+from fer_core.io.in_memory import as_faces
+from fer_explain.attribution.targets import resolve_targets
+from fer_explain.config import SampleConfig
 from fer_explain.evaluation.compared_maps import cautions_about
 from fer_explain.evaluation.skill import Skill, assess_skill
-from fer_explain.verification import Proven, load_proven
+from fer_explain.verification import VerifiedModel, load_verified
 from fer_train.prediction import predict_logits, softmax
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """A network and the faces that its maps are tested on.
+class Sample:
+    """A model, and the faces that its attribution maps are evaluated on.
 
     Attributes
     ----------
-    proven : Proven
-        The network.
+    model : VerifiedModel
+        The model.
     faces : Faces
-        N of them, at least 2.
+        N faces, at least 2.
     targets : ndarray of int64, shape (N,)
         The class of each face whose logit is explained.
     cautions : mapping of str to list of str
-        By method, what of the network makes its maps less than exact.
+        By method, properties of the network that make its maps inexact.
     skill : Skill
-        Whether the network is better than chance; if it is not, tests of its maps mean nothing.
+        Whether the model is better than chance; if it is not, evaluations of its maps are meaningless.
     """
 
-    proven: Proven
+    model: VerifiedModel
     faces: Faces
     targets: NDArray[np.int64]
     cautions: Mapping[str, list[str]]
@@ -45,10 +47,10 @@ class Subject:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What was tested, for a JSON file; a figure without it could be of any network and any faces."""
+        """Model and faces of the evaluation, for a JSON file."""
         return {
-            "architecture": self.proven.card.architecture,
-            "weights_sha256": self.proven.weights_sha256,
+            "architecture": self.model.card.architecture,
+            "weights_sha256": self.model.weights_sha256,
             "data": Path(self.faces.source).name,
             "faces_sha256": self.faces.sha256(),
             "n": len(self.faces),
@@ -57,19 +59,10 @@ class Subject:
         }
 
 
-def load_subject(
-    data: str | Path,
-    model: str | Path,
-    methods: Sequence[str],
-    *,
-    count: int,
-    rows: tuple[int, ...] | None = None,
-    split: str | None = None,
-    target: str = "predicted",
-    seed: int = 0,
-    input_columns: Mapping[str, str] | None = None,
-) -> Subject:
-    """Load a network and draw faces for it; warn if the network is no better than chance.
+def load_sample(
+    data: str | Path, model: str | Path, methods: Sequence[str], config: SampleConfig, *, seed: int = 0
+) -> Sample:
+    """Load a model and draw faces for it; warn if the model is not better than chance.
 
     Parameters
     ----------
@@ -78,39 +71,36 @@ def load_subject(
     model : str or Path
         An exports folder or a run.
     methods : sequence of str
-        Whose maps will be tested.
-    count : int
-        Faces to draw, without regard to their labels; all where there are fewer.
-    rows : tuple of int, optional
-        Row numbers to take instead of drawing.
-    split : str, optional
-        The split to take faces of.
-    target : str
-        ``predicted``, ``true``, or the name of a class.
+        Methods to evaluate.
+    config : SampleConfig
+        Faces to use. They are drawn without regard to their labels; all are used if there are fewer.
     seed : int
-        Of the draw.
-    input_columns : mapping of str to str, optional
-        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
+        Random seed of the draw.
 
     Raises
     ------
     FerError
-        If the data, the model or a setting is not what it must be, a method does not suit the network, or there are
-        fewer than two faces.
+        If data, model or a setting is not as expected, a method does not suit the network, or there are fewer than two
+        faces.
     """
-    if count < 2:
-        raise ConfigError(f"faces: expected at least 2 to estimate from, found {count}")
-    proven = load_proven(model)
-    cautions = cautions_about(proven.network, methods)
-    faces = read_faces(data, split, roles=("label",), columns=input_columns)
-    if rows is not None:
-        faces = take_rows(faces, rows)
-    elif len(faces) > count:
-        faces = faces.take(np.sort(np.random.default_rng(seed).choice(len(faces), count, replace=False)))
+    verified = load_verified(model)
+    cautions = cautions_about(verified.network, methods)
+    limit = None if config.rows else config.limit
+    faces = as_faces(str(data), split=config.split, limit=limit, roles=("label",), columns=config.columns)
+    faces = _draw(faces, config, seed)
     if len(faces) < 2:
-        raise DataError(faces.source, f"expected at least 2 faces to estimate from, found {len(faces)}")
-    logits = predict_logits(proven.network, faces.images)
-    targets = resolve_targets(target, logits, faces, proven.card.labels)
-    skill = assess_skill(proven.card, faces, softmax(logits, proven.temperature))
+        raise DataError(faces.source, f"expected at least 2 faces for an interval, found {len(faces)}")
+    logits = predict_logits(verified.network, faces.images)
+    targets = resolve_targets(config.target, logits, faces, verified.card.labels)
+    skill = assess_skill(verified.card, faces, softmax(logits, verified.temperature))
     skill.warn(str(model))
-    return Subject(proven, faces, targets, cautions, skill)
+    return Sample(verified, faces, targets, cautions, skill)
+
+
+def _draw(faces: Faces, config: SampleConfig, seed: int) -> Faces:
+    """Return the faces of the rows that are named, or faces drawn at random."""
+    if config.rows is not None:
+        return take_rows(faces, config.rows)
+    if len(faces) <= config.faces:
+        return faces
+    return faces.take(np.sort(np.random.default_rng(seed).choice(len(faces), config.faces, replace=False)))

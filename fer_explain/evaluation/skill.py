@@ -1,4 +1,4 @@
-"""Evidence that a model is better than chance, without which tests of its maps mean nothing."""
+"""Evidence that a model is better than chance; otherwise evaluations of its attribution maps are meaningless."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fer_infer.evaluation.chance import LEVEL
 from fer_infer.evaluation.metrics import evaluate_predictions
 
 ENOUGH_LABELS: Final = 50
-"""Labelled faces from which on a model that does not beat chance on them counts as no better than chance. Of fewer, a
-good model may not be told from a guess, and the card decides."""
+"""Number of labeled faces from which on a model that does not beat chance counts as no better than chance. With fewer
+faces a good model may not be distinguishable from chance, and the card decides."""
 LARGEST_MAJORITY: Final = 0.5
-"""Share of the most frequent class up to which that holds: where nearly all faces are of one class, a good model need
-not be right more often than a constant answer."""
+"""Frequency of the most frequent class up to which this applies: if nearly all faces are of one class, a good model
+need not be more accurate than a constant prediction."""
 UNSTATED_MAJORITY: Final = 0.4
-"""Accuracy that a card's has to exceed where the card does not state the share of the most frequent class: above that
-of FER2013 (25%), FER+ (36%) and balanced sets."""
+"""Accuracy that the card must exceed if it does not state the frequency of the most frequent class; above those of
+FER2013 (25%), FER+ (36%) and balanced data."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Skill:
     title : str
         ``better than chance``, ``no better than chance`` or ``not shown to be better than chance``.
     evidence : str
-        A sentence with the figures.
+        A sentence with the numbers.
     """
 
     shown: bool
@@ -46,16 +46,16 @@ class Skill:
     def warn(self, model: str) -> None:
         """Issue a `TrainingWarning` about a model that has not been shown to be better than chance."""
         if not self.shown:
-            remark = "Maps of such a model mean nothing for the faces."
+            remark = "Attribution maps of such a model are meaningless."
             warnings.warn(f"{model}: {self.title}. {self.evidence} {remark}", TrainingWarning, stacklevel=3)
 
 
 def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float32]) -> Skill:
-    """Decide by labels that the model was not trained on, else by the model card.
+    """Decide by held-out labels, else by the model card.
 
     A model passes if it beats the most frequent class in an exact binomial test, or the class frequencies in negative
-    log likelihood (`fer_infer.evaluation.chance`). Labels decide where they show that it does; where they do not, they
-    decide if there are at least `ENOUGH_LABELS`, at most `LARGEST_MAJORITY` of them of one class.
+    log likelihood (`fer_infer.evaluation.chance`). Labels decide if the model passes; otherwise they
+    decide only if there are at least `ENOUGH_LABELS`, at most a fraction of `LARGEST_MAJORITY` of one class.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def assess_skill(card: ModelCard, faces: Faces, probabilities: NDArray[np.float3
     return Skill(
         False,
         "not shown to be better than chance",
-        "Neither labels of these faces nor the model card show an accuracy on held-out faces that could be compared "
+        "Neither labels of these faces nor the model card state an accuracy on held-out faces that can be compared "
         "with chance.",
     )
 
@@ -96,14 +96,14 @@ def _by_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float32], na
     if chance is None:
         return None
     figures = (
-        f"It is right on {evaluation.accuracy:.1%} of {evaluation.n:,} labelled faces; always predicting "
-        f"{chance.majority} would be right on {chance.accuracy:.1%} (exact binomial test, p = {chance.p_accuracy:.2g})."
+        f"Its accuracy on {evaluation.n:,} labeled faces is {evaluation.accuracy:.1%}; always predicting "
+        f"{chance.majority} would reach {chance.accuracy:.1%} (exact binomial test, p = {chance.p_accuracy:.2g})."
     )
     if chance.beaten:
         return Skill(True, "better than chance", figures)
     if evaluation.n < ENOUGH_LABELS or chance.accuracy > LARGEST_MAJORITY:
         return None
-    # Right more often than the most frequent class, but not significantly: no evidence for either.
+    # More accurate than the most frequent class, but not significantly: no evidence for either.
     undecided = evaluation.accuracy > chance.accuracy
     return Skill(False, "not shown to be better than chance" if undecided else "no better than chance", figures)
 
@@ -117,12 +117,14 @@ def _by_card(split: str, score: Mapping[str, Any]) -> Skill | None:
     figures = f"The model card states an accuracy of {accuracy:.1%} on {n:,} {split} faces"
     if isinstance(chance, Mapping) and isinstance(chance.get("beaten"), bool):
         majority = chance.get("accuracy")
-        beside = f", and {majority:.1%} for the most frequent class" if isinstance(majority, int | float) else ""
+        of_majority = f", and {majority:.1%} for the most frequent class" if isinstance(majority, int | float) else ""
         title = "better than chance" if chance["beaten"] else "no better than chance"
-        return Skill(chance["beaten"], title, f"{figures}{beside}.")
+        return Skill(chance["beaten"], title, f"{figures}{of_majority}.")
     correct = round(accuracy * n)
     p = float(betainc(correct, n - correct + 1, UNSTATED_MAJORITY)) if correct else 1.0
-    bound = f"{UNSTATED_MAJORITY:.0%}, the bound used where a card does not state the share of the most frequent class"
+    bound = (
+        f"{UNSTATED_MAJORITY:.0%}, the bound used if the card does not state the frequency of the most frequent class"
+    )
     if p < LEVEL:
         return Skill(True, "better than chance", f"{figures}, above {bound} (exact binomial test, p = {p:.2g}).")
     return Skill(False, "not shown to be better than chance", f"{figures}, not significantly above {bound}.")

@@ -16,93 +16,90 @@ from fer_core.terminal.progress import Advance
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, run_to
 
 BATCH_SIZE: Final = 64
-"""Faces passed through the network at once; it changes speed and memory, not the results."""
-
-MOST_FACES: Final = 4096
-"""Faces of a file that are looked at unless more are asked for, the first of them."""
+"""Faces per forward pass; it changes speed and memory, not the results."""
 
 
 @dataclass(frozen=True)
-class Activity:
-    """What the C channels of a layer do on N faces.
+class Activations:
+    """Statistics of the C channels of a layer over N faces.
 
     Attributes
     ----------
     n : int
-        How many faces were looked at.
+        Number of faces.
     top_values : ndarray of float32, shape (C, top)
-        The highest outputs of each channel, at most one a face, falling.
+        Largest activations of each channel, at most one per face, in descending order.
     top_rows : ndarray of int64, shape (C, top)
-        Row numbers of these faces; of equal ones the first.
-    top_places : ndarray of int64, shape (C, top, 2)
-        Where in the layer that is, (y, x), the first of equal places; (0, 0) in a dense layer.
+        Row numbers of these faces; ties are in file order.
+    top_positions : ndarray of int64, shape (C, top, 2)
+        Positions (y, x) of these maxima in the layer, the first one of ties; (0, 0) for a dense layer.
     active : ndarray of float64, shape (C,)
-        Share of all places of all faces at which the output is above zero.
+        Fraction of all positions of all faces with an activation above zero.
     correlation : ndarray of float64, shape (C, C)
-        Pearson's, over all places of all faces; 0 where a channel is constant.
+        Pearson correlation over all positions of all faces; 0 for a constant channel.
     """
 
     n: int
     top_values: NDArray[np.float32]
     top_rows: NDArray[np.int64]
-    top_places: NDArray[np.int64]
+    top_positions: NDArray[np.int64]
     active: NDArray[np.float64]
     correlation: NDArray[np.float64]
 
 
-def activity_on_faces(
+def measure_activations(
     model: nn.Module, layer: Layer, faces: Faces, *, top: int = 9, advance: Advance | None = None
-) -> Activity:
-    """Watch a layer while faces pass through the network.
+) -> Activations:
+    """Measure the activations of a layer over faces.
 
     Parameters
     ----------
     model : torch.nn.Module
         float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     layer : Layer
-        Of this network.
+        One of its layers.
     faces : Faces
-        At least one.
-    advance : callable, optional
-        Called with the number of faces just done.
+        At least one face.
     top : int
-        How many faces to keep for each channel; fewer where there are fewer faces.
+        Number of top-activating faces to keep per channel; fewer if there are fewer faces.
+    advance : callable, optional
+        Called with the number of faces after each batch.
 
     Returns
     -------
-    Activity
+    Activations
     """
     channels = layer.shape[0]
-    peaks, places = [], []
+    maxima, positions = [], []
     active = torch.zeros(channels, dtype=torch.float64)
     sums = torch.zeros(channels, dtype=torch.float64)
     products = torch.zeros(channels, channels, dtype=torch.float64)
     for outputs in layer_outputs(model, layer, faces, advance):
         flat = outputs.flatten(2) if outputs.ndim == 4 else outputs[:, :, None]
-        peak, place = flat.max(2)
-        peaks.append(peak.cpu())
-        places.append(place.cpu())
+        maximum, position = flat.max(2)
+        maxima.append(maximum.cpu())
+        positions.append(position.cpu())
         values = flat.transpose(0, 1).flatten(1).double()
         active += (values > 0).sum(1).cpu()
         sums += values.sum(1).cpu()
         products += (values @ values.T).cpu()
-    best = torch.cat(peaks)
-    order = best.argsort(dim=0, descending=True, stable=True)[:top]
-    top_places = torch.cat(places).gather(0, order).T.numpy()
+    per_face = torch.cat(maxima)
+    order = per_face.argsort(dim=0, descending=True, stable=True)[:top]
+    top_positions = torch.cat(positions).gather(0, order).T.numpy()
     width = layer.shape[2] if len(layer.shape) == 3 else 1
     count = len(faces) * int(np.prod(layer.shape[1:]))
-    return Activity(
+    return Activations(
         n=len(faces),
-        top_values=best.gather(0, order).T.numpy(),
+        top_values=per_face.gather(0, order).T.numpy(),
         top_rows=faces.rows[order.T.numpy()],
-        top_places=np.stack(np.divmod(top_places, width), 2),
+        top_positions=np.stack(np.divmod(top_positions, width), 2),
         active=(active / count).numpy(),
         correlation=_correlation(products / count, sums / count),
     )
 
 
 def layer_outputs(model: nn.Module, layer: Layer, faces: Faces, advance: Advance | None) -> Iterator[Tensor]:
-    """Yield the outputs of a layer for each batch of the faces."""
+    """Yield the outputs of a layer for each batch of faces."""
     images = torch.from_numpy(np.ascontiguousarray(faces.images)).unsqueeze(1)
     with evaluation_mode(model), torch.no_grad():
         for batch in torch.split(images, BATCH_SIZE):
@@ -112,10 +109,10 @@ def layer_outputs(model: nn.Module, layer: Layer, faces: Faces, advance: Advance
 
 
 def _correlation(products: Tensor, means: Tensor) -> NDArray[np.float64]:
-    """Return Pearson's correlation, float64 (C, C), from the mean products and the means of C channels."""
+    """Return the Pearson correlation, float64 (C, C), from mean products and means of C channels."""
     covariance = products - means.outer(means)
     variance = covariance.diagonal()
-    # What is left of a constant channel is the rounding of its mean square.
+    # Rounding errors leave a constant channel with a variance that is small relative to its mean square.
     varies = variance > 1e-10 * products.diagonal()
     deviation = torch.where(varies, variance, 1.0).sqrt()
     correlation = torch.where(varies.outer(varies), covariance / deviation.outer(deviation), 0.0)

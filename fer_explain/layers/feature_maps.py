@@ -1,8 +1,7 @@
-"""What a layer makes of one face: the outputs of all its channels or units."""
+"""Feature maps: the output of a layer for one face."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,33 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fer_core import IMAGE_SIZE, ConfigError, read_faces
+from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.faces import take_rows
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
-from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, run_to
-from fer_explain.plots import save_figure, sheet, unit_sheet, value_limits
-from fer_explain.verification import load_proven
+from fer_explain.face_file import DataSource, load_faces, path_of
+from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, find_named_layer, run_to
+from fer_explain.plots import save_figure, value_limits
+from fer_explain.sheets import sheet, unit_sheet
+from fer_explain.verification import load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER: Final = OutputFolder(always=("feature_maps.npz",), sometimes=("sheet.png",))
-"""Names of all that is written."""
+"""Names of the files in the output folder."""
 
 
 def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -> NDArray[np.float32]:
-    """Return what a layer puts out for one face.
+    """Return the output of a layer for one face.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); it is run in evaluation mode and left in
-        its own, without hooks.
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It is run in evaluation mode; its own mode is
+        restored and no hook remains.
     image : ndarray of uint8, shape (48, 48)
-        The face.
+        Face.
     layer : str or int
-        Dotted name or index, as `fer_explain.layers.structure.find_layer` takes it.
+        Dotted name or index, see `fer_explain.list_layers`.
 
     Returns
     -------
@@ -47,9 +48,18 @@ def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -
     ------
     ConfigError
         If there is no such layer, or `image` is not one face.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> from fer_explain import layer_output
+    >>> from fer_train import load_model
+    >>> face = read_faces("faces.csv").images[0]
+    >>> layer_output(load_model("exports/course-cnn"), face, "features.0").shape
+    (48, 48, 48)
     """
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
-        raise ConfigError(f"image: expected one face, uint8 (48, 48), found {image.dtype} {image.shape}")
+        raise ConfigError(f"expected one face, uint8 (48, 48), found {image.dtype} {image.shape}", parameter="image")
     found = find_layer(model, layer)
     batch = torch.from_numpy(np.ascontiguousarray(image)).to(device_of(model)).float()[None, None]
     with evaluation_mode(model), torch.no_grad():
@@ -61,23 +71,23 @@ def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -
 def feature_map_sheet(
     values: NDArray[np.float32], layer: Layer, row: int, class_names: tuple[str, ...] | None = None
 ) -> Figure:
-    """Draw a layer's output for one face.
+    """Draw the output of a layer for one face.
 
     Parameters
     ----------
     values : ndarray of float32, shape (channels, height, width) or (units,)
-        As `layer_output` returns it.
+        Output as `layer_output` returns it.
     layer : Layer
-        Where it comes from.
+        Layer of this output.
     row : int
         Row number of the face.
     class_names : tuple of str, optional
-        Names of the units, where the layer's outputs are the logits.
+        Names of the units, if the outputs are the logits.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Channels on one common scale, numbered; units as bars or cells.
+        Numbered channels on a common color scale, or units as bars or cells.
     """
     shape = "x".join(map(str, values.shape))
     title = f"Row {row}, layer {layer.index}: {layer.name} ({layer.kind}), {shape}"
@@ -87,35 +97,32 @@ def feature_map_sheet(
     return sheet(values, captions, title, limits=value_limits(values), scale_label="output")
 
 
-def feature_maps(
-    data: str | Path,
-    row: int,
+def draw_feature_maps(
+    data: DataSource,
     model: str | Path,
     layer: str | int,
     output: str | Path,
     *,
+    row: int | None = None,
     force: bool = False,
-    input_columns: Mapping[str, str] | None = None,
 ) -> Path:
-    """Draw what a layer makes of one face of a file.
+    """Draw the output of a layer for one face and save its values.
 
     Parameters
     ----------
-    data : str or Path
-        Faces, as `fer_core.read_faces` takes them.
-    row : int
-        Row number of the face; the header of a CSV is row 1.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL image or DataFrame
+        Faces, see `fer_core.as_faces` and, for one split of a file, `FaceFile`.
     model : str or Path
-        An exports folder or a run.
+        Exports folder or run.
     layer : str or int
-        Dotted name or index.
+        Dotted name or index, see `fer_explain.list_layers`.
     output : str or Path
-        The folder to make: `sheet.png`, and `feature_maps.npz` with `feature_maps` float32 (channels, height,
-        width) or (units,), `row`, and the `layer`'s name.
+        Folder to create: `sheet.png`, and `feature_maps.npz` with `feature_maps` float32 (channels, height, width) or
+        (units,), `row`, and the name of the `layer`.
+    row : int, optional
+        Row number of the face; the header of a CSV is row 1. Default: the first face.
     force : bool
         Replace an existing folder.
-    input_columns : mapping of str to str, optional
-        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -125,20 +132,22 @@ def feature_maps(
     Raises
     ------
     FerError
-        If the data, the row, the model, the layer or the output is not what it must be.
+        If the data, the row, the model, the layer or the output is invalid.
+
+    Examples
+    --------
+    >>> from fer_explain import draw_feature_maps
+    >>> folder = draw_feature_maps("faces.csv", "exports/course-cnn", "features.0", "maps", row=17)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['feature_maps.npz', 'sheet.png']
     """
-    with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
-        proven = load_proven(model)
-        found = find_layer(proven.network, layer)
-        face = take_rows(read_faces(data, roles=(), columns=input_columns), [row])
-        values = layer_output(proven.network, face.images[0], found.name)
-        save_figure(
-            feature_map_sheet(values, found, row, names_of_units(found, proven.card.labels)), stage / "sheet.png"
-        )
-        np.savez(stage / "feature_maps.npz", feature_maps=values, row=np.int64(row), layer=np.array(found.name))
+    with staged(output, force=force, folder=FOLDER, inputs=(path_of(data), model)) as stage:
+        verified = load_verified(model)
+        found, class_names = find_named_layer(verified.network, layer, verified.card.labels)
+        faces = load_faces(data, limit=1 if row is None else None, roles=())
+        face = faces if row is None else take_rows(faces, [row])
+        number = int(face.rows[0])
+        values = layer_output(verified.network, face.images[0], found.name)
+        save_figure(feature_map_sheet(values, found, number, class_names), stage / "sheet.png")
+        np.savez(stage / "feature_maps.npz", feature_maps=values, row=np.int64(number), layer=np.array(found.name))
     return Path(output)
-
-
-def names_of_units(layer: Layer, labels: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the class names for a dense layer of as many units as there are classes, else None."""
-    return labels if layer.kind == "Linear" and layer.shape == (len(labels),) else None

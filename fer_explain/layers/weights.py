@@ -1,4 +1,4 @@
-"""The weights of a layer's filters: as pictures where they are two-dimensional, and how alike they are."""
+"""Filter weights: cosine similarity, and images of two-dimensional weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import nn
 
 from fer_core import IMAGE_SIZE, PIXELS
 from fer_explain.layers.structure import Layer
-from fer_explain.plots import sheet, value_limits
+from fer_explain.plots import value_limits
+from fer_explain.sheets import SMALL_TILE, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def weight_cosines(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosines between filters of weights (C, ...), float64 (C, C); 0 where all weights of one are 0."""
+    """Return the cosine similarity of filters, float64 (C, C), for weights (C, ...); 0 for a filter of zeros."""
     flat = weights.reshape(len(weights), -1).astype(np.float64)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.divide(flat, length, out=np.zeros_like(flat), where=length > 0)
@@ -27,9 +28,9 @@ def weight_cosines(weights: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def weights_of(model: nn.Module, layer: Layer) -> NDArray[np.float32] | None:
-    """Return a layer's own weights, float32 (C, ...): (C, inputs, height, width) or (C, inputs); None without any.
+    """Return the weights of a layer: float32 (C, inputs, height, width) or (C, inputs); None if it has none.
 
-    Those of a dense layer that is given the pixels themselves are pictures: (C, 1, 48, 48).
+    The weights of a dense first layer, whose inputs are the pixels, have the shape (C, 1, 48, 48).
     """
     weight = getattr(model.get_submodule(layer.name), "weight", None)
     if weight is None:
@@ -40,25 +41,25 @@ def weights_of(model: nn.Module, layer: Layer) -> NDArray[np.float32] | None:
 
 
 def weight_sheet(weights: NDArray[np.float32], layer: Layer, inputs: Sequence[int]) -> Figure:
-    """Draw the 2-D weights of a layer's filters on one signed scale.
+    """Draw the two-dimensional weights of a layer on one diverging color scale.
 
     Parameters
     ----------
     weights : ndarray of float32, shape (C, channels, height, width)
-        As `weights_of` returns them.
+        Weights as `weights_of` returns them.
     layer : Layer
-        Whose.
+        Layer of these weights.
     inputs : sequence of int
-        Which input channels to draw of each filter.
+        Input channels to draw for each filter.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    chosen = weights[:, list(inputs)]
-    tiles = chosen.reshape(-1, *chosen.shape[2:])
+    selected = weights[:, list(inputs)]
+    tiles = selected.reshape(-1, *selected.shape[2:])
     single = weights.shape[1] == 1
     captions = [str(c) if single else f"{c}, input {i}" for c in range(len(weights)) for i in inputs]
     title = f"Layer {layer.index}: {layer.name} ({layer.kind}), weights"
     low, high = value_limits(tiles, 100)
-    return sheet(tiles, captions, title, limits=(min(low, -high), high), scale_label="weight", tile_pixels=48)
+    return sheet(tiles, captions, title, limits=(min(low, -high), high), scale_label="weight", tile_pixels=SMALL_TILE)

@@ -1,14 +1,14 @@
-"""Images that a layer answers to most, found by gradient ascent, all channels at once.
+"""Activation maximization: gradient ascent on images, for all objectives in one batch.
 
 Erhan, Bengio, Courville and Vincent 2009, Visualizing Higher-Layer Features of a Deep Network, section 3.1;
-Simonyan, Vedaldi and Zisserman 2013, equation 1, whose L2 penalty is the decay towards the start here. Total variation
-keeps the images readable (Mahendran and Vedaldi 2016), as do random transforms, a decorrelated space and, for several
-images of one channel, the diversity term (all Olah, Mordvintsev and Schubert 2017, Feature Visualization).
+Simonyan, Vedaldi and Zisserman 2013, equation 1, whose L2 penalty is the decay towards the start image here. Total
+variation keeps images smooth (Mahendran and Vedaldi 2016). Random transforms, a decorrelated parametrization and, for
+several images per objective, the diversity term are those of Olah, Mordvintsev and Schubert 2017, Feature
+Visualization.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,75 +21,33 @@ from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError, ModelError
 from fer_core.terminal.progress import Advance
+from fer_explain.config import AscentConfig
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, list_layers, run_to
 from fer_explain.maximization.objectives import Objectives, channel_objectives
 from fer_explain.maximization.parametrization import MID_GRAY, NO_GRADIENT, SPACES, unit_rms
 from fer_explain.maximization.transforms import draw_transform
 
-WOKEN: Final = 0.1
-"""Share of its places in which a ReLU channel must speak before its own gradient is enough to follow."""
-
-
-@dataclass(frozen=True)
-class AscentConfig:
-    """How images are climbed to."""
-
-    steps: int = 64
-    """Gradient steps."""
-    space: str = "fourier"
-    """Where the steps are taken: fourier or pixel, see `fer_explain.maximization.parametrization`."""
-    step_size: float = 12.0
-    """Root mean square of the first step, in gray levels in pixel space and in the scaled coefficients of Fourier
-    space, where the image moves by as much or several times that; it falls linearly to a tenth."""
-    noise: float = 12.0
-    """Standard deviation of the noise added to the start, in gray levels."""
-    decay: float = 0.01
-    """Share of the way back to the start, without its noise, that each step gives up (the L2 penalty)."""
-    total_variation: float = 0.1
-    """Weight of the pull against total variation, relative to the pull along the activation."""
-    jitter: int = 2
-    """Largest shift before a step, in whole pixels along each axis; behind convolutions only, as are the next two."""
-    rotation: float = 5.0
-    """Largest turn before a step either way, in degrees."""
-    zoom: float = 0.05
-    """Largest change of the scale before a step either way, as a share."""
-    images: int = 1
-    """Images for each objective."""
-    diversity: float = 0.5
-    """Weight of the pull that drives the images of one objective apart, relative to the pull along the activation."""
-    seed: int = 0
-    """Of noise and transforms."""
-
-    def __post_init__(self) -> None:
-        limits = {"steps": 1, "step_size": 0, "noise": 0, "jitter": 0, "rotation": 0, "images": 1, "diversity": 0}
-        for name, low in {**limits, "seed": 0}.items():
-            if not low <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name}: expected at least {low}, found {getattr(self, name)}")
-        for name in ("decay", "total_variation", "zoom"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 0 to below 1, found {getattr(self, name)}")
-        if self.rotation > 180:
-            raise ConfigError(f"rotation: expected at most 180, found {self.rotation}")
-        if self.space not in SPACES:
-            raise ConfigError(f"space: expected {' or '.join(SPACES)}, found {self.space!r}")
+MIN_ACTIVE_FRACTION: Final = 0.1
+"""Fraction of active positions above which a ReLU channel is optimized directly."""
 
 
 @dataclass(frozen=True)
 class Maximization:
-    """What a layer answers to: M images, those of one objective beside each other.
+    """Result of activation maximization: M images, grouped by objective.
 
     Attributes
     ----------
     objectives : Objectives
-        One for each image.
+        Objective of each image.
     config : AscentConfig
-        As it was used: no transforms before a dense layer.
+        Settings in effect: without random transforms for dense layers.
     images : ndarray of float32, shape (M, 48, 48)
         0..255; mid gray for a dead channel.
     start, reached : ndarray of float32, shape (M,)
-        The objective, averaged over its places, of the noisy start and of the end; a dead channel's end is not shown.
+        Objective of the noisy start image and of the final image, averaged over positions.
     dead : ndarray of bool, shape (M,)
-        No gradient led anywhere, or a ReLU channel stayed at zero to the end; a face may still wake the latter.
+        Whether the gradient was always zero, or a ReLU channel was inactive at the end; real faces may activate such a
+        channel nevertheless.
     """
 
     objectives: Objectives
@@ -101,7 +59,7 @@ class Maximization:
 
     @property
     def layer(self) -> Layer:
-        """Whose output was raised."""
+        """Layer of the objectives."""
         return self.objectives.layer
 
     @property
@@ -119,7 +77,39 @@ def maximize_channels(
     batch_size: int = 256,
     advance: Advance | None = None,
 ) -> Maximization:
-    """Climb from mid gray for each channel of a layer; as `maximize_objectives`, all channels without `channels`."""
+    """Synthesize images that maximize channels of a layer, starting from mid gray with noise.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+    layer : str or int
+        Dotted name or index, see `fer_explain.list_layers`.
+    channels : sequence of int, optional
+        Channel or unit numbers. Default: all.
+    config, batch_size, advance
+        As for `maximize_objectives`.
+
+    Returns
+    -------
+    Maximization
+
+    Raises
+    ------
+    ConfigError
+        If there is no such layer or channel.
+    ModelError
+        If an activation is not finite.
+
+    Examples
+    --------
+    >>> from fer_explain import AscentConfig, maximize_channels
+    >>> from fer_train import load_model
+    >>> network = load_model("exports/course-cnn")
+    >>> found = maximize_channels(network, "features.0", [0, 5], AscentConfig(steps=8))
+    >>> found.images.shape, bool((found.reached > found.start).all())
+    ((2, 48, 48), True)
+    """
     objectives = channel_objectives(find_layer(model, layer), channels)
     return maximize_objectives(model, objectives, config, batch_size=batch_size, advance=advance)
 
@@ -133,29 +123,29 @@ def maximize_objectives(
     batch_size: int = 256,
     advance: Advance | None = None,
 ) -> Maximization:
-    """Climb, for each objective, to images that raise it.
+    """Synthesize images that maximize objectives, by gradient ascent.
 
-    Each step looks at a random view of the images, scales the gradient of the objective to a root mean square of 1,
-    adds what total variation and diversity pull, and goes along the sum as far as the step size says; then it
-    gives up a little of the way from the start. A ReLU passes no gradient where it is silent: while it speaks nowhere,
-    the ascent raises the most that the ReLU is given, and while it speaks in less than a tenth of its places, the
-    highest tenth of that. What is reported of an image is of the image as it is, without a transform.
+    Each step evaluates a random transform of the images, scales the gradient of the objective to RMS 1, adds the
+    gradients of total variation and diversity, takes a step of the configured size, and decays towards the start image.
+    The gradient of a ReLU is zero where it is inactive. Therefore an inactive ReLU channel is optimized through its
+    maximum input, and a channel that is active in less than a tenth of its positions through the highest tenth of its
+    inputs. The reported activations are those of the untransformed images.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); evaluation mode while it is climbed, and
-        left in its own. Its parameters gather no gradient.
+        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode is
+        restored, and its parameters accumulate no gradients.
     objectives : Objectives
-        Of one of its layers.
+        Objectives of one of its layers.
     config : AscentConfig, optional
-        Steps, space, penalties, transforms and seed.
+        Steps, parametrization, penalties, transforms and seed.
     start : ndarray of float32, shape (48, 48), optional
-        The image, 0..255, to which the noise is added and which decay leads back to; mid gray without it.
+        Start image, 0..255, before noise is added. Default: mid gray.
     batch_size : int
-        Images climbed together. The way of an image does not depend on it, nor on which other objectives there are.
+        Images per forward pass. The result does not depend on it, nor on the other objectives.
     advance : callable, optional
-        Called with the number of finished steps times images.
+        Called with the number of images after each step.
 
     Returns
     -------
@@ -169,52 +159,50 @@ def maximize_objectives(
         If an activation is not finite.
     """
     config = config or AscentConfig()
-    home = np.full((IMAGE_SIZE, IMAGE_SIZE), MID_GRAY, np.float32) if start is None else start
-    if home.shape != (IMAGE_SIZE, IMAGE_SIZE) or not (home.min() >= 0 and home.max() <= 255):
-        raise ConfigError(f"start: expected one image of 48x48 in 0..255, found shape {home.shape}")
+    start_image = np.full((IMAGE_SIZE, IMAGE_SIZE), MID_GRAY, np.float32) if start is None else start
+    if start_image.shape != (IMAGE_SIZE, IMAGE_SIZE) or not (start_image.min() >= 0 and start_image.max() <= 255):
+        raise ConfigError(f"expected one 48x48 image in 0..255, found shape {start_image.shape}", parameter="start")
     layer = objectives.layer
     if not any(known.kind == "Conv2d" for known in list_layers(model)[: layer.index + 1]):
-        # A dense layer answers to a pattern in its place: moving it would only average its answers away.
+        # Without convolutions a unit responds to a pattern at a fixed position: transforms would blur the image.
         config = replace(config, jitter=0, rotation=0.0, zoom=0.0)
-    together = max(1, batch_size // config.images)
+    per_batch = max(1, batch_size // config.images)
     parts = []
     with evaluation_mode(model), torch.enable_grad():
-        for first in range(0, len(objectives), together):
-            index = np.arange(first, min(first + together, len(objectives)))
-            each = objectives.take(np.repeat(index, config.images))
-            parts.append(_climb(model, each, config, home, advance))
+        for first in range(0, len(objectives), per_batch):
+            index = np.arange(first, min(first + per_batch, len(objectives)))
+            batch = objectives.take(np.repeat(index, config.images))
+            parts.append(_ascend(model, batch, config, start_image, advance))
     images, before, after, dead = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise ModelError(f"layer {layer.name}: found activations that are not finite; are the weights?")
+        raise ModelError(f"layer {layer.name}: activations contain NaN or Inf; check the model's weights")
     repeated = objectives.take(np.repeat(np.arange(len(objectives)), config.images))
     return Maximization(repeated, config, images, before, after, dead)
 
 
-def _climb(
-    model: nn.Module, objectives: Objectives, config: AscentConfig, home: NDArray[np.float32], advance: Advance | None
+def _ascend(
+    model: nn.Module,
+    objectives: Objectives,
+    config: AscentConfig,
+    start_image: NDArray[np.float32],
+    advance: Advance | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return images (M, 48, 48), activations before and after (M,), and which are dead (M,)."""
+    """Return images (M, 48, 48), activations before and after (M,), and which objectives are dead (M,)."""
     device = device_of(model)
     space = SPACES[config.space]
-    start = space.latents(torch.from_numpy(home).to(device))
+    start = space.latents(torch.from_numpy(start_image).to(device))
     latents = space.bounded(start + config.noise * space.noise(_white_noise(objectives, config).to(device)))
     moved = torch.zeros(len(objectives), dtype=torch.bool, device=device)
     before = _activations(model, objectives, space.images(latents))
-    # One view for all, so that an image takes the same way whichever others are climbed beside it.
+    # One transform for the whole batch, so that the result for an image does not depend on the other images.
     rng = np.random.default_rng(config.seed)
     for step in range(config.steps):
-        view = draw_transform(rng, config.jitter, config.rotation, config.zoom)
+        transform = draw_transform(rng, config.jitter, config.rotation, config.zoom)
         images = space.images(latents).requires_grad_()
-        outputs = run_to(model, objectives.layer, view(images))
-        (uphill,) = torch.autograd.grad(_climbed(objectives, *outputs).sum(), images, retain_graph=config.images > 1)
-        found = uphill.square().mean((1, 2, 3)).sqrt() > NO_GRADIENT
-        moved |= found
-        pull = unit_rms(uphill) - config.total_variation * _total_variation_gradient(images.detach())
-        if config.images > 1:
-            (alike,) = torch.autograd.grad(_likeness(*outputs, config.images), images)
-            pull -= config.diversity * unit_rms(alike)
+        gradients, has_gradient = _gradients(model, objectives, config, images, transform(images))
+        moved |= has_gradient
         length = config.step_size * (1 - 0.9 * step / config.steps)
-        latents = latents + length * found.view(-1, 1, 1, 1) * space.steps(latents, pull)
+        latents = latents + length * has_gradient.view(-1, 1, 1, 1) * space.steps(latents, gradients)
         latents = space.bounded(start + (1 - config.decay) * (latents - start))
         if advance is not None:
             advance(len(objectives))
@@ -227,8 +215,24 @@ def _climb(
     return images[:, 0].cpu().numpy(), before.cpu().numpy(), after.cpu().numpy(), dead.cpu().numpy()
 
 
+def _gradients(
+    model: nn.Module, objectives: Objectives, config: AscentConfig, images: Tensor, transformed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of all gradients (M, 1, 48, 48), and whether the objective has a gradient at all (M,)."""
+    outputs = run_to(model, objectives.layer, transformed)
+    (of_objective,) = torch.autograd.grad(
+        _maximized(objectives, *outputs).sum(), images, retain_graph=config.images > 1
+    )
+    has_gradient = of_objective.square().mean((1, 2, 3)).sqrt() > NO_GRADIENT
+    gradients = unit_rms(of_objective) - config.total_variation * _total_variation_gradient(images.detach())
+    if config.images > 1:
+        (of_similarity,) = torch.autograd.grad(_similarity(*outputs, config.images), images)
+        gradients -= config.diversity * unit_rms(of_similarity)
+    return gradients, has_gradient
+
+
 def _white_noise(objectives: Objectives, config: AscentConfig) -> Tensor:
-    """Draw noise for each image, float32 (M, 1, 48, 48), from seed, channel and its number in the channel alone."""
+    """Draw noise, float32 (M, 1, 48, 48), that depends only on seed, channel and image number within the channel."""
     drawn = [
         np.random.default_rng([config.seed, channel + 1, i % config.images]).standard_normal(
             (1, IMAGE_SIZE, IMAGE_SIZE), np.float32
@@ -240,35 +244,35 @@ def _white_noise(objectives: Objectives, config: AscentConfig) -> Tensor:
 
 @torch.no_grad()
 def _activations(model: nn.Module, objectives: Objectives, images: Tensor) -> Tensor:
-    """Return objective i of image i, averaged over its places (M,)."""
-    return objectives.places(run_to(model, objectives.layer, images)[1]).mean(1)
+    """Return objective i of image i, averaged over positions (M,)."""
+    return objectives.at_positions(run_to(model, objectives.layer, images)[1]).mean(1)
 
 
-def _climbed(objectives: Objectives, inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Return what to raise (M,): the objective, or what wakes a ReLU channel that is silent in most of its places."""
-    places = objectives.places(outputs)
-    activation = places.mean(1)
+def _maximized(objectives: Objectives, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Return the quantity to maximize (M,): the objective, or the inputs of a ReLU channel that is mostly inactive."""
+    activations = objectives.at_positions(outputs)
+    mean = activations.mean(1)
     if objectives.layer.kind != "ReLU":
-        return activation
-    given = objectives.places(inputs)
-    few = max(1, round(WOKEN * places.shape[1]))
-    speaking = (places > 0).sum(1)
-    # A direction may well be below zero where channels speak.
-    silent = (speaking < few) & _of_channels(objectives, places.device)
-    wake = torch.where(speaking > 0, given.topk(few, dim=1).values.mean(1), given.amax(1))
-    return torch.where(silent, wake, activation)
+        return mean
+    relu_inputs = objectives.at_positions(inputs)
+    k = max(1, round(MIN_ACTIVE_FRACTION * activations.shape[1]))
+    active = (activations > 0).sum(1)
+    # A direction may be negative although its channels are active.
+    inactive = (active < k) & _of_channels(objectives, activations.device)
+    surrogate = torch.where(active > 0, relu_inputs.topk(k, dim=1).values.mean(1), relu_inputs.amax(1))
+    return torch.where(inactive, surrogate, mean)
 
 
 def _of_channels(objectives: Objectives, device: torch.device) -> Tensor:
-    """Return which objectives are channels or units, bool (M,), and not directions among them."""
+    """Return which objectives are single channels or units, bool (M,), rather than directions."""
     return torch.from_numpy(objectives.channels >= 0).to(device)
 
 
-def _likeness(inputs: Tensor, outputs: Tensor, group: int) -> Tensor:
-    """Return the mean cosine between the images of each objective, summed over the objectives.
+def _similarity(inputs: Tensor, outputs: Tensor, group: int) -> Tensor:
+    """Return the mean cosine similarity between the images of each objective, summed over the objectives.
 
-    Images are compared by the Gram matrix of the layer's output, which does not see where a pattern is, and at a
-    dense layer by what it is given (Olah et al. 2017, appendix, "Diversity").
+    Images are compared by the Gram matrix of the layer's output, which is invariant to position, and for a dense layer
+    by the layer's input (Olah et al. 2017, appendix, "Diversity").
     """
     if outputs.ndim == 4:
         flat = outputs.flatten(2)
@@ -282,7 +286,7 @@ def _likeness(inputs: Tensor, outputs: Tensor, group: int) -> Tensor:
 
 
 def _total_variation_gradient(images: Tensor) -> Tensor:
-    """Return the gradient of sum(sqrt(dx^2 + dy^2 + 1)), the total variation, smooth within one gray level."""
+    """Return the gradient of sum(sqrt(dx^2 + dy^2 + 1)), the total variation smoothed within one gray level."""
     down = torch.zeros_like(images)
     right = torch.zeros_like(images)
     down[:, :, :-1] = images[:, :, 1:] - images[:, :, :-1]

@@ -1,9 +1,9 @@
-"""What the channels of a layer answer to, as a labelled sheet and as numbers, against what real faces make of them."""
+"""Activation maximization of a model folder: synthesized images, their values, and comparison with real faces."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,86 +11,36 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import ConfigError, Faces, read_faces
+from fer_core import ConfigError, Faces
 from fer_core.faces import take_rows
-from fer_core.io.reader import first_faces
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_explain.layers.activations import MOST_FACES
-from fer_explain.layers.feature_maps import names_of_units
-from fer_explain.layers.structure import find_layer
-from fer_explain.maximization.ascent import AscentConfig, Maximization, maximize_objectives
+from fer_explain.config import FACE_LIMIT, AscentConfig
+from fer_explain.face_file import DataSource, load_faces, path_of
+from fer_explain.layers.structure import find_named_layer
+from fer_explain.maximization.ascent import Maximization, maximize_objectives
 from fer_explain.maximization.objectives import (
     Objectives,
     channel_objectives,
     class_objective,
     direction_objective,
-    parse_place,
+    parse_position,
     read_direction,
 )
-from fer_explain.maximization.on_faces import Highest, highest_on_faces
-from fer_explain.plots import save_figure, sheet
-from fer_explain.verification import Proven, load_proven
+from fer_explain.maximization.on_faces import FaceMaxima, maxima_on_faces
+from fer_explain.plots import save_figure
+from fer_explain.sheets import LARGE_TILE, TILE, sheet
+from fer_explain.verification import VerifiedModel, load_verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CAPTION_LETTERS: Final = 18
-"""So many stand over an image drawn at twice its size."""
+MAX_CAPTION_LETTERS: Final = 18
+"""Longest caption that fits above a tile of normal size."""
 
 FOLDER: Final = OutputFolder(always=("maximization.npz",), sometimes=("sheet.png",))
-"""Names of all that is written."""
-
-
-def maximization_sheet(
-    found: Maximization, class_names: tuple[str, ...] | None = None, highest: Highest | None = None
-) -> Figure:
-    """Draw the images of a `Maximization`, each under its caption, see `channel_captions`."""
-    layer, place = found.layer, found.objectives.place
-    where = "" if place is None else f" at row {place[0]}, column {place[1]}"
-    title = f"Layer {layer.index}: {layer.name} ({layer.kind}), {layer.unit}{where}: activation reached"
-    if highest is not None:
-        title += f" (times the highest on {highest.n:,} faces{_below(found, highest)})"
-    captions = channel_captions(found, class_names, highest)
-    # three screen pixels for each of the image where a caption with a name needs the room
-    wide = max(map(len, captions)) > CAPTION_LETTERS
-    return sheet(np.rint(found.images).astype(np.uint8), captions, title, tile_pixels=144 if wide else 96)
-
-
-def channel_captions(
-    found: Maximization, class_names: tuple[str, ...] | None = None, highest: Highest | None = None
-) -> list[str]:
-    """Return one caption an image: its number or class name, and the activation reached or that it is dead.
-
-    With `highest`, of the same images, also how many times the highest on real faces that is; where no face raises it
-    above zero, or the channel is dead, what the highest was.
-    """
-    names = found.objectives.names if class_names is None else [class_names[c] for c in found.channels]
-    captions = [
-        f"{name}: {'dead' if dead else _short(reached)}"
-        for name, dead, reached in zip(names, found.dead, found.reached, strict=True)
-    ]
-    if highest is None:
-        return captions
-    return [
-        f"{caption} ({_times(reached / most)})" if most > 0 and not dead else f"{caption} (faces: {_short(most)})"
-        for caption, dead, reached, most in zip(captions, found.dead, found.reached, highest.values, strict=True)
-    ]
-
-
-def _below(found: Maximization, highest: Highest) -> str:
-    """Say how many images stay below what a real face reaches: there the ascent was weak."""
-    below = int((~found.dead & (found.reached < highest.values)).sum())
-    return f"; {below} below it" if below else ""
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.1g}"
+"""Names of the files in the output folder."""
 
 
 def maximize(
@@ -101,50 +51,44 @@ def maximize(
     channels: Sequence[int] | None = None,
     class_name: str | None = None,
     direction: str | Path | None = None,
-    place: str | None = None,
+    position: str | None = None,
     start: str = "noise",
-    data: str | Path | None = None,
-    split: str | None = None,
-    most_faces: int | None = None,
+    data: DataSource | None = None,
+    limit: int | None = None,
     config: AscentConfig | None = None,
     force: bool = False,
-    input_columns: Mapping[str, str] | None = None,
 ) -> Path:
-    """Draw what a layer answers to.
+    """Synthesize images that maximize channels, a neuron, a class or a direction, and save them.
 
     Parameters
     ----------
     model : str or Path
-        An exports folder or a run.
+        Exports folder or run.
     layer : str or int or None
-        Dotted name or index; None only with `class_name`.
+        Dotted name or index, see `fer_explain.list_layers`; None with `class_name`.
     output : str or Path
-        The folder to make: `sheet.png`, and `maximization.npz` with `images` float32 (M, 48, 48), `names`, `channels`,
-        `activation_start`, `activation_reached`, `dead`, all (M,), the `layer`'s name, and the `settings` as JSON; with
-        `data` also `activation_on_faces` and `rows_on_faces`, the highest on real faces and its row, both (M,), and
-        `faces`, how many those were.
+        Folder to create: `sheet.png`, and `maximization.npz` with `images` float32 (M, 48, 48), `names`, `channels`,
+        `activation_start`, `activation_reached`, `dead`, all (M,), the name of the `layer`, and the `settings` as JSON.
+        With `data` also the maxima on real faces, `activation_on_faces`, and their rows, `rows_on_faces`, both (M,),
+        and the number of `faces`.
     channels : sequence of int, optional
-        Channel or unit numbers; all without it.
+        Channel or unit numbers. Default: all.
     class_name : str, optional
-        Climb for the logit of this class instead.
+        Maximize the logit of this class.
     direction : str or Path, optional
-        Climb along a direction among the layer's channels instead: a `.npy` file, floating-point (channels,).
-    place : str, optional
-        Row and column of the one neuron that counts, such as ``5,7``, or ``centre``; without it the mean over all.
+        Maximize a direction in channel space, a floating-point vector of shape (channels,) in this `.npy` file.
+    position : str, optional
+        Row and column of one neuron, such as ``5,7``, or ``center``. Default: the mean over all positions.
     start : str
-        Climb from ``noise`` around mid gray, from the ``mean`` of the faces, or from one of them, such as ``row:17``.
-    data : str or Path, optional
-        Faces, as `fer_core.read_faces` takes them, to compare with and to start from.
-    split : str, optional
-        Use this split of `data` only.
-    most_faces : int, optional
-        Compare with, and take the mean of, so many of the faces at most, the first of them; 4,096 if None.
+        Start image: ``noise`` around mid gray, the ``mean`` of the faces, or one face, such as ``row:17``.
+    data : path, FaceFile, Faces, ndarray of uint8, PIL images or DataFrame, optional
+        Faces for comparison and for the start image, see `fer_core.as_faces` and, for one split of a file, `FaceFile`.
+    limit : int, optional
+        Use at most the first `limit` faces for comparison and mean; 4,096 by default.
     config : AscentConfig, optional
-        Of the ascent.
+        Settings of the gradient ascent.
     force : bool
         Replace an existing folder.
-    input_columns : mapping of str to str, optional
-        Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
 
     Returns
     -------
@@ -154,91 +98,135 @@ def maximize(
     Raises
     ------
     FerError
-        If the model, the layer, an objective, the data or the output is not what it must be.
+        If the model, the layer, an objective, the data or the output is invalid.
+
+    Examples
+    --------
+    >>> from fer_explain import AscentConfig, maximize
+    >>> folder = maximize("exports/course-cnn", 0, "ascent", channels=[0, 5], config=AscentConfig(steps=8))
+    >>> np.load(folder / "maximization.npz")["images"].shape
+    (2, 48, 48)
     """
     config = config or AscentConfig()
-    if data is None and split is not None:
-        raise ConfigError(f"split: {split} is a split of faces, but there is no data")
-    if data is None and most_faces is not None:
-        raise ConfigError(f"most_faces: expected no limit of {most_faces:,}, as there is no data")
-    if data is None and input_columns:
-        raise ConfigError("input_columns: columns are those of faces, but there is no data")
-    with staged(output, force=force, folder=FOLDER, inputs=(model, data, direction)) as stage:
-        proven = load_proven(model)
-        objectives = _objectives(proven, layer, channels, class_name, direction, place)
-        most = MOST_FACES if most_faces is None else most_faces
-        faces = None if data is None else first_faces(data, split, most, columns=input_columns)
-        home = _start(start, data, split, faces, input_columns)
-        total = config.steps * config.images * len(objectives)
-        with progress(f"maximize {objectives.layer.name}", total, "steps") as advance:
-            found = maximize_objectives(proven.network, objectives, config, start=home, advance=advance)
-        highest = None
-        if faces is not None:
-            with progress(f"faces through {objectives.layer.name}", len(faces)) as advance:
-                highest = highest_on_faces(proven.network, found.objectives, faces, advance=advance)
-        save_figure(maximization_sheet(found, highest=highest), stage / "sheet.png")
-        settings = asdict(found.config) | {
-            "place": objectives.place,
-            "start": start,
-            "weights_sha256": proven.weights_sha256,
-        }
-        _save(stage / "maximization.npz", found, highest, settings)
+    if data is None and limit is not None:
+        raise ConfigError("requires `data`", parameter="limit")
+    limit = FACE_LIMIT if limit is None else limit
+    with staged(output, force=force, folder=FOLDER, inputs=(model, path_of(data), direction)) as stage:
+        verified = load_verified(model)
+        objectives = _objectives(verified, layer, channels, class_name, direction, position)
+        all_faces = start.startswith("row:")
+        faces = None if data is None else load_faces(data, limit=None if all_faces else limit, roles=())
+        compared = None if faces is None else load_faces(faces, limit=limit)
+        start_image = _start_image(start, faces, compared)
+        steps = config.steps * config.images * len(objectives)
+        with progress(f"maximize {objectives.layer.name}", steps, "steps") as advance:
+            found = maximize_objectives(verified.network, objectives, config, start=start_image, advance=advance)
+        maxima = None
+        if compared is not None:
+            with progress(f"activations of {objectives.layer.name}", len(compared)) as advance:
+                maxima = maxima_on_faces(verified.network, found.objectives, compared, advance=advance)
+        save_figure(maximization_sheet(found, maxima=maxima), stage / "sheet.png")
+        used = {"position": objectives.position, "start": start, "weights_sha256": verified.weights_sha256}
+        _save_arrays(stage / "maximization.npz", found, maxima, json.dumps(asdict(found.config) | used))
     return Path(output)
 
 
 def _objectives(
-    proven: Proven,
+    verified: VerifiedModel,
     layer: str | int | None,
     channels: Sequence[int] | None,
     class_name: str | None,
     direction: str | Path | None,
-    place: str | None,
+    position: str | None,
 ) -> Objectives:
-    network, labels = proven.network, proven.card.labels
+    network, labels = verified.network, verified.card.labels
     if sum(choice is not None for choice in (channels, class_name, direction)) > 1:
-        raise ConfigError("channels, class and direction: expected one of them, found several")
+        raise ConfigError("expected only one of `channels`, `class_name` and `direction`")
     if class_name is not None:
-        if layer is not None or place is not None:
-            raise ConfigError("class: expected no layer and no place, as a logit is a unit of the last layer")
+        if layer is not None or position is not None:
+            raise ConfigError("`class_name` cannot be combined with `layer` or `position`")
         return class_objective(network, labels, class_name)
     if layer is None:
-        raise ConfigError("layer: expected a name or an index, or a class in its place")
-    found = find_layer(network, layer)
-    at = None if place is None else parse_place(found, place)
+        raise ConfigError("expected a name or an index, or `class_name` instead", parameter="layer")
+    found, class_names = find_named_layer(network, layer, labels)
+    at = None if position is None else parse_position(found, position)
     if direction is not None:
-        return direction_objective(found, read_direction(Path(direction)), Path(direction).stem, place=at)
-    return channel_objectives(found, channels, place=at, class_names=names_of_units(found, labels))
+        return direction_objective(found, read_direction(Path(direction)), Path(direction).stem, position=at)
+    return channel_objectives(found, channels, position=at, class_names=class_names)
 
 
-def _start(
-    start: str,
-    data: str | Path | None,
-    split: str | None,
-    faces: Faces | None,
-    columns: Mapping[str, str] | None,
-) -> NDArray[np.float32] | None:
-    """Return the image to climb from, float32 (48, 48); None for mid gray."""
+def _start_image(start: str, faces: Faces | None, compared: Faces | None) -> NDArray[np.float32] | None:
+    """Return the start image, float32 (48, 48); None for mid gray."""
     if start == "noise":
         return None
     kind, _, row = start.partition(":")
     if not (start == "mean" or (kind == "row" and row.isdecimal())):
-        raise ConfigError(f"start: expected noise, mean or row:N, such as row:17, found {start!r}")
-    if data is None or faces is None:
-        raise ConfigError(f"start: {start} is taken from faces, but there is no data")
+        raise ConfigError(f"expected noise, mean or row:N, such as row:17, found {start!r}", parameter="start")
+    if faces is None or compared is None:
+        raise ConfigError(f"{start} requires `data`", parameter="start")
     if start == "mean":
-        return np.asarray(faces.images.mean(0, dtype=np.float64), np.float32)
-    if int(row) not in faces.rows:  # what is read once is not read again
-        faces = read_faces(data, split, roles=(), columns=columns)
+        return np.asarray(compared.images.mean(0, dtype=np.float64), np.float32)
     return np.asarray(take_rows(faces, [int(row)]).images[0], np.float32)
 
 
-def _save(path: Path, found: Maximization, highest: Highest | None, settings: dict[str, Any]) -> None:
+def maximization_sheet(
+    found: Maximization, class_names: tuple[str, ...] | None = None, maxima: FaceMaxima | None = None
+) -> Figure:
+    """Draw the images of a `Maximization` with the captions of `image_captions`."""
+    layer, position = found.layer, found.objectives.position
+    where = "" if position is None else f" at row {position[0]}, column {position[1]}"
+    title = f"Layer {layer.index}: {layer.name} ({layer.kind}), {layer.unit}{where}: activation reached"
+    if maxima is not None:
+        title += f" (relative to the maximum on {maxima.n:,} faces{_below(found, maxima)})"
+    captions = image_captions(found, class_names, maxima)
+    tile = LARGE_TILE if max(map(len, captions)) > MAX_CAPTION_LETTERS else TILE
+    return sheet(np.rint(found.images).astype(np.uint8), captions, title, tile_pixels=tile)
+
+
+def image_captions(
+    found: Maximization, class_names: tuple[str, ...] | None = None, maxima: FaceMaxima | None = None
+) -> list[str]:
+    """Return one caption per image: number or class name, and the activation reached or ``dead``.
+
+    With `maxima` of the same objectives the ratio to the maximum on real faces is added, or the maximum itself if it is
+    not positive or the channel is dead.
+    """
+    names = found.objectives.names if class_names is None else [class_names[c] for c in found.channels]
+    captions = [
+        f"{name}: {'dead' if dead else _short(reached)}"
+        for name, dead, reached in zip(names, found.dead, found.reached, strict=True)
+    ]
+    if maxima is None:
+        return captions
+    return [
+        f"{caption} ({_ratio(reached / maximum)})"
+        if maximum > 0 and not dead
+        else f"{caption} (faces: {_short(maximum)})"
+        for caption, dead, reached, maximum in zip(captions, found.dead, found.reached, maxima.values, strict=True)
+    ]
+
+
+def _below(found: Maximization, maxima: FaceMaxima) -> str:
+    """Return a note on the number of images that stay below the maximum on real faces, if any."""
+    below = int((~found.dead & (found.reached < maxima.values)).sum())
+    return f"; {below} below it" if below else ""
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.1g}"
+
+
+def _save_arrays(path: Path, found: Maximization, maxima: FaceMaxima | None, settings: str) -> None:
     arrays: dict[str, Any] = {}
-    if highest is not None:
+    if maxima is not None:
         arrays = {
-            "activation_on_faces": highest.values,
-            "rows_on_faces": highest.rows,
-            "faces": np.array(highest.n),
+            "activation_on_faces": maxima.values,
+            "rows_on_faces": maxima.rows,
+            "faces": np.array(maxima.n),
         }
     np.savez(
         path,
@@ -249,6 +237,6 @@ def _save(path: Path, found: Maximization, highest: Highest | None, settings: di
         activation_reached=found.reached,
         dead=found.dead,
         layer=np.array(found.layer.name),
-        settings=np.array(json.dumps(settings)),
+        settings=np.array(settings),
         **arrays,
     )

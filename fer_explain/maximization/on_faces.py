@@ -1,4 +1,4 @@
-"""The real faces on which each objective is highest."""
+"""Real faces that maximize objectives, to compare synthesized images with."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fer_explain.maximization.objectives import Objectives
 
 
 @dataclass(frozen=True)
-class Highest:
-    """The highest that real faces reach, for N objectives.
+class FaceMaxima:
+    """Maxima of N objectives over real faces.
 
     Attributes
     ----------
     values : ndarray of float32, shape (N,)
-        The objective, averaged over its places, on the face where it is highest.
+        Maximum of each objective, averaged over positions within a face.
     rows : ndarray of int64, shape (N,)
-        Row number of that face; the first of equal ones.
+        Row number of the face of each maximum; the first one of ties.
     n : int
-        How many faces were looked at.
+        Number of faces.
     """
 
     values: NDArray[np.float32]
@@ -33,28 +33,28 @@ class Highest:
     n: int
 
 
-def highest_on_faces(
+def maxima_on_faces(
     model: nn.Module, objectives: Objectives, faces: Faces, *, advance: Advance | None = None
-) -> Highest:
-    """Find the face that each objective is highest on.
+) -> FaceMaxima:
+    """Find the face that maximizes each objective.
 
     Parameters
     ----------
     model : torch.nn.Module
         float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     objectives : Objectives
-        Of one of its layers.
+        Objectives of one of its layers.
     faces : Faces
-        At least one.
+        At least one face.
     advance : callable, optional
-        Called with the number of faces just done.
+        Called with the number of faces after each batch.
 
     Returns
     -------
-    Highest
+    FaceMaxima
     """
     values = np.concatenate(
-        [objectives.of_all(outputs).cpu().numpy() for outputs in layer_outputs(model, objectives.layer, faces, advance)]
+        [objectives.values(outputs).cpu().numpy() for outputs in layer_outputs(model, objectives.layer, faces, advance)]
     )
     best = values.argmax(0)
-    return Highest(values[best, np.arange(len(objectives))], faces.rows[best], len(faces))
+    return FaceMaxima(values[best, np.arange(len(objectives))], faces.rows[best], len(faces))

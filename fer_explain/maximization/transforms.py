@@ -1,4 +1,4 @@
-"""Small random turns, zooms and shifts: what survives them is a pattern, not an accident of single pixels."""
+"""Small random shifts, rotations and changes of scale, which make synthesized images robust."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Transform:
-    """One affine view of an image (Olah, Mordvintsev and Schubert 2017, "Transformation robustness").
+    """An affine transform of images (Olah, Mordvintsev and Schubert 2017, "Transformation robustness").
 
     Attributes
     ----------
     down, right : float
-        How far what is seen moves, in pixels.
+        Shift of the content, in pixels.
     degrees : float
-        Turn about the centre, clockwise.
+        Clockwise rotation about the center.
     zoom : float
-        Factor by which what is seen grows about the centre.
+        Magnification about the center.
     """
 
     down: float = 0.0
@@ -31,16 +31,16 @@ class Transform:
     zoom: float = 1.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the view of images (N, 1, height, width), the same shape; beyond an edge lies its mirror image.
+        """Transform images (N, 1, height, width); beyond the edges they are reflected.
 
-        Differentiable in the images (bilinear sampling). Without shift, turn and zoom it returns them as they are.
+        Bilinear sampling, differentiable with respect to the images. The identity returns its argument.
         """
         if self == Transform():
             return images
         height, width = images.shape[-2:]
         cos, sin = (f(math.radians(self.degrees)) / self.zoom for f in (math.cos, math.sin))
         x, y = -2 * self.right / width, -2 * self.down / height
-        # From a place in the view to the place in the image that is seen there, hence all inverted.
+        # The matrix maps output to input coordinates, hence the inverse of each transform.
         matrix = torch.tensor([[cos, sin, cos * x + sin * y], [-sin, cos, cos * y - sin * x]])
         grid = functional.affine_grid(
             matrix.to(images).expand(len(images), 2, 3), list(images.shape), align_corners=False
@@ -49,18 +49,18 @@ class Transform:
 
 
 def draw_transform(rng: np.random.Generator, jitter: int, rotation: float, zoom: float) -> Transform:
-    """Draw a transform.
+    """Draw a random transform.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        It advances by the same amount whatever the limits are.
+        Random generator; it advances by the same amount for any limits.
     jitter : int
-        Largest shift along each axis, in whole pixels.
+        Maximum shift along each axis, in whole pixels.
     rotation : float
-        Largest turn either way, in degrees.
+        Maximum rotation in either direction, in degrees.
     zoom : float
-        Largest change of the scale either way, as a share.
+        Maximum change of scale in either direction, as a fraction.
     """
-    down, right, turn, growth = rng.uniform(-1, 1, 4).tolist()
-    return Transform(round(jitter * down), round(jitter * right), rotation * turn, 1 + zoom * growth)
+    down, right, angle, scale = rng.uniform(-1, 1, 4).tolist()
+    return Transform(round(jitter * down), round(jitter * right), rotation * angle, 1 + zoom * scale)

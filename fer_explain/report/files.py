@@ -1,4 +1,4 @@
-"""What stands beside the page: the maps as numbers, and its pictures for other documents."""
+"""Files next to the page of a report: maps as numbers, and figures as PNG."""
 
 from __future__ import annotations
 
@@ -13,99 +13,107 @@ from fer_core import IMAGE_SIZE
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.rejects import REJECTS_FILE
 from fer_explain.attribution import Method
-from fer_explain.layers.feature_maps import feature_map_sheet, names_of_units
+from fer_explain.layers.feature_maps import feature_map_sheet
+from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import maximization_sheet
-from fer_explain.plots import overlay, save_figure, scale_strip, sheet
+from fer_explain.plots import overlay, save_figure, scale_strip
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
-from fer_explain.report.internals import Inside
-from fer_explain.verification import Proven
-from fer_infer.evaluation.metrics import Evaluation
+from fer_explain.report.internals import Internals
+from fer_explain.report.results import ReportResults
+from fer_explain.sheets import LARGE_TILE, sheet
+from fer_explain.verification import VerifiedModel
 
+FIGURES: Final = "figures"
 LAYER_FIGURE: Final = "layer_outputs.png"
-PICTURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*")
+OTHER_FIGURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*")
 
 FOLDER: Final = OutputFolder(
     always=("index.html", "attributions.npz"),
-    sometimes=(f"figures/{LAYER_FIGURE}", *(f"figures/{name}.png" for name in PICTURES), REJECTS_FILE),
+    sometimes=(f"{FIGURES}/{LAYER_FIGURE}", *(f"{FIGURES}/{name}.png" for name in OTHER_FIGURES), REJECTS_FILE),
 )
-"""Names of all that is written."""
+"""Names of the files in the output folder."""
+
+SCALE_CAPTIONS: Final = {False: "no / strongest influence", True: "against / for the class"}
+"""Whether maps are signed -> caption of their color scale."""
 
 
-def save_attributions(path: Path, explained: ExplainedFaces, proven: Proven) -> None:
-    """Write each map of the page as one line of arrays: values, row number, class, method, delta, the face's logits.
+def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedModel) -> None:
+    """Write one entry per map: values, row number, class, method, convergence delta and the logits of the face.
 
-    The lines go method by method, within a method from the predicted classes to the others, and then face by face.
+    Entries are ordered by method, then predicted before other classes, then by face.
     """
     methods = [method.name for method in explained.methods]
-    maps = np.stack([explained.attributions, explained.other_attributions], axis=1)
+    maps = np.stack([side.attributions for side in explained.sides], axis=1)
     n, repeats = len(explained.faces), 2 * len(methods)
     np.savez(
         path,
         attributions=maps.reshape(-1, *maps.shape[-2:]),
-        targets=np.tile(np.concatenate([explained.targets, explained.others]), len(methods)),
+        targets=np.tile(np.concatenate([side.classes for side in explained.sides]), len(methods)),
         logits=np.tile(explained.logits, (repeats, 1)),
         rows=np.tile(explained.faces.rows, repeats),
         methods=np.repeat(np.array(methods), 2 * n),
-        deltas=np.stack([explained.deltas, explained.other_deltas], axis=1).reshape(-1),
-        weights_sha256=np.array(proven.weights_sha256),
+        deltas=np.stack([side.deltas for side in explained.sides], axis=1).reshape(-1),
+        weights_sha256=np.array(verified.weights_sha256),
     )
 
 
-def save_figures(
-    folder: Path,
-    explained: ExplainedFaces,
-    means: ClassMeans,
-    inside: Inside,
-    evaluation: Evaluation | None,
-    proven: Proven,
-) -> None:
-    """Draw the pictures of the page as sheets with titles."""
+def save_figures(folder: Path, results: ReportResults) -> None:
+    """Write the images of the page as sheets with titles."""
     from fer_infer.evaluation.plots import save_confusion
 
     folder.mkdir()
-    names = proven.card.labels
+    card, evaluation, explained = results.verified.card, results.scored.evaluation, results.maps.explained
     if evaluation is not None:
-        title = f"{proven.card.architecture}: {evaluation.accuracy:.2%} of {evaluation.n:,} faces"
-        save_confusion(evaluation.confusion, names, folder / "confusion.png", title)
-    units = names_of_units(inside.layer, names)
-    save_figure(feature_map_sheet(inside.outputs, inside.layer, inside.row, units), folder / LAYER_FIGURE)
-    climbed = inside.climbed
-    save_figure(maximization_sheet(climbed.images, units, climbed.highest), folder / "maximization.png")
-    if inside.classes is not None:
-        sheet_of_classes = maximization_sheet(inside.classes.images, names, inside.classes.highest)
-        save_figure(sheet_of_classes, folder / "classes.png")
-    lead = explained.methods[0]
-    captions = [f"{name} ({n})" for name, n in zip(names, means.counts, strict=True)]
-    title = f"Mean {lead.name} of the faces predicted as each class"
-    maps = overlay(means.faces, means.attributions, signed=lead.signed)
-    strips, strip_captions = _scales((lead,))
-    tiles = np.concatenate([maps, strips])
-    save_figure(sheet(tiles, captions + strip_captions, title, tile_pixels=144), folder / "class_means.png")
+        title = f"{card.architecture}: accuracy {evaluation.accuracy:.2%} on {evaluation.n:,} faces"
+        save_confusion(evaluation.confusion, card.labels, folder / "confusion.png", title)
+    _save_internals(folder, results.internals, card.labels)
+    _save_means(folder / "class_means.png", results.maps.means, explained.methods[0], card.labels)
     for i, row in enumerate(explained.faces.rows.tolist()):
-        _save_face(folder / f"face_row_{row}.png", explained, i, names)
+        _save_face(folder / f"face_row_{row}.png", explained, i, card.labels)
 
 
-def _save_face(path: Path, explained: ExplainedFaces, i: int, names: tuple[str, ...]) -> None:
-    """Draw one face: itself and its maps of the predicted class, then masked and its maps of the other class."""
+def _save_internals(folder: Path, internals: Internals, labels: tuple[str, ...]) -> None:
+    class_names = class_names_of(internals.layer, labels)
+    outputs = feature_map_sheet(internals.outputs, internals.layer, internals.row, class_names)
+    save_figure(outputs, folder / LAYER_FIGURE)
+    channels = internals.channels
+    save_figure(maximization_sheet(channels.images, class_names, channels.maxima), folder / "maximization.png")
+    if internals.classes is not None:
+        classes = maximization_sheet(internals.classes.images, labels, internals.classes.maxima)
+        save_figure(classes, folder / "classes.png")
+
+
+def _save_means(path: Path, means: ClassMeans, method: Method, labels: tuple[str, ...]) -> None:
+    captions = [f"{name} ({n})" for name, n in zip(labels, means.counts, strict=True)]
+    maps = overlay(means.faces, means.attributions, signed=method.signed)
+    strips, strip_captions = _scales((method,))
+    title = f"Mean {method.name} map of the faces predicted as each class"
+    save_figure(sheet(np.concatenate([maps, strips]), captions + strip_captions, title, tile_pixels=LARGE_TILE), path)
+
+
+def _save_face(path: Path, explained: ExplainedFaces, i: int, labels: tuple[str, ...]) -> None:
+    """Draw a row of the face and its maps of the predicted class, then of the masked face and the other class."""
     faces = explained.faces
     face = faces.images[i]
-    sides = ((explained.attributions, face, "original"), (explained.other_attributions, explained.masked[i], "salient"))
+    leading = ((face, "original"), (explained.predicted.masked[i], "salient pixels"))
     tiles, captions = [], []
-    for classes, (attributions, gray, caption) in zip((explained.targets, explained.others), sides, strict=True):
+    for side, (gray, caption) in zip(explained.sides, leading, strict=True):
         tiles.append(np.repeat(gray[..., None], 3, axis=2))
         captions.append(caption)
         for m, method in enumerate(explained.methods):
-            tiles.append(overlay(face, attributions[m, i], signed=method.signed))
-            captions.append(f"{names[classes[i]]}: {method.name}")
+            tiles.append(overlay(face, side.attributions[m, i], signed=method.signed))
+            captions.append(f"{labels[side.classes[i]]}: {method.name}")
     strips, strip_captions = _scales(explained.methods)
-    true = "" if faces.labels is None else f", true {names[faces.labels[i]]}"
-    title = f"Row {faces.rows[i]}: predicted {names[explained.targets[i]]}{true}; maps of logits"
-    save_figure(sheet(np.concatenate([tiles, strips]), captions + strip_captions, title, tile_pixels=144), path)
+    label = "" if faces.labels is None else f", label {labels[faces.labels[i]]}"
+    title = f"Row {faces.rows[i]}: predicted {labels[explained.predicted.classes[i]]}{label}; maps of logits"
+    tiles_and_scales = np.concatenate([np.stack(tiles), strips])
+    columns = 1 + len(explained.methods)
+    figure = sheet(tiles_and_scales, captions + strip_captions, title, tile_pixels=LARGE_TILE, columns=columns)
+    save_figure(figure, path)
 
 
 def _scales(methods: Sequence[Method]) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the colour scales of maps, one tile each, and what their two ends mean."""
-    ends = {False: "0 to the strongest", True: "against to for the class"}
+    """Return the color scales of maps, one tile each, and their captions."""
     kinds = sorted({method.signed for method in methods})
     strips = [np.repeat(scale_strip(signed=signed, length=IMAGE_SIZE), IMAGE_SIZE, axis=0) for signed in kinds]
-    return np.stack(strips), [ends[signed] for signed in kinds]
+    return np.stack(strips), [SCALE_CAPTIONS[signed] for signed in kinds]

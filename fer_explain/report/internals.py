@@ -1,4 +1,4 @@
-"""What a report computes about the network itself: its first filters, one layer's outputs, and what units answer to."""
+"""What a report shows of the network itself: first filters, outputs of one layer, and maximized units."""
 
 from __future__ import annotations
 
@@ -11,131 +11,130 @@ from torch import nn
 
 from fer_core import Faces
 from fer_core.terminal.progress import progress
-from fer_explain.layers.activations import Activity
+from fer_explain.config import AscentConfig
+from fer_explain.layers.activations import Activations
 from fer_explain.layers.feature_maps import layer_output
 from fer_explain.layers.filters import FilterReport, examine_filters
 from fer_explain.layers.patches import patch_mosaics
 from fer_explain.layers.structure import Layer, list_layers, logits_layer
 from fer_explain.layers.weights import weights_of
-from fer_explain.maximization.ascent import AscentConfig, Maximization, maximize_channels
-from fer_explain.maximization.on_faces import Highest, highest_on_faces
+from fer_explain.maximization.ascent import Maximization, maximize_channels
+from fer_explain.maximization.on_faces import FaceMaxima, maxima_on_faces
 from fer_explain.report.face_maps import evenly
-from fer_explain.verification import Proven
+from fer_explain.verification import VerifiedModel
 
-MOST_FILTERS: Final = 48
-"""First filters shown; `fer-explain filters` does them all."""
-MOST_CLIMBED: Final = 24
-"""Channels of the layer that are climbed for; `fer-explain maximize` does them all."""
-MOST_FACES: Final = 512
-"""Faces, spread over the file, that the layers are watched on."""
+MAX_FILTERS: Final = 48
+"""First-layer filters shown; `fer-explain filters` shows all."""
+MAX_CHANNELS: Final = 24
+"""Channels of the layer that are maximized; `fer-explain maximize` maximizes all."""
+MAX_FACES: Final = 512
+"""Faces on which activations are measured, spread evenly over the data."""
 
 
 @dataclass(frozen=True)
 class FirstFilters:
-    """The weights of the first layer, as pictures.
+    """Weights of the first layer as images.
 
     Attributes
     ----------
     layer : Layer
-        The first with weights.
+        First layer with weights.
     weights : ndarray of float32, shape (F, height, width)
-        Of its first F units.
+        Weights of its first F units.
     patches : ndarray of uint8, shape (F, height, width, 3), or None
-        What each saw of the faces on which it was highest; None where every unit sees the whole face.
-    found : FilterReport
-        Which of all its units are dead or duplicates.
+        Patches that activate each unit most; None if the receptive field is the whole image.
+    findings : FilterReport
+        Dead and duplicate filters among all units.
     """
 
     layer: Layer
     weights: NDArray[np.float32]
     patches: NDArray[np.uint8] | None
-    found: FilterReport
+    findings: FilterReport
 
 
 @dataclass(frozen=True)
-class Climbed:
-    """Images climbed to, and what real faces reach of the same.
-
-    Attributes
-    ----------
-    images : Maximization
-        Of a layer's first channels, or of the classes.
-    highest : Highest
-        One for each of them.
-    """
+class MaximizedUnits:
+    """Synthesized images that maximize units, and the maxima of the same units on real faces."""
 
     images: Maximization
-    highest: Highest
+    maxima: FaceMaxima
 
 
 @dataclass(frozen=True)
-class Inside:
-    """A network looked into.
+class Internals:
+    """Results about the network itself.
 
     Attributes
     ----------
     layer : Layer
-        Whose outputs are shown.
+        The layer whose outputs and channels are shown.
     row : int
-        Row number of the face whose `outputs` are shown.
+        Row number of the face of `outputs`.
     outputs : ndarray of float32, shape (channels, height, width) or (units,)
-        Of that face.
-    found : FilterReport
-        Which of its channels are dead or duplicates.
-    climbed : Climbed
-        What the layer's first channels answer to.
-    classes : Climbed or None
-        What each class's logit answers to; None where no layer gives the logits, as in an ensemble.
-    filters : FirstFilters or None
-        None where the weights of the first layer are no pictures.
+        Output of the layer for this face.
+    findings : FilterReport
+        Dead and duplicate channels of the layer.
+    channels : MaximizedUnits
+        Maximized channels of the layer, the first ones.
+    classes : MaximizedUnits or None
+        Maximized logits; None if the outputs of the last layer are not the logits, as in an ensemble.
+    first_filters : FirstFilters or None
+        None if the weights of the first layer are not images.
     """
 
     layer: Layer
     row: int
     outputs: NDArray[np.float32]
-    found: FilterReport
-    climbed: Climbed
-    classes: Climbed | None
-    filters: FirstFilters | None
+    findings: FilterReport
+    channels: MaximizedUnits
+    classes: MaximizedUnits | None
+    first_filters: FirstFilters | None
 
 
-def look_inside(proven: Proven, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Inside:
-    """Look into a network.
+def examine_network(verified: VerifiedModel, layer: Layer, shown: Faces, faces: Faces, *, seed: int = 0) -> Internals:
+    """Compute what a report shows of a network.
 
     Parameters
     ----------
-    proven : Proven
-        The network.
+    verified : VerifiedModel
+        The verified model.
     layer : Layer
-        Whose outputs and channels to show.
+        Layer whose outputs and channels are shown.
     shown : Faces
-        The first of them passes through the layer.
+        The layer's outputs are shown for the first of these faces.
     faces : Faces
-        The layers are watched on some of them, spread over all.
+        Activations are measured on some of these faces, spread evenly.
     seed : int
-        Of the gradient ascents.
+        Random seed of activation maximization.
     """
-    network, watched = proven.network, faces.take(evenly(np.arange(len(faces)), MOST_FACES))
+    network = verified.network
+    sample = faces.take(evenly(np.arange(len(faces)), MAX_FACES))
     last = logits_layer(network)
-    outputs = layer_output(network, shown.images[0], layer.name)
-    found, _ = _examine(network, layer, watched)
-    climbed = _climb(network, layer, watched, seed)
-    classes = None if last is None else _climb(network, last, watched, seed)
-    return Inside(layer, int(shown.rows[0]), outputs, found, climbed, classes, _first_filters(network, watched))
+    findings, _ = _examine(network, layer, sample)
+    return Internals(
+        layer,
+        int(shown.rows[0]),
+        layer_output(network, shown.images[0], layer.name),
+        findings,
+        _maximize(network, layer, sample, seed),
+        None if last is None else _maximize(network, last, sample, seed),
+        _first_filters(network, sample),
+    )
 
 
-def _examine(network: nn.Module, layer: Layer, faces: Faces) -> tuple[FilterReport, Activity]:
-    with progress(f"faces through {layer.name}", len(faces)) as advance:
+def _examine(network: nn.Module, layer: Layer, faces: Faces) -> tuple[FilterReport, Activations]:
+    with progress(f"activations of {layer.name}", len(faces)) as advance:
         return examine_filters(network, layer, faces, advance=advance)
 
 
-def _climb(network: nn.Module, layer: Layer, faces: Faces, seed: int) -> Climbed:
+def _maximize(network: nn.Module, layer: Layer, faces: Faces, seed: int) -> MaximizedUnits:
     config = AscentConfig(seed=seed)
-    channels = range(min(layer.shape[0], MOST_CLIMBED))
+    channels = range(min(layer.shape[0], MAX_CHANNELS))
     with progress(f"maximize {layer.name}", config.steps * len(channels), "steps") as advance:
         images = maximize_channels(network, layer.name, channels, config, advance=advance)
-    with progress(f"highest of {layer.name}", len(faces)) as advance:
-        return Climbed(images, highest_on_faces(network, images.objectives, faces, advance=advance))
+    with progress(f"maxima of {layer.name}", len(faces)) as advance:
+        return MaximizedUnits(images, maxima_on_faces(network, images.objectives, faces, advance=advance))
 
 
 def _first_filters(network: nn.Module, faces: Faces) -> FirstFilters | None:
@@ -143,15 +142,17 @@ def _first_filters(network: nn.Module, faces: Faces) -> FirstFilters | None:
     weights = weights_of(network, layer)
     if weights is None or weights.ndim != 4 or weights.shape[1] != 1:
         return None
-    found, activity = _examine(network, layer, faces)
-    patches = None if found.field.whole else patch_mosaics(faces, found.field, activity)[:MOST_FILTERS]
-    return FirstFilters(layer, weights[:MOST_FILTERS, 0], patches, found)
+    findings, activations = _examine(network, layer, faces)
+    patches = None
+    if not findings.field.whole:
+        patches = patch_mosaics(faces, findings.field, activations)[:MAX_FILTERS]
+    return FirstFilters(layer, weights[:MAX_FILTERS, 0], patches, findings)
 
 
 def default_layer(network: nn.Module) -> Layer:
-    """Return the last activation before the first pooling, whose patterns are still as fine as the face.
+    """Return the last activation before the first pooling, where the spatial resolution is still high.
 
-    Without pooling it is the first activation, and without any activation the first layer.
+    Without pooling it is the first activation, and without activations the first layer.
     """
     layers = list_layers(network)
     pooling = next((layer.index for layer in layers if "Pool" in layer.kind), None)

@@ -1,4 +1,4 @@
-"""Labels that are likely wrong, found by what the model says of the faces of each class."""
+"""Likely label errors, found by confident learning."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from numpy.typing import NDArray
 def likely_label_errors(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find faces whose label the model contradicts with at least the certainty that is usual for the other class.
+    """Find faces whose label is likely wrong.
 
-    Northcutt, Jiang and Chuang 2021, Confident Learning, equations 1 and 2: a face labelled i counts as one of class
-    j, the most probable of the classes whose probability reaches the mean that the faces labelled with them are
-    given. Where j is not i, the label is likely wrong. They are ranked by self-confidence, the probability of the
-    label itself.
+    Northcutt, Jiang and Chuang 2021, Confident Learning, equations 1 and 2: the threshold of a class is the mean
+    probability of the class over the faces labeled with it. A face is counted as the most probable class among those
+    whose probability reaches their threshold. If this class is not the label, the label is likely wrong. Faces are
+    ranked by self-confidence, the probability of the label.
 
     Parameters
     ----------
     labels : ndarray of int64, shape (N,)
-        As given.
+        Given labels.
     probabilities : ndarray of float32, shape (N, classes)
-        Of a model that was not trained on these faces; one that was has learned their labels, wrong ones too.
+        Probabilities of a model that was not trained on these faces; a model reproduces the wrong labels that it was
+        trained on.
 
     Returns
     -------
-    places, classes : ndarray of int64, shape (K,)
-        Positions, the least probable label first, and the class that each face counts as, which need not be its most
-        probable one.
+    positions, classes : ndarray of int64, shape (K,)
+        Positions of the faces in ascending order of self-confidence, and the class that each face is counted as, which
+        need not be the predicted class.
     """
-    given = probabilities.astype(np.float64)
-    there = np.unique(labels)
-    usual = np.full(given.shape[1], np.inf)
-    usual[there] = [given[labels == c, c].mean() for c in there]
-    confident = np.where(given >= usual, given, -1.0)
-    own_confidence = confident[np.arange(len(labels)), labels]
-    found = np.flatnonzero(confident.max(axis=1) > own_confidence)
-    own = given[found, labels[found]]
-    places = found[np.argsort(own, kind="stable")]
-    return places, confident[places].argmax(axis=1)
+    values = probabilities.astype(np.float64)
+    present = np.unique(labels)
+    thresholds = np.full(values.shape[1], np.inf)
+    thresholds[present] = [values[labels == c, c].mean() for c in present]
+    confident = np.where(values >= thresholds, values, -1.0)
+    confident_in_label = confident[np.arange(len(labels)), labels]
+    found = np.flatnonzero(confident.max(axis=1) > confident_in_label)
+    self_confidence = values[found, labels[found]]
+    positions = found[np.argsort(self_confidence, kind="stable")]
+    return positions, confident[positions].argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Tests of a report's own maps: against matched controls, and against a model with fresh weights."""
+"""Tests of the maps in a report: comparison with matched controls, and with a network of random weights."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ from fer_core.terminal.progress import progress
 from fer_explain.attribution import BATCH_SIZE, Method, attributions_of
 from fer_explain.evaluation.compared_maps import Explain, maps_of
 from fer_explain.evaluation.comparison import Gain
+from fer_explain.evaluation.controls.ranks import ControlComparison, compare_with_controls
 from fer_explain.evaluation.intervals import LEAST_FACES
-from fer_explain.evaluation.matched import ControlComparison, compare_with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings
 from fer_explain.evaluation.metrics.randomization import randomize, weight_stages
 from fer_explain.evaluation.sanity import Verdict, fresh_network, judge
 from fer_explain.evaluation.skill import Skill
-from fer_explain.report.face_maps import ExplainedFaces, settings_of
-from fer_explain.verification import Proven
-from fer_train.prediction import predict_logits
+from fer_explain.report.face_maps import ExplainedFaces
+from fer_explain.report.methods import settings_of
+from fer_explain.report.predictions import ScoredFaces
+from fer_explain.verification import VerifiedModel
 
 SHARES: Final = (0.0, 0.125, 0.25, 0.5, 1.0)
-"""Shares of the pixels that are deleted and inserted, the same for map and controls: fewer than `faithfulness` uses,
-and most of them early, where maps differ."""
+"""Fractions of pixels that are deleted and inserted: fewer than in `faithfulness`, and denser at the start, where maps
+differ most."""
 BLUR_SIGMA: Final = 6.0
-"""Blur of the face that insertion begins with, in pixels, as in `faithfulness`."""
+"""Blur of the start image of insertion, in pixels, as in `faithfulness`."""
 RANDOM: Final = "random"
-"""The control that is tested in the same way as the methods, and expected to be no different from its controls."""
+"""The control method; the test should find it no different from its controls."""
 SANITY_FACES: Final = LEAST_FACES
+"""Faces of the sanity check, spread evenly over the data."""
 
 
 @dataclass(frozen=True)
 class CheckedMaps:
-    """Results of the tests of a report's maps.
+    """Results of the tests of the maps in a report.
 
     Attributes
     ----------
     skill : Skill
-        Whether the model is better than chance. If it is not, nothing else is tested.
+        Whether the model is better than chance. If it is not, no map is tested.
     compared : ControlComparison or None
-        The maps of the predicted classes and those of ``random``, compared with matched controls; None where no face is
+        Comparison of the maps of the predicted classes, and of ``random``, with matched controls; None if no face is
         shown or the model is not better than chance.
     gains : mapping of str to Gain
-        By method, the mean over faces of insertion minus deletion, less that of the controls; empty where there are
-        fewer than two faces.
+        Method -> mean over faces of insertion minus deletion, relative to the controls; empty for fewer than two
+        faces.
     verdicts : mapping of str to Verdict
-        Whether each method failed the sanity check; empty where the file has fewer than two faces.
+        Method -> result of the sanity check; empty if the data has fewer than two faces.
     sanity_faces : int
         Number of faces of the sanity check.
     """
@@ -61,21 +64,19 @@ class CheckedMaps:
     sanity_faces: int
 
 
-def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: Skill, *, seed: int = 0) -> CheckedMaps:
-    """Test the maps of the faces shown, and the methods on faces spread over the file.
+def check_maps(verified: VerifiedModel, explained: ExplainedFaces, scored: ScoredFaces, skill: Skill) -> CheckedMaps:
+    """Test the maps of the faces shown, and the methods on faces spread over the data.
 
     Parameters
     ----------
-    proven : Proven
-        The network.
+    verified : VerifiedModel
+        The verified model.
     explained : ExplainedFaces
         Faces whose maps of the predicted class are tested by deletion and insertion.
-    faces : Faces
-        The whole file, from which the sanity check draws.
+    scored : ScoredFaces
+        All faces, of which the sanity check uses some.
     skill : Skill
         Whether the model is better than chance; if it is not, its maps are not tested.
-    seed : int
-        Random seed.
 
     Returns
     -------
@@ -83,23 +84,25 @@ def check_maps(proven: Proven, explained: ExplainedFaces, faces: Faces, skill: S
     """
     if not skill.shown:
         return CheckedMaps(skill, None, {}, {}, 0)
+    seed = explained.config.seed
     compared, gains = None, dict[str, Gain]()
     if len(explained.faces):
-        compared = _compare(proven, explained, seed)
+        compared = _compare(verified, explained, seed)
     if compared is not None and len(explained.faces) > 1:
         pairs = zip(compared.methods, compared.gains, strict=True)
         gains = {name: Gain.of(values, seed=seed) for name, values in pairs}
-    places = np.unique(np.linspace(0, len(faces) - 1, SANITY_FACES).round().astype(np.intp))
+    positions = np.unique(np.linspace(0, len(scored.faces) - 1, SANITY_FACES).round().astype(np.intp))
     verdicts: dict[str, Verdict] = {}
-    if len(places) > 1:
-        verdicts = _judge(proven, explained.methods, faces.take(places), seed)
-    return CheckedMaps(skill, compared, gains, verdicts, len(places) if verdicts else 0)
+    if len(positions) > 1:
+        sample, targets = scored.faces.take(positions), scored.predicted[positions]
+        verdicts = _check_sanity(verified, explained.methods, sample, targets, seed)
+    return CheckedMaps(skill, compared, gains, verdicts, len(positions) if verdicts else 0)
 
 
-def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlComparison:
+def _compare(verified: VerifiedModel, explained: ExplainedFaces, seed: int) -> ControlComparison:
     """Compare the maps of the predicted classes, and those of ``random``, with matched controls."""
-    network, faces, targets = proven.network, explained.faces, explained.targets
-    maps = {method.name: explained.attributions[m] for m, method in enumerate(explained.methods)}
+    network, faces, targets = verified.network, explained.faces, explained.predicted.classes
+    maps = {method.name: explained.predicted.attributions[m] for m, method in enumerate(explained.methods)}
     briefly = () if RANDOM in maps else (RANDOM,)
     if briefly:
         maps[RANDOM] = maps_of(RANDOM, network, faces.images, targets, faces.rows, seed=seed)
@@ -107,33 +110,30 @@ def _compare(proven: Proven, explained: ExplainedFaces, seed: int) -> ControlCom
         return compare_with_controls(
             network,
             maps,
-            faces.images,
+            faces,
             targets,
-            faces.rows,
-            shares=np.array(SHARES),
-            blur_sigma=BLUR_SIGMA,
-            batch_size=BATCH_SIZE,
-            temperature=proven.temperature,
+            CurveSettings(np.array(SHARES), BLUR_SIGMA, BATCH_SIZE, verified.temperature),
             briefly=briefly,
             seed=seed,
             advance=advance,
         )
 
 
-def _judge(proven: Proven, methods: tuple[Method, ...], faces: Faces, seed: int) -> dict[str, Verdict]:
-    """Compare maps with those of wholly random weights, the last stage of `fer-explain sanity`."""
-    network = proven.network
-    targets = predict_logits(network, faces.images).argmax(axis=1).astype(np.int64)
-    everything = tuple(name for group in weight_stages(network) for name in group)
+def _check_sanity(
+    verified: VerifiedModel, methods: tuple[Method, ...], faces: Faces, targets: NDArray[np.int64], seed: int
+) -> dict[str, Verdict]:
+    """Compare maps with those of entirely random weights, the last stage of `fer-explain sanity`."""
+    network = verified.network
+    all_modules = tuple(name for group in weight_stages(network) for name in group)
     with progress("sanity", len(methods) * len(faces), "maps") as advance:
         checked = randomize(
             network,
-            fresh_network(proven.card, seed),
+            fresh_network(verified.card, seed),
             {method.name: _explainer(method, seed) for method in methods},
             faces.images,
             targets,
             faces.rows,
-            stages=(everything,),
+            stages=(all_modules,),
             advance=advance,
         )
     return {verdict.method: verdict for verdict in judge(checked, seed=seed)}
@@ -144,6 +144,6 @@ def _explainer(method: Method, seed: int) -> Explain:
         model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         settings = settings_of(method, seed)
-        return attributions_of(model, method, images, targets, rows=rows, settings=settings)["attributions"]
+        return attributions_of(model, method, images, targets, rows=rows, config=settings)["attributions"]
 
     return explain

@@ -1,4 +1,4 @@
-"""Which faces a report shows."""
+"""Selection of the faces that a report shows."""
 
 from __future__ import annotations
 
@@ -9,75 +9,75 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import ConfigError, Faces
+from fer_core import Faces
 from fer_core.faces import positions_of
 from fer_explain.report.label_errors import likely_label_errors
 
 DEFAULT_FACES: Final = 12
 DEFAULT_MISTAKES: Final = 6
-PAIRS: Final = 2
-"""Pairs of classes whose confusion is shown in faces, two faces each way."""
-EACH_WAY: Final = 2
-CELL_FACES: Final = 8
+CONFUSED_PAIRS: Final = 2
+"""Pairs of classes whose confusions are shown."""
+FACES_PER_CONFUSION: Final = 2
+"""Faces shown per confused pair and direction."""
+FACES_PER_CELL: Final = 8
 """Faces shown for a cell of the confusion matrix."""
-SUSPECTS: Final = 24
+MAX_LABEL_ERRORS: Final = 24
 """Likely label errors shown."""
 
 Cell = tuple[int, int]
-"""A class by label, and one by prediction."""
+"""Label and predicted class."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Positions in a `Faces`, not row numbers.
+    """Selected faces, as positions in a `Faces`.
 
     Attributes
     ----------
     chosen : tuple of int
-        The faces asked for, or some of each class.
+        The requested faces, or some of each class.
     mistakes : tuple of int
-        The most confident mistakes, the most confident first.
+        The most confident mistakes, in descending order of confidence.
     confused : mapping of Cell to tuple of int
-        Of the classes confused most, faces that stand neither in `chosen` nor in `mistakes`, either way after the
-        other.
+        Faces of the most confused pairs of classes, in both directions, without those in `chosen` and `mistakes`.
     cells : mapping of Cell to tuple of int
-        Faces of each cell of the confusion matrix, those predicted with the highest probability first.
-    suspects : tuple of (int, int)
-        Faces whose labels are likely wrong, the likeliest first, and the class that each is counted as.
-    suspected : int
-        How many such faces there are in all.
+        Faces of each cell of the confusion matrix, in descending order of confidence.
+    label_errors : tuple of (int, int)
+        Faces whose label is likely wrong, the most likely first, and the class that each is counted as.
+    n_label_errors : int
+        Number of all such faces.
     """
 
     chosen: tuple[int, ...]
     mistakes: tuple[int, ...]
     confused: Mapping[Cell, tuple[int, ...]]
     cells: Mapping[Cell, tuple[int, ...]]
-    suspects: tuple[tuple[int, int], ...]
-    suspected: int
+    label_errors: tuple[tuple[int, int], ...]
+    n_label_errors: int
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """Every face that is explained, once."""
-        confused = [place for places in self.confused.values() for place in places]
+        """All explained faces, each once."""
+        confused = [position for positions in self.confused.values() for position in positions]
         return tuple(dict.fromkeys([*self.chosen, *self.mistakes, *confused]))
 
 
 def select_faces(
     faces: Faces, probabilities: NDArray[np.float32], rows: Sequence[int] | None, worst: int | None
 ) -> Selection:
-    """Choose the faces of a report.
+    """Select the faces of a report.
 
     Parameters
     ----------
     faces : Faces
-        At least one.
+        At least one face.
     probabilities : ndarray of float32, shape (N, classes)
-        Of `faces`.
+        Predicted probabilities.
     rows : sequence of int, optional
         Row numbers to show.
     worst : int, optional
-        How many of the most confident mistakes to show. Without `rows` and `worst`: 12 faces spread over the
-        classes and, if there are labels, 6 mistakes.
+        Number of the most confident mistakes to show, at least 1. Without `rows` and `worst`: 12 faces of all classes
+        and, with labels, 6 mistakes.
 
     Returns
     -------
@@ -86,16 +86,12 @@ def select_faces(
     Raises
     ------
     DataError
-        If there is no such row, or mistakes are asked for and the faces have no labels.
-    ConfigError
-        If `worst` is below 1.
+        If there is no such row, or mistakes are requested for faces without labels.
     """
-    if worst is not None and worst < 1:
-        raise ConfigError(f"worst: expected at least 1, found {worst}")
     if rows is not None:
         chosen = positions_of(faces, rows)
     else:
-        chosen = spread(faces, probabilities, DEFAULT_FACES) if worst is None else ()
+        chosen = spread_over_classes(faces, probabilities, DEFAULT_FACES) if worst is None else ()
     if worst is not None:
         faces.require_labels()
     elif rows is None:
@@ -104,27 +100,27 @@ def select_faces(
         return Selection(chosen, (), {}, {}, (), 0)
     cells = confusion_cells(faces.labels, probabilities)
     mistakes = confident_mistakes(faces, probabilities, worst or 0)
-    suspects, counted_as = likely_label_errors(faces.labels, probabilities)
+    errors, counted_as = likely_label_errors(faces.labels, probabilities)
     return Selection(
         chosen,
         mistakes,
         confused_faces(cells, {*chosen, *mistakes}),
-        {cell: places[:CELL_FACES] for cell, places in cells.items()},
-        tuple(zip(suspects[:SUSPECTS].tolist(), counted_as[:SUSPECTS].tolist(), strict=True)),
-        len(suspects),
+        {cell: positions[:FACES_PER_CELL] for cell, positions in cells.items()},
+        tuple(zip(errors[:MAX_LABEL_ERRORS].tolist(), counted_as[:MAX_LABEL_ERRORS].tolist(), strict=True)),
+        len(errors),
     )
 
 
-def spread(faces: Faces, probabilities: NDArray[np.float32], n: int) -> tuple[int, ...]:
-    """Choose `n` faces, in order, as many of each class as possible: of the label, else of the prediction."""
+def spread_over_classes(faces: Faces, probabilities: NDArray[np.float32], n: int) -> tuple[int, ...]:
+    """Select `n` faces, in order, balanced over the labels or, without labels, over the predicted classes."""
     classes = probabilities.argmax(axis=1) if faces.labels is None else faces.labels
     queues = [np.flatnonzero(classes == number).tolist() for number in range(probabilities.shape[1])]
-    turns = [place for turn in range(n) for queue in queues for place in queue[turn : turn + 1]]
-    return tuple(sorted(turns[:n]))
+    balanced = [position for turn in range(n) for queue in queues for position in queue[turn : turn + 1]]
+    return tuple(sorted(balanced[:n]))
 
 
 def confident_mistakes(faces: Faces, probabilities: NDArray[np.float32], n: int) -> tuple[int, ...]:
-    """Return the `n` wrongly predicted faces with the highest probability of the predicted class, highest first."""
+    """Return the `n` wrong predictions with the highest probability, in descending order."""
     if faces.labels is None or n == 0:
         return ()
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != faces.labels)
@@ -133,21 +129,21 @@ def confident_mistakes(faces: Faces, probabilities: NDArray[np.float32], n: int)
 
 
 def confusion_cells(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[Cell, tuple[int, ...]]:
-    """Return the faces of each cell of the confusion matrix that has any, the most confidently predicted first."""
+    """Return the faces of each nonempty cell of the confusion matrix, in descending order of confidence."""
     cells: dict[Cell, list[int]] = {}
     predicted = probabilities.argmax(axis=1)
-    for place in np.argsort(-probabilities.max(axis=1), kind="stable").tolist():
-        cells.setdefault((int(labels[place]), int(predicted[place])), []).append(place)
-    return {cell: tuple(places) for cell, places in sorted(cells.items())}
+    for position in np.argsort(-probabilities.max(axis=1), kind="stable").tolist():
+        cells.setdefault((int(labels[position]), int(predicted[position])), []).append(position)
+    return {cell: tuple(positions) for cell, positions in sorted(cells.items())}
 
 
-def confused_faces(cells: Mapping[Cell, tuple[int, ...]], elsewhere: set[int]) -> dict[Cell, tuple[int, ...]]:
-    """Choose faces of the pairs of classes confused most, leaving out those that are shown elsewhere."""
-    either: dict[Cell, int] = {}
-    for (label, predicted), places in cells.items():
+def confused_faces(cells: Mapping[Cell, tuple[int, ...]], excluded: set[int]) -> dict[Cell, tuple[int, ...]]:
+    """Select faces of the most confused pairs of classes, in both directions, without the excluded ones."""
+    confusions: dict[Cell, int] = {}
+    for (label, predicted), positions in cells.items():
         if label != predicted:
             pair = (min(label, predicted), max(label, predicted))
-            either[pair] = either.get(pair, 0) + len(places)
-    most = sorted(either, key=lambda pair: (-either[pair], pair))[:PAIRS]
-    ways = [way for low, high in most for way in ((low, high), (high, low))]
-    return {way: tuple(p for p in cells.get(way, ()) if p not in elsewhere)[:EACH_WAY] for way in ways}
+            confusions[pair] = confusions.get(pair, 0) + len(positions)
+    pairs = sorted(confusions, key=lambda pair: (-confusions[pair], pair))[:CONFUSED_PAIRS]
+    both = [cell for low, high in pairs for cell in ((low, high), (high, low))]
+    return {cell: tuple(p for p in cells.get(cell, ()) if p not in excluded)[:FACES_PER_CONFUSION] for cell in both}

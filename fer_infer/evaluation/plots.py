@@ -5,15 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.figures import default_style, save_figure
 from fer_infer.evaluation.reliability import Bin
-
-DPI: Final = 120
 
 
 @default_style()
@@ -60,7 +57,7 @@ def save_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], pat
             text = f"{shares[i, j]:.0%}\n{confusion[i, j]:,}"
             axes.text(j, i, text, ha="center", va="center", color=color, fontsize=9, fontweight=weight)
     figure.colorbar(image, format=PercentFormatter(1), label="Share of the true class", shrink=0.8)
-    save_figure(figure, path, dpi=DPI)
+    save_figure(figure, path)
 
 
 @default_style()
@@ -100,4 +97,4 @@ def save_reliability(bins: Sequence[Bin], ece: float, path: Path, title: str) ->
     lower.set(xlabel="Confidence (largest probability)", ylabel="Share of faces")
     for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    save_figure(figure, path, dpi=DPI)
+    save_figure(figure, path)

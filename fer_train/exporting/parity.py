@@ -199,13 +199,15 @@ def _require_parity(parity: Parity, name: str, temperature: float) -> None:
     )
 
 
-def count_held_weights(path: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
+def count_held_weights(graph: Any, state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Count the tensors of a state that are among the initializers of a graph, equal to the bit, and all its tensors.
 
-    Integers, such as the number of batches that BatchNorm has seen, are not weights.
+    The graph is an ``onnx.ModelProto`` or the path of one. Integers, such as the number of batches that BatchNorm has
+    seen, are not weights.
     """
     import onnx
 
-    held = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(path).graph.initializer}
+    parsed = onnx.load(graph) if isinstance(graph, str | Path) else graph
+    held = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in parsed.graph.initializer}
     weights = [tensor for tensor in state.values() if tensor.is_floating_point()]
     return sum(tensor.cpu().numpy().tobytes() in held for tensor in weights), len(weights)

@@ -52,4 +52,4 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str, val
     """Plot the curves into a PNG, the same bytes for the same rows; other parameters are those of `plot_curves`."""
     figure = plot_curves(rows, title, validation)
     with staged(path, force=True) as stage:
-        save_figure(figure, stage, dpi=120)
+        save_figure(figure, stage)

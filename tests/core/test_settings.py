@@ -18,7 +18,13 @@ from fer_core.terminal.options import given, parse_numbers, settings_options
 
 @dataclass(frozen=True, kw_only=True)
 class WalkConfig(Settings):
-    """How to walk."""
+    """How to walk.
+
+    Examples
+    --------
+    >>> WalkConfig().steps
+    64
+    """
 
     steps: int = setting(64, "Number of steps.", at_least=1)
     speed: float = setting(1.5, "Speed in m/s.", above=0, option="--pace", metavar="M/S")
@@ -67,6 +73,7 @@ def test_settings_are_documented_in_the_docstring() -> None:
     assert WalkConfig.__doc__.startswith(
         "How to walk.\n\nParameters\n----------\nsteps : int, at least 1, default 64\n"
     )
+    assert WalkConfig.__doc__.endswith("\n\nExamples\n--------\n>>> WalkConfig().steps\n64")
     assert "side : str, one of left, right, default left\n    Side of the road.\n" in WalkConfig.__doc__
     assert "stop : float | None, at least 0, default the end\n" in WalkConfig.__doc__
 

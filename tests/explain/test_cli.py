@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -8,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fer_core import Faces
+from fer_explain.attribution.registry import METHODS
 from fer_explain.cli import main
 
-COMMANDS = ("report", "attribute", "maximize", "feature-maps", "faithfulness", "sanity", "ground-truth")
+COMMANDS = tuple(main.commands)
 
 
 def invoke(*arguments: object) -> Result:
@@ -24,6 +26,57 @@ def test_every_command_and_option_has_help(command: str) -> None:
     assert main.commands[command].help
     for option in main.commands[command].params:
         assert option.param_type_name == "argument" or option.help, option.name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_an_example_whose_options_exist(command: str) -> None:
+    text = invoke(command, "--help").output
+    (example,) = re.findall(rf"^ +fer-explain ({command}.*)$", text, flags=re.MULTILINE)
+    options = {spelling for option in main.commands[command].params for spelling in option.opts}
+    assert set(re.findall(r"--[a-z-]+", example)) <= options
+
+
+def test_the_methods_are_listed_at_once() -> None:
+    result = invoke("methods")
+    assert result.exit_code == 0
+    for name, method in METHODS.items():
+        assert re.search(rf"^ *{name} ", result.output, flags=re.MULTILINE)
+        assert f"{method.passes[0]} + {method.passes[1]}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("attribute", "--method", "lime"), "'--method': expected one of saliency, .*, random, found 'lime'"),
+        (("faithfulness", "--methods", "lime"), "'--methods': expected one of saliency, .*, center, found 'lime'"),
+        (("sanity", "--methods", "saliency,saliency"), "'--methods': expected each method once"),
+        (("faithfulness", "--methods", "saliency", "--steps", "0"), "'--steps': expected 1 to 2,304, found 0"),
+    ],
+)
+def test_a_wrong_method_or_setting_is_wrong_usage_before_data_or_torch_is_touched(
+    tmp_path: Path, arguments: tuple[str, ...], match: str
+) -> None:
+    command = [*arguments, "absent.csv", "--model", "absent", "--output", str(tmp_path / "out")]
+    code = f"import sys; from fer_explain.cli import main; main({command})"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(match, done.stderr)
+    assert not re.search(r"\| +(torch|onnxruntime|captum)$", done.stderr, flags=re.MULTILINE)
+
+
+def test_attribute_explains_the_first_faces_of_a_limit(exports: Path, data: Path, tmp_path: Path) -> None:
+    result = invoke("attribute", data, "--model", exports, "--output", tmp_path / "maps.npz", "--limit", 3)
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "maps.npz")["rows"].tolist() == [2, 3, 4]
+
+
+def test_a_sample_is_drawn_from_the_first_faces_of_a_limit(exports: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--methods", "random", "--faces", 4, "--limit", 6, "--output", tmp_path / "out")
+    result = invoke("sanity", data, "--model", exports, *options)
+    assert result.exit_code == 0, result.output
+    rows = np.load(tmp_path / "out" / "similarity.npz")["rows"]
+    assert len(rows) == 4
+    assert set(rows.tolist()) <= set(range(2, 8))
 
 
 def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
@@ -67,10 +120,8 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--rows", "1"), "expected a row number in 2..22 (21 faces), found 1"),
-        (("--rows", "two"), "rows: expected numbers and ranges such as 2,17,30-40, found 'two'"),
-        (("--share", "nan"), "share: expected above 0 and at most 1, found nan"),
-        (("--layer", "nose"), "layer: found 'nose', expected one of these by index or name: 0: "),
+        (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
+        (("--layer", "nose"), "--layer: found 'nose', expected one of these by index or name: 0: "),
         (("--split", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),
     ],
@@ -92,14 +143,17 @@ def test_a_setting_that_the_method_does_not_look_at_is_refused_whatever_its_valu
     output = tmp_path / "maps.npz"
     for value in ("32", "33"):  # the first is what other methods take by default
         result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2", "--samples", value)
-        assert (result.exit_code, result.stderr) == (1, "fer-explain: samples: expected a setting of saliency: of\n")
+        assert (result.exit_code, result.stderr) == (
+            1,
+            "fer-explain: --samples: not a setting of saliency, which uses of\n",
+        )
     assert not output.exists()
 
 
 def test_preflight_tells_a_wrong_layer_from_a_wrong_network(exports: Path) -> None:
     result = invoke("preflight", "--model", exports, "--layer", "nose")
     assert result.exit_code == 1
-    assert result.stderr.startswith("fer-explain: layer: found 'nose', expected one of these by index or name")
+    assert result.stderr.startswith("fer-explain: --layer: found 'nose', expected one of these by index or name")
 
 
 def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Path) -> None:
@@ -114,7 +168,15 @@ def test_an_existing_output_needs_force(exports: Path, data: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "arguments",
-    [("report",), ("attribute", "x.csv"), ("maximize", "--layer", "0"), ("paint",), ("report", "--worst", "0")],
+    [
+        ("report",),
+        ("attribute", "x.csv"),
+        ("maximize", "--layer", "0"),
+        ("paint",),
+        ("report", "x.csv", "--worst", "0"),
+        ("report", "x.csv", "--rows", "two"),
+        ("report", "x.csv", "--share", "nan"),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2

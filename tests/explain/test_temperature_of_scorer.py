@@ -10,10 +10,11 @@ import pytest
 from tiny_models import CNN, make_card, make_network
 
 from fer_core import Faces
-from fer_explain.attribution import METHODS, Settings
+from fer_explain.attribution import METHODS, AttributionConfig
 from fer_explain.attribution.map_file import attribute
-from fer_explain.report.face_maps import explain_faces, score_faces
-from fer_explain.verification import load_proven
+from fer_explain.report.face_maps import explain_faces
+from fer_explain.report.predictions import predict_probabilities
+from fer_explain.verification import load_verified
 from fer_infer import Scorer
 from fer_train.exporting.graph import write_graph
 from fer_train.runs.checkpoint import save_weights
@@ -37,18 +38,18 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_shown_probabilities_are_those_of_the_scorer(folder: Path, faces: Faces, tmp_path: Path) -> None:
-    expected = Scorer(tmp_path / "model.onnx", "cpu").run(faces.images)[1]
-    proven = load_proven(folder)
+    expected = Scorer(tmp_path / "model.onnx", "cpu").predict_proba(faces)
+    proven = load_verified(folder)
     assert proven.temperature == 0.25
-    np.testing.assert_allclose(score_faces(proven, faces.images), expected, atol=1e-5)
+    np.testing.assert_allclose(predict_probabilities(proven, faces.images), expected, atol=1e-5)
     explained = explain_faces(
-        proven, faces.take(slice(3)), score_faces(proven, faces.images[:3]), (METHODS["saliency"],)
+        proven, faces.take(slice(3)), predict_probabilities(proven, faces.images[:3]), (METHODS["saliency"],)
     )
     np.testing.assert_allclose(explained.probabilities, expected[:3], atol=1e-5)
 
 
 def test_maps_of_probabilities_are_at_the_temperature_of_the_card(folder: Path, data: Path, tmp_path: Path) -> None:
-    attribute(data, folder, "saliency", tmp_path / "maps.npz", settings=Settings(of="probabilities"), rows=(2,))
+    attribute(data, folder, "saliency", tmp_path / "maps.npz", config=AttributionConfig(of="probabilities"), rows=(2,))
     with np.load(tmp_path / "maps.npz") as stored:
         assert '"temperature": 0.25' in str(stored["settings"])
     attribute(data, folder, "saliency", tmp_path / "logits.npz", rows=(2,))

@@ -1,16 +1,16 @@
-"""Infidelity: how far a map is from predicting what the removal of a patch does to the logit.
+"""Infidelity: how well a map predicts the change of the logit when a patch is removed.
 
 After Yeh, Hsieh, Suggala, Inouye and Ravikumar 2019, On the (In)fidelity and Sensitivity of Explanations, definition
 2.1 with the square removal of section 2.4 and the optimal scaling of its experiments. There a map is multiplied by the
-change of the pixels, which suits gradients; here by the mask, since a map is read as what its pixels are worth. So maps
-in units of the logit are favoured over gradients, which are in units of the logit a gray level: of a linear network the
-gradient has an infidelity of 0 by the definition, and has not here. A baseline other than the face's mean, which the
-patches become, costs as well.
+change of the pixels, which suits gradients; here by the mask, because values are read as contributions of pixels. This
+favors maps in units of the logit over gradients, in units of the logit per gray level: the gradient of a linear network
+has infidelity 0 by the definition, but not here. Maps with another baseline than the face's mean, which replaces
+patches, are at a disadvantage too.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from fer_explain.layers.structure import evaluation_mode
 from fer_train.prediction import predict_logits
 
 STREAM: Final = 1
-"""Of chance: what else a seed and a row number decide, such as random maps, is drawn from other streams."""
+"""Random stream; other random numbers of the same seed and row number come from other streams."""
 
 
 def draw_squares(rows: NDArray[np.int64], *, squares: int, side: int, seed: int = 0) -> NDArray[np.bool_]:
@@ -32,13 +32,13 @@ def draw_squares(rows: NDArray[np.int64], *, squares: int, side: int, seed: int 
     Parameters
     ----------
     rows : ndarray of int64, shape (N,)
-        Row numbers; a face's patches depend on its row number and the seed alone.
+        Row numbers; a face's patches depend only on its row number and the seed.
     squares : int
-        Patches a face.
+        Number of patches per face.
     side : int
-        Of a patch, 1..48 pixels. Every place within the image is equally likely.
+        Side of a patch, 1..48 pixels. All positions within the image are equally likely.
     seed : int
-        Of the places.
+        Random seed of the positions.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def draw_squares(rows: NDArray[np.int64], *, squares: int, side: int, seed: int 
         If `side` is outside its range.
     """
     if not 1 <= side <= IMAGE_SIZE:
-        raise ConfigError(f"square_side: expected 1..{IMAGE_SIZE}, found {side}")
+        raise ConfigError(f"expected 1 to {IMAGE_SIZE}, found {side}", parameter="square_side")
     last = IMAGE_SIZE - side + 1
     generators = [np.random.default_rng([seed, row, STREAM]) for row in rows.tolist()]
     corners = np.stack([generator.integers(0, last, (2, squares, 1)) for generator in generators])
@@ -70,27 +70,28 @@ def logit_drops(
     batch_size: int,
     advance: Advance | None = None,
 ) -> NDArray[np.float32]:
-    """Return how much each face's logit falls when a patch becomes the mean gray of the face.
+    """Return the drop of each face's logit when a patch is replaced by the mean gray of the face.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); run in evaluation mode, left in its own.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its mode is
+        restored.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
     targets : ndarray of int64, shape (N,)
         Classes.
     removed : ndarray of bool, shape (N, squares, 48, 48)
-        The patches.
+        Patches.
     batch_size : int
-        Images a forward pass.
+        Images per forward pass.
     advance : callable, optional
-        Called with the number of images passed, after each face.
+        Called with the number of images scored, after each face.
 
     Returns
     -------
     ndarray of float32, shape (N, squares)
-        Logits; below 0 where the removal raises the logit.
+        In logits; negative if the removal raises the logit.
     """
     drops = np.empty(removed.shape[:2], np.float32)
     with evaluation_mode(model):
@@ -104,26 +105,26 @@ def logit_drops(
 
 
 def infidelity(
-    attributions: NDArray[np.float32], removed: NDArray[np.bool_], drops: NDArray[np.float32]
+    attributions: NDArray[np.float32], removed: NDArray[np.bool_], drops: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
-    """Compare what maps say that patches are worth with what their removal did.
+    """Compare the sums of maps over patches with the drops of the logit when the patches are removed.
 
-    A patch is worth the sum of the map over it, as one reads a map. Units differ between methods, so each map is first
-    scaled as serves it best, by 0 or more, and the mean squared error is given as a share of the mean squared drop.
+    Units differ between methods, so each map is first scaled by the best factor of at least 0. The mean squared error
+    is relative to the mean squared drop.
 
     Parameters
     ----------
     attributions : ndarray of float32, shape (N, 48, 48)
         Maps.
     removed : ndarray of bool, shape (N, squares, 48, 48)
-        The patches.
+        Patches.
     drops : ndarray of float32, shape (N, squares)
         As `logit_drops` returns them.
 
     Returns
     -------
     ndarray of float64, shape (N,)
-        0 where the map tells every drop exactly, 1 where it tells nothing; 0 where no removal changes anything.
+        0 if the map predicts each drop exactly, 1 if it predicts nothing; 0 if no removal changes the logit.
 
     Raises
     ------
@@ -131,11 +132,11 @@ def infidelity(
         If a map is not finite or not of 48x48 values.
     """
     require_maps(attributions)
-    worth = np.einsum("nij,nsij->ns", attributions.astype(np.float64), removed)
-    fell = drops.astype(np.float64)
-    # A scale below 0 would serve best a map that is upside down, which tells nothing.
-    explained = (worth * fell).sum(axis=1).clip(min=0) ** 2
-    possible = (worth**2).sum(axis=1) * (fell**2).sum(axis=1)
+    sums = np.einsum("nij,nsij->ns", attributions.astype(np.float64), removed)
+    drops = drops.astype(np.float64)
+    # A negative factor would make an inverted map, which predicts nothing, look good.
+    explained = (sums * drops).sum(axis=1).clip(min=0) ** 2
+    possible = (sums**2).sum(axis=1) * (drops**2).sum(axis=1)
     share = np.divide(explained, possible, out=np.zeros_like(possible), where=possible > 0)
-    unexplained: NDArray[np.float64] = np.where((fell == 0).all(axis=1), 0.0, np.clip(1 - share, 0, 1))
+    unexplained: NDArray[np.float64] = np.where((drops == 0).all(axis=1), 0.0, np.clip(1 - share, 0, 1))
     return unexplained

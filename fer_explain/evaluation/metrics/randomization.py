@@ -1,4 +1,4 @@
-"""Weights taken away layer by layer, and how far maps follow.
+"""Randomization of weights layer by layer, and the similarity of maps before and after.
 
 Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim 2018, Sanity Checks for Saliency Maps, section 3.
 """
@@ -8,40 +8,38 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from fer_core import IMAGE_SIZE
 from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import Explain
 from fer_explain.evaluation.metrics.similarity import spearman, ssim
-from fer_explain.layers.structure import device_of, evaluation_mode
+from fer_explain.layers.structure import output_shapes
 
 MODES: Final = ("cascading", "independent")
-"""All layers from the last down to a stage, or the layers of a stage alone."""
+"""Randomize all layers from the last down to a stage, or only the layers of a stage."""
 MEASURES: Final = {
     "spearman_absolute": "rank correlation, without signs",
     "spearman_signed": "rank correlation, with signs",
     "ssim": "structural similarity, without signs",
 }
-"""Name of each similarity -> what it is."""
+"""Name of each similarity -> title."""
 MOST_STAGES: Final = 10
-"""Stages that the layers of a deep network are gathered into, as even as can be."""
+"""Largest number of stages; the layers of a deep network are divided evenly."""
 BATCH_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True, eq=False)
 class Randomization:
-    """How alike maps are to the original ones as the weights go.
+    """Similarity of maps to the original ones when weights are randomized.
 
     Attributes
     ----------
     methods : tuple of str
-        M names.
+        Names of M methods.
     stages : tuple of tuple of str
         S groups of module names, from the logits down to the first layer.
     rows : ndarray of int64, shape (N,)
@@ -57,34 +55,22 @@ class Randomization:
 
 
 def weight_stages(model: nn.Module) -> tuple[tuple[str, ...], ...]:
-    """Group the modules that have weights into stages, from the logits down to the first layer.
+    """Divide the modules that have weights into stages, from the logits down to the first layer.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) to logits (batch, classes).
 
     Returns
     -------
     tuple of tuple of str
-        Dotted names, at most `MOST_STAGES` groups. A normalization belongs to the layer that it follows.
+        Dotted names in at most `MOST_STAGES` groups. A normalization belongs to the layer before it.
     """
     modules = {m: name for name, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
-    passed: dict[str, nn.Module] = {}
-
-    def note(module: nn.Module, _: Any, output: Tensor) -> None:
-        passed.setdefault(modules[module], module)
-
-    hooks = [module.register_forward_hook(note) for module in modules]
-    try:
-        with evaluation_mode(model), torch.no_grad():
-            model(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, device=device_of(model)))
-    finally:
-        for hook in hooks:
-            hook.remove()
     layers: list[tuple[str, ...]] = []
-    for name, module in passed.items():
-        if layers and isinstance(module, BATCH_NORMS):
+    for name in output_shapes(model, modules):
+        if layers and isinstance(model.get_submodule(name), BATCH_NORMS):
             layers[-1] += (name,)
         else:
             layers.append((name,))
@@ -94,14 +80,14 @@ def weight_stages(model: nn.Module) -> tuple[tuple[str, ...], ...]:
 
 
 def randomized(model: nn.Module, fresh: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Copy a network, with the weights of some of its modules taken from another one.
+    """Return a copy of a network with the weights of some modules taken from another network.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The network; it stays as it is.
+        The network; it is not changed.
     fresh : torch.nn.Module
-        The same architecture as newly constructed.
+        The same architecture, newly initialized.
     names : sequence of str
         Dotted names of the modules whose weights and running statistics are replaced.
     """
@@ -122,26 +108,26 @@ def randomize(
     stages: tuple[tuple[str, ...], ...] | None = None,
     advance: Advance | None = None,
 ) -> Randomization:
-    """Replace a network's weights stage by stage and compare its maps with the original ones.
+    """Randomize a network's weights stage by stage and compare its maps with the original ones.
 
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); it stays as it is.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); it is not changed.
     fresh : torch.nn.Module
-        The same architecture as newly constructed, which the replacements are taken from.
+        The same architecture, newly initialized, which provides the new weights.
     methods : mapping of str to callable
-        (model, images, targets, rows) to maps, of each method.
+        By method, a function of (model, images, targets, rows) that returns maps.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
     targets : ndarray of int64, shape (N,)
-        Classes; they stay those of the original network.
+        Classes, for all weights.
     rows : ndarray of int64, shape (N,)
-        Row numbers, which seed what is random.
+        Row numbers, which seed random numbers.
     stages : tuple of tuple of str, optional
-        Groups of module names, from the logits down; without them those of `weight_stages`.
+        Groups of module names, from the logits down; by default those of `weight_stages`.
     advance : callable, optional
-        Called with the number of maps made, after each method and stage.
+        Called with the number of maps after each method and stage.
 
     Returns
     -------
@@ -158,14 +144,14 @@ def randomize(
     similarity = {measure: np.empty(shape) for measure in MEASURES}
     for stage in range(len(stages)):
         downwards = [name for group in stages[: stage + 1] for name in group]
-        # The first stage alone is the first stage from the logits down.
+        # In the first stage both modes are the same.
         for mode, names in enumerate((downwards, stages[stage]) if stage else (downwards,)):
             other = randomized(model, fresh, names)
-            for place, (name, explain) in enumerate(methods.items()):
+            for m, (name, explain) in enumerate(methods.items()):
                 before, after = original[name], explain(other, images, targets, rows)
-                similarity["spearman_absolute"][place, mode, stage] = spearman(np.abs(before), np.abs(after))
-                similarity["spearman_signed"][place, mode, stage] = spearman(before, after)
-                similarity["ssim"][place, mode, stage] = ssim(before, after)
+                similarity["spearman_absolute"][m, mode, stage] = spearman(np.abs(before), np.abs(after))
+                similarity["spearman_signed"][m, mode, stage] = spearman(before, after)
+                similarity["ssim"][m, mode, stage] = ssim(before, after)
                 if advance is not None:
                     advance(len(images))
     for values in similarity.values():

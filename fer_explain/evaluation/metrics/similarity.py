@@ -1,4 +1,4 @@
-"""Similarity of two maps of one face: by the order of their pixels, and by their structure."""
+"""Similarity of two maps of one face: rank correlation and structural similarity."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE
+from fer_core import IMAGE_SIZE, PIXELS
 from fer_explain.evaluation.compared_maps import require_maps
 
 WINDOW_SIGMA: Final = 1.5
 """Standard deviation of the window of `ssim`, in pixels."""
 WINDOW: Final = 11
-"""Its width."""
+"""Width of the window, in pixels."""
 
 
 def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the rank correlation of each pair of maps (Spearman 1904), equal values sharing their mean rank.
+    """Return the rank correlation of each pair of maps (Spearman 1904), with mean ranks for equal values.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray
     Returns
     -------
     ndarray of float64, shape (N,)
-        -1..1. A map of one value has no order: 1 where both are flat, 0 where one is.
+        -1..1; 1 if both maps are constant, 0 if one is.
 
     Raises
     ------
@@ -36,28 +36,27 @@ def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray
     """
     require_maps(first)
     require_maps(second, first.shape)
-    a, b = _centred_ranks(first), _centred_ranks(second)
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    without_order = np.where(a.any(axis=1) | b.any(axis=1), 0.0, 1.0)
-    correlation: NDArray[np.float64] = np.divide((a * b).sum(axis=1), size, out=without_order, where=size > 0)
+    a, b = _centered_ranks(first), _centered_ranks(second)
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    of_constant = np.where(a.any(axis=1) | b.any(axis=1), 0.0, 1.0)
+    correlation: NDArray[np.float64] = np.divide((a * b).sum(axis=1), norm, out=of_constant, where=norm > 0)
     return correlation
 
 
-def _centred_ranks(maps: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Ranks (N, 2304) from the lowest, less their mean."""
-    ranks = np.empty((len(maps), IMAGE_SIZE**2))
-    for values, row in zip(maps.reshape(len(maps), -1), ranks, strict=True):
-        _, group, count = np.unique(values, return_inverse=True, return_counts=True)
-        row[:] = (np.cumsum(count) - (count + 1) / 2)[group]
-    return ranks - (IMAGE_SIZE**2 - 1) / 2
+def _centered_ranks(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the ranks of the pixels, (N, 2304), minus their mean."""
+    from scipy.stats import rankdata  # takes longer to import than all else here
+
+    ranks: NDArray[np.float64] = rankdata(maps.reshape(len(maps), -1), axis=1) - (PIXELS + 1) / 2
+    return ranks
 
 
 def ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the structural similarity of the absolute values of each pair of maps.
 
     Wang, Bovik, Sheikh and Simoncelli 2004, Image Quality Assessment, equation 13, with their Gaussian window of 11x11
-    pixels and constants, averaged over the places where the window lies within the image. Each map is first divided by
-    its own maximum, since the unit of an attribution means nothing to the eye.
+    pixels and constants, averaged over the positions of the window within the image. Each map is first divided
+    by its maximum, because units of attributions are arbitrary.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ def ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.
     """
     require_maps(first)
     require_maps(second, first.shape)
-    x, y = _to_one(first), _to_one(second)
+    x, y = _scaled(first), _scaled(second)
     mean_x, mean_y = _windowed(x), _windowed(y)
     variances = _windowed(x * x) - mean_x**2 + _windowed(y * y) - mean_y**2
     covariance = _windowed(x * y) - mean_x * mean_y
@@ -86,7 +85,7 @@ def ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.
     return mean
 
 
-def _to_one(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+def _scaled(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     strength = np.abs(maps.astype(np.float64))
     highest = strength.max(axis=(1, 2), keepdims=True)
     scaled: NDArray[np.float64] = np.divide(strength, highest, out=np.zeros_like(strength), where=highest > 0)
@@ -94,7 +93,7 @@ def _to_one(maps: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _windowed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average (N, 48, 48) over the window at each of its places within the image, (N, 38, 38)."""
+    """Average (N, 48, 48) over the window at each position within the image, (N, 38, 38)."""
     offset = np.arange(IMAGE_SIZE) - np.arange(IMAGE_SIZE - WINDOW + 1)[:, None] - WINDOW // 2
     weights = np.where(np.abs(offset) <= WINDOW // 2, np.exp(-(offset**2) / (2 * WINDOW_SIGMA**2)), 0.0)
     weights /= weights.sum(axis=1, keepdims=True)

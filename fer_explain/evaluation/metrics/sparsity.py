@@ -1,4 +1,4 @@
-"""Sparsity: on how few pixels a map puts its weight."""
+"""Sparsity: how few pixels a map is concentrated on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gini(attributions: NDArray[np.float32]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (N,)
-        0 where all pixels weigh the same, towards 1 where a single one has it all; 0 for a map of zeros.
+        0 if all pixels are equal, close to 1 if only one is nonzero; 0 for a map of zeros.
 
     Raises
     ------

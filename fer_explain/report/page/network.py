@@ -1,4 +1,4 @@
-"""What the page says of the network: the proof, the card, its first filters, a layer, and what its units answer to."""
+"""Page sections about the network: verification, model card, first filters, one layer, and maximized units."""
 
 from __future__ import annotations
 
@@ -8,132 +8,138 @@ import numpy as np
 
 from fer_core import ModelCard
 from fer_core.errors import listed
-from fer_explain.layers.feature_maps import names_of_units
-from fer_explain.layers.filters import FilterConfig, FilterReport
-from fer_explain.maximization.maximize import channel_captions
+from fer_explain.config import FilterConfig
+from fer_explain.layers.filters import FilterReport
+from fer_explain.layers.structure import class_names_of
+from fer_explain.maximization.maximize import image_captions
 from fer_explain.plots import data_uri, overlay, tint, value_limits
-from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
-from fer_explain.report.internals import Climbed, FirstFilters, Inside
+from fer_explain.report.face_maps import ClassMeans
+from fer_explain.report.internals import FirstFilters, Internals, MaximizedUnits
 from fer_explain.report.page.picture import Picture, tint_scale
-from fer_explain.verification import Agreement, LowerPrecision, Proven
+from fer_explain.report.results import GraphComparison
+from fer_explain.verification import ComparedGraph, VerifiedModel
 from fer_train.exporting.parity import PARITY_ATOL
 
-MOST_LISTED: Final = 12
-"""Dead filters, or pairs of duplicates, named on the page; `fer-explain filters` lists them all."""
+MAX_LISTED: Final = 12
+"""Dead filters or pairs of duplicates that are named on the page; `fer-explain filters` lists all."""
 
 
-def proof_view(
-    proven: Proven, explained: ExplainedFaces, agreement: Agreement | None, lower: tuple[LowerPrecision, ...]
-) -> dict[str, Any]:
-    """Describe what was checked of weights and logits; `rows` holds, for each face, both sets of logits."""
+def verification_view(verified: VerifiedModel, comparison: GraphComparison, rows: list[int]) -> dict[str, Any]:
+    """Return the comparison of the explained network with the ONNX graphs; `rows` are those of the faces shown."""
     view: dict[str, Any] = {
-        "weights_file": proven.weights_file.name,
-        "weights_sha256": proven.weights_sha256,
+        "weights_file": verified.weights_file.name,
+        "weights_sha256": verified.weights_sha256,
         "graph_file": None,
         "limit": f"{PARITY_ATOL:g}",
     }
-    if proven.scorer is None or agreement is None or proven.probed is None or proven.tensors_in_graph is None:
+    compared, on_drawn_faces = comparison.logits, verified.probe_agreement
+    if verified.scorer is None or compared is None or on_drawn_faces is None or verified.tensors_in_graph is None:
         return view
-    pairs = zip(explained.faces.rows.tolist(), agreement.pytorch, agreement.onnx, strict=True)
-    held, total = proven.tensors_in_graph
-    faces = explained.faces.rows
+    identical, total = verified.tensors_in_graph
+    logits = zip(rows, compared.pytorch, compared.onnx, strict=True)
     return view | {
-        "graph_file": proven.scorer.path.name,
-        "graph_sha256": proven.scorer.card.weights_sha256,
-        "held": held,
+        "graph_file": verified.scorer.path.name,
+        "graph_sha256": verified.scorer.card.weights_sha256,
+        "identical": identical,
         "total": total,
-        "difference": f"{max(agreement.max_difference, proven.probed.max_difference):.1e}",
-        "probes": len(proven.probed.onnx),
-        "lower": [
-            {
-                "file": graph.file,
-                "default": graph.default,
-                "difference": f"{graph.max_difference:.2g}",
-                "changed": listed([str(row) for row in faces[graph.changed].tolist()], MOST_LISTED),
-                "n": len(graph.changed),
-            }
-            for graph in lower
+        "difference": f"{max(each.max_absolute_difference for each in (compared.agreement, on_drawn_faces)):.1e}",
+        "drawn_faces": on_drawn_faces.n,
+        "lower": [_lower_precision(graph, rows) for graph in comparison.lower],
+        "provider": verified.scorer.provider,
+        "logits": [
+            (row, pytorch.tolist(), onnx.tolist(), float(np.abs(pytorch - onnx).max())) for row, pytorch, onnx in logits
         ],
-        "provider": proven.scorer.provider,
-        "rows": [
-            (row, pytorch.tolist(), onnx.tolist(), float(np.abs(pytorch - onnx).max())) for row, pytorch, onnx in pairs
-        ],
+    }
+
+
+def _lower_precision(graph: ComparedGraph, rows: list[int]) -> dict[str, Any]:
+    changed = [str(rows[position]) for position in graph.agreement.changed]
+    return {
+        "file": graph.file,
+        "default": graph.is_default,
+        "difference": f"{graph.agreement.max_absolute_difference:.2g}",
+        "changed": listed(changed, MAX_LISTED),
+        "n": len(changed),
     }
 
 
 def means_view(means: ClassMeans, names: tuple[str, ...], *, signed: bool) -> list[Picture]:
-    """Describe the mean map of each class that was predicted at all."""
+    """Return the mean map of each class that is predicted at least once."""
     maps = overlay(means.faces, means.attributions, signed=signed)
     return [
-        Picture(data_uri(image), f"Mean map of {n} faces predicted {name}", f"{name} ({n})")
+        Picture(data_uri(image), f"Mean map of {n} faces predicted as {name}", f"{name} ({n})")
         for image, name, n in zip(maps, names, means.counts, strict=True)
         if n
     ]
 
 
-def inside_view(inside: Inside, names: tuple[str, ...]) -> dict[str, Any]:
-    """Describe a layer: a tile for each channel's output (none for a dense layer) and for each climbed image."""
-    layer, outputs = inside.layer, inside.outputs
-    tiles = []
+def layer_view(internals: Internals) -> dict[str, Any]:
+    """Return the output of a layer, one image per channel; no images for a dense layer."""
+    layer, outputs = internals.layer, internals.outputs
+    pictures = []
     limits = value_limits(outputs)
     if outputs.ndim == 3:
-        tiles = [
+        pictures = [
             Picture(data_uri(image), f"Channel {c}, {channel.min():.2f} to {channel.max():.2f}", str(c))
             for c, (image, channel) in enumerate(zip(tint(outputs, limits), outputs, strict=True))
         ]
     return {
         "layer": layer,
         "shape": " x ".join(map(str, layer.shape)),
-        "row": inside.row,
-        "tiles": tiles,
+        "row": internals.row,
+        "pictures": pictures,
         "scale": tint_scale(limits),
-        "notes": _notes(inside.found),
-        "climbed": _climbed(inside.climbed, names_of_units(layer, names)),
-        "left_out": layer.shape[0] - len(inside.climbed.images.channels),
-        "dead": int(inside.climbed.images.dead.sum()),
-        "faces": inside.climbed.highest.n,
-        "classes": [] if inside.classes is None else _climbed(inside.classes, names),
+        "notes": _notes(internals.findings, internals.layer.unit),
     }
 
 
-def _climbed(climbed: Climbed, names: tuple[str, ...] | None) -> list[Picture]:
-    found = climbed.images
-    what = found.layer.unit if names is None else "the class"
+def maximization_view(internals: Internals, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the images that maximize the channels of a layer and the logits."""
+    layer, channels = internals.layer, internals.channels
+    return {
+        "layer": layer,
+        "channels": _maximized(channels, class_names_of(layer, names)),
+        "left_out": layer.shape[0] - len(channels.images.channels),
+        "dead": int(channels.images.dead.sum()),
+        "faces": channels.maxima.n,
+        "classes": [] if internals.classes is None else _maximized(internals.classes, names),
+    }
+
+
+def _maximized(units: MaximizedUnits, names: tuple[str, ...] | None) -> list[Picture]:
+    found = units.images
+    kind = found.layer.unit if names is None else "class"
     images = np.rint(found.images).astype(np.uint8)
     return [
-        Picture(data_uri(image), f"What {what} {caption.replace(':', ' answers to; activation', 1)}", caption)
-        for image, caption in zip(images, channel_captions(found, names, climbed.highest), strict=True)
+        Picture(data_uri(image), f"Image that maximizes {kind} {caption.replace(':', '; activation', 1)}", caption)
+        for image, caption in zip(images, image_captions(found, names, units.maxima), strict=True)
     ]
 
 
-def _notes(found: FilterReport) -> list[str]:
-    """Say which filters are dead, rare or duplicates; nothing where none is."""
-    unit, thresholds = found.layer.unit, FilterConfig()
-    said = {
-        "dead": "never above zero",
-        "rare": f"above zero at less than {thresholds.rare:.1%} of the places",
+def _notes(findings: FilterReport, unit: str) -> list[str]:
+    """Return one sentence per kind of finding: dead, rare and duplicate filters."""
+    thresholds = FilterConfig()
+    meanings = {
+        "dead": f"{unit}s that are never above zero on {findings.faces:,} faces",
+        "rare": f"{unit}s that are above zero at less than {thresholds.rare:.1%} of the positions",
     }
     notes = []
-    for state, meaning in said.items():
-        channels = [str(channel) for channel, own in enumerate(found.states) if own == state]
+    for state, meaning in meanings.items():
+        channels = [str(channel) for channel, own in enumerate(findings.states) if own == state]
         if channels:
-            notes.append(
-                f"{state.capitalize()}, {meaning} on {found.faces:,} faces: {unit} {listed(channels, MOST_LISTED)}."
-            )
-    for what, pairs, threshold in (
-        ("Weights of a cosine", found.alike_weights, thresholds.cosine),
-        ("Outputs of a correlation", found.alike_outputs, thresholds.correlation),
+            notes.append(f"{state.capitalize()} {meaning}: {listed(channels, MAX_LISTED)}.")
+    for kind, pairs in (
+        (f"cosine similarity of weights of at least {thresholds.cosine:g}", findings.duplicate_weights),
+        (f"correlation of outputs of at least {thresholds.correlation:g}", findings.duplicate_outputs),
     ):
         if pairs:
             named = [f"{low} and {high} ({value:.2f})" for low, high, value in pairs]
-            notes.append(
-                f"{what} of at least {threshold:g}, so that one of two would do: {listed(named, MOST_LISTED)}."
-            )
+            notes.append(f"Duplicate {unit}s, with a {kind}: {listed(named, MAX_LISTED)}.")
     return notes
 
 
 def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
-    """Describe the first filters; None where their weights are no pictures."""
+    """Return the weights of the first layer and their patches; None if the weights are not images."""
     if filters is None:
         return None
     high = float(np.abs(filters.weights).max()) or 1.0
@@ -150,18 +156,17 @@ def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
         "convolution": filters.layer.kind == "Conv2d",
         "weights": weights,
         "patches": [
-            Picture(src, f"What woke {unit} {c} most, one place in each of some faces", "")
-            for c, src in enumerate(patches)
+            Picture(src, f"Patches that activate {unit} {c} most, one per face", "") for c, src in enumerate(patches)
         ],
         "scale": tint_scale(limits, 3),
-        "faces": filters.found.faces,
-        "notes": _notes(filters.found),
+        "faces": filters.findings.faces,
+        "notes": _notes(filters.findings, unit),
         "left_out": filters.layer.shape[0] - len(weights),
     }
 
 
 def card_rows(card: ModelCard) -> list[tuple[str, str]]:
-    """Return the model card as pairs of what and value."""
+    """Return the model card as pairs of name and value."""
     data = card.training_data
     rows = (
         ", ".join(f"{split} {n:,}" for split, n in data["rows"].items()) if isinstance(data.get("rows"), dict) else ""
@@ -175,7 +180,7 @@ def card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("Temperature", card.temperature_text()),
         ("Precision", card.precision),
         ("Weights, sha256", card.weights_sha256),
-        ("Training data", f"{data.get('source', 'not named')}" + (f": {rows}" if rows else "")),
+        ("Training data", f"{data.get('source', 'not stated')}" + (f": {rows}" if rows else "")),
         ("Training data, sha256", str(data.get("sha256", "not stated"))),
         ("Selection", card.selection),
         ("Seeds", ", ".join(map(str, card.seeds))),
@@ -192,5 +197,5 @@ def _score(score: Any) -> str:
         low, high = score["wilson_95"]
         interval = f"95% interval {low:.2%} to {high:.2%}, n = {score['n']:,}"
         return f"accuracy {score['accuracy']:.2%} ({interval}, TTA {score.get('tta', 'not stated')})"
-    except (TypeError, ValueError):  # a card of others, whose numbers are none
+    except (TypeError, ValueError):  # the card of another program, with other types
         return str(score)

@@ -12,15 +12,15 @@ from torch import nn
 from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.attribution import (
     METHODS,
+    AttributionConfig,
     Batch,
-    Settings,
     attributions_of,
     batch_size_for,
     find_method,
-    methods_table,
     resolve_targets,
-    saliency,
 )
+from fer_explain.attribution.methods import gradients
+from fer_explain.attribution.registry import methods_table
 
 
 @pytest.fixture
@@ -31,6 +31,10 @@ def cnn() -> nn.Module:
 @pytest.fixture
 def dnn() -> nn.Module:
     return enliven(make_network("course-dnn", DNN))
+
+
+def saliency(model: nn.Module, images: np.ndarray, targets: np.ndarray, **options: Any) -> np.ndarray:
+    return attributions_of(model, METHODS["saliency"], images, targets, **options)["attributions"]
 
 
 def plain_saliency(model: nn.Module, faces: Faces, targets: np.ndarray) -> np.ndarray:
@@ -82,14 +86,17 @@ def test_nothing_stays_on_the_network(cnn: nn.Module, faces: Faces) -> None:
     assert [parameter.requires_grad for parameter in cnn.parameters()] == wanted
 
 
-def test_nothing_stays_on_the_network_after_an_error(cnn: nn.Module, faces: Faces) -> None:
+def test_nothing_stays_on_the_network_after_an_error(
+    cnn: nn.Module, faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(batch: Batch) -> dict[str, torch.Tensor]:
         Saliency(batch.model).attribute(batch.images, target=batch.targets)
         raise RuntimeError("half way")
 
     cnn.train()
+    monkeypatch.setattr(gradients, "saliency", fail)
     with pytest.raises(RuntimeError, match="half way"):
-        attributions_of(cnn, replace(METHODS["saliency"], function=fail), faces.images, faces.require_labels())
+        saliency(cnn, faces.images, faces.require_labels())
     assert cnn.training
     assert count_hooks(cnn) == 0
     assert all(parameter.grad is None for parameter in cnn.parameters())
@@ -109,7 +116,7 @@ def test_constant_faces_and_zero_weights_give_finite_maps(cnn: nn.Module, method
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "random"])
 def test_weights_that_are_not_finite_are_refused(cnn: nn.Module, faces: Faces, method: str) -> None:
     cnn.get_submodule("classifier.7").weight.data.fill_(float("nan"))
-    with pytest.raises(ModelError, match=f"{method}: found values that are not finite"):
+    with pytest.raises(ModelError, match=f"{method}: attributions contain NaN or Inf"):
         attributions_of(cnn, METHODS[method], faces.images[:2], np.zeros(2, np.int64))
 
 
@@ -155,8 +162,8 @@ def test_no_faces_give_no_maps(cnn: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("targets", "match"),
     [
-        (np.zeros(3, np.int64), r"expected int64 \(21,\), one class a face, found int64 \(3,\)"),
-        (np.zeros(21, np.int32), r"expected int64 \(21,\), one class a face, found int32"),
+        (np.zeros(3, np.int64), r"expected int64 \(21,\), one class per face, found int64 \(3,\)"),
+        (np.zeros(21, np.int32), r"expected int64 \(21,\), one class per face, found int32"),
         (np.full(21, 7), r"expected classes in 0\.\.6, found 7\.\.7"),
         (np.full(21, -1), r"expected classes in 0\.\.6, found -1\.\.-1"),
     ],
@@ -177,6 +184,12 @@ def test_every_method_says_what_a_reader_needs() -> None:
         assert method.paper
         assert method.needs
         assert method.sign
+
+
+def test_every_method_names_its_function() -> None:
+    for name, method in METHODS.items():
+        assert method.function.__name__ == name.replace("-", "_")
+        assert (method.function.__doc__ or "").strip()
 
 
 def test_an_unknown_method_lists_those_there_are() -> None:
@@ -203,9 +216,9 @@ def test_targets_are_predicted_true_or_named(faces: Faces) -> None:
 def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module, faces: Faces, method: str) -> None:
     few, rows = faces.images[:7], faces.rows[:7]
     targets = np.arange(7)
-    settings = Settings(samples=5) if "samples" in METHODS[method].uses else Settings()
+    settings = AttributionConfig(samples=5) if "samples" in METHODS[method].uses else AttributionConfig()
     if method == "occlusion":
-        settings = Settings(window=16, stride=16)
+        settings = AttributionConfig(window=16, stride=16)
 
     def found(order: np.ndarray, batch_size: int) -> np.ndarray:
         maps = attributions_of(
@@ -214,7 +227,7 @@ def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module,
             few[order],
             targets[order],
             rows=rows[order],
-            settings=settings,
+            config=settings,
             batch_size=batch_size,
         )["attributions"]
         assert maps.dtype == np.float32
@@ -235,8 +248,8 @@ def test_every_batch_size_and_order_gives_the_maps_of_one_by_one(cnn: nn.Module,
 @pytest.mark.parametrize("method", ["smoothgrad", "gradient-shap", "random"])
 def test_chance_follows_from_seed_and_row(cnn: nn.Module, faces: Faces, method: str) -> None:
     def found(row: int, seed: int) -> np.ndarray:
-        settings = Settings(seed=seed)
-        place = {"rows": np.array([row]), "settings": settings}
+        settings = AttributionConfig(seed=seed)
+        place = {"rows": np.array([row]), "config": settings}
         return attributions_of(cnn, METHODS[method], faces.images[:1], np.zeros(1, np.int64), **place)["attributions"]
 
     np.testing.assert_array_equal(found(5, 1), found(5, 1))
@@ -281,8 +294,8 @@ def test_a_signed_method_is_of_both_signs(cnn: nn.Module, faces: Faces) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.4])
 def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, faces: Faces, temperature: float) -> None:
     targets = np.array([2, 5])
-    settings = Settings(of="probabilities", temperature=temperature)
-    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, settings=settings)["attributions"]
+    settings = AttributionConfig(of="probabilities", temperature=temperature)
+    found = attributions_of(cnn, METHODS["saliency"], faces.images[:2], targets, config=settings)["attributions"]
     for image, target, map_ in zip(faces.images, targets, found, strict=False):
         pixels = torch.from_numpy(image).float()[None, None].requires_grad_()
         (gradient,) = torch.autograd.grad((cnn(pixels) / temperature).softmax(1)[0, target], pixels)
@@ -292,22 +305,24 @@ def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, fa
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"samples": 0}, "samples: expected 1 to 10000, found 0"),
+        ({"samples": 0}, "samples: expected 1 to 10,000, found 0"),
         ({"baseline": 256.0}, "baseline: expected 0 to 255, found 256.0"),
         ({"window": 49}, "window: expected 1 to 48, found 49"),
-        ({"stride": 9}, "stride: expected 1 to 8, found 9"),
+        ({"stride": 9}, "stride: expected at most the window, 8, found 9"),
         ({"noise": -0.1}, "noise: expected 0 to 10, found -0.1"),
-        ({"of": "ranks"}, "of: expected logits or probabilities, found 'ranks'"),
+        ({"of": "ranks"}, "of: expected one of logits, probabilities, found 'ranks'"),
     ],
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        Settings(**settings)
+        AttributionConfig(**settings)
 
 
 def test_a_setting_that_is_nothing_to_the_method_is_refused(cnn: nn.Module, faces: Faces) -> None:
-    with pytest.raises(ConfigError, match=r"samples: expected a setting of saliency: of$"):
-        attributions_of(cnn, METHODS["saliency"], faces.images, faces.require_labels(), settings=Settings(samples=3))
+    with pytest.raises(ConfigError, match=r"samples: not a setting of saliency, which uses of$"):
+        attributions_of(
+            cnn, METHODS["saliency"], faces.images, faces.require_labels(), config=AttributionConfig(samples=3)
+        )
 
 
 def test_the_batch_grows_with_the_memory_and_shrinks_with_what_a_method_keeps(cnn: nn.Module) -> None:

@@ -12,7 +12,7 @@ from fer_core import ConfigError, DataError, Faces
 from fer_core.io.csv.writer import write_csv as write_faces
 from fer_core.synthetic.data_set import synthesize
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.attribution import METHODS, Settings, attributions_of, map_file
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, map_file
 from fer_explain.attribution.map_file import attribute
 
 
@@ -41,8 +41,8 @@ def test_attribute_writes_the_rows_asked_for_in_their_order(
 def test_grad_cam_of_probabilities_is_that_of_logits_weighed_by_the_softmax(
     exports: Path, data: Path, cnn: nn.Module, faces: Faces, tmp_path: Path, method: str, layer: str | None
 ) -> None:
-    settings = Settings(of="probabilities", layer=layer)
-    found = np.load(attribute(data, exports, method, tmp_path / "maps.npz", rows=(2,), settings=settings).path)
+    settings = AttributionConfig(of="probabilities", layer=layer)
+    found = np.load(attribute(data, exports, method, tmp_path / "maps.npz", rows=(2,), config=settings).path)
     recorded = json.loads(str(found["settings"]))
     assert recorded == {
         "of": "probabilities",
@@ -50,9 +50,9 @@ def test_grad_cam_of_probabilities_is_that_of_logits_weighed_by_the_softmax(
         "temperature": 1.0,
     }
     with_softmax = nn.Sequential(cnn, nn.Softmax(1)).eval()
-    named = Settings(layer=f"0.{recorded['layer']}")
+    named = AttributionConfig(layer=f"0.{recorded['layer']}")
     face = faces.take([0])
-    expected = attributions_of(with_softmax, METHODS[method], face.images, found["targets"], settings=named)
+    expected = attributions_of(with_softmax, METHODS[method], face.images, found["targets"], config=named)
     np.testing.assert_allclose(found["attributions"], expected["attributions"], rtol=1e-4, atol=1e-9)
 
 
@@ -60,10 +60,10 @@ def test_grad_cam_of_probabilities_is_that_of_logits_weighed_by_the_softmax(
 def test_what_is_read_in_parts_is_what_is_read_whole(
     exports: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    settings = Settings(samples=3) if method == "gradient-shap" else None
-    whole = np.load(attribute(data, exports, method, tmp_path / "whole.npz", settings=settings).path)
+    settings = AttributionConfig(samples=3) if method == "gradient-shap" else None
+    whole = np.load(attribute(data, exports, method, tmp_path / "whole.npz", config=settings).path)
     monkeypatch.setattr(map_file, "FACES_AT_ONCE", 4)
-    parts = np.load(attribute(data, exports, method, tmp_path / "parts.npz", settings=settings).path)
+    parts = np.load(attribute(data, exports, method, tmp_path / "parts.npz", config=settings).path)
     assert set(parts.files) == set(whole.files)
     assert ("deltas" in whole.files) == (method != "random")
     for name in whole.files:
@@ -79,7 +79,11 @@ def test_what_the_maps_miss_of_their_sums_is_told(exports: Path, data: Path, tmp
     # From the mean gray level, where a fresh network without biases is linear, one gradient would be exact.
     few, many = (
         attribute(
-            data, exports, "integrated-gradients", tmp_path / f"{n}.npz", settings=Settings(samples=n, baseline=0)
+            data,
+            exports,
+            "integrated-gradients",
+            tmp_path / f"{n}.npz",
+            config=AttributionConfig(samples=n, baseline=0),
         )
         for n in (1, 64)
     )
@@ -93,8 +97,8 @@ def test_what_the_maps_miss_of_their_sums_is_told(exports: Path, data: Path, tmp
 def test_the_settings_written_are_those_of_the_network(exports: Path, data: Path, tmp_path: Path) -> None:
     found = np.load(attribute(data, exports, "grad-cam", tmp_path / "cam.npz", rows=(2,)).path)
     assert json.loads(str(found["settings"])) == {"of": "logits", "layer": "features.15"}
-    settings = Settings(window=16, stride=16)
-    found = np.load(attribute(data, exports, "occlusion", tmp_path / "o.npz", rows=(2,), settings=settings).path)
+    settings = AttributionConfig(window=16, stride=16)
+    found = np.load(attribute(data, exports, "occlusion", tmp_path / "o.npz", rows=(2,), config=settings).path)
     assert json.loads(str(found["settings"])) == {"of": "logits", "baseline": 128.0, "window": 16, "stride": 16}
 
 
@@ -129,7 +133,9 @@ def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
         ({"split": "PublicTest"}, DataError, "has no Usage column"),
         ({"target": "joy"}, ConfigError, "target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": 0.01}, ConfigError, r"memory_mb: saliency needs .* MiB for one pass, found 0\.01"),
-        ({"settings": Settings(seed=3)}, ConfigError, "seed: expected a setting of saliency: of"),
+        ({"config": AttributionConfig(seed=3)}, ConfigError, "seed: not a setting of saliency, which uses of"),
+        ({"rows": ()}, ConfigError, "rows: expected at least one row number, found none"),
+        ({"limit": 0}, ConfigError, "limit: expected at least 1, found 0"),
     ],
 )
 def test_attribute_leaves_nothing_after_an_error(

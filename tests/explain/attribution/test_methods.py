@@ -10,7 +10,7 @@ from tiny_models import CNN, DNN, assert_same_maps, enliven, make_network
 from torch import nn
 
 from fer_core import ConfigError, Faces
-from fer_explain.attribution import METHODS, Settings, attributions_of, cam_layer
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, cam_layer
 from fer_train.models.layers import Standardize
 
 MEAN, STD = 128.0, 64.0
@@ -18,7 +18,7 @@ MEAN, STD = 128.0, 64.0
 
 def explain(model: nn.Module, method: str, images: np.ndarray, targets: Any, **settings: Any) -> dict[str, np.ndarray]:
     chosen = np.asarray(targets, np.int64)
-    return attributions_of(model, METHODS[method], images, chosen, settings=Settings(**settings))
+    return attributions_of(model, METHODS[method], images, chosen, config=AttributionConfig(**settings))
 
 
 def gradient(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
@@ -233,7 +233,9 @@ def test_grad_cam_chooses_the_activation_of_the_last_convolution_that_sees_place
 
 
 def test_grad_cam_refuses_layers_without_places(cnn: nn.Module, dnn: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"layer: Grad-CAM needs channels with places, found \d+: classifier\.1"):
+    with pytest.raises(
+        ConfigError, match=r"layer: Grad-CAM needs a layer with spatial outputs, found \d+: classifier\.1"
+    ):
         cam_layer(cnn, "classifier.1")
     with pytest.raises(ConfigError, match="Grad-CAM needs a convolution; the network has none"):
         cam_layer(dnn, None)

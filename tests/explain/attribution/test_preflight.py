@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from fer_core import ConfigError, Faces, ModelError
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.attribution import METHODS, Settings, attributions_of
+from fer_explain.attribution import METHODS, AttributionConfig, attributions_of
 from fer_explain.attribution import preflight as preflight_module
 from fer_explain.attribution.gradient_graph import gradient_graph
-from fer_explain.attribution.preflight import judgements, preflight, require_suited
+from fer_explain.attribution.preflight import find_cautions, require_suited, verdict_lines
 from fer_train.models.ensemble import Ensemble
 from fer_train.models.layers import Standardize
 from fer_train.prediction import predict_logits
@@ -56,8 +56,8 @@ class Gated(nn.Module):
 
 
 def verdicts(model: nn.Module, layer: str | None = None) -> dict[str, str]:
-    found = preflight(model.eval(), layer)
-    return {name: finding.verdict for finding in reversed(found) for name in finding.methods}
+    found = find_cautions(model.eval(), layer)
+    return {name: caution.verdict for caution in reversed(found) for name in caution.methods}
 
 
 @pytest.mark.parametrize(
@@ -93,21 +93,26 @@ def test_the_architectures_of_the_registry_are_judged_right(
             functional.relu,
             None,
             {"guided-backprop": "refused", "guided-grad-cam": "refused", "deeplift": "refused"},
-            "only nn.ReLU modules are guided, found Relu in the network itself",
+            "guided backpropagation needs nn.ReLU modules, found Relu in the network itself",
         ),
         (
             nn.GELU(),
             None,
             {"guided-backprop": "approximate", "guided-grad-cam": "approximate", "deeplift": "refused"},
-            "the rescale rule needs a known activation module, found Gelu in middle",
+            "the rescale rule needs supported activation modules, found Gelu in middle",
         ),
         (
             nn.Sigmoid(),
             None,
             {"guided-backprop": "approximate", "guided-grad-cam": "approximate"},
-            "plain gradients pass unguided through Sigmoid in middle",
+            "gradients pass unmodified through Sigmoid in middle",
         ),
-        (Twice(), None, {"deeplift": "refused"}, "a module may be used once, found more than once Relu in middle.relu"),
+        (
+            Twice(),
+            None,
+            {"deeplift": "refused"},
+            "the rescale rule needs modules that are used once, found used more than once: Relu in middle.relu",
+        ),
         (
             Gated(),
             None,
@@ -124,19 +129,19 @@ def test_the_architectures_of_the_registry_are_judged_right(
             nn.ReLU(),
             nn.LogSoftmax(1),
             {"deeplift": "refused", "guided-backprop": "approximate", "guided-grad-cam": "approximate"},
-            "the logits are logarithms of probabilities",
+            "the logits are log-probabilities",
         ),
         (
             nn.BatchNorm2d(3, track_running_stats=False),
             None,
             {name: "refused" for name in METHODS if name != "random"},
-            "a face's logits depend on the faces beside it, even in evaluation mode",
+            "a face's logits depend on the other faces of the batch, even in evaluation mode",
         ),
         (
             lambda features: functional.dropout(features, 0.5, training=True),
             None,
             {name: "refused" for name in METHODS if name != "random"},
-            "the network gives other logits each time, even in evaluation mode",
+            "the logits change from pass to pass, even in evaluation mode",
         ),
     ],
 )
@@ -148,7 +153,7 @@ def test_what_would_make_maps_wrong_is_found(
     assert {name: found.get(name) for name in expected} == expected
     if not expected:
         assert found == {}
-    assert any(message in finding.message for finding in preflight(model)) == bool(expected)
+    assert any(message in caution.message for caution in find_cautions(model)) == bool(expected)
 
 
 def test_what_is_called_fine_adds_up_and_what_is_refused_does_not(faces: Faces) -> None:
@@ -156,7 +161,7 @@ def test_what_is_called_fine_adds_up_and_what_is_refused_does_not(faces: Faces) 
 
     def missed(middle: Callable[[torch.Tensor], torch.Tensor]) -> float:
         found = attributions_of(
-            Built(middle).eval(), METHODS["deeplift"], faces.images[:3], np.arange(3), settings=Settings()
+            Built(middle).eval(), METHODS["deeplift"], faces.images[:3], np.arange(3), config=AttributionConfig()
         )
         return float(np.abs(found["deltas"]).max())
 
@@ -167,23 +172,25 @@ def test_what_is_called_fine_adds_up_and_what_is_refused_does_not(faces: Faces) 
 
 def test_an_output_that_is_overwritten_in_place_is_no_layer_for_grad_cam() -> None:
     model = Built(nn.ReLU(inplace=True))
-    found = preflight(model, "first")
-    assert [finding.message for finding in found] == ["the output of layer first is overwritten in place by the next"]
+    found = find_cautions(model, "first")
+    assert [caution.message for caution in found] == ["the output of layer first is changed in place by the next layer"]
     assert verdicts(Built(nn.ReLU()), "first") == {}
 
 
 def test_a_refusal_is_one_line_and_only_of_the_method_it_concerns() -> None:
     model = Built(functional.relu)
-    with pytest.raises(ModelError, match=r"^deeplift: the rescale rule needs a known activation module, found [^\n]+$"):
-        require_suited(model, METHODS["deeplift"], Settings())
-    assert require_suited(model, METHODS["saliency"], Settings()) == ()
-    (caution,) = require_suited(Built(nn.Sigmoid()), METHODS["guided-backprop"], Settings())
+    with pytest.raises(
+        ModelError, match=r"^deeplift: the rescale rule needs supported activation modules, found [^\n]+$"
+    ):
+        require_suited(model, METHODS["deeplift"], AttributionConfig())
+    assert require_suited(model, METHODS["saliency"], AttributionConfig()) == ()
+    (caution,) = require_suited(Built(nn.Sigmoid()), METHODS["guided-backprop"], AttributionConfig())
     assert caution.verdict == "approximate"
 
 
 def test_modules_in_training_mode_are_noted_and_put_back() -> None:
     network = make_network("course-cnn", CNN).train()
-    lines = judgements(preflight(network))
+    lines = verdict_lines(find_cautions(network))
     assert lines[0].startswith("note: in training mode: classifier.3, classifier.6; explained in evaluation mode")
     assert "saliency: fine" in lines
     assert all(module.training for module in network.modules())
@@ -191,7 +198,7 @@ def test_modules_in_training_mode_are_noted_and_put_back() -> None:
 
 
 def test_every_method_has_a_judgement() -> None:
-    lines = judgements(preflight(make_network("course-dnn", DNN)))
+    lines = verdict_lines(find_cautions(make_network("course-dnn", DNN)))
     assert [re.split(":", line)[0] for line in lines] == list(METHODS)
 
 
@@ -207,17 +214,17 @@ def test_the_graph_knows_which_module_made_each_operation() -> None:
 def test_an_ensemble_is_explained_but_by_grad_cam_of_one_member_only_where_that_is_asked_for() -> None:
     members = [enliven(make_network("course-cnn", CNN, seed)) for seed in (0, 1)]
     both = Ensemble(members, [1.0, 0.8]).eval()
-    verdicts = {name: finding.verdict for finding in preflight(both) for name in finding.methods}
+    verdicts = {name: caution.verdict for caution in find_cautions(both) for name in caution.methods}
     assert verdicts == {
         "grad-cam": "refused",
         "guided-grad-cam": "refused",
         "guided-backprop": "approximate",
         "deeplift": "refused",
     }
-    assert any("logarithms of probabilities" in finding.message for finding in preflight(both))
-    chosen = preflight(both, "members.0.features.15", ("grad-cam",))
-    assert [finding.verdict for finding in chosen if finding.methods] == ["approximate"]
-    assert "part of the network does not go through layer members.0.features.15" in chosen[-1].message
+    assert any("log-probabilities" in caution.message for caution in find_cautions(both))
+    chosen = find_cautions(both, "members.0.features.15", ("grad-cam",))
+    assert [caution.verdict for caution in chosen if caution.methods] == ["approximate"]
+    assert "part of the network bypasses layer members.0.features.15" in chosen[-1].message
     faces = draw_faces(3, seed=1).images
     targets = np.array([0, 3, 6])
     maps = attributions_of(both, METHODS["saliency"], faces, targets)["attributions"]
@@ -229,7 +236,7 @@ def test_an_ensemble_is_explained_but_by_grad_cam_of_one_member_only_where_that_
 
 def test_deeplift_suits_a_network_pooled_over_channels_last_memory() -> None:
     network = enliven(make_network("compact", {"widths": [[4], [6]], "dropout": 0.0}))
-    assert not preflight(network.to(memory_format=torch.channels_last), methods=("deeplift", "guided-backprop"))
+    assert not find_cautions(network.to(memory_format=torch.channels_last), methods=("deeplift", "guided-backprop"))
 
 
 def test_a_face_standardized_by_itself_is_no_affine_step_and_its_sums_are_doubted() -> None:
@@ -239,9 +246,9 @@ def test_a_face_standardized_by_itself_is_no_affine_step_and_its_sums_are_doubte
     found = verdicts(own)
     assert found["deeplift"] == "refused"
     assert (found["integrated-gradients"], found["gradient-shap"]) == ("approximate", "approximate")
-    lines = judgements(preflight(own))
+    lines = verdict_lines(find_cautions(own))
     assert any("found InstanceNorm in standardize" in line for line in lines if line.startswith("deeplift: refused"))
-    assert any("the sums are missed" in line for line in lines if line.startswith("integrated-gradients: approximate"))
+    assert any("the sums are inexact" in line for line in lines if line.startswith("integrated-gradients: approximate"))
     faces = draw_faces(4, seed=1)
     values = attributions_of(own, METHODS["input-x-gradient"], faces.images, faces.labels)["attributions"]
     size = np.abs(values).sum(axis=(1, 2))  # contrast counts for nothing: along the face the logit stands still
@@ -276,4 +283,4 @@ def test_a_network_that_says_the_same_of_every_face_has_nothing_to_miss(cnn: nn.
 
 def test_a_layer_asked_for_that_is_not_there_is_no_fault_of_the_network(cnn: nn.Module) -> None:
     with pytest.raises(ConfigError, match="layer: found 'nose', expected one of these by index or name"):
-        preflight(cnn, "nose")
+        find_cautions(cnn, "nose")

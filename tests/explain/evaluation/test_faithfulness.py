@@ -14,12 +14,20 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError
 from fer_explain.cli import main
-from fer_explain.evaluation.compared_maps import centre_map, maps_of, parse_methods, with_controls
+from fer_explain.config import FaithfulnessConfig, SampleConfig
+from fer_explain.evaluation.compared_maps import center_map, maps_of
 from fer_explain.evaluation.comparison import Gain, compare_methods
-from fer_explain.evaluation.faithfulness import faithfulness
+from fer_explain.evaluation.faithfulness import measure_faithfulness
 from fer_explain.evaluation.intervals import LEAST_FACES, Estimate, estimate, rank_intervals
-from fer_explain.evaluation.metrics.deletion_insertion import blur, even_shares, pixel_ranks, trace_curves
-from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, SCORES, FaithfulnessConfig, measure_faithfulness
+from fer_explain.evaluation.method_names import parse_methods, with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import (
+    CurveSettings,
+    blur,
+    even_shares,
+    pixel_ranks,
+    trace_curves,
+)
+from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, SCORES, measure_maps
 from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.evaluation.metrics.sensitivity import max_sensitivity
 from fer_explain.evaluation.metrics.sparsity import gini
@@ -67,7 +75,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
     settings = {"shares": even_shares(6), "blur_sigma": 3.0, "batch_size": batch_size, "temperature": temperature}
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], **settings)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(**settings))
     for face, image in enumerate(few.images.astype(np.float64)):
         order = np.argsort(-maps[face].ravel())
         smooth = ndimage.gaussian_filter(image, 3.0, mode="constant", truncate=30)
@@ -89,7 +97,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
 def test_deletion_is_the_pixel_flipping_of_quantus(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], shares=even_shares(8), blur_sigma=6.0, batch_size=64)
+    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(even_shares(8), 6.0, 64))
     for face in range(len(few)):  # one by one: its mean is that of all faces given
         flipping = quantus.PixelFlipping(
             features_in_step=288, perturb_baseline="mean", abs=False, normalise=False, disable_warnings=True
@@ -108,9 +116,7 @@ def test_the_best_order_of_a_linear_network_is_that_of_its_contributions(linear:
 
     def deletion(values: np.ndarray) -> np.ndarray:
         ranks = pixel_ranks(values.reshape(-1, 48, 48).astype(np.float32), few.rows)
-        (found,) = trace_curves(
-            linear, few.images, targets, [ranks], shares=even_shares(64), blur_sigma=6.0, batch_size=64
-        )
+        (found,) = trace_curves(linear, few.images, targets, [ranks], CurveSettings(even_shares(64), 6.0, 64))
         return found.deletion
 
     best = deletion(contributions)
@@ -206,7 +212,8 @@ def test_max_sensitivity_is_that_of_captum(cnn: nn.Module, few: Faces) -> None:
         given.append(images)
         return maps_of("saliency", model, images, targets, rows)
 
-    found = max_sensitivity(explain, cnn, few.images, targets, few.rows, samples=3, radius=9)
+    config = FaithfulnessConfig(sensitivity_samples=3, sensitivity_radius=9)
+    found = max_sensitivity(explain, cnn, few.images, targets, few.rows, config)
     changed = np.stack(given[1:], axis=1).reshape(-1, 1, 48, 48)
     difference = changed[:, 0].astype(int) - np.repeat(few.images, 3, axis=0)
     assert set(np.unique(difference)) == set(range(-9, 10))
@@ -230,12 +237,13 @@ def test_max_sensitivity_is_that_of_captum(cnn: nn.Module, few: Faces) -> None:
 @pytest.mark.parametrize("control", with_controls(()))
 def test_the_controls_know_neither_network_nor_pixels(cnn: nn.Module, few: Faces, control: str) -> None:
     explain = partial(maps_of, control)
-    found = max_sensitivity(explain, cnn, few.images, few.require_labels(), few.rows, samples=2, radius=5)
+    config = FaithfulnessConfig(sensitivity_samples=2)
+    found = max_sensitivity(explain, cnn, few.images, few.require_labels(), few.rows, config)
     np.testing.assert_array_equal(found, 0)
 
 
-def test_the_centre_is_highest_in_the_middle_and_the_same_all_round() -> None:
-    bell = centre_map()
+def test_the_center_is_highest_in_the_middle_and_the_same_all_round() -> None:
+    bell = center_map()
     assert bell[23:25, 23:25].min() == bell.max()
     for turned in (bell.T, bell[::-1], bell[:, ::-1]):
         np.testing.assert_array_equal(turned, bell)
@@ -317,15 +325,15 @@ def test_a_gain_is_above_0_where_a_method_is_better_whichever_way_the_score_runs
     other = np.random.default_rng(7).normal(scale=0.1, size=(3, 50))
     controls = {"up": other, "down": other - np.array([[0.0], [0], [1.9]])}
     better = {"up": "higher", "down": "lower"}
-    lines = compare_methods(["good", "random", "centre"], scores, controls, better, "up")  # type: ignore[arg-type]
+    lines = compare_methods(["good", "random", "center"], scores, controls, better, "up")  # type: ignore[arg-type]
     found = {(line.method, line.score): line for line in lines}
     assert lines[0].method == "good"
     up, down = found["good", "up"], found["good", "down"]
     assert up.gains["controls"].value.mean == pytest.approx((scores["up"][0] - other[0]).mean())
     assert up.controls is not None
     assert up.controls.mean == pytest.approx(other[0].mean())
-    assert (up.gains["controls"].state, up.gains["centre"].state) == ("better", "better")
-    assert (down.gains["controls"].state, down.gains["centre"].state) == ("better", "worse")
+    assert (up.gains["controls"].state, up.gains["center"].state) == ("better", "better")
+    assert (down.gains["controls"].state, down.gains["center"].state) == ("better", "worse")
     assert (up.value.n, down.value.n) == (50, 49)
     assert (up.rank, down.rank) == ((1, 1, 1), None)
     assert found["random", "up"].gains.keys() == {"controls"}
@@ -343,7 +351,7 @@ def test_of_few_faces_a_gain_has_no_state() -> None:
 
 def test_methods_are_not_compared_without_the_controls() -> None:
     one = {"up": np.zeros((1, 4))}
-    with pytest.raises(ConfigError, match="expected the controls random, centre among them, found no centre"):
+    with pytest.raises(ConfigError, match="expected the controls random, center among them, found no center"):
         compare_methods(["random"], one, one, {"up": "higher"}, "up")
 
 
@@ -353,14 +361,14 @@ def test_contributions_of_a_linear_network_are_told_from_noise(linear: Linear, f
     targets = np.zeros(len(faces), np.int64)
     controls = {name: maps_of(name, linear, faces.images, targets, faces.rows) for name in with_controls(())}
     every = {"true": contributions.astype(np.float32), "false": -contributions.astype(np.float32), **controls}
-    measured = measure_faithfulness(linear, every, faces.images, targets, faces.rows, QUICK)
+    measured = measure_maps(linear, every, faces.images, targets, faces.rows, QUICK)
     compared = compare_methods(measured.methods, measured.scores, measured.controls, SCORES, RANKED_BY)
     found = {(line.method, line.score): line for line in compared}
     for score in ("deletion_auc", "insertion_auc", RANKED_BY, "infidelity"):
         assert found["true", score].gains["controls"].state == "better"
         assert found["false", score].gains["controls"].state == "worse"
     assert found["random", RANKED_BY].gains["controls"].state == "no different"
-    assert not found["centre", RANKED_BY].gains
+    assert not found["center", RANKED_BY].gains
     assert found["true", RANKED_BY].rank == (1, 1, 1)
     assert found["false", RANKED_BY].rank == (4, 4, 4)
     np.testing.assert_allclose(measured.of("true")["infidelity"], 0, atol=1e-6)
@@ -372,9 +380,9 @@ def test_the_scores_of_a_face_do_not_depend_on_the_others_or_on_the_batch(
     def measured(some: slice, batch_size: int) -> dict[str, np.ndarray]:
         config = FaithfulnessConfig(steps=5, squares=6, batch_size=batch_size)
         faces = few.take(some)
-        return measure_faithfulness(
-            cnn, {"mine": maps[some]}, faces.images, faces.require_labels(), faces.rows, config
-        ).of("mine")
+        return measure_maps(cnn, {"mine": maps[some]}, faces.images, faces.require_labels(), faces.rows, config).of(
+            "mine"
+        )
 
     every, one = measured(slice(0, 5), 64), measured(slice(2, 3), 3)
     for score, values in one.items():
@@ -384,7 +392,7 @@ def test_the_scores_of_a_face_do_not_depend_on_the_others_or_on_the_batch(
 def test_progress_counts_every_pass(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     passed: list[int] = []
     every = {"mine": maps, "yours": -maps}
-    measure_faithfulness(
+    measure_maps(
         cnn, every, few.images, few.require_labels(), few.rows, QUICK, advance=lambda n, note="": passed.append(n)
     )
     assert sum(passed) == QUICK.count_passes(2, len(few))
@@ -396,33 +404,33 @@ def test_a_map_that_is_not_finite_is_one_clear_error(
     maps: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], value: float
 ) -> None:
     maps[2, 7, 7] = value
-    with pytest.raises(ConfigError, match="attributions: expected finite values, found others in map 2"):
+    with pytest.raises(ConfigError, match="attributions: expected finite values, found NaN or Inf in map 2"):
         measure(maps)
 
 
 def test_the_method_of_a_map_that_is_not_finite_is_named(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     maps[1] = np.nan
-    with pytest.raises(ConfigError, match="mine: attributions: expected finite values, found others in map 1"):
-        measure_faithfulness(cnn, {"mine": maps}, few.images, few.require_labels(), few.rows, QUICK)
+    with pytest.raises(ConfigError, match="mine: attributions: expected finite values, found NaN or Inf in map 1"):
+        measure_maps(cnn, {"mine": maps}, few.images, few.require_labels(), few.rows, QUICK)
 
 
 def test_weights_that_are_not_finite_are_one_clear_error(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     next(cnn.parameters()).data.fill_(float("nan"))
-    with pytest.raises(ModelError, match="found probabilities that are not finite"):
-        measure_faithfulness(cnn, {"mine": maps}, few.images, few.require_labels(), few.rows, QUICK)
+    with pytest.raises(ModelError, match="probabilities contain NaN or Inf"):
+        measure_maps(cnn, {"mine": maps}, few.images, few.require_labels(), few.rows, QUICK)
 
 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"steps": 0}, "steps: expected at least 1, found 0"),
+        ({"steps": 0}, "steps: expected 1 to 2,304, found 0"),
         ({"sensitivity_faces": -1}, "sensitivity_faces: expected at least 0, found -1"),
-        ({"sensitivity_faces": 1}, "sensitivity_faces: expected none, or at least 2 to estimate from, found 1"),
-        ({"blur_sigma": float("nan")}, "blur_sigma: expected at least 1, found nan"),
-        ({"blur_sigma": float("inf")}, "blur_sigma: expected at least 1, found inf"),
-        ({"steps": 5000}, "steps: expected at most 2304, found 5000"),
+        ({"sensitivity_faces": 1}, "sensitivity_faces: expected 0, or at least 2 for an interval, found 1"),
+        ({"blur_sigma": float("nan")}, "blur_sigma: expected above 0 and finite, found nan"),
+        ({"blur_sigma": float("inf")}, "blur_sigma: expected above 0 and finite, found inf"),
+        ({"steps": 5000}, "steps: expected 1 to 2,304, found 5000"),
         ({"controls": 0}, "controls: expected at least 1, found 0"),
-        ({"square_side": 49}, "square_side: expected at most 48, found 49"),
+        ({"square_side": 49}, "square_side: expected 1 to 48, found 49"),
     ],
 )
 def test_settings_outside_their_range_are_refused(settings: dict[str, float], match: str) -> None:
@@ -437,37 +445,28 @@ def test_so_many_controls_are_drawn_as_make_300_per_method(faces: int, controls:
 
 
 @pytest.mark.parametrize("shares", [[0.0, 1.0, 1.0], [0.0, 0.5], [0.1, 1.0], [1.0], [0.0, 0.6, 0.4, 1.0]])
-def test_shares_that_do_not_rise_from_0_to_1_are_refused(cnn: nn.Module, few: Faces, shares: list[float]) -> None:
-    ranks = pixel_ranks(np.zeros(few.images.shape, np.float32), few.rows)
+def test_shares_that_do_not_rise_from_0_to_1_are_refused(shares: list[float]) -> None:
     with pytest.raises(ConfigError, match="shares: expected increasing values from 0 to 1, found"):
-        trace_curves(
-            cnn,
-            few.images,
-            few.require_labels(),
-            [ranks],
-            shares=np.array(shares),
-            blur_sigma=6.0,
-            batch_size=8,
-        )
+        CurveSettings(np.array(shares), blur_sigma=6.0, batch_size=8)
 
 
 @pytest.mark.parametrize("steps", [0, 2305])
 def test_steps_are_at_least_one_and_at_most_a_pixel_each(steps: int) -> None:
-    with pytest.raises(ConfigError, match=f"steps: expected 1..2304, found {steps}"):
+    with pytest.raises(ConfigError, match=f"steps: expected 1 to 2,304, found {steps}"):
         even_shares(steps)
 
 
 def test_methods_are_named_once_and_known() -> None:
-    assert parse_methods("saliency, centre") == ("saliency", "centre")
-    with pytest.raises(ConfigError, match=r"method: expected one of saliency, .*, found 'lime'"):
+    assert parse_methods("saliency, center") == ("saliency", "center")
+    with pytest.raises(ConfigError, match=r"methods: expected one of saliency, .*, center, found 'lime'"):
         parse_methods("saliency,lime")
-    with pytest.raises(ConfigError, match="methods: expected each one once, found 'saliency,saliency'"):
+    with pytest.raises(ConfigError, match="methods: expected each method once, found saliency,saliency"):
         parse_methods("saliency,saliency")
 
 
 def test_the_folder_holds_all_figures_of_all_faces(exports: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "truth"
-    compared = faithfulness(data, exports, ["saliency"], output, faces=6, config=QUICK)
+    compared = measure_faithfulness(data, exports, ["saliency"], output, sample=SampleConfig(faces=6), config=QUICK)
     written = json.loads((output / "faithfulness.json").read_text())
     arrays = np.load(output / "scores.npz")
     assert written["n"] == len(arrays["rows"]) == 6
@@ -475,7 +474,7 @@ def test_the_folder_holds_all_figures_of_all_faces(exports: Path, data: Path, tm
     assert written["settings"]["seed"] == 0
     assert written["settings"]["controls"] == 3
     assert written["skill"]["shown"] is False
-    assert arrays["methods"].tolist() == ["saliency", "random", "centre"]
+    assert arrays["methods"].tolist() == ["saliency", "random", "center"]
     for line in written["scores"]:
         values = arrays[line["score"]][arrays["methods"].tolist().index(line["method"])]
         assert line["value"]["mean"] == pytest.approx(np.nanmean(values))
@@ -491,7 +490,7 @@ def test_the_folder_holds_all_figures_of_all_faces(exports: Path, data: Path, tm
 def test_the_same_input_gives_the_same_bytes(exports: Path, data: Path, tmp_path: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        faithfulness(data, exports, ["saliency"], folder, rows=(4, 9, 2), config=QUICK)
+        measure_faithfulness(data, exports, ["saliency"], folder, sample=SampleConfig(rows=(4, 9, 2)), config=QUICK)
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert sorted(first) == ["curves.png", "faithfulness.csv", "faithfulness.json", "ranking.png", "scores.npz"]
     assert {name for name in first if first[name] != second[name]} == set()
@@ -502,15 +501,17 @@ def test_a_method_that_does_not_suit_the_network_is_refused_before_any_work(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"grad-cam: .* needs a convolution"):
-        faithfulness(data, run, ["saliency", "grad-cam"], tmp_path / "truth", faces=4, config=QUICK)
+        measure_faithfulness(
+            data, run, ["saliency", "grad-cam"], tmp_path / "truth", sample=SampleConfig(faces=4), config=QUICK
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_one_face_is_too_few_to_estimate_from(exports: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected at least 2 faces to estimate from, found 1"):
-        faithfulness(data, exports, ["saliency"], tmp_path / "truth", rows=(3,))
-    with pytest.raises(ConfigError, match="faces: expected at least 2 to estimate from, found 1"):
-        faithfulness(data, exports, ["saliency"], tmp_path / "truth", faces=1)
+    with pytest.raises(DataError, match="expected at least 2 faces for an interval, found 1"):
+        measure_faithfulness(data, exports, ["saliency"], tmp_path / "truth", sample=SampleConfig(rows=(3,)))
+    with pytest.raises(ConfigError, match="faces: expected at least 2, found 1"):
+        SampleConfig(faces=1)
 
 
 def test_the_command_ranks_the_methods(exports: Path, data: Path, tmp_path: Path) -> None:
@@ -523,7 +524,7 @@ def test_the_command_ranks_the_methods(exports: Path, data: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     *ranking, written = result.stdout.splitlines()
     assert written == f"{output}: faithfulness.json, faithfulness.csv, scores.npz, curves.png, ranking.png"
-    assert sorted(line.split()[0] for line in ranking) == ["centre", "random", "saliency"]
+    assert sorted(line.split()[0] for line in ranking) == ["center", "random", "saliency"]
     ranked = json.loads((output / "faithfulness.json").read_text())
     assert ranked["settings"]["steps"] == 3
     assert ranked["settings"]["seed"] == 7

@@ -13,8 +13,9 @@ from torch import nn
 from fer_core import EXPRESSIONS, ConfigError, ModelError
 from fer_core.synthetic.drawn_faces import ACTION_REGIONS, REGIONS, draw_faces
 from fer_explain.cli import main
+from fer_explain.config import GroundTruthConfig
 from fer_explain.evaluation.compared_maps import maps_of
-from fer_explain.evaluation.ground_truth import draw_expressive_faces, ground_truth, localize
+from fer_explain.evaluation.ground_truth import compare_with_ground_truth, draw_expressive_faces, localize
 from fer_explain.evaluation.metrics.localization import area_share, mass_share, pointing_hits
 from fer_train.runs.checkpoint import save_weights
 
@@ -129,7 +130,7 @@ def test_maps_and_regions_must_fit(maps_and_regions: tuple[np.ndarray, np.ndarra
     with pytest.raises(ConfigError, match=r"regions: expected bool \(6, 48, 48\), found bool \(5, 48, 48\)"):
         mass_share(maps, regions[:5])
     maps[4, 0, 0] = np.nan
-    with pytest.raises(ConfigError, match="attributions: expected finite values, found others in map 4"):
+    with pytest.raises(ConfigError, match="attributions: expected finite values, found NaN or Inf in map 4"):
         pointing_hits(maps, regions)
 
 
@@ -138,7 +139,9 @@ def test_the_folder_holds_all_figures_of_the_faces_that_were_recognized(
 ) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        compared = ground_truth(knows_drawn_faces, ["integrated-gradients"], folder, faces=90)
+        compared = compare_with_ground_truth(
+            knows_drawn_faces, ["integrated-gradients"], folder, config=GroundTruthConfig(faces=90)
+        )
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert sorted(first) == ["ground_truth.csv", "ground_truth.json", "ranking.png", "scores.npz"]
     assert {name for name in first if first[name] != second[name]} == set()
@@ -165,14 +168,14 @@ def test_a_network_that_does_not_know_drawn_faces_is_refused(tmp_path: Path) -> 
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     last.bias.data[EXPRESSIONS.index("neutral")] = 1e6
     model = save_run(network, tmp_path / "run")
-    with pytest.raises(ModelError, match="expected a network that knows drawn faces, found 0 of 30 right"):
-        ground_truth(model, ["saliency"], tmp_path / "out", faces=30)
+    with pytest.raises(ModelError, match="expected a model trained on drawn faces, found 0 of 30 drawn"):
+        compare_with_ground_truth(model, ["saliency"], tmp_path / "out", config=GroundTruthConfig(faces=30))
     last.bias.data[EXPRESSIONS.index("happy")] = 1e7  # one answer to all: more are right than one in seven
     model = save_run(network, tmp_path / "one-answer")
-    with pytest.raises(ModelError, match=r"knows drawn faces, found 2\d\d of 1500 right"):
-        ground_truth(model, ["saliency"], tmp_path / "out", faces=1500)
-    with pytest.raises(ConfigError, match="faces: expected at least 2 to estimate from, found 1"):
-        ground_truth(model, ["saliency"], tmp_path / "out", faces=1)
+    with pytest.raises(ModelError, match=r"trained on drawn faces, found 2\d\d of 1500"):
+        compare_with_ground_truth(model, ["saliency"], tmp_path / "out", config=GroundTruthConfig(faces=1500))
+    with pytest.raises(ConfigError, match="faces: expected at least 2, found 1"):
+        GroundTruthConfig(faces=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one-answer", "run"]
 
 
@@ -186,4 +189,4 @@ def test_the_command_says_how_much_of_each_map_lies_where_the_truth_does(
     recognized, *ranking, written = result.stdout.splitlines()
     assert re.fullmatch(r"\d\d of 40 drawn faces recognized", recognized)
     assert written == f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png"
-    assert sorted(line.split()[0] for line in ranking) == ["centre", "random", "saliency"]
+    assert sorted(line.split()[0] for line in ranking) == ["center", "random", "saliency"]

@@ -8,15 +8,16 @@ import torch
 from scipy import ndimage, stats
 from torch import nn
 
-from fer_core import ConfigError
+from fer_core import ConfigError, Faces
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.evaluation.compared_maps import centre_map
-from fer_explain.evaluation.controls import control_maps
-from fer_explain.evaluation.matched import FIRST, LEVEL, MATCHED, ControlRank, compare_with_controls
-from fer_explain.evaluation.metrics.deletion_insertion import pixel_ranks, trace_curves
+from fer_explain.config import CONTROLS_PER_MAP
+from fer_explain.evaluation.compared_maps import center_map
+from fer_explain.evaluation.controls.control_maps import control_maps
+from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlRank, compare_with_controls
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings, pixel_ranks, trace_curves
 from fer_explain.evaluation.metrics.similarity import spearman
 
-SETTINGS = {"shares": np.array([0, 0.125, 0.25, 0.5, 1.0]), "blur_sigma": 6.0, "batch_size": 256}
+SETTINGS = CurveSettings(np.array([0, 0.125, 0.25, 0.5, 1.0]), blur_sigma=6.0, batch_size=256)
 DISTANCE = np.hypot(*(np.mgrid[:48, :48] - 23.5))
 
 
@@ -33,10 +34,10 @@ class Projection(nn.Module):
         return torch.cat([logits, -logits], dim=1)
 
 
-def smooth_map(sigma: float, seed: int, *, centred: bool = False) -> np.ndarray:
+def smooth_map(sigma: float, seed: int, *, centered: bool = False) -> np.ndarray:
     field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((48, 48)), sigma, mode="wrap")
     field /= field.std()
-    return (field + 3 * centre_map() if centred else field).astype(np.float32)
+    return (field + 3 * center_map() if centered else field).astype(np.float32)
 
 
 def correlation_of_neighbours(values: np.ndarray) -> float:
@@ -52,16 +53,16 @@ def test_controls_have_exactly_the_values_of_the_map_ties_included() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5, 4.0])
-@pytest.mark.parametrize("centred", [False, True])
-def test_controls_are_as_rough_as_the_map(sigma: float, centred: bool) -> None:
-    own = smooth_map(sigma, 2, centred=centred)
+@pytest.mark.parametrize("centered", [False, True])
+def test_controls_are_as_rough_as_the_map(sigma: float, centered: bool) -> None:
+    own = smooth_map(sigma, 2, centered=centered)
     controls = control_maps(own, 30, np.random.default_rng(0))
     found = [correlation_of_neighbours(control) for control in controls]
     assert np.mean(found) == pytest.approx(correlation_of_neighbours(own), abs=0.06)
 
 
-def test_controls_are_as_centred_as_the_map() -> None:
-    own = smooth_map(1.5, 3, centred=True)
+def test_controls_are_as_centered_as_the_map() -> None:
+    own = smooth_map(1.5, 3, centered=True)
     controls = control_maps(own, 30, np.random.default_rng(0))
     for low, high in ((0, 8), (8, 16), (16, 24), (24, 34)):
         ring = (low <= DISTANCE) & (high > DISTANCE)
@@ -83,13 +84,13 @@ def test_controls_follow_from_the_generator_alone() -> None:
 
 
 def test_the_controls_of_a_bell_and_of_a_flat_map_are_that_map() -> None:
-    bells = control_maps(centre_map(), 4, np.random.default_rng(0))
-    assert spearman(np.repeat(centre_map()[None], 4, axis=0), bells).min() > 0.99
+    bells = control_maps(center_map(), 4, np.random.default_rng(0))
+    assert spearman(np.repeat(center_map()[None], 4, axis=0), bells).min() > 0.99
     np.testing.assert_array_equal(control_maps(np.full((48, 48), 3, np.float32), 2, np.random.default_rng(0)), 3)
 
 
 def test_a_map_that_is_not_finite_has_no_controls() -> None:
-    with pytest.raises(ConfigError, match="attributions: expected finite values, found others in map 0"):
+    with pytest.raises(ConfigError, match="attributions: expected finite values, found NaN or Inf in map 0"):
         control_maps(np.full((48, 48), np.nan, np.float32), 2, np.random.default_rng(0))
 
 
@@ -116,7 +117,7 @@ def test_only_a_map_that_beats_all_of_enough_controls_is_better(
 def test_the_first_controls_decide_only_what_the_others_could_not_change() -> None:
     rng = np.random.default_rng(0)
     for _ in range(2000):
-        signs = rng.choice([-1, 0, 1], MATCHED, p=rng.dirichlet([1, 0.1, 1]))
+        signs = rng.choice([-1, 0, 1], CONTROLS_PER_MAP, p=rng.dirichlet([1, 0.1, 1]))
         first, full = (ControlRank(int((s > 0).sum()), int((s < 0).sum()), len(s)) for s in (signs[:FIRST], signs))
         if first.is_decided:
             assert full.state == "no different"
@@ -128,10 +129,10 @@ def test_a_map_like_its_controls_is_better_or_worse_about_as_often_as_stated() -
     model, drawn = Projection(), draw_faces(n, seed=1)
     maps = {"null": np.empty((n, 48, 48), np.float32)}
     for i in range(n):
-        seen = smooth_map(2.0, 1000 + i, centred=True)
+        seen = smooth_map(2.0, 1000 + i, centered=True)
         maps["null"][i] = control_maps(seen, 1, np.random.default_rng(5000 + i))[0]
     targets = np.zeros(n, np.int64)
-    compared = compare_with_controls(model, maps, drawn.images, targets, np.arange(n), **SETTINGS)
+    compared = compare_with_controls(model, maps, Faces(drawn.images, np.arange(n)), targets, SETTINGS)
     states = [rank.state for rank in compared.ranks["null"]]
     # 7.5 of 300 expected each way, with a standard deviation of 2.7.
     assert LEVEL == 1 / 40
@@ -146,7 +147,7 @@ def test_the_true_contributions_are_better_and_their_opposite_is_worse() -> None
     weights = model.weights.detach().numpy().reshape(48, 48)
     contributions = weights * (drawn.images - drawn.images.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
     maps = {"true": contributions.astype(np.float32), "false": -contributions.astype(np.float32)}
-    compared = compare_with_controls(model, maps, drawn.images, np.zeros(12, np.int64), np.arange(12), **SETTINGS)
+    compared = compare_with_controls(model, maps, Faces(drawn.images, np.arange(12)), np.zeros(12, np.int64), SETTINGS)
     assert {rank.state for rank in compared.ranks["true"]} == {"better"}
     assert {rank.state for rank in compared.ranks["false"]} == {"worse"}
 
@@ -154,7 +155,7 @@ def test_the_true_contributions_are_better_and_their_opposite_is_worse() -> None
 def test_a_map_of_one_value_is_no_different() -> None:
     model, drawn = Projection(), draw_faces(3, seed=2)
     maps = {"flat": np.zeros(drawn.images.shape, np.float32)}
-    compared = compare_with_controls(model, maps, drawn.images, np.zeros(3, np.int64), np.arange(3), **SETTINGS)
+    compared = compare_with_controls(model, maps, Faces(drawn.images, np.arange(3)), np.zeros(3, np.int64), SETTINGS)
     assert compared.ranks["flat"] == (ControlRank(0, 0, FIRST),) * 3
 
 
@@ -162,17 +163,17 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
     model, drawn = Projection(), draw_faces(4, seed=7)
     maps = {"mine": np.stack([smooth_map(1.0, seed) for seed in range(4)])}
     rows, targets = np.array([5, 9, 2, 30]), np.array([0, 1, 0, 1])
-    compared = compare_with_controls(model, maps, drawn.images, targets, rows, temperature=0.7, seed=3, **SETTINGS)
+    settings = replace(SETTINGS, temperature=0.7)
+    compared = compare_with_controls(model, maps, Faces(drawn.images, rows), targets, settings, seed=3)
 
     def score(face: int, values: np.ndarray) -> float:
         some = slice(face, face + 1)
         ranks = pixel_ranks(values[None], rows[some], seed=3)
-        settings = {**SETTINGS, "temperature": 0.7}
-        (curve,) = trace_curves(model, drawn.images[some], targets[some], [ranks], **settings)
+        (curve,) = trace_curves(model, drawn.images[some], targets[some], [ranks], settings)
         return float(curve.insertion_auc[0] - curve.deletion_auc[0])
 
     for face, row in enumerate(rows.tolist()):
-        controls = control_maps(maps["mine"][face], MATCHED, np.random.default_rng([3, row, 4]))
+        controls = control_maps(maps["mine"][face], CONTROLS_PER_MAP, np.random.default_rng([3, row, 4]))
         scores = np.array([score(face, control) for control in controls])
         own = score(face, maps["mine"][face])
         assert compared.insertion[0, face] - compared.deletion[0, face] == pytest.approx(own, abs=1e-5)
@@ -180,7 +181,7 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
         assert matched == pytest.approx(scores[:FIRST].mean(), abs=1e-5)
         found = compared.ranks["mine"][face]
         assert (found.beaten, found.n - found.beaten_by) == ((scores[: found.n] < own).sum(),) * 2
-    assert {rank.n for rank in compared.ranks["mine"]} <= {FIRST, MATCHED}
+    assert {rank.n for rank in compared.ranks["mine"]} <= {FIRST, CONTROLS_PER_MAP}
 
 
 def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_maps() -> None:
@@ -190,10 +191,10 @@ def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_
     }
     rows, targets, counted = np.arange(4), np.zeros(4, np.int64), list[int]()
     every = compare_with_controls(
-        model, maps, drawn.images, targets, rows, advance=lambda n, note="": counted.append(n), **SETTINGS
+        model, maps, Faces(drawn.images, rows), targets, SETTINGS, advance=lambda n, note="": counted.append(n)
     )
     some = {name: values[2:3] for name, values in maps.items()}
-    one = compare_with_controls(model, some, drawn.images[2:3], targets[2:3], rows[2:3], **SETTINGS)
+    one = compare_with_controls(model, some, Faces(drawn.images[2:3], rows[2:3]), targets[2:3], SETTINGS)
     assert sum(counted) == 8
     assert one.ranks == {name: ranks[2:3] for name, ranks in every.ranks.items()}
     np.testing.assert_allclose(one.control_insertion, every.control_insertion[:, 2:3], atol=1e-6)
@@ -204,6 +205,6 @@ def test_briefly_means_by_the_first_controls_only() -> None:
     weights = model.weights.detach().numpy().reshape(48, 48)
     maps = {"true": (weights * (drawn.images - drawn.images.mean(axis=(1, 2), keepdims=True))).astype(np.float32)}
     compared = compare_with_controls(
-        model, maps, drawn.images, np.zeros(2, np.int64), np.arange(2), briefly=("true",), **SETTINGS
+        model, maps, Faces(drawn.images, np.arange(2)), np.zeros(2, np.int64), SETTINGS, briefly=("true",)
     )
     assert compared.ranks["true"] == (replace(compared.ranks["true"][0], beaten=FIRST, n=FIRST),) * 2

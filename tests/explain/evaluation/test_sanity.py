@@ -12,6 +12,7 @@ from torch import nn
 
 from fer_core import Faces
 from fer_explain.cli import main
+from fer_explain.config import SampleConfig
 from fer_explain.evaluation.compared_maps import maps_of
 from fer_explain.evaluation.metrics.randomization import (
     MEASURES,
@@ -22,7 +23,7 @@ from fer_explain.evaluation.metrics.randomization import (
     weight_stages,
 )
 from fer_explain.evaluation.metrics.similarity import spearman, ssim
-from fer_explain.evaluation.sanity import judge, sanity
+from fer_explain.evaluation.sanity import check_sanity, judge
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import weights_sha256
 
@@ -142,8 +143,10 @@ def test_a_method_fails_where_either_order_of_its_pixels_survives(absolute: floa
 def test_maps_that_know_no_network_fail_and_a_network_drawn_from_the_same_seed_is_drawn_anew(
     exports: Path, data: Path, tmp_path: Path
 ) -> None:
-    verdicts = {v.method: v for v in sanity(data, exports, ["saliency"], tmp_path / "out", faces=8)}
-    assert verdicts["random"].failed == verdicts["centre"].failed == "yes"
+    verdicts = {
+        v.method: v for v in check_sanity(data, exports, ["saliency"], tmp_path / "out", sample=SampleConfig(faces=8))
+    }
+    assert verdicts["random"].failed == verdicts["center"].failed == "yes"
     assert verdicts["random"].similarity["ssim"].mean == pytest.approx(1)
     # The network of the folder was constructed from seed 0, which is also the default here.
     assert verdicts["saliency"].similarity["spearman_signed"].mean < 0.9
@@ -155,7 +158,7 @@ def test_the_folder_holds_all_figures_and_the_same_input_gives_the_same_bytes(
     seed = torch.initial_seed()
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        sanity(data, run, ["saliency"], folder, faces=3, seed=5)
+        check_sanity(data, run, ["saliency"], folder, sample=SampleConfig(faces=3), seed=5)
     assert torch.initial_seed() == seed
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert sorted(first) == ["cascading.png", "independent.png", "sanity.csv", "sanity.json", "similarity.npz"]
@@ -163,7 +166,7 @@ def test_the_folder_holds_all_figures_and_the_same_input_gives_the_same_bytes(
     written = json.loads(first["sanity.json"])
     arrays = np.load(folders[0] / "similarity.npz")
     assert arrays["stages"].tolist() == ["classifier.7", "classifier.4", "classifier.1"]
-    assert arrays["methods"].tolist() == ["saliency", "random", "centre"]
+    assert arrays["methods"].tolist() == ["saliency", "random", "center"]
     assert len(written["similarity"]) == 3 * 2 * 3 * len(MEASURES)
     for line in written["similarity"]:
         at = (
@@ -177,21 +180,21 @@ def test_the_folder_holds_all_figures_and_the_same_input_gives_the_same_bytes(
 
 def test_the_command_says_which_methods_failed(run: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "sanity"
-    options = ("--methods", "saliency,centre", "--rows", "2-9", "--target", "happy")
+    options = ("--methods", "saliency,center", "--rows", "2-9", "--target", "happy")
     result = CliRunner().invoke(main, ["sanity", str(data), "--model", str(run), "--output", str(output), *options])
     assert result.exit_code == 0, result.output
-    saliency, centre, random, files = result.stdout.splitlines()
+    saliency, center, random, files = result.stdout.splitlines()
     assert saliency.startswith("saliency")
     assert (
-        "centre                 control, expected to fail: with all weights drawn anew, spearman_absolute 1.00"
-        in centre
+        "center                 control, expected to fail: with all weights randomized, spearman_absolute 1.00"
+        in center
     )
     assert (
-        "random                 control, expected to fail: with all weights drawn anew, spearman_absolute 1.00"
+        "random                 control, expected to fail: with all weights randomized, spearman_absolute 1.00"
         in random
     )
     assert files == f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png"
-    assert "FAILED" not in centre + random
+    assert "FAILED" not in center + random
     written = json.loads((output / "sanity.json").read_text())
     assert written["settings"]["target"] == "happy"
     assert [verdict["is_control"] for verdict in written["verdicts"]] == [False, True, True]

@@ -32,9 +32,7 @@ def test_a_model_that_beats_the_most_frequent_class_is_better_than_chance() -> N
     labels = np.arange(70) % 7
     skill = assess_skill(CARD, make_faces(labels), predict(np.where(np.arange(70) < 35, labels, (labels + 1) % 7)))
     assert (skill.shown, skill.title) == (True, "better than chance")
-    assert (
-        "It is right on 50.0% of 70 labelled faces; always predicting angry would be right on 14.3%" in skill.evidence
-    )
+    assert "Its accuracy on 70 labeled faces is 50.0%; always predicting angry would reach 14.3%" in skill.evidence
 
 
 @pytest.mark.parametrize("answer", ["shuffled", "constant"])
@@ -43,7 +41,7 @@ def test_guesses_and_a_constant_answer_are_no_better_than_chance_whatever_the_ca
     said = np.random.default_rng(0).permutation(labels) if answer == "shuffled" else np.full(len(labels), 3)
     skill = assess_skill(with_score(0.7, 3589), make_faces(labels), predict(said))  # type: ignore[arg-type]
     assert (skill.shown, skill.title) == (False, "no better than chance")
-    assert "always predicting happy would be right on 27.3%" in skill.evidence
+    assert "always predicting happy would reach 27.3%" in skill.evidence
 
 
 def test_an_accuracy_above_the_most_frequent_class_but_not_significantly_is_not_called_chance() -> None:
@@ -51,7 +49,7 @@ def test_an_accuracy_above_the_most_frequent_class_but_not_significantly_is_not_
     said = np.where(np.arange(70) < 16, labels, (labels + 1) % 7)
     skill = assess_skill(with_score(0.7, 3589), make_faces(labels), predict(said))  # type: ignore[arg-type]
     assert (skill.shown, skill.title) == (False, "not shown to be better than chance")
-    assert "It is right on 22.9% of 70 labelled faces" in skill.evidence
+    assert "Its accuracy on 70 labeled faces is 22.9%" in skill.evidence
 
 
 def test_a_few_labels_that_show_nothing_leave_the_answer_to_the_card() -> None:

@@ -3,11 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
-from fer_explain.layers.feature_maps import feature_map_sheet, feature_maps, layer_output
-from fer_explain.layers.structure import find_layer, list_layers
+from fer_explain.cli import main
+from fer_explain.layers.feature_maps import draw_feature_maps, feature_map_sheet, layer_output
+from fer_explain.layers.receptive_field import receptive_field
+from fer_explain.layers.structure import Layer, Layers, find_layer, list_layers
 from fer_explain.plots import save_figure
 
 
@@ -29,6 +32,43 @@ def test_layers_are_listed_in_forward_order(cnn: nn.Module) -> None:
     assert hooks_of(cnn) == 0
 
 
+def test_the_layers_are_printed_as_a_table_and_in_notebooks_as_html(cnn: nn.Module) -> None:
+    layers = list_layers(cnn)
+    assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in cnn.parameters())
+    lines = repr(layers).splitlines()
+    assert lines[0].split() == ["index", "name", "kind", "output", "units", "parameters"]
+    assert lines[1].split() == ["0", "features.0", "Conv2d", "4x48x48", "4", "40"]
+    assert len(lines) == 1 + len(layers)
+    html = layers._repr_html_()
+    assert html.count("<tr>") == 1 + len(layers)
+    assert "<td>features.0</td><td>Conv2d</td>" in html
+
+
+def test_a_hostile_layer_name_stays_text_in_html() -> None:
+    assert "<td>&lt;b&gt;</td>" in Layers([Layer(0, "<b>", "Linear", (7,))])._repr_html_()
+
+
+def test_the_layers_command_lists_what_layer_accepts(exports: Path, cnn: nn.Module) -> None:
+    result = CliRunner().invoke(main, ["layers", "--model", str(exports)])
+    assert result.exit_code == 0, result.output
+    text = result.stdout
+    for layer in list_layers(cnn):
+        (line,) = [line.split() for line in text.splitlines() if f" {layer.name} " in line]
+        assert line[:4] == [str(layer.index), layer.name, layer.kind, "x".join(map(str, layer.shape))]
+        assert line[4:6] == [f"{layer.shape[0]:,}", f"{layer.parameters:,}"]
+        assert " ".join(line[6:]) == str(receptive_field(cnn, layer))
+
+
+def test_the_layers_command_reports_where_receptive_fields_are_unknown(
+    exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_explain.layers.receptive_field.POSITIONWISE", (nn.BatchNorm2d, nn.Dropout, nn.Identity))
+    result = CliRunner().invoke(main, ["layers", "--model", str(exports)])
+    assert result.exit_code == 0, result.output
+    assert "receptive field: unsupported operation features.1, ReLU()" in result.stderr
+    assert result.stdout.count("unknown") == 21
+
+
 def test_a_layer_is_found_by_index_and_by_name(cnn: nn.Module) -> None:
     assert find_layer(cnn, 2) == find_layer(cnn, "2") == find_layer(cnn, "features.2")
 
@@ -42,7 +82,7 @@ def test_digits_are_an_index_even_where_modules_are_named_by_digits() -> None:
 
 
 @pytest.mark.parametrize("layer", ["features.99", "standardize", 22, "22", "-1", "²", ""])
-def test_an_unknown_layer_lists_those_there_are(cnn: nn.Module, layer: str | int) -> None:
+def test_an_error_of_an_unknown_layer_lists_the_layers(cnn: nn.Module, layer: str | int) -> None:
     match = r"layer: found '.*', expected one of these .*: 0: features\.0 \(Conv2d, 4x48x48\); .*; 21: classifier\.7"
     with pytest.raises(ConfigError, match=match):
         find_layer(cnn, layer)
@@ -80,7 +120,7 @@ def test_the_mode_is_restored_and_hooks_are_gone_after_success_and_error(cnn: nn
     assert hooks_of(cnn) == 0
 
 
-def test_what_is_no_face_is_refused(cnn: nn.Module, faces: Faces) -> None:
+def test_an_array_that_is_not_a_face_is_refused(cnn: nn.Module, faces: Faces) -> None:
     with pytest.raises(ConfigError, match=r"image: expected one face, uint8 \(48, 48\), found uint8 \(21, 48, 48\)"):
         layer_output(cnn, faces.images, 0)
 
@@ -100,18 +140,23 @@ def test_a_wide_dense_layer_is_drawn(dnn: nn.Module, faces: Faces) -> None:
     assert figure.get_suptitle() == "Row 2, layer 1: classifier.2 (ReLU), 40"
 
 
-def test_a_silent_layer_is_drawn_without_warning(faces: Faces, cnn: nn.Module) -> None:
+def test_a_constant_layer_is_drawn_without_warning(faces: Faces, cnn: nn.Module) -> None:
     for value in (0.0, -2.0):
         figure = feature_map_sheet(np.full((4, 48, 48), value, np.float32), find_layer(cnn, 1), 2)
         figure.canvas.draw()
 
 
 def test_feature_maps_writes_sheet_and_numbers(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
-    folder = feature_maps(data, 4, exports, "0", tmp_path / "out")
+    folder = draw_feature_maps(data, exports, "0", tmp_path / "out", row=4)
     assert sorted(path.name for path in folder.iterdir()) == ["feature_maps.npz", "sheet.png"]
     found = np.load(folder / "feature_maps.npz")
     np.testing.assert_allclose(found["feature_maps"], layer_output(cnn, faces.images[2], 0), atol=1e-6)
     assert (int(found["row"]), str(found["layer"])) == (4, "features.0")
-    with pytest.raises(DataError, match=r"expected a row number in 2\.\.22 \(21 faces\), found 1$"):
-        feature_maps(data, 1, exports, 0, tmp_path / "other")
+    with pytest.raises(DataError, match=r"expected a row number in 2\.\.22, where 21 faces are, found 1$"):
+        draw_feature_maps(data, exports, 0, tmp_path / "other", row=1)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_first_face_of_an_array_is_drawn_by_default(exports: Path, faces: Faces, tmp_path: Path) -> None:
+    folder = draw_feature_maps(faces.images[:2], exports, 0, tmp_path / "out")
+    assert int(np.load(folder / "feature_maps.npz")["row"]) == 0

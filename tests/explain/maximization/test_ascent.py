@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, ModelError
+from fer_explain.config import AscentConfig
 from fer_explain.layers.structure import find_layer, run_to
 from fer_explain.maximization.ascent import (
-    AscentConfig,
-    _likeness,
+    _similarity,
     _total_variation_gradient,
     maximize_channels,
     maximize_objectives,
@@ -87,13 +87,13 @@ def test_the_total_variation_gradient_is_that_of_a_loop_over_the_pixels() -> Non
         assert gradient[y, x] == pytest.approx(slope, abs=1e-4)
 
 
-def test_likeness_is_the_mean_cosine_of_gram_matrices() -> None:
+def test_similarity_is_the_mean_cosine_of_gram_matrices() -> None:
     outputs = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     inputs = torch.randn(6, 30, generator=torch.Generator().manual_seed(1))
     grams = np.einsum("ncyx,ndyx->ncd", outputs.numpy(), outputs.numpy()).reshape(6, -1)
     for found, vectors in (
-        (_likeness(inputs, outputs, 3), grams),
-        (_likeness(inputs, inputs[:, :2], 3), inputs.numpy()),
+        (_similarity(inputs, outputs, 3), grams),
+        (_similarity(inputs, inputs[:, :2], 3), inputs.numpy()),
     ):
         expected = 0.0
         for first in (0, 3):
@@ -108,15 +108,15 @@ def test_likeness_is_the_mean_cosine_of_gram_matrices() -> None:
 def test_diversity_drives_the_images_of_a_channel_apart(cnn: nn.Module) -> None:
     layer = find_layer(cnn, "features.7")
 
-    def likeness(diversity: float) -> float:
+    def similarity(diversity: float) -> float:
         config = AscentConfig(steps=16, images=3, diversity=diversity)
         found = maximize_channels(cnn, layer.name, [1], config)
         assert found.channels.tolist() == [1, 1, 1]
         assert found.images.shape == (3, 48, 48)
         with torch.no_grad():
-            return _likeness(*run_to(cnn, layer, torch.from_numpy(found.images)[:, None]), 3).item()
+            return _similarity(*run_to(cnn, layer, torch.from_numpy(found.images)[:, None]), 3).item()
 
-    assert likeness(2.0) < likeness(0.0)
+    assert similarity(2.0) < similarity(0.0)
 
 
 def test_several_images_of_a_channel_do_not_depend_on_the_batch(cnn: nn.Module) -> None:
@@ -129,7 +129,7 @@ def test_several_images_of_a_channel_do_not_depend_on_the_batch(cnn: nn.Module) 
 
 def test_a_neuron_is_raised_within_its_receptive_field_alone(cnn: nn.Module) -> None:
     layer = find_layer(cnn, "features.2")
-    objectives = channel_objectives(layer, [0], place=(10, 20))
+    objectives = channel_objectives(layer, [0], position=(10, 20))
     config = AscentConfig(**{**BARE, "steps": 8, "space": "pixel"})
     found = maximize_objectives(cnn, objectives, config)
     changed = np.argwhere(found.images[0] != 127.5)
@@ -151,7 +151,7 @@ def test_a_direction_of_one_channel_is_that_channel(cnn: nn.Module) -> None:
     assert along.reached.tolist() == channel.reached.tolist()
 
 
-def test_a_direction_away_from_a_relus_channel_is_climbed_below_zero(cnn: nn.Module) -> None:
+def test_a_direction_away_from_a_relus_channel_is_maximized_below_zero(cnn: nn.Module) -> None:
     layer = find_layer(cnn, "features.3")
     config = AscentConfig(steps=8, noise=4)
     found = maximize_objectives(cnn, direction_objective(layer, -np.eye(layer.shape[0])[0]), config)
@@ -183,17 +183,17 @@ def test_each_step_looks_at_a_view_of_its_own(cnn: nn.Module) -> None:
     torch.testing.assert_close(viewed, view(start))
 
 
-def test_a_start_that_is_no_image_is_refused(cnn: nn.Module) -> None:
+def test_a_start_that_is_not_an_image_is_refused(cnn: nn.Module) -> None:
     objectives = channel_objectives(find_layer(cnn, 0))
     for start in (np.zeros((47, 48), np.float32), np.full((48, 48), 256, np.float32), np.full((48, 48), np.nan)):
-        with pytest.raises(ConfigError, match=r"start: expected one image of 48x48 in 0\.\.255"):
+        with pytest.raises(ConfigError, match=r"start: expected one 48x48 image in 0\.\.255"):
             maximize_objectives(cnn, objectives, start=start)
 
 
-def test_broken_weights_are_told_and_hooks_are_gone_after_an_error(cnn: nn.Module) -> None:
+def test_broken_weights_are_reported_and_hooks_are_gone_after_an_error(cnn: nn.Module) -> None:
     cnn.get_submodule("features.0").weight.data.fill_(math.nan)
     cnn.train()
-    with pytest.raises(ModelError, match=r"layer features\.2: found activations that are not finite"):
+    with pytest.raises(ModelError, match=r"layer features\.2: activations contain NaN or Inf; check the model"):
         maximize_channels(cnn, "features.2", config=AscentConfig(steps=1))
     assert cnn.training
     assert sum(len(module._forward_hooks) for module in cnn.modules()) == 0
@@ -202,13 +202,13 @@ def test_broken_weights_are_told_and_hooks_are_gone_after_an_error(cnn: nn.Modul
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"space": "wavelet"}, "space: expected fourier or pixel, found 'wavelet'"),
+        ({"space": "wavelet"}, "space: expected one of fourier, pixel, found 'wavelet'"),
         ({"images": 0}, "images: expected at least 1, found 0"),
-        ({"rotation": -1.0}, "rotation: expected at least 0, found -1"),
+        ({"rotation": -1.0}, "rotation: expected 0 to 180, found -1"),
         ({"zoom": 1.0}, "zoom: expected 0 to below 1, found 1"),
-        ({"step_size": math.nan}, "step_size: expected at least 0, found nan"),
-        ({"noise": math.inf}, "noise: expected at least 0, found inf"),
-        ({"rotation": 181.0}, "rotation: expected at most 180, found 181"),
+        ({"step_size": math.nan}, "step_size: expected at least 0 and finite, found nan"),
+        ({"noise": math.inf}, "noise: expected at least 0 and finite, found inf"),
+        ({"rotation": 181.0}, "rotation: expected 0 to 180, found 181"),
     ],
 )
 def test_settings_outside_their_range_are_named(settings: dict[str, float], match: str) -> None:

@@ -9,11 +9,14 @@ from click.testing import CliRunner
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces
+from fer_core.settings import settings_of
 from fer_explain.cli import main
+from fer_explain.config import AscentConfig
 from fer_explain.layers.structure import find_layer, run_to
-from fer_explain.maximization.ascent import AscentConfig, maximize_channels
-from fer_explain.maximization.maximize import channel_captions, maximization_sheet, maximize
-from fer_explain.maximization.on_faces import Highest
+from fer_explain.maximization.ascent import maximize_channels
+from fer_explain.maximization.maximize import image_captions, maximization_sheet, maximize
+from fer_explain.maximization.on_faces import FaceMaxima
+from fer_explain.maximization.parametrization import SPACES
 
 FEW = AscentConfig(steps=12)
 LAYERS = ["features.0", "features.1", "features.7", "features.9", "classifier.1", "classifier.2", "classifier.7"]
@@ -40,7 +43,7 @@ def test_every_live_channel_is_raised(cnn: nn.Module, layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", ["features.1", "classifier.2", "classifier.7"])
-def test_a_channel_takes_the_same_way_whichever_others_are_climbed(cnn: nn.Module, layer: str) -> None:
+def test_the_image_of_a_channel_does_not_depend_on_the_others(cnn: nn.Module, layer: str) -> None:
     together = maximize_channels(cnn, layer, config=FEW)
     for channel in (0, 3):
         alone = maximize_channels(cnn, layer, [channel], FEW)
@@ -77,10 +80,10 @@ def test_a_dead_channel_is_flagged_and_mid_gray(cnn: nn.Module) -> None:
         assert found.dead.tolist() == [False, True, False, False]
         np.testing.assert_array_equal(found.images[1], 127.5)
         assert np.isfinite(found.images).all()
-        assert channel_captions(found)[1] == "1: dead"
+        assert image_captions(found)[1] == "1: dead"
 
 
-def test_a_relu_channel_that_never_speaks_is_dead(cnn: nn.Module) -> None:
+def test_a_relu_channel_that_is_never_active_is_dead(cnn: nn.Module) -> None:
     convolution = cnn.get_submodule("features.2")
     assert isinstance(convolution, nn.Conv2d)
     assert convolution.bias is not None
@@ -90,12 +93,12 @@ def test_a_relu_channel_that_never_speaks_is_dead(cnn: nn.Module) -> None:
     assert found.reached[2] == 0
 
 
-def test_a_relu_channel_that_starts_silent_is_woken(cnn: nn.Module) -> None:
+def test_a_relu_channel_that_starts_inactive_is_activated(cnn: nn.Module) -> None:
     convolution = cnn.get_submodule("features.0")
     assert isinstance(convolution, nn.Conv2d)
     assert convolution.bias is not None
     convolution.weight.data[0] = 0.2
-    convolution.bias.data[0] = -0.8  # speaks only for what is much brighter than the noise
+    convolution.bias.data[0] = -0.8  # active only where the image is much brighter than the noise
     found = maximize_channels(cnn, "features.1", [0], AscentConfig(steps=40))
     assert found.start[0] == 0
     assert found.reached[0] > 0.1
@@ -160,25 +163,25 @@ def test_maximize_writes_a_sheet_and_its_numbers(exports: Path, tmp_path: Path) 
 def test_the_sheet_names_classes(cnn: nn.Module) -> None:
     found = maximize_channels(cnn, "classifier.7", config=AscentConfig(steps=1))
     names = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    assert [text.split(":")[0] for text in channel_captions(found, names)] == list(names)
+    assert [text.split(":")[0] for text in image_captions(found, names)] == list(names)
     assert "classifier.7" in maximization_sheet(found, names).texts[0].get_text()
 
 
 def test_captions_compare_with_real_faces(cnn: nn.Module) -> None:
-    climbed = maximize_channels(cnn, "classifier.7", [0, 1, 2], FEW)
-    found = replace(climbed, reached=np.array([3.0, 1.0, 2.0], np.float32))
-    highest = Highest(np.array([1.5, 4.0, -0.5], np.float32), np.arange(3), 1234)
+    original = maximize_channels(cnn, "classifier.7", [0, 1, 2], FEW)
+    found = replace(original, reached=np.array([3.0, 1.0, 2.0], np.float32))
+    maxima = FaceMaxima(np.array([1.5, 4.0, -0.5], np.float32), np.arange(3), 1234)
     captions = ["0: 3.00 (2.0x)", "1: 1.00 (0.2x)", "2: 2.00 (faces: -0.50)"]
-    assert channel_captions(found, highest=highest) == captions
+    assert image_captions(found, maxima=maxima) == captions
     silent = replace(found, dead=np.array([True, False, False]))
-    assert channel_captions(silent, highest=highest) == ["0: dead (faces: 1.50)", *captions[1:]]
-    title = maximization_sheet(found, highest=highest).texts[0].get_text()
-    assert title.endswith("activation reached (times the highest on 1,234 faces; 1 below it)")
+    assert image_captions(silent, maxima=maxima) == ["0: dead (faces: 1.50)", *captions[1:]]
+    title = maximization_sheet(found, maxima=maxima).texts[0].get_text()
+    assert title.endswith("activation reached (relative to the maximum on 1,234 faces; 1 below it)")
 
 
-def test_with_data_the_highest_faces_are_kept(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
+def test_with_data_the_maxima_on_faces_are_saved(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
     config = AscentConfig(steps=2, images=2)
-    folder = maximize(exports, "features.3", tmp_path / "out", channels=(2, 0), data=data, most_faces=15, config=config)
+    folder = maximize(exports, "features.3", tmp_path / "out", channels=(2, 0), data=data, limit=15, config=config)
     found = np.load(folder / "maximization.npz")
     assert found["channels"].tolist() == [2, 2, 0, 0]
     assert int(found["faces"]) == 15
@@ -198,17 +201,17 @@ def test_an_ascent_begins_with_the_mean_or_with_one_face(
     still = AscentConfig(steps=1, step_size=0, noise=0, space="pixel")
     for start, expected in (("mean", faces.images[:9].mean(0)), ("row:17", faces.images[15]), ("noise", 127.5)):
         name = start.replace(":", "-")
-        maximize(exports, 0, tmp_path / name, channels=[0], start=start, data=data, most_faces=9, config=still)
+        maximize(exports, 0, tmp_path / name, channels=[0], start=start, data=data, limit=9, config=still)
         found = np.load(tmp_path / name / "maximization.npz")
         np.testing.assert_allclose(found["images"][0], np.broadcast_to(expected, (48, 48)), atol=1e-4)
 
 
-def test_a_class_and_a_direction_are_climbed(exports: Path, tmp_path: Path) -> None:
+def test_a_class_and_a_direction_are_maximized(exports: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "smile.npy", np.array([1.0, -1.0, 0, 0]))
-    maximize(exports, "features.3", tmp_path / "a", direction=tmp_path / "smile.npy", place="centre", config=FEW)
+    maximize(exports, "features.3", tmp_path / "a", direction=tmp_path / "smile.npy", position="center", config=FEW)
     found = np.load(tmp_path / "a" / "maximization.npz")
     assert (found["names"].tolist(), found["channels"].tolist()) == (["smile"], [-1])
-    assert json.loads(str(found["settings"]))["place"] == [24, 24]
+    assert json.loads(str(found["settings"]))["position"] == [24, 24]
     maximize(exports, None, tmp_path / "b", class_name="happy", config=FEW)
     found = np.load(tmp_path / "b" / "maximization.npz")
     assert (found["names"].tolist(), found["channels"].tolist(), str(found["layer"])) == (
@@ -221,21 +224,25 @@ def test_a_class_and_a_direction_are_climbed(exports: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("layer", "settings", "match"),
     [
-        (None, {}, "layer: expected a name or an index, or a class in its place"),
-        (0, {"class_name": "happy"}, "class: expected no layer and no place"),
+        (None, {}, "layer: expected a name or an index, or `class_name` instead"),
+        (0, {"class_name": "happy"}, "`class_name` cannot be combined with `layer` or `position`"),
         (
             0,
             {"channels": [0], "direction": "x.npy"},
-            "channels, class and direction: expected one of them, found several",
+            "expected only one of `channels`, `class_name` and `direction`",
         ),
         (0, {"start": "median"}, r"start: expected noise, mean or row:N, such as row:17, found 'median'"),
-        (0, {"start": "mean"}, "start: mean is taken from faces, but there is no data"),
-        (0, {"split": "PublicTest"}, "split: PublicTest is a split of faces, but there is no data"),
-        (0, {"most_faces": 5000}, "most_faces: expected no limit of 5,000, as there is no data"),
+        (0, {"start": "mean"}, "start: mean requires `data`"),
+        (0, {"limit": 5000}, "limit: requires `data`"),
+        (
+            0,
+            {"limit": 0, "start": "row:2", "data": np.zeros((3, 48, 48), np.uint8)},
+            "limit: expected at least 1, found 0",
+        ),
         ("nose", {}, "layer: found 'nose', expected one of these by index or name"),
     ],
 )
-def test_what_cannot_be_climbed_for_is_told(
+def test_invalid_objectives_are_refused(
     exports: Path, tmp_path: Path, layer: str | int | None, settings: dict[str, object], match: str
 ) -> None:
     with pytest.raises(ConfigError, match=match):
@@ -243,7 +250,7 @@ def test_what_cannot_be_climbed_for_is_told(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_start_row_that_is_not_there_is_told(exports: Path, data: Path, tmp_path: Path) -> None:
+def test_a_start_row_that_does_not_exist_is_refused(exports: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected a row number in 2\.\.22"):
         maximize(exports, 0, tmp_path / "out", start="row:99", data=data, config=FEW)
 
@@ -252,17 +259,31 @@ def test_the_command_passes_every_setting_on(exports: Path, data: Path, tmp_path
     changed = AscentConfig(3, "pixel", 5.0, 4.0, 0.02, 0.3, 1, 2.0, 0.01, 2, 0.7, 9)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(changed).items()]
     output = tmp_path / "out"
-    target = ["--layer=2", "--channels=1", "--place=5,6", f"--data={data}", "--most-faces=4", "--start=mean"]
+    target = ["--layer=2", "--channels=1", "--position=5,6", f"--data={data}", "--limit=4", "--start=mean"]
     result = CliRunner().invoke(main, ["maximize", f"--model={exports}", f"--output={output}", *target, *options])
     assert (result.exit_code, result.stdout) == (0, f"{output}: sheet.png, maximization.npz\n"), result.output
     found = np.load(output / "maximization.npz")
     settings = json.loads(str(found["settings"]))
     assert {name: settings[name] for name in asdict(changed)} == asdict(changed)
-    assert (settings["place"], settings["start"], int(found["faces"])) == ([5, 6], "mean", 4)
+    assert (settings["position"], settings["start"], int(found["faces"])) == ([5, 6], "mean", 4)
+
+
+def test_the_command_requires_data_for_split_and_columns(exports: Path, tmp_path: Path) -> None:
+    arguments = ["maximize", f"--model={exports}", "--layer=0", f"--output={tmp_path / 'out'}"]
+    for option in ("--split=PublicTest", "--column=pixels=face"):
+        result = CliRunner().invoke(main, [*arguments, option])
+        assert result.exit_code == 2
+        assert "--split and --column require --data" in result.stderr
+    result = CliRunner().invoke(main, [*arguments, "--limit=9"])
+    assert (result.exit_code, result.stderr) == (1, "fer-explain: --limit: requires --data\n")
+
+
+def test_the_parametrizations_are_those_of_the_setting() -> None:
+    assert tuple(SPACES) == settings_of(AscentConfig)["space"].choices
 
 
 def test_the_help_states_the_defaults() -> None:
     texts = {option.name: option.help for option in main.commands["maximize"].params}
     for name, default in asdict(AscentConfig()).items():
-        shown = f"[default: {default:g}]" if not isinstance(default, str) else f"[default: {default}]"
-        assert texts[name].endswith(shown), name
+        shown = f"[default: {default}" if isinstance(default, str) else f"[default: {default:g};"
+        assert shown in texts[name], name

@@ -49,9 +49,9 @@ def test_fourier_noise_has_the_spectrum_of_its_scales() -> None:
 
 
 def test_a_fourier_step_is_steepest_ascent_in_the_scaled_coefficients() -> None:
-    latents, pulls = drawn(2, 1, 48, 48, high=80) - 40, drawn(2, 1, 48, 48, seed=1) - 0.5
+    latents, gradients = drawn(2, 1, 48, 48, high=80) - 40, drawn(2, 1, 48, 48, seed=1) - 0.5
     scales = spectrum_scales()
-    for latent, pull, step in zip(latents, pulls, FourierSpace().steps(latents, pulls), strict=True):
+    for latent, pull, step in zip(latents, gradients, FourierSpace().steps(latents, gradients), strict=True):
         coefficients = (torch.fft.fft2(latent, norm="ortho") / scales).requires_grad_()
         image = FourierSpace().images(torch.fft.ifft2(coefficients * scales, norm="ortho").real)
         (gradient,) = torch.autograd.grad((image * pull).sum(), coefficients)
@@ -61,9 +61,9 @@ def test_a_fourier_step_is_steepest_ascent_in_the_scaled_coefficients() -> None:
 
 
 def test_a_pixel_step_is_the_gradient_of_size_one() -> None:
-    pulls = drawn(2, 1, 48, 48) - 0.5
-    step = PixelSpace().steps(torch.zeros_like(pulls), 7 * pulls)
-    torch.testing.assert_close(step, pulls / pulls.square().mean((1, 2, 3), keepdim=True).sqrt())
+    gradients = drawn(2, 1, 48, 48) - 0.5
+    step = PixelSpace().steps(torch.zeros_like(gradients), 7 * gradients)
+    torch.testing.assert_close(step, gradients / gradients.square().mean((1, 2, 3), keepdim=True).sqrt())
 
 
 @pytest.mark.parametrize("name", SPACES)

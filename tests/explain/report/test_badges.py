@@ -11,7 +11,7 @@ from torch import nn
 
 from fer_core import TrainingWarning
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_explain.report import report
+from fer_explain.report.report import write_report
 from fer_train.exporting.graph import write_graph
 from fer_train.runs.checkpoint import save_weights
 
@@ -42,7 +42,7 @@ def page(held_out: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     drawn, folder = draw_faces(500, seed=5), tmp_path_factory.mktemp("knows")
     network = train(make_network("course-dnn", DENSE), drawn.images, drawn.labels)
     model = save(network, "course-dnn", DENSE, folder / "knows")
-    return read_page(report(held_out, model, folder / "out", methods=METHODS))
+    return read_page(write_report(held_out, model, folder / "out", methods=METHODS))
 
 
 def badges(page: Page, look: str) -> list[dict[str, str | None]]:
@@ -81,15 +81,15 @@ def test_each_map_of_a_predicted_class_has_one_state_in_words_and_its_scores(pag
     assert len(re.findall(state, text)) == cards * len(METHODS) + legend
     for score in ("deletion", "insertion"):
         assert len(re.findall(rf"{score} \d\.\d\d \(controls \d\.\d\d\)", text)) == cards * len(METHODS)
-    assert text.count("only the maps of the predicted class are tested") == cards
+    assert text.count("Only the maps of the predicted class are tested") == cards
 
 
 def test_the_page_says_how_many_badges_chance_alone_would_give(page: Page) -> None:
     cards = len([tag for tag in page.all("article") if tag.get("class") == "face"])
     text, maps = " ".join(page.text.split()), cards * len(METHODS)
-    by_chance = f"For {maps} maps, chance alone would give about {maps / 40:.1f} better and {maps / 40:.1f} worse"
+    by_chance = f"For {maps} maps, about {maps / 40:.1f} better and {maps / 40:.1f} worse are expected by chance"
     assert by_chance in text
-    found = re.search(r"; here (\d+) are better and (\d+) worse", text)
+    found = re.search(r"; observed are (\d+) better and (\d+) worse", text)
     assert found is not None
     counts = np.sum([counts for _, counts in states_of(page).values()], axis=0)
     assert [int(each) for each in found.groups()] == [counts[0], counts[2]]
@@ -106,7 +106,7 @@ def test_with_fresh_weights_no_badge_is_green_and_the_page_says_why_first(
     unlabelled = write_csv(tmp_path / "faces.csv", drawn.images, None, [str(i) for i in range(9)])
     data = held_out if labelled else unlabelled
     with pytest.warns(TrainingWarning, match="better than chance"):
-        found = read_page(report(data, model, tmp_path / "out", methods=("integrated-gradients", "saliency")))
+        found = read_page(write_report(data, model, tmp_path / "out", methods=("integrated-gradients", "saliency")))
     assert_nothing_is_approved(found, "no better than chance" if labelled else "not shown to be better than chance")
 
 
@@ -115,19 +115,19 @@ def test_of_a_network_that_learned_shuffled_labels_no_badge_is_green(held_out: P
     labels = np.random.default_rng(0).permutation(drawn.labels)
     network = train(make_network("course-dnn", DENSE), drawn.images, labels)
     model = save(network, "course-dnn", DENSE, tmp_path / "shuffled")
-    with pytest.warns(TrainingWarning, match="shuffled: no better than chance. It is right on"):
-        found = read_page(report(held_out, model, tmp_path / "out", methods=("integrated-gradients",)))
+    with pytest.warns(TrainingWarning, match="shuffled: no better than chance. Its accuracy on 105 labeled faces is"):
+        found = read_page(write_report(held_out, model, tmp_path / "out", methods=("integrated-gradients",)))
     assert_nothing_is_approved(found, "no better than chance")
 
 
 def assert_nothing_is_approved(page: Page, title: str) -> None:
     text = " ".join(page.text.split())
     assert text.index(f"This model is {title}.") < text.index("How to read")
-    assert "the maps of such a model mean nothing for the faces" in text
+    assert "its maps carry no information about the faces" in text
     assert not [tag for tag in badges(page, "good") if "badge" in (tag["class"] or "")]
     assert not badges(page, "bad")
-    assert len(badges(page, "good")) == 1, "only the proof of the weights, which holds of any model"
+    assert len(badges(page, "good")) == 1, "only the verification of the weights"
     maps = [tag for tag in page.all("span") if (tag.get("class") or "").startswith("badge")]
-    assert len(maps) == text.count(f"not tested: {title}") > 0
+    assert len(maps) == text.count(f"not tested: model {title}") > 0
     assert "✓ better" not in text
-    assert "✓ passed" not in text
+    assert "✓ sanity" not in text

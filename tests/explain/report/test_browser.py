@@ -1,4 +1,4 @@
-"""The page in a real browser: every control works, nothing is asked for, and a phone need not scroll aside."""
+"""The page in a real browser: every control works, nothing is requested, and it fits a phone."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ import pytest
 from tiny_models import write_csv
 
 from fer_core import Faces
-from fer_explain.report import report
+from fer_explain.config import ReportConfig
+from fer_explain.report.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,7 +23,9 @@ def address(exports: Path, faces: Faces, tmp_path_factory: pytest.TempPathFactor
     evil = "<script>alert(1)</script>"
     labels = faces.require_labels()
     data = write_csv(folder / "faces.csv", faces.images, labels.tolist(), [evil] * len(faces))
-    return report(data, exports, folder / "out", rows=(2, 3), worst=2, methods=("saliency", "occlusion")).as_uri()
+    return write_report(
+        data, exports, folder / "out", rows=(2, 3), methods=("saliency", "occlusion"), config=ReportConfig(worst=2)
+    ).as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
 def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
-    """Open the page; whatever it says or asks for is held against it at the end."""
+    """Open the page; at the end it must have logged and requested nothing."""
     width, scheme = request.param
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -62,17 +65,17 @@ def test_nothing_is_wider_than_the_window(page: Any) -> None:
     assert wide <= window
 
 
-def test_every_link_leads_to_a_place_of_the_page(page: Any) -> None:
+def test_every_link_leads_to_an_element_of_the_page(page: Any) -> None:
     links = page.locator("a[href^='#']")
     assert links.count() >= 10
     for target in set(links.evaluate_all("links => links.map(link => link.hash)")):
         assert page.locator(f"[id='{target[1:]}']").count() == 1
-    page.locator("nav a", has_text="Proof").click()
-    assert page.url.endswith("#proof")
-    assert page.locator("#proof-title").is_visible()
+    page.locator("nav a", has_text="Verification").click()
+    assert page.url.endswith("#verification")
+    assert page.locator("#verification-title").is_visible()
 
 
-def test_the_switch_of_a_face_shows_the_maps_of_one_class_and_of_this_face_alone(page: Any) -> None:
+def test_the_switch_of_a_face_affects_only_this_face(page: Any) -> None:
     cards = page.locator(".face")
     assert cards.count() >= 4
     for i in range(cards.count()):
@@ -128,12 +131,12 @@ def test_every_picture_is_drawn(page: Any) -> None:
     assert page.locator("img").evaluate_all(broken) == 0
 
 
-def test_what_is_hostile_stays_text(page: Any) -> None:
+def test_hostile_input_stays_text(page: Any) -> None:
     assert page.locator(".meta", has_text="<script>alert(1)</script>").count() >= 4
     assert page.locator("script").count() == 0
 
 
-def test_on_paper_both_classes_are_shown_and_no_control(page: Any) -> None:
+def test_in_print_both_classes_are_shown_without_controls(page: Any) -> None:
     page.emulate_media(media="print")
     card = page.locator(".face").first
     assert card.locator(".of-predicted").is_visible()
@@ -142,7 +145,7 @@ def test_on_paper_both_classes_are_shown_and_no_control(page: Any) -> None:
     assert not page.locator("nav").is_visible()
 
 
-def test_text_stands_out_from_its_ground_in_light_and_dark(page: Any) -> None:
+def test_text_has_enough_contrast_in_light_and_dark(page: Any) -> None:
     """WCAG 2.1, success criterion 1.4.3: contrast of at least 4.5 to 1, for the page's own pairs of colours."""
     contrast = """() => {
       const style = getComputedStyle(document.documentElement), canvas = document.createElement('canvas');

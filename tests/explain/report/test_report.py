@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from fer_train.exporting.agreement import halve, stamp
 from PIL import Image
 from report_page import Page, read_page
 from tiny_models import CNN, make_card, write_csv
@@ -12,23 +14,30 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelError, OutputError
 from fer_explain.attribution import attributions_of, find_method
-from fer_explain.report import report
-from fer_explain.report.face_maps import choose_methods, settings_of
+from fer_explain.cli import main
+from fer_explain.config import ReportConfig
 from fer_explain.report.files import _scales
+from fer_explain.report.methods import choose_methods, settings_of
+from fer_explain.report.report import write_report
 from fer_explain.report.selection import select_faces
-from fer_explain.verification import load_proven
-from fer_train.exporting.graph import stamp, write_graph
-from fer_train.exporting.half import halve
+from fer_explain.verification import load_verified
+from fer_train.exporting.graph import write_graph
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
 METHODS = ("saliency", "integrated-gradients", "occlusion")
+WORST = ReportConfig(worst=2)
 
 
 @pytest.fixture(scope="module")
 def folder(exports: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report(
-        data, exports, tmp_path_factory.mktemp("report") / "out", rows=(2, 3, 9), worst=2, methods=METHODS
+    return write_report(
+        data,
+        exports,
+        tmp_path_factory.mktemp("report") / "out",
+        rows=(2, 3, 9),
+        methods=METHODS,
+        config=ReportConfig(worst=2),
     ).parent
 
 
@@ -55,7 +64,7 @@ def test_every_picture_has_an_alternative_text_of_its_own(page: Page) -> None:
     texts = [image["alt"] for image in page.all("img")]
     assert all(texts)
     repeated = [text for text in texts if texts.count(text) > 1]
-    assert all((text or "").startswith("Row ") for text in repeated), "only a face may stand in two sections"
+    assert all((text or "").startswith("Row ") for text in repeated), "only a face may be in two sections"
     assert not [text for text in repeated if ":" in (text or "")], "a face has one card"
 
 
@@ -68,15 +77,15 @@ def test_the_page_is_usable_without_seeing_it(page: Page) -> None:
         assert (attributes["href"] or "").removeprefix("#") in ids
     for section in page.all("section"):
         assert section["aria-labelledby"] in ids
-    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in page.all("th"))
 
 
 def test_every_section_is_there(page: Page) -> None:
     titles = {section["id"] for section in page.all("section")}
-    expected = {"reading", "faces", "mistakes", "accuracy", "confused", "labels", "trust", "classes", "filters"}
-    expected |= {"layer", "maximization", "proof", "card", "limits"}
+    expected = {"reading", "faces", "mistakes", "accuracy", "confused", "labels", "tests", "classes", "filters"}
+    expected |= {"layer", "maximization", "verification", "card", "limits"}
     assert titles == expected
-    assert "An attribution is no cause." in page.text
+    assert "Attribution is not causation." in page.text
     assert "Labels are noisy." in page.text
     assert "The data is biased." in page.text
 
@@ -98,18 +107,18 @@ def test_labels_and_card_entries_stay_text(run: Path, faces: Faces, tmp_path: Pa
     target.mkdir()
     save_weights(target / "ema.safetensors", network.state_dict(), hostile)
     data = write_csv(tmp_path / "faces.csv", faces.images[:3], [0, 1, 2], ["a", "b", "c"])
-    page = read_page(report(data, target, tmp_path / "out", rows=(2,), methods=("saliency",)))
+    page = read_page(write_report(data, target, tmp_path / "out", rows=(2,), methods=("saliency",)))
     assert evil in page.text
     assert all((image["src"] or "").startswith("data:") and "onerror" not in image for image in page.all("img"))
 
 
-def test_the_proof_is_told_with_both_hashes_and_every_logit(page: Page, exports: Path) -> None:
-    assert page.text.count(load_proven(exports).weights_sha256) == 3
-    assert "tensors stand in the graph bit for bit" in page.text
+def test_the_verification_contains_both_hashes_and_all_logits(page: Page, exports: Path) -> None:
+    assert page.text.count(load_verified(exports).weights_sha256) == 3
+    assert "tensors are bitwise identical" in page.text
     assert page.text.count("PyTorch") >= 5
 
 
-def test_dead_and_duplicate_filters_are_named_and_ascents_held_to_real_faces(
+def test_dead_and_duplicate_filters_are_named_and_maximization_is_compared_with_faces(
     cnn: nn.Module, data: Path, page: Page, tmp_path: Path
 ) -> None:
     convolution = cnn.get_submodule("features.2")
@@ -120,21 +129,21 @@ def test_dead_and_duplicate_filters_are_named_and_ascents_held_to_real_faces(
     folder.mkdir()
     save_weights(folder / "ema.safetensors", cnn.state_dict(), make_card(cnn, "course-cnn", CNN))
     options = {"rows": (2,), "methods": ("saliency",)}
-    planted = read_page(report(data, folder, tmp_path / "out", layer="features.3", **options))
-    assert "Dead, never above zero on 21 faces: channel 1." in planted.text
-    assert "Outputs of a correlation of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in planted.text
-    weights = read_page(report(data, folder, tmp_path / "weights", layer="features.2", **options))
-    assert "Weights of a cosine of at least 0.95, so that one of two would do: 0 and 3 (1.00)." in weights.text
-    assert "how many times the highest of 21 faces, spread over the file, that is" in " ".join(page.text.split())
+    planted = read_page(write_report(data, folder, tmp_path / "out", layer="features.3", **options))
+    assert "Dead channels that are never above zero on 21 faces: 1." in planted.text
+    assert "Duplicate channels, with a correlation of outputs of at least 0.95: 0 and 3 (1.00)." in planted.text
+    weights = read_page(write_report(data, folder, tmp_path / "weights", layer="features.2", **options))
+    assert "Duplicate channels, with a cosine similarity of weights of at least 0.95: 0 and 3 (1.00)." in weights.text
+    assert "its ratio to the maximum on 21 real faces spread over the data" in " ".join(page.text.split())
     assert len(re.findall(r"(?:angry|fear|happy): -?[\d.e-]+ \((?:\d+(?:\.\d)?x|faces: .*?)\)", page.text)) == 3
 
 
 def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
     page: Page, exports: Path, faces: Faces
 ) -> None:
-    scorer = load_proven(exports).scorer
+    scorer = load_verified(exports).scorer
     assert scorer is not None
-    predicted = scorer.run(faces.images)[1].argmax(axis=1)
+    predicted = scorer.predict_proba(faces).argmax(axis=1)
     cells = set(zip(faces.require_labels().tolist(), predicted.tolist(), strict=True))
     drawers = {tag["id"] for tag in page.all("div") if "popover" in tag}
     opened = [tag["popovertarget"] for tag in page.all("button") if tag.get("popovertargetaction") != "hide"]
@@ -142,18 +151,18 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 
 
 def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Path, faces: Faces) -> None:
-    scorer = load_proven(exports).scorer
+    scorer = load_verified(exports).scorer
     assert scorer is not None
-    correct = (scorer.run(faces.images)[1].argmax(axis=1) == faces.require_labels()).mean()
-    assert f"{correct:.1%} of 21 faces" in " ".join(page.text.split())
+    correct = (scorer.predict_proba(faces).argmax(axis=1) == faces.require_labels()).mean()
+    assert f"{correct:.1%} on 21 faces" in " ".join(page.text.split())
     assert "95% Wilson interval" in page.text
 
 
-def test_the_numbers_behind_the_maps_are_kept(folder: Path, faces: Faces, exports: Path) -> None:
+def test_the_values_of_the_maps_are_saved(folder: Path, faces: Faces, exports: Path) -> None:
     found = dict(np.load(folder / "attributions.npz"))
     assert found["rows"].tolist()[:3] == [2, 3, 9]
     assert {len(values) for name, values in found.items() if name != "weights_sha256"} == {len(found["rows"])}
-    network = load_proven(exports).network
+    network = load_verified(exports).network
     for method in METHODS:
         lines = {name: found[name][found["methods"] == method] for name in ("attributions", "targets", "rows")}
         logits = found["logits"][found["methods"] == method]
@@ -164,7 +173,7 @@ def test_the_numbers_behind_the_maps_are_kept(folder: Path, faces: Faces, export
             faces.images[places],
             lines["targets"],
             rows=lines["rows"],
-            settings=settings_of(find_method(method), 0),
+            config=settings_of(find_method(method), 0),
         )
         np.testing.assert_allclose(lines["attributions"], expected["attributions"], atol=1e-6)
         (predicted, other), labels = lines["targets"].reshape(2, -1), faces.require_labels()[places].reshape(2, -1)[0]
@@ -174,7 +183,7 @@ def test_the_numbers_behind_the_maps_are_kept(folder: Path, faces: Faces, export
         assert (other != predicted).all()
 
 
-def test_the_figures_stand_beside_the_page(folder: Path) -> None:
+def test_the_figures_are_saved_with_the_page(folder: Path) -> None:
     names = {path.name for path in (folder / "figures").iterdir()}
     assert {
         "confusion.png",
@@ -191,7 +200,7 @@ def test_the_figures_stand_beside_the_page(folder: Path) -> None:
 
 def test_the_pictures_for_other_documents_show_their_scales() -> None:
     strips, captions = _scales(tuple(map(find_method, METHODS)))
-    assert captions == ["0 to the strongest", "against to for the class"]
+    assert captions == ["no / strongest influence", "against / for the class"]
     assert strips.shape == (2, 48, 48, 3)
     low, high = strips[1, 0, 0].astype(int), strips[1, 0, -1].astype(int)
     assert low[2] > low[0]  # blue against
@@ -201,40 +210,38 @@ def test_the_pictures_for_other_documents_show_their_scales() -> None:
 
 
 def test_equal_input_gives_equal_bytes(exports: Path, data: Path, folder: Path, tmp_path: Path) -> None:
-    again = report(data, exports, tmp_path / "out", rows=(2, 3, 9), worst=2, methods=METHODS).parent
+    again = write_report(data, exports, tmp_path / "out", rows=(2, 3, 9), methods=METHODS, config=WORST).parent
     for path in sorted(folder.rglob("*.*")):
         assert (again / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_run_without_labels_is_explained_and_says_that_nothing_was_compared(
-    run: Path, faces: Faces, tmp_path: Path
-) -> None:
+def test_a_run_without_labels_is_explained_without_verification(run: Path, faces: Faces, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "faces.csv", faces.images[:5], None, [str(i) for i in range(5)])
-    page = read_page(report(data, run, tmp_path / "out", layer="0"))
-    assert "This folder was not exported: it holds no model.onnx" in page.text
+    page = read_page(write_report(data, run, tmp_path / "out", layer="0"))
+    assert "This folder contains no model.onnx" in page.text
     titles = {section["id"] for section in page.all("section")}
     assert not titles & {"accuracy", "mistakes", "confused", "labels"}
-    assert "grad-cam is left out" in page.text
-    assert "This network has no convolution" in page.text
+    assert "grad-cam is omitted" in page.text
+    assert "The first layer of this network is dense" in page.text
     assert "no label" in page.text
     with pytest.raises(DataError, match="has no labels"):
-        report(data, run, tmp_path / "other", worst=3)
+        write_report(data, run, tmp_path / "other", config=ReportConfig(worst=3))
     with pytest.raises(ModelError, match=r"^grad-cam: .*$"):
-        report(data, run, tmp_path / "other", methods=("saliency", "grad-cam"))
+        write_report(data, run, tmp_path / "other", methods=("saliency", "grad-cam"))
     assert not (tmp_path / "other").exists()
 
 
 def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     empty = tmp_path / "faces.csv"
     empty.write_text("id,label,feature\n")
-    with pytest.raises(DataError, match=r"has no faces$"):
-        report(empty, run, tmp_path / "out")
+    with pytest.raises(DataError, match=r"contains no faces$"):
+        write_report(empty, run, tmp_path / "out")
 
 
 def test_an_existing_report_is_kept_without_force(exports: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="out: exists already; `force=True` replaces it"):
-        report(data, exports, tmp_path / "out")
+    with pytest.raises(OutputError, match="out: exists already; --force replaces it"):
+        write_report(data, exports, tmp_path / "out")
 
 
 def test_faces_are_spread_over_classes_and_mistakes_sorted_by_confidence(faces: Faces) -> None:
@@ -249,35 +256,35 @@ def test_faces_are_spread_over_classes_and_mistakes_sorted_by_confidence(faces: 
     assert list(found.mistakes) == sorted(wrong, key=lambda i: -probabilities[i].max())[:6]
 
 
-def test_rows_and_worst_choose_what_they_say(faces: Faces) -> None:
+def test_rows_and_worst_select_these_faces(faces: Faces) -> None:
     right = np.eye(7, dtype=np.float32)[faces.require_labels()]
     assert select_faces(faces, right, (9, 2), None) == select_faces(faces, right, (9, 2), 3)
     assert select_faces(faces, right, (9, 2), 3).shown == (7, 0)
     assert select_faces(faces, right, None, 3).shown == ()
     with pytest.raises(ConfigError, match="worst: expected at least 1, found 0"):
-        select_faces(faces, right, None, 0)
+        ReportConfig(worst=0)
 
 
 def test_confused_faces_are_of_the_pairs_mistaken_most_and_not_shown_elsewhere(faces: Faces) -> None:
     labels = faces.require_labels()
     probabilities = np.full((len(faces), 7), 0.05, np.float32)
-    said = np.where(labels == 2, 4, np.where(labels == 4, 2, labels))  # fear and sad, always
-    probabilities[np.arange(len(faces)), said] = 0.7
+    predicted_as = np.where(labels == 2, 4, np.where(labels == 4, 2, labels))  # fear and sad, always
+    probabilities[np.arange(len(faces)), predicted_as] = 0.7
     found = select_faces(faces, probabilities, (2,), None)
     assert list(found.confused) == [(2, 4), (4, 2)]
     for (label, predicted), places in found.confused.items():
         assert 1 <= len(places) <= 2
         assert set(labels[list(places)]) == {label}
-        assert set(said[list(places)]) == {predicted}
+        assert set(predicted_as[list(places)]) == {predicted}
     shown = [place for places in found.confused.values() for place in places]
     assert not set(shown) & {*found.chosen, *found.mistakes}
     everywhere = select_faces(faces, probabilities, None, 50)
     assert not any(everywhere.confused.values())
-    assert sorted(everywhere.mistakes) == np.flatnonzero(said != labels).tolist()
+    assert sorted(everywhere.mistakes) == np.flatnonzero(predicted_as != labels).tolist()
 
 
 def test_unsuited_default_methods_are_left_out_and_unknown_ones_refused(run: Path, exports: Path) -> None:
-    dense, convolutions = load_proven(run).network, load_proven(exports).network
+    dense, convolutions = load_verified(run).network, load_verified(exports).network
     assert list(choose_methods(dense, None).left_out) == ["grad-cam"]
     assert not choose_methods(convolutions, None).left_out
     assert [method.name for method in choose_methods(dense, ("occlusion", "occlusion")).methods] == ["occlusion"]
@@ -291,54 +298,62 @@ def test_a_report_of_one_face_says_what_could_not_be_tested(run: Path, faces: Fa
     better = replace(card, scores={"PublicTest": {"n": 3589, "accuracy": 0.7}})
     (tmp_path / "run").mkdir()
     save_weights(tmp_path / "run" / "ema.safetensors", network.state_dict(), better)
-    page = read_page(report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
-    assert "as fewer than two are shown" in page.text
-    assert "Sanity was not checked" in page.text
+    page = read_page(write_report(data, tmp_path / "run", tmp_path / "out", methods=("saliency",)))
+    assert "because fewer than two are shown" in page.text
+    assert "The sanity check was not run" in page.text
     assert "deletion 0." in page.text
     assert re.search(r"(better than all|worse than all|better than \d+ of) (39|20) controls", page.text)
 
 
-def test_a_page_without_faces_is_proven_on_drawn_ones(exports: Path, faces: Faces, tmp_path: Path) -> None:
-    predicted = predict_logits(load_proven(exports).network, faces.images[:4]).argmax(axis=1)
+def test_a_page_without_faces_is_verified_on_drawn_faces(exports: Path, faces: Faces, tmp_path: Path) -> None:
+    predicted = predict_logits(load_verified(exports).network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
-    text = " ".join(read_page(report(data, exports, tmp_path / "out", worst=1, methods=("saliency",))).text.split())
-    assert "over the 0 faces shown and 8 drawn ones, PyTorch against ONNX Runtime" in text
+    text = " ".join(
+        read_page(
+            write_report(data, exports, tmp_path / "out", methods=("saliency",), config=ReportConfig(worst=1))
+        ).text.split()
+    )
+    assert "on the 0 faces shown and 8 drawn faces, PyTorch compared with ONNX Runtime" in text
     assert "at most 0.0e+00" not in text
 
 
-def test_the_graph_that_scores_by_default_is_told(exports: Path, data: Path, faces: Faces, tmp_path: Path) -> None:
+def test_the_graph_of_lower_precision_is_compared(exports: Path, data: Path, faces: Faces, tmp_path: Path) -> None:
     folder = tmp_path / "both"
     shutil.copytree(exports, folder)
     network, card = load_model_and_card(folder)
     lower = replace(card, precision="fp16", scores={})
     write_graph(halve(network), lower, folder / "model.fp16.onnx")
     stamp(folder / "model.fp16.onnx", lower)
-    page = read_page(report(data, folder, tmp_path / "out", rows=(2, 3), methods=("integrated-gradients",)))
+    page = read_page(write_report(data, folder, tmp_path / "out", rows=(2, 3), methods=("integrated-gradients",)))
     text = " ".join(page.text.split())
-    found = r"made from the same weights, and scores where it is asked for, or by default elsewhere: its logits differ "
-    found = rf"model\.fp16\.onnx ?{found}by up to [\d.e-]+; it predicts \d of the \d faces shown otherwise"
+    found = r"exported from the same weights in lower precision; not used by default on this CPU. Its logits differ "
+    found = rf"model\.fp16\.onnx ?{found}by up to [\d.e-]+; it predicts another class for \d of the \d faces shown"
     assert re.search(found, text)
-    assert re.search(r"Here the sum is missed by (less than 1|\d+)% of that difference \(median of the", text)
+    assert re.search(
+        r"In this report the sum of a map differs from its theoretical value by (less than 1|\d+)% \(median of the",
+        text,
+    )
 
 
 def test_a_model_without_mistakes_still_gets_a_report(run: Path, faces: Faces, tmp_path: Path) -> None:
-    network = load_proven(run).network
+    network = load_verified(run).network
     predicted = predict_logits(network, faces.images[:4]).argmax(axis=1)
     data = write_csv(tmp_path / "faces.csv", faces.images[:4], predicted.tolist(), ["a", "b", "c", "d"])
-    page = read_page(report(data, run, tmp_path / "out", worst=2, methods=("saliency",)))
+    page = read_page(write_report(data, run, tmp_path / "out", methods=("saliency",), config=WORST))
     assert "100.0%" in page.text
-    assert "nothing: every face is right" in page.text
+    assert "All predictions are correct." in page.text
 
 
-def test_rows_that_cannot_be_read_are_left_out_where_asked_for_and_listed(
-    exports: Path, data: Path, tmp_path: Path
-) -> None:
-    wrong = tmp_path / "wrong.csv"
+def test_rows_that_cannot_be_read_are_left_out_on_request_and_listed(exports: Path, data: Path, tmp_path: Path) -> None:
+    wrong, output = tmp_path / "wrong.csv", tmp_path / "out"
     text = data.read_text()
     wrong.write_text(text + ",".join(["0"] * len(text.splitlines()[0].split(","))) + "\n")
-    settings: dict[str, object] = {"rows": (2,), "methods": ("saliency",)}
-    with pytest.raises(DataError, match=r"wrong\.csv row \d+, column "):
-        report(wrong, exports, tmp_path / "out", **settings)  # type: ignore[arg-type]
-    report(wrong, exports, tmp_path / "out", on_error="skip", **settings)  # type: ignore[arg-type]
-    lines = (tmp_path / "out" / "rejects.csv").read_text().splitlines()
+    arguments = ["report", wrong, "--model", exports, "--output", output, "--rows", 2, "--methods", "saliency"]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 1
+    assert re.search(r"wrong\.csv row \d+, column ", result.stderr)
+    result = CliRunner().invoke(main, [*map(str, arguments), "--on-error", "skip"])
+    assert result.exit_code == 0, result.output
+    assert f"{output / 'rejects.csv'}: rows that could not be read" in result.stdout
+    lines = (output / "rejects.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("file,row,column,message", 2)

@@ -131,7 +131,7 @@ def test_a_run_begins_with_them(tmp_path, splits, small_config):
     config = replace(small_config, epochs=1, lr=1e-12, optimizer="sgd", weight_decay=0.0, dirac=True, whitening=True)
     fit(splits, config, tmp_path / "run")
     found = convolutions(load_model(tmp_path / "run"))
-    expected = build_model(config.model, mean=splits.mean, std=splits.std, **config.architecture_arguments)
+    expected = build_model(config.architecture, mean=splits.mean, std=splits.std, **config.architecture_arguments)
     initialize_whitening(expected, splits.training.images)
     n = 2 * (len(found[0].weight) // 2)
     torch.testing.assert_close(found[0].weight[:n], convolutions(expected)[0].weight[:n])

@@ -1,4 +1,4 @@
-"""Captum, imported in one place: it imports pyplot, which fails unless matplotlib was imported safely before."""
+"""Imports from Captum, which imports pyplot; that can fail unless matplotlib was imported safely before."""
 
 from fer_core.outputs.figures import load_matplotlib
 

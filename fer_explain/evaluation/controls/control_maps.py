@@ -1,8 +1,8 @@
-"""Control maps: random maps with the values, the roughness and the centering of a given map, and nothing else of it.
+"""Control maps: random maps with the values, the roughness and the centering of a given map, but not its features.
 
-A comparison with white noise is no test of a map. Faces with fine holes and faces with coarse holes change a network's
-output in different ways, and faces are centered, so that any smooth bell over the middle beats noise. A control has to
-share what has nothing to do with the evidence. The controls here are surrogates in the sense of Theiler, Eubank,
+White noise is a weak control. Faces with fine holes and faces with coarse holes change a network's output in different
+ways, and faces are centered, so any smooth bell over the center beats noise. A control must share all properties that
+are unrelated to the evidence. The controls here are surrogates in the sense of Theiler, Eubank,
 Longtin, Galdrikian and Farmer 1992, Testing for Nonlinearity in Time Series: The Method of Surrogate Data, section 2.4
 (amplitude-adjusted Fourier transform), in two dimensions and around the map's own radial profile.
 """
@@ -20,10 +20,10 @@ from fer_core import IMAGE_SIZE, PIXELS
 from fer_explain.evaluation.compared_maps import require_maps
 
 STREAM: Final = 4
-"""Random stream of the controls: a seed and a row number decide other things as well, each from its own stream."""
+"""Random stream; other random numbers of the same seed and row number come from other streams."""
 RING_SIGMA: Final = 1.5
 """Standard deviation, in pixels, of the kernel that smooths a map's mean and spread over the distance from the center.
-A wider one would flatten the top of a bell, so that the bell itself beat its controls."""
+A wider kernel would flatten the peak of a bell, and the bell would beat its controls."""
 
 
 def control_maps(attributions: NDArray[np.float32], count: int, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -31,8 +31,8 @@ def control_maps(attributions: NDArray[np.float32], count: int, generator: np.ra
 
     Each control is a Gaussian random field with the power spectrum of the map, so it is as rough or smooth; its mean
     and spread at each distance from the image's center are those of the map, so it is as centered; and it has exactly
-    the map's values, ties included. The phases are random, so the places of its features are. A map that depends on
-    nothing but these properties is exchangeable with its controls, up to the estimation of spectrum and profile.
+    the map's values, ties included. The phases, and therefore the positions of its features, are random. A map that
+    depends only on these properties is exchangeable with its controls, up to the estimation of spectrum and profile.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def control_maps(attributions: NDArray[np.float32], count: int, generator: np.ra
     Raises
     ------
     ConfigError
-        If the map is not finite or not of 48x48 values.
+        If the map is not finite or not of shape (48, 48).
     """
     require_maps(attributions[None])
     scores = _normal_scores(attributions)
@@ -66,11 +66,11 @@ def control_maps(attributions: NDArray[np.float32], count: int, generator: np.ra
 
 
 def _normal_scores(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Replace values by the normal quantiles of their ranks, equal values by the mean of theirs."""
+    """Replace values by the normal quantiles of their ranks, and equal values by the mean of their quantiles."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(size)
+    stop = np.cumsum(size)
     sums = np.concatenate([[0.0], np.cumsum(_quantiles())])
-    scores: NDArray[np.float64] = ((sums[ends] - sums[ends - size]) / size)[group]
+    scores: NDArray[np.float64] = ((sums[stop] - sums[stop - size]) / size)[group]
     return scores.reshape(values.shape)
 
 
@@ -83,8 +83,8 @@ def _quantiles() -> NDArray[np.float64]:
 @cache
 def _rings() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return each pixel's distance from the center, radii one pixel apart, and the pixels' weights at each radius."""
-    place = np.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2
-    distance = np.hypot(place[:, None], place).ravel()
+    offset = np.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2
+    distance = np.hypot(offset[:, None], offset).ravel()
     radii = np.arange(np.ceil(distance.max()) + 1)
     weights = np.exp(-((distance - radii[:, None]) ** 2) / (2 * RING_SIGMA**2))
     return distance, radii, weights / weights.sum(axis=1, keepdims=True)

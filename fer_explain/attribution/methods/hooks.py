@@ -1,4 +1,4 @@
-"""Methods that look at a network's own activations or change how gradients pass through them, by hooks."""
+"""Methods that use hooks: to read activations, or to change how gradients pass through them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_explain.attribution.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
-from fer_explain.attribution.settings import DELTAS, Batch, Found
+from fer_explain.attribution.methods.batch import DELTAS, Batch, MethodOutput
+from fer_explain.attribution.methods.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
 from fer_explain.layers.structure import Layer, find_layer, list_layers
 
 SAME: Final = 1e-6
-"""Difference of two activations below which they count as equal: what float32 leaves of none."""
+"""Difference of two activations below which they count as equal in float32."""
 
 
-def guided_backprop(batch: Batch) -> Found:
-    """Let only positive gradients back through each ReLU: Springenberg et al. 2015, section 3.4."""
+def guided_backprop(batch: Batch) -> MethodOutput:
+    """Pass only positive gradients back through each ReLU: Springenberg et al. 2015, section 3.4."""
     with _no_notice_of_hooks():
         return {"attributions": _GuidedBackprop(batch.model).attribute(batch.images, target=batch.targets)}
 
 
-def grad_cam(batch: Batch) -> Found:
-    """Weigh a layer's channels by their mean gradient: Selvaraju et al. 2017, equations 1 and 2."""
-    layer = cam_layer(batch.model, batch.settings.layer)
+def grad_cam(batch: Batch) -> MethodOutput:
+    """Weight a layer's channels by their mean gradient: Selvaraju et al. 2017, equations 1 and 2."""
+    layer = cam_layer(batch.model, batch.config.layer)
     cam = LayerGradCam(batch.model, batch.model.get_submodule(layer.name))
     maps = cam.attribute(batch.images, target=batch.targets, relu_attributions=True)
     return {"attributions": functional.interpolate(maps, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")}
 
 
-def guided_grad_cam(batch: Batch) -> Found:
+def guided_grad_cam(batch: Batch) -> MethodOutput:
     """Multiply guided backpropagation by Grad-CAM: Selvaraju et al. 2017, section 3.2."""
     return {"attributions": guided_backprop(batch)["attributions"] * grad_cam(batch)["attributions"]}
 
 
-def deeplift(batch: Batch) -> Found:
-    """Share the difference from the baseline out by the rescale rule: Shrikumar et al. 2017, section 3.5.1."""
+def deeplift(batch: Batch) -> MethodOutput:
+    """Distribute the difference from the baseline by the rescale rule: Shrikumar et al. 2017, section 3.5.1."""
     lift = _DeepLift(batch.model, eps=SAME)
     try:
         with _no_notice_of_hooks():
@@ -48,7 +48,7 @@ def deeplift(batch: Batch) -> Found:
                 batch.images, baselines=batch.baseline, target=batch.targets, return_convergence_delta=True
             )
     finally:
-        # Captum leaves these where no gradient arrived, and everywhere after an error.
+        # Captum leaves these behind where no gradient arrived, and everywhere after an error.
         for module in batch.model.modules():
             for name in ("input", "output"):
                 module.__dict__.pop(name, None)
@@ -56,40 +56,40 @@ def deeplift(batch: Batch) -> Found:
 
 
 def cam_layer(model: nn.Module, layer: str | int | None) -> Layer:
-    """Return the layer whose channels Grad-CAM weighs.
+    """Return the layer whose channels Grad-CAM weights.
 
     Parameters
     ----------
     model : torch.nn.Module
         float32 (batch, 1, 48, 48) to (batch, classes).
     layer : str, int or None
-        Name or index. None: the activation after the last convolution that still sees places, or that convolution
-        where none follows.
+        Name or index. None: the activation after the last convolution with spatial outputs, or that convolution if
+        no activation follows.
 
     Raises
     ------
     ConfigError
-        If there is no such layer, or its outputs have no places.
+        If there is no such layer, or its outputs are not spatial.
     """
     if layer is not None:
         found = find_layer(model, layer)
-        if not _has_places(found):
-            raise ConfigError(f"layer: Grad-CAM needs channels with places, found {found}")
+        if not _is_spatial(found):
+            raise ConfigError(f"Grad-CAM needs a layer with spatial outputs, found {found}", parameter="layer")
         return found
-    pictures = [known for known in list_layers(model) if _has_places(known)]
-    last = max((known.index for known in pictures if known.kind == "Conv2d"), default=None)
+    spatial = [known for known in list_layers(model) if _is_spatial(known)]
+    last = max((known.index for known in spatial if known.kind == "Conv2d"), default=None)
     if last is None:
         raise ConfigError("Grad-CAM needs a convolution; the network has none")
-    after = [known for known in pictures if known.index >= last]
+    after = [known for known in spatial if known.index >= last]
     return next((known for known in after if known.kind == "ReLU"), after[0])
 
 
-def _has_places(layer: Layer) -> bool:
+def _is_spatial(layer: Layer) -> bool:
     return len(layer.shape) == 3 and layer.shape[1] > 1
 
 
 class _GuidedBackprop(GuidedBackprop):  # type: ignore[misc] # Captum ships no types
-    """Captum's guided backpropagation, but what passes a ReLU by on another way is not clipped."""
+    """Captum's guided backpropagation, without clipping gradients that bypass a ReLU."""
 
     def _register_hooks(self, module: nn.Module) -> None:
         if isinstance(module, nn.ReLU):
@@ -98,12 +98,11 @@ class _GuidedBackprop(GuidedBackprop):  # type: ignore[misc] # Captum ships no t
 
 
 class _DeepLift(DeepLift):  # type: ignore[misc] # Captum ships no types
-    """Captum's DeepLift, put right in three ways.
+    """Captum's DeepLift with three corrections.
 
-    An activation that directly follows another, as pooling follows a ReLU, leaves the other its multipliers instead
-    of plain gradients; what passes an activation by on another way keeps its own multipliers; and where a face does
-    not differ from its baseline in front of a max pooling, the plain gradient taken is its own, not that of the
-    first face of the batch.
+    An activation that directly follows another, as pooling follows a ReLU, passes it multipliers instead of plain
+    gradients; paths that bypass an activation keep their own multipliers; and where a face does not differ from its
+    baseline in front of a max pooling, its own plain gradient is used, not that of the first face of the batch.
     """
 
     def _forward_pre_hook(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -118,13 +117,13 @@ class _DeepLift(DeepLift):  # type: ignore[misc] # Captum ships no types
 
 
 def _own_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Give a module a copy of its input, so that a hook on its gradient meets no other's gradient or hook."""
+    """Give a module a copy of its input, so that a hook on its gradient does not affect other uses of the input."""
     return inputs[0].clone()
 
 
 @contextmanager
 def _no_notice_of_hooks() -> Iterator[None]:
-    """Silence Captum's notice that it sets hooks, which it removes again."""
+    """Silence Captum's warning about hooks, which it removes afterwards."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks", UserWarning)
         yield

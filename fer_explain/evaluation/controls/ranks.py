@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from fer_core import Faces
 from fer_core.terminal.progress import Advance
-from fer_explain.evaluation.controls import STREAM, control_maps
-from fer_explain.evaluation.metrics.deletion_insertion import Curves, pixel_ranks, trace_curves
+from fer_explain.config import CONTROLS_PER_MAP
+from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
+from fer_explain.evaluation.metrics.deletion_insertion import Curves, CurveSettings, pixel_ranks, trace_curves
 
-MATCHED: Final = 39
-"""Controls of a map. A map that is one of them by nature beats all others in 1 of 40 draws: 2.5%, one-sided."""
 FIRST: Final = 20
-"""Controls that every map is compared with. A map that beats some of them and not others can no longer beat all, or
-none, so the other controls would not change its state and are not drawn."""
-LEVEL: Final = 1 / (MATCHED + 1)
-"""Rate at which a map that is no different from its controls is called better, and the rate at which it is called
-worse."""
+"""Number of controls that every map is compared with first. If a map beats some of them and not others, more controls
+cannot change its state and are not drawn."""
+LEVEL: Final = 1 / (CONTROLS_PER_MAP + 1)
+"""Error rate: probability that a map that is like its controls is called better, and that it is called worse."""
 MARGIN: Final = 1e-6
-"""Difference of two scores below which neither is better; rounding alone makes such differences."""
+"""Difference of two scores up to which neither is better; rounding causes such differences."""
 
 MapState = Literal["better", "no different", "worse"]
 
@@ -36,11 +34,11 @@ class ControlRank:
     Attributes
     ----------
     beaten : int
-        Controls with a worse score than the map.
+        Number of controls with a worse score than the map.
     beaten_by : int
-        Controls with a better score than the map; ties count on neither side.
+        Number of controls with a better score than the map; ties are not counted.
     n : int
-        Controls.
+        Number of controls.
     """
 
     beaten: int
@@ -62,18 +60,18 @@ class ControlRank:
 
 @dataclass(frozen=True, eq=False)
 class ControlComparison:
-    """Deletion and insertion of M methods' maps of N faces, and of matched controls.
+    """Deletion and insertion of the maps of N faces by M methods, and of matched controls.
 
     Attributes
     ----------
     methods : tuple of str
-        M names.
+        Names of M methods.
     deletion, insertion : ndarray of float64, shape (M, N)
         Areas under the curves of the maps, 0..1.
     control_deletion, control_insertion : ndarray of float64, shape (M, N)
-        Means over each map's first `FIRST` controls.
+        Means over the first `FIRST` controls of each map.
     ranks : mapping of str to tuple of ControlRank
-        By method, N each: the rank of insertion minus deletion.
+        By method, the rank of each map by insertion minus deletion.
     """
 
     methods: tuple[str, ...]
@@ -85,21 +83,17 @@ class ControlComparison:
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """Insertion minus deletion, less that of the controls: float64 (M, N), above 0 where the map is better."""
+        """Insertion minus deletion, less that of the controls: float64 (M, N), positive if the map is better."""
         return self.insertion - self.deletion - (self.control_insertion - self.control_deletion)
 
 
 def compare_with_controls(
     model: nn.Module,
     maps: Mapping[str, NDArray[np.float32]],
-    images: NDArray[np.uint8],
+    faces: Faces,
     targets: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    settings: CurveSettings,
     *,
-    shares: NDArray[np.float64],
-    blur_sigma: float,
-    batch_size: int,
-    temperature: float = 1.0,
     briefly: Collection[str] = (),
     seed: int = 0,
     advance: Advance | None = None,
@@ -109,19 +103,18 @@ def compare_with_controls(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes); run in evaluation mode, left in its own.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its mode is
+        restored.
     maps : mapping of str to ndarray of float32, shape (N, 48, 48)
         Maps of each method.
-    images : ndarray of uint8, shape (N, 48, 48)
-        Faces.
+    faces : Faces
+        N faces. Their row numbers seed the controls: the result of a face does not depend on the other faces.
     targets : ndarray of int64, shape (N,)
         The class of each face that its maps explain.
-    rows : ndarray of int64, shape (N,)
-        Row numbers, which seed the controls: the result of a face does not depend on the others.
-    shares, blur_sigma, batch_size, temperature
-        As for `fer_explain.evaluation.metrics.deletion_insertion.trace_curves`; map and controls use the same.
+    settings : CurveSettings
+        Settings of the curves of maps and controls.
     briefly : collection of str
-        Methods whose maps are compared with the first controls only, which is enough for means over faces.
+        Methods whose maps are compared only with the first controls, which is enough for means over faces.
     seed : int
         Random seed.
     advance : callable, optional
@@ -138,25 +131,22 @@ def compare_with_controls(
     ModelError
         If a probability is not finite.
     """
-    trace = partial(
-        trace_curves, model, shares=shares, blur_sigma=blur_sigma, batch_size=batch_size, temperature=temperature
-    )
-    areas = np.empty((4, len(maps), len(images)))
+    areas = np.empty((4, len(maps), len(faces)))
     ranks: dict[str, list[ControlRank]] = {name: [] for name in maps}
-    for i, row in enumerate(rows.tolist()):
+    for i, row in enumerate(faces.rows.tolist()):
         for m, (name, attributions) in enumerate(maps.items()):
             generator = np.random.default_rng([seed, row, STREAM])
 
             def trace_maps(drawn: NDArray[np.float32], i: int = i, row: int = row) -> tuple[Curves, ...]:
                 order = pixel_ranks(drawn, np.full(len(drawn), row), seed=seed)
-                return trace(images[i : i + 1], targets[i : i + 1], list(order[:, None]))
+                return trace_curves(model, faces.images[i : i + 1], targets[i : i + 1], list(order[:, None]), settings)
 
             controls = control_maps(attributions[i], FIRST, generator)
             own, *others = trace_maps(np.concatenate([attributions[i : i + 1], controls]))
             areas[:, m, i] = [*_areas([own]), *_areas(others)]
             rank = _rank(own, others)
             if name not in briefly and not rank.is_decided:
-                controls = control_maps(attributions[i], MATCHED - FIRST, generator)
+                controls = control_maps(attributions[i], CONTROLS_PER_MAP - FIRST, generator)
                 rank = _rank(own, [*others, *trace_maps(controls)])
             ranks[name].append(rank)
         if advance is not None:

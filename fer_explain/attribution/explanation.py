@@ -1,0 +1,265 @@
+"""Attribution maps in memory: the Python counterpart of `fer-explain attribute`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import ConfigError, Faces
+from fer_core.io.in_memory import FacesLike, as_faces
+from fer_core.outputs.figures import default_style
+from fer_core.outputs.staging import staged
+from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
+from fer_explain.attribution.masks import masked_face, salient_mask
+from fer_explain.attribution.methods.batch import DELTAS
+from fer_explain.attribution.registry import METHODS, find_method
+from fer_explain.config import MEMORY_MB, AttributionConfig
+from fer_explain.plots import DPI, data_uri, overlay
+from fer_explain.verification import VerifiedModel, load_verified
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN: Final = 4
+"""Number of faces that a notebook shows."""
+SALIENT_SHARE: Final = 0.2
+"""Fraction of the pixels that the masked face keeps."""
+ZOOM: Final = 2
+"""Enlargement of the pictures in a notebook."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attributions:
+    """Attribution maps of N faces by one method.
+
+    An integer index gives one map; a slice, a mask or a list of positions gives the `Attributions` of these faces.
+    Notebooks show the first faces with their maps.
+
+    Attributes
+    ----------
+    faces : Faces
+        The explained faces.
+    maps : ndarray of float32, shape (N, 48, 48)
+        Attribution maps.
+    targets : ndarray of int64, shape (N,)
+        Class of each face whose output is explained.
+    logits : ndarray of float32, shape (N, classes)
+        Logits of the faces.
+    classes : tuple of str
+        Names of the classes.
+    deltas : ndarray of float32, shape (N,), or None
+        Convergence deltas; None for a method without a defined sum.
+    texts : mapping of str to str
+        How the maps were made: `method`, `target`, `settings` (JSON), `cautions` and `weights_sha256`.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> from fer_explain import explain
+    >>> maps = explain("exports/compact", read_faces("faces.csv").take(slice(8)))
+    >>> len(maps), maps[0].shape, maps[:5].predictions.shape
+    (8, (48, 48), (5,))
+    >>> maps.plot(3).savefig("face.png")
+    >>> maps.save("attributions.npz")
+    """
+
+    faces: Faces
+    maps: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    classes: tuple[str, ...]
+    deltas: NDArray[np.float32] | None
+    texts: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.texts["method"])
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row numbers of the faces, int64 (N,)."""
+        return self.faces.rows
+
+    @property
+    def predictions(self) -> NDArray[np.str_]:
+        """Names of the predicted classes, str (N,)."""
+        names: NDArray[np.str_] = np.array(self.classes)[self.logits.argmax(axis=1)]
+        return names
+
+    @property
+    def missed(self) -> float:
+        """Median of the relative convergence deltas; NaN for a method without a defined sum."""
+        return median_of(deltas_missed(self._arrays()))
+
+    def to_numpy(self) -> NDArray[np.float32]:
+        """Return the maps, float32 (N, 48, 48)."""
+        return self.maps
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the same `.npz` file as `fer-explain attribute`, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+        force : bool
+            Replace an existing file.
+        """
+        with staged(path, force=force, endings=(".npz",)) as stage, open(stage, "wb") as output:
+            np.savez(output, **self._arrays(), **self.texts)
+
+    @default_style()
+    def plot(self, index: int = 0) -> Figure:
+        """Draw a face, its attribution map, and the face reduced to its most salient pixels.
+
+        Parameters
+        ----------
+        index : int
+            Position of the face, from 0; negative positions count from the end.
+        """
+        from matplotlib.figure import Figure
+
+        face = self._position(index)
+        figure = Figure(figsize=(7.2, 2.9), dpi=DPI, layout="constrained", facecolor="white")
+        titles = ("face", self.method, f"most salient {SALIENT_SHARE:.0%}")
+        for axes, picture, title in zip(figure.subplots(1, 3), self._pictures(face), titles, strict=True):
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(title, fontsize=10)
+            axes.axis("off")
+        figure.suptitle(self._caption(face), fontsize=10)
+        return figure
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Attributions: ...
+
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> NDArray[np.float32] | Attributions:
+        if isinstance(index, int | np.integer):
+            attributions: NDArray[np.float32] = self.maps[self._position(index)]
+            return attributions
+        chosen = index if isinstance(index, slice) else np.asarray(index) if len(index) else np.empty(0, np.intp)
+        return replace(
+            self,
+            faces=self.faces.take(index),
+            maps=self.maps[chosen],
+            targets=self.targets[chosen],
+            logits=self.logits[chosen],
+            deltas=None if self.deltas is None else self.deltas[chosen],
+        )
+
+    def __repr__(self) -> str:
+        return f"Attributions({len(self)} faces, {self.method}, target {self.texts['target']!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the first faces in a notebook."""
+        pictures = "".join(self._figure_html(face) for face in range(min(SHOWN, len(self))))
+        more = f"; the first {SHOWN} are shown" if len(self) > SHOWN else ""
+        return f"<div><p>{escape(repr(self))}{more}</p>{pictures}</div>"
+
+    def _figure_html(self, face: int) -> str:
+        enlarged = [np.kron(_as_rgb(picture), np.ones((ZOOM, ZOOM, 1), np.uint8)) for picture in self._pictures(face)]
+        uri, caption = data_uri(np.concatenate(enlarged, axis=1)), escape(self._caption(face))
+        style = "display:inline-block;margin:4px"
+        return f'<figure style="{style}"><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+
+    def _pictures(self, face: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        image, attributions = self.faces.images[face], self.maps[face]
+        colored = overlay(image, attributions, signed=METHODS[self.method].signed)
+        return image, colored, masked_face(image, salient_mask(attributions, SALIENT_SHARE))
+
+    def _caption(self, face: int) -> str:
+        predicted, target = self.classes[int(self.logits[face].argmax())], self.classes[self.targets[face]]
+        return f"row {self.rows[face]}: predicted {predicted}, explained {target}"
+
+    def _position(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected a position below {len(self)}, found {index}")
+        return index % len(self)
+
+    def _arrays(self) -> dict[str, Any]:
+        deltas = {} if self.deltas is None else {DELTAS: self.deltas}
+        return {
+            "attributions": self.maps,
+            **deltas,
+            "targets": self.targets,
+            "logits": self.logits,
+            "rows": self.rows,
+        }
+
+
+def explain(
+    model: str | Path | VerifiedModel,
+    faces: FacesLike,
+    method: str = "saliency",
+    *,
+    target: str = "predicted",
+    memory_mb: float = MEMORY_MB,
+    **settings: Any,
+) -> Attributions:
+    """Compute the attribution maps of faces in memory.
+
+    Parameters
+    ----------
+    model : str, Path or VerifiedModel
+        An exports folder or a run, or one that `load_verified` has loaded.
+    faces : path, Faces, ndarray, image, sequence of images or DataFrame
+        Faces, as `fer_core.as_faces` takes them.
+    method : str
+        Name in `fer_explain.METHODS`.
+    target : str
+        Class whose output is explained: ``predicted``, ``true``, or the name of a class.
+    memory_mb : float
+        Memory limit of the passes through the network, in MiB; it affects speed, not the results.
+    **settings
+        Settings of `AttributionConfig` that the method uses, e.g. ``samples=64``.
+
+    Returns
+    -------
+    Attributions
+
+    Raises
+    ------
+    FerError
+        If the model, the faces or a setting is not as expected, or the method does not suit the network.
+
+    Examples
+    --------
+    >>> from fer_core import read_faces
+    >>> faces = read_faces("faces.csv").take(slice(8))
+    >>> maps = explain("exports/compact", faces, method="integrated-gradients", samples=8)
+    >>> maps.to_numpy().shape
+    (8, 48, 48)
+    """
+    chosen = find_method(method)
+    chosen.require_names(settings)
+    if "temperature" in settings:
+        raise ConfigError("comes from the model card and cannot be set", parameter="temperature")
+    verified = model if isinstance(model, VerifiedModel) else load_verified(model)
+    explainer = Explainer.prepare(verified, chosen, target, AttributionConfig(**settings), memory_mb)
+    given = as_faces(faces, roles=("label",) if target == "true" else ())
+    arrays = explainer.arrays(given)
+    return Attributions(
+        faces=given,
+        maps=arrays["attributions"],
+        targets=arrays["targets"],
+        logits=arrays["logits"],
+        classes=verified.card.labels,
+        deltas=arrays.get(DELTAS),
+        texts=explainer.texts(),
+    )
+
+
+def _as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)

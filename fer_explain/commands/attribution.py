@@ -1,0 +1,135 @@
+"""Commands that compute attribution maps, and those that describe the methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fer_core.errors import ConfigError
+from fer_core.settings import settings_of
+from fer_core.terminal.options import (
+    columns_option,
+    data_argument,
+    force_option,
+    given,
+    limit_option,
+    output_option,
+    rows_option,
+    setting_option,
+    settings_options,
+    split_option,
+)
+from fer_explain.attribution.registry import METHODS, find_method, table_rows
+from fer_explain.commands.options import model_option
+from fer_explain.config import MEMORY_MB, TARGET_HELP, AttributionConfig
+
+INEXACT = 0.01
+"""Median relative convergence delta from which on a warning is printed."""
+PIPED_WIDTH = 160
+"""Width of the table of methods outside a terminal, in characters."""
+
+
+def _known(_: click.Context, __: click.Parameter, name: str) -> str:
+    try:
+        return find_method(name).name
+    except ConfigError as error:
+        raise click.BadParameter(error.message) from None
+
+
+@click.command()
+@data_argument
+@model_option
+@click.option(
+    "--method",
+    default="saliency",
+    show_default=True,
+    metavar="NAME",
+    callback=_known,
+    help="Attribution method; `fer-explain methods` lists them.",
+)
+@output_option("The .npz file to write: attributions, targets, logits, rows.")
+@click.option(
+    "--target",
+    default="predicted",
+    show_default=True,
+    metavar="CLASS",
+    help=f"Class whose output is explained: {TARGET_HELP}",
+)
+@settings_options(AttributionConfig)
+@rows_option
+@split_option
+@limit_option
+@click.option(
+    "--memory-mb",
+    type=click.FloatRange(0, min_open=True),
+    default=MEMORY_MB,
+    show_default=True,
+    help="Memory limit of the passes through the network, in MiB; affects speed, not results.",
+)
+@columns_option
+@force_option
+def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:
+    """Compute attribution maps of the faces in DATA: how much the decision depends on each pixel.
+
+    `fer-explain methods` lists the methods and the settings that each of them uses.
+
+    \b
+    Example:
+      fer-explain attribute faces.csv --model exports/compact --method grad-cam --output maps.npz
+    """
+    settings = given({name: options.pop(name) for name in settings_of(AttributionConfig)})
+    find_method(method).require_names(settings)
+    from fer_explain.attribution.map_file import attribute as attribute_file
+
+    written = attribute_file(data, model, method, output, config=AttributionConfig(**settings), **options)
+    for caution in written.cautions:
+        click.echo(f"fer-explain: {method}: {caution.message}", err=True)
+    if written.missed >= INEXACT:
+        remedy = "; increase --samples" if "samples" in METHODS[method].uses else ""
+        click.echo(
+            f"fer-explain: {method}: the sums of the maps differ from the differences of outputs by "
+            f"{written.missed:.0%} (median){remedy}",
+            err=True,
+        )
+    click.echo(f"{written.path}: attributions, targets, logits, rows")
+
+
+@click.command()
+def methods() -> None:
+    """List the attribution methods: paper, requirements, meaning of the values, passes per face and settings.
+
+    \b
+    Example:
+      fer-explain methods
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", "paper", "needs", "values", "passes", "settings", box=box.SIMPLE_HEAD, show_lines=True)
+    table.columns[0].no_wrap = True
+    for row in table_rows():
+        table.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
+
+
+@click.command()
+@model_option
+@setting_option(AttributionConfig, "layer")
+def preflight(model: Path, layer: str | None) -> None:
+    """Check which attribution methods suit a model, and report those whose maps of it would be wrong.
+
+    \b
+    Example:
+      fer-explain preflight --model exports/compact
+    """
+    from fer_explain.attribution.preflight import find_cautions, verdict_lines
+    from fer_explain.verification import load_verified
+
+    for line in verdict_lines(find_cautions(load_verified(model).network, layer)):
+        click.echo(line)

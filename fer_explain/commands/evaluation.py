@@ -1,0 +1,104 @@
+"""Commands that evaluate attribution methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fer_core.terminal.options import (
+    data_argument,
+    force_option,
+    given,
+    output_option,
+    seed_option,
+    settings_options,
+)
+from fer_explain.commands.options import methods_option, model_option, sample_of, sample_options
+from fer_explain.config import FaithfulnessConfig, GroundTruthConfig, SampleConfig, SanitySampleConfig
+
+METHODS_HELP = "Comma-separated attribution methods; `fer-explain methods` lists them."
+
+
+@click.command()
+@data_argument
+@model_option
+@methods_option(METHODS_HELP)
+@output_option("The folder to write: faithfulness.json and .csv, scores.npz, curves.png, ranking.png.")
+@settings_options(FaithfulnessConfig)
+@sample_options(SampleConfig)
+def faithfulness(data: Path, model: Path, methods: tuple[str, ...], output: Path, force: bool, **options: Any) -> None:
+    """Measure how faithful attribution maps are (deletion, insertion, infidelity, max-sensitivity, sparsity).
+
+    Each map is compared with random control maps of the same roughness and centering: a method is better, no
+    different or worse than its controls, by a 95% bootstrap interval over faces. Methods are ranked by insertion minus
+    deletion. Maps of `random` and `center`, which ignore the model, are measured as well.
+
+    \b
+    Example:
+      fer-explain faithfulness faces.csv --model exports/compact --methods saliency,grad-cam --output faithfulness
+    """
+    sample = sample_of(SampleConfig, options)
+    config = FaithfulnessConfig(**given(options))
+    from fer_explain.evaluation.faithfulness import measure_faithfulness
+    from fer_explain.evaluation.metrics.faithfulness import RANKED_BY
+
+    for score in measure_faithfulness(data, model, methods, output, sample=sample, config=config, force=force):
+        if score.score == RANKED_BY:
+            click.echo(str(score))
+    click.echo(f"{output}: faithfulness.json, faithfulness.csv, scores.npz, curves.png, ranking.png")
+
+
+@click.command()
+@data_argument
+@model_option
+@methods_option(METHODS_HELP)
+@output_option("The folder to write: sanity.json and .csv, similarity.npz, cascading.png, independent.png.")
+@sample_options(SanitySampleConfig)
+@seed_option
+def sanity(
+    data: Path, model: Path, methods: tuple[str, ...], output: Path, seed: int, force: bool, **options: Any
+) -> None:
+    """Check whether attribution maps depend on the learned weights (sanity checks, Adebayo et al. 2018).
+
+    The weights of a copy are randomized layer by layer. A method fails if its maps stay the same. The controls `random`
+    and `center` ignore the weights and are expected to fail.
+
+    \b
+    Example:
+      fer-explain sanity faces.csv --model exports/compact --methods saliency,guided-backprop --output sanity
+    """
+    sample = sample_of(SanitySampleConfig, options)
+    from fer_explain.evaluation.sanity import check_sanity
+
+    for verdict in check_sanity(data, model, methods, output, sample=sample, seed=seed, force=force):
+        click.echo(str(verdict))
+    click.echo(f"{output}: sanity.json, sanity.csv, similarity.npz, cascading.png, independent.png")
+
+
+@click.command("ground-truth")
+@model_option
+@methods_option(METHODS_HELP)
+@output_option("The folder to write: ground_truth.json and .csv, scores.npz, ranking.png.")
+@settings_options(GroundTruthConfig)
+@force_option
+def ground_truth(model: Path, methods: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
+    """Compare attribution maps with the regions that define the expression of drawn faces.
+
+    The model must recognize drawn faces better than chance. For the strictest comparison, train it on the output of
+    `fer-train synthesize` with another seed.
+
+    \b
+    Example:
+      fer-explain ground-truth --model exports/compact --methods saliency,occlusion --output ground-truth
+    """
+    config = GroundTruthConfig(**given(settings))
+    from fer_explain.evaluation.ground_truth import RANKED_BY, compare_with_ground_truth
+
+    compared = compare_with_ground_truth(model, methods, output, config=config, force=force)
+    click.echo(f"{compared[0].value.n} of {config.faces} drawn faces recognized")
+    for score in compared:
+        if score.score == RANKED_BY:
+            click.echo(str(score))
+    click.echo(f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png")

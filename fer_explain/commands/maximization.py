@@ -1,0 +1,82 @@
+"""The command that maximizes activations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fer_core.settings import settings_of
+from fer_core.terminal.options import (
+    columns_option,
+    force_option,
+    given,
+    numbers_option,
+    output_option,
+    setting_option,
+    settings_options,
+    split_option,
+)
+from fer_explain.commands.options import model_option
+from fer_explain.config import AscentConfig, FilterConfig
+
+
+@click.command()
+@model_option
+@click.option(
+    "--layer",
+    metavar="NAME|INDEX",
+    help="Layer name or index, required unless --class is given; `fer-explain layers` lists them.",
+)
+@output_option("Folder to create: sheet.png and maximization.npz.")
+@numbers_option("--channels", "Channels or units, e.g. 0,3,5-9.  [default: all]", metavar="CHANNELS")
+@click.option("--class", "class_name", metavar="NAME", help="Maximize the logit of this class.")
+@click.option(
+    "--direction",
+    type=click.Path(path_type=Path),
+    help="Maximize a direction in channel space, a vector in this .npy file.",
+)
+@click.option(
+    "--position", metavar="Y,X|center", help="Maximize the neuron at this position.  [default: mean over all positions]"
+)
+@click.option(
+    "--start",
+    default="noise",
+    show_default=True,
+    metavar="noise|mean|row:N",
+    help="Start image: noise, mean or a face.",
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path, allow_dash=True), help="Faces for comparison and for the start image."
+)
+@split_option
+@setting_option(FilterConfig, "limit")
+@columns_option
+@settings_options(AscentConfig)
+@force_option
+def maximize(
+    model: Path,
+    data: Path | None,
+    split: str | None,
+    limit: int | None,
+    input_columns: dict[str, str],
+    **options: Any,
+) -> None:
+    """Synthesize images that maximize a channel, neuron, class or direction (activation maximization).
+
+    With --data, each image is compared with the most activating real face; a failed optimization becomes visible.
+
+    \b
+    Example:
+      fer-explain maximize --model exports/compact --layer 2 --data faces.csv --output ascent
+    """
+    if data is None and (split is not None or input_columns):
+        raise click.UsageError("--split and --column require --data")
+    from fer_explain.face_file import FaceFile
+    from fer_explain.maximization.maximize import maximize as maximize_model
+
+    faces = None if data is None else FaceFile(data, split, input_columns)
+    config = AscentConfig(**given({name: options.pop(name) for name in settings_of(AscentConfig)}))
+    folder = maximize_model(model, data=faces, limit=limit, config=config, **options)
+    click.echo(f"{folder}: sheet.png, maximization.npz")

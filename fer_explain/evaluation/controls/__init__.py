@@ -1,0 +1,1 @@
+"""Matched control maps, and the comparison of maps with them."""
