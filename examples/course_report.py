@@ -535,7 +535,7 @@ show_images([image], ["image 17: {}, predicted {}".format(*names)], columns=1, s
 def show_feature_maps(layer, channels=14):
     """Draw a layer's output for image 17, each channel on a scale of its own."""
     maps = fer_explain.layer_output(cnn, image, layer.name)[:channels]
-    print(f"{layer.name}: output {'x'.join(map(str, layer.shape))}")
+    print(f"{layer.name}: output {layer.shape_text}")
     show_images(
         maps,
         [f"channel {channel}" for channel in range(len(maps))],
