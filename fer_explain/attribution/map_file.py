@@ -146,7 +146,7 @@ def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Ite
     if empty and options["split"] is not None:
         raise no_such_split(data, options["split"], columns=options["columns"])
     if empty:
-        raise DataError(str(data), "has no face")
+        raise DataError(str(data), "has no faces")
 
 
 def _first(limit: int | None, batches: Iterator[Faces]) -> Iterator[Faces]:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fer_core import ConfigError, ModelError
+from fer_core.errors import listed
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.attribution.attributions import attributions_of, explainable
 from fer_explain.attribution.gradient_graph import OWN_STATISTICS, GradientGraph, Operation, gradient_graph
@@ -140,10 +141,10 @@ def _guided(graph: GradientGraph) -> Iterator[Caution]:
     relus = [each for each in graph.operations if each.kind == "Relu"]
     functional = [each for each in relus if each.module_type is not nn.ReLU]
     if functional:
-        yield Caution("refused", GUIDED, f"guided backpropagation needs nn.ReLU modules, found {_listed(functional)}")
+        yield Caution("refused", GUIDED, f"guided backpropagation needs nn.ReLU modules, found {_named(functional)}")
     others = [each for each in graph.operations if not each.affine and each.kind != "Relu" and "Pool" not in each.kind]
     if others:
-        yield Caution("approximate", GUIDED, f"gradients pass unmodified through {_listed(others)}")
+        yield Caution("approximate", GUIDED, f"gradients pass unmodified through {_named(others)}")
 
 
 def _lift_refusals(graph: GradientGraph) -> Iterator[Caution]:
@@ -151,13 +152,13 @@ def _lift_refusals(graph: GradientGraph) -> Iterator[Caution]:
     ruled = [each for each in curved if each.module_type in SUPPORTED_NON_LINEAR]
     unruled = [each for each in curved if each not in ruled]
     if unruled:
-        yield Caution("refused", LIFT, f"the rescale rule needs supported activation modules, found {_listed(unruled)}")
+        yield Caution("refused", LIFT, f"the rescale rule needs supported activation modules, found {_named(unruled)}")
     reused = [each for each in ruled if each.module in graph.reused]
     if reused:
         yield Caution(
             "refused",
             LIFT,
-            f"the rescale rule needs modules that are used once, found used more than once: {_listed(reused)}",
+            f"the rescale rule needs modules that are used once, found used more than once: {_named(reused)}",
         )
 
 
@@ -167,7 +168,7 @@ def _from_gray(graph: GradientGraph) -> Iterator[Caution]:
         yield Caution(
             "approximate",
             FROM_GRAY,
-            f"{_listed(own)} normalizes the contrast of each face, so that nearly all changes between uniform gray and "
+            f"{_named(own)} normalizes the contrast of each face, so that nearly all changes between uniform gray and "
             "the face happen in the first few percent of the path, which few samples cover; the sums are inexact",
         )
 
@@ -186,7 +187,7 @@ def _lift_measured(model: nn.Module, graph: GradientGraph) -> Iterator[Caution]:
     share = missed / expected if expected else float("inf" if missed > CLOSE else 0)
     products = [each for each in graph.operations if each.product]
     if products or share > MISSED:
-        cause = f"; no rule for {_listed(products)}" if products else ""
+        cause = f"; no rule for {_named(products)}" if products else ""
         message = f"the values miss the difference of logits by {share:.1%} on {PROBES} drawn faces{cause}"
         yield Caution("approximate" if share < LOST else "refused", LIFT, message)
 
@@ -223,6 +224,5 @@ def _is_bypassed(model: nn.Module, layer: Layer) -> bool:
     return gradient is not None and bool(gradient.any())
 
 
-def _listed(operations: list[Operation]) -> str:
-    names = list(dict.fromkeys(map(str, operations)))
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _named(operations: list[Operation]) -> str:
+    return listed(list(dict.fromkeys(map(str, operations))), 3)

@@ -120,7 +120,7 @@ def test_report_says_where_its_page_is(run: Path, data: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--rows", "1"), "expected a row number in 2..22, where 21 faces are, found 1"),
+        (("--rows", "1"), "expected a row number in 2..22 (21 faces), found 1"),
         (("--layer", "nose"), "--layer: found 'nose', expected one of these by index or name: 0: "),
         (("--split", "PublicTest"), "has no Usage column"),
         (("--model", "nowhere"), "nowhere: expected an exports folder or a run"),

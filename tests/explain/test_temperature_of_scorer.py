@@ -38,7 +38,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_shown_probabilities_are_those_of_the_scorer(folder: Path, faces: Faces, tmp_path: Path) -> None:
-    expected = Scorer(tmp_path / "model.onnx", "cpu").predict_proba(faces)
+    expected = Scorer(tmp_path / "model.onnx", "cpu").run(faces.images)[1]
     proven = load_verified(folder)
     assert proven.temperature == 0.25
     np.testing.assert_allclose(predict_probabilities(proven, faces.images), expected, atol=1e-5)

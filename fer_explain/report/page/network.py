@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 
 from fer_core import ModelCard
-from fer_core.errors import listed
 from fer_explain.config import FilterConfig
 from fer_explain.layers.filters import FilterReport
 from fer_explain.layers.structure import class_names_of
@@ -58,7 +57,7 @@ def _lower_precision(graph: ComparedGraph, rows: list[int]) -> dict[str, Any]:
         "file": graph.file,
         "default": graph.is_default,
         "difference": f"{graph.agreement.max_absolute_difference:.2g}",
-        "changed": listed(changed, MAX_LISTED),
+        "changed": _listed(changed),
         "n": len(changed),
     }
 
@@ -127,15 +126,21 @@ def _notes(findings: FilterReport, unit: str) -> list[str]:
     for state, meaning in meanings.items():
         channels = [str(channel) for channel, own in enumerate(findings.states) if own == state]
         if channels:
-            notes.append(f"{state.capitalize()} {meaning}: {listed(channels, MAX_LISTED)}.")
+            notes.append(f"{state.capitalize()} {meaning}: {_listed(channels)}.")
     for kind, pairs in (
         (f"cosine similarity of weights of at least {thresholds.cosine:g}", findings.duplicate_weights),
         (f"correlation of outputs of at least {thresholds.correlation:g}", findings.duplicate_outputs),
     ):
         if pairs:
             named = [f"{low} and {high} ({value:.2f})" for low, high, value in pairs]
-            notes.append(f"Duplicate {unit}s, with a {kind}: {listed(named, MAX_LISTED)}.")
+            notes.append(f"Duplicate {unit}s, with a {kind}: {_listed(named)}.")
     return notes
+
+
+def _listed(items: list[str]) -> str:
+    """Join the first items, and state the number of further ones."""
+    more = len(items) - MAX_LISTED
+    return ", ".join(items[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:

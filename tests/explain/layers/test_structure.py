@@ -152,7 +152,7 @@ def test_feature_maps_writes_sheet_and_numbers(exports: Path, data: Path, faces:
     found = np.load(folder / "feature_maps.npz")
     np.testing.assert_allclose(found["feature_maps"], layer_output(cnn, faces.images[2], 0), atol=1e-6)
     assert (int(found["row"]), str(found["layer"])) == (4, "features.0")
-    with pytest.raises(DataError, match=r"expected a row number in 2\.\.22, where 21 faces are, found 1$"):
+    with pytest.raises(DataError, match=r"expected a row number in 2\.\.22 \(21 faces\), found 1$"):
         draw_feature_maps(data, exports, 0, tmp_path / "other", row=1)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

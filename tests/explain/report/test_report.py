@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fer_train.exporting.agreement import halve, stamp
 from PIL import Image
 from report_page import Page, read_page
 from tiny_models import CNN, make_card, write_csv
@@ -21,7 +20,8 @@ from fer_explain.report.methods import choose_methods, settings_of
 from fer_explain.report.report import write_report
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import load_verified
-from fer_train.exporting.graph import write_graph
+from fer_train.exporting.graph import stamp, write_graph
+from fer_train.exporting.half import halve
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 
@@ -143,7 +143,7 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 ) -> None:
     scorer = load_verified(exports).scorer
     assert scorer is not None
-    predicted = scorer.predict_proba(faces).argmax(axis=1)
+    predicted = scorer.run(faces.images)[1].argmax(axis=1)
     cells = set(zip(faces.require_labels().tolist(), predicted.tolist(), strict=True))
     drawers = {tag["id"] for tag in page.all("div") if "popover" in tag}
     opened = [tag["popovertarget"] for tag in page.all("button") if tag.get("popovertargetaction") != "hide"]
@@ -153,7 +153,7 @@ def test_a_cell_of_the_matrix_opens_faces_of_it_and_no_more_than_it_has(
 def test_the_accuracy_comes_with_its_interval_and_number(page: Page, exports: Path, faces: Faces) -> None:
     scorer = load_verified(exports).scorer
     assert scorer is not None
-    correct = (scorer.predict_proba(faces).argmax(axis=1) == faces.require_labels()).mean()
+    correct = (scorer.run(faces.images)[1].argmax(axis=1) == faces.require_labels()).mean()
     assert f"{correct:.1%} on 21 faces" in " ".join(page.text.split())
     assert "95% Wilson interval" in page.text
 
@@ -240,7 +240,7 @@ def test_a_report_of_nothing_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_an_existing_report_is_kept_without_force(exports: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="out: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="out: exists already; `force=True` replaces it"):
         write_report(data, exports, tmp_path / "out")
 
 
