@@ -385,6 +385,9 @@ captions = [f"{EXPRESSIONS[label]} ({(predicted == label).sum()})" for label in 
 show_images(mean_maps, captions, cmap="inferno", vmin=0)
 
 # %% [markdown]
+# On the drawn faces the maps of happy, sad, fear and surprise are brightest at the mouth, and those
+# of angry at the brows.
+#
 # ### Do the maps show what matters?
 #
 # A map is easy to believe, because we know where *we* would look. Two experiments test it. The
@@ -506,20 +509,18 @@ show_maximized(relus[-1])
 
 # %%
 logits_layer = list_layers(cnn)[-1]
-classes_found = fer_explain.maximize_channels(cnn, logits_layer.name, config=ascent)
-show_images(
-    classes_found.images,
-    [
-        f"{name}: {reached:.0f}"
-        for name, reached in zip(EXPRESSIONS, classes_found.reached, strict=True)
-    ],
-    vmin=0,
-    vmax=255,
-)
+found = fer_explain.maximize_channels(cnn, logits_layer.name, config=ascent)
+captions = [
+    f"{name}: {reached:.0f}"
+    for name, reached in zip(EXPRESSIONS, found.reached, strict=True)
+]
+show_images(found.images, captions, vmin=0, vmax=255)
+print(f"largest logit of a {SPLIT} face: {maps.logits.max():.0f}")
 
 # %% [markdown]
-# The logits of these images are far higher than those of any face, and no person would recognize a
-# face in most of them. The network has learned what distinguishes the classes, not what a face is.
+# The logits of these images, in the captions, are far higher than those of any face, and no person
+# would recognize a face in most of them. The network has learned what distinguishes the classes,
+# not what a face is.
 #
 # ### The layer's output for image 17
 #
