@@ -32,12 +32,13 @@ trap 'find demo ! -type d ! -path demo/.files > demo/.files' EXIT # also of a de
 if [[ $# -eq 0 ]]; then
     run fer-train synthesize demo/faces.csv --faces 5000 --seed 0
 fi
-run fer-train fit "$data" --output demo/runs/small --architecture compact --architecture-argument 'widths=[[16],[16,32,32],[64,64]]' \
+run fer-train fit "$data" --output demo/runs/small \
+    --architecture compact --architecture-argument 'widths=[[16],[16,32,32],[64,64]]' \
     --no-augment --epochs 8 --batch-size 64 --lr 0.05 --ema 0.99
 run fer-train export demo/runs/small --output demo/exports/small
 run fer-infer score "$data" --model demo/exports/small --output demo/predictions.csv
-run fer-infer evaluate "$data" --usage "$held_out" --model demo/exports/small --output demo/evaluation
-run fer-explain report "$data" --usage "$held_out" --model demo/exports/small --output demo/report
+run fer-infer evaluate "$data" --split "$held_out" --model demo/exports/small --output demo/evaluation
+run fer-explain report "$data" --split "$held_out" --model demo/exports/small --output demo/report
 
 accuracy=$(python -c 'import json; print(json.load(open("demo/evaluation/metrics.json"))["accuracy"])')
 printf '\n%.1f%% of the held-out faces (%s) are predicted right. Made in %d s:\n' \

@@ -1,6 +1,6 @@
 """Help, README, docs and docstrings use the words of the field, and none of a short list of phrases.
 
-Each finding is printed with its place and a replacement. `ALLOWED` counts the findings that are still tolerated.
+Each finding is printed with its place and a replacement.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = {"fer-train": "fer_train", "fer-infer": "fer_infer", "fer-explain": "fer_explain"}
 PACKAGES = ("fer_core", "fer_infer", "fer_train", "fer_explain")
 WIDTH = 100
-
-ALLOWED: dict[str, int] = {}
-"""Findings per place that may remain; the numbers only fall."""
 
 UNIT = "step|second|face|epoch|batch|class|file|device|core|seed|channel|row|image|pixel|filter|teacher|part|input"
 COUNTED = "faces|rows|images|epochs|steps|points|bytes|values|multiply-adds|parameters|batches|scales|maps|requests"
@@ -205,12 +202,7 @@ FOUND = findings_by_place()
 
 @pytest.mark.parametrize("place", FOUND)
 def test_texts_use_the_words_of_the_field(place: str) -> None:
-    allowed = ALLOWED.get(place, 0)
-    assert len(FOUND[place]) <= allowed, f"{allowed} findings are allowed in {place}:\n" + "\n".join(FOUND[place])
-
-
-def test_allowances_are_for_places_that_exist() -> None:
-    assert set(ALLOWED) - set(FOUND) == set()
+    assert FOUND[place] == [], "\n".join(FOUND[place])
 
 
 @pytest.mark.parametrize("rule", [*RULES, FRAGMENT], ids=lambda rule: rule.pattern[:30])

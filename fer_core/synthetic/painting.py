@@ -50,7 +50,7 @@ class Canvas:
     y: Field
 
     def rows(self, top: int, bottom: int) -> Canvas:
-        """Return the image rows from `top` to before `bottom` as views, to paint a part only there."""
+        """Return the image rows from `top` to before `bottom`, which share memory, to paint only there."""
         some = np.s_[:, top:bottom]
         regions = {name: mask[some] for name, mask in self.regions.items()}
         return Canvas(self.gray[some], regions, self.x[some], self.y[some])

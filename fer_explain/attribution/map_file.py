@@ -52,7 +52,7 @@ class MapFile:
     missed: float
 
 
-def attribute(
+def attribute(  # noqa: PLR0913 - options of a public function
     data: str | Path,
     model: str | Path,
     method: str,

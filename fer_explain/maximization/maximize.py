@@ -43,7 +43,7 @@ FOLDER: Final = OutputFolder(always=("maximization.npz",), sometimes=("sheet.png
 """Names of the files in the output folder."""
 
 
-def maximize(
+def maximize(  # noqa: PLR0913 - options of a public function
     model: str | Path,
     layer: str | int | None,
     output: str | Path,

@@ -64,7 +64,7 @@ class ResidualNet(nn.Module):
         Dropout rate of the averaged features.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - arguments of the architecture
         self,
         mean: float,
         std: float,

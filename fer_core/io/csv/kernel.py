@@ -175,7 +175,7 @@ def _is_plain(byte: Any) -> Any:
 
 
 @njit
-def _split(text: Any, kinds: Any, row: Any) -> Any:
+def _split(text: Any, kinds: Any, row: Any) -> Any:  # noqa: C901, PLR0912 - one pass over the bytes, compiled
     """Find the cells of a line, from both ends towards the pixels; return False unless commas suffice to split it."""
     left, right = row[START], row[END]
     if right - left >= MAX_LINE_BYTES:
