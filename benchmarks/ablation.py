@@ -7,9 +7,9 @@ python -m benchmarks.ablation fer2013.csv --study speed --output runs/speed
 DATA has Training and PublicTest rows. The study `course` changes the course CNN as its report proposed without trying
 it: learning-rate decay, BatchNorm, per-face standardization, these three together, no augmentation, and Training
 without conflicting duplicates. The study `speed` changes short trainings of compact as CIFAR-10 speed records do:
-optimizers, each at the best rate found with another seed, and initializations. The study `views` measures what a small
-student of exports/compact loses if its teacher's outputs are computed in a few epochs only. Rerun the command after an
-interruption: finished runs are kept and an unfinished run is resumed.
+optimizers, each at the best rate found with another seed, and initializations. The study `teacher-epochs` measures
+what a small student of exports/compact loses if its teacher's outputs are computed in a few epochs only. Rerun the
+command after an interruption: finished runs are kept and an unfinished run is resumed.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ STUDIES: Final[Mapping[str, Study]] = {
             "Muon and both": {**MUON, "dirac": True, "whitening": True},
         },
     ),
-    "views": Study(
+    "teacher-epochs": Study(
         "compact",
         20,
         {
             "taught in every epoch": {"distill": TAUGHT},
-            "views of 4 epochs": {"distill": {**TAUGHT, "views": 4}},
-            "views of 1 epoch": {"distill": {**TAUGHT, "views": 1}},
+            "4 teacher epochs": {"distill": {**TAUGHT, "teacher_epochs": 4}},
+            "1 teacher epoch": {"distill": {**TAUGHT, "teacher_epochs": 1}},
             "labels only": {},
         },
     ),

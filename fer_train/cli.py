@@ -136,18 +136,19 @@ def fit(**options: Any) -> None:
 @main.command()
 @training_options
 @distillation_options
-def distill(teachers: tuple[str, ...], temperature: float, weight: float, views: int, **options: Any) -> None:
+def distill(teachers: tuple[str, ...], temperature: float, weight: float, teacher_epochs: int, **options: Any) -> None:
     """Train a student network by knowledge distillation from one or more teachers.
 
     The teachers see the same augmented faces as the student, which learns the mean of their probabilities in addition
-    to the labels. With `--views`, the teachers run only in the first epochs, and later epochs repeat their faces. All
-    other options are those of `fit`.
+    to the labels. With --teacher-epochs, the teachers run only in the first epochs, and later epochs repeat their
+    faces. All other options are those of `fit`.
 
     \b
     Example:
       fer-train distill fer2013.csv --teachers exports/best --architecture compact --output runs/student
     """
-    distilled = given({"teachers": teachers or None, "temperature": temperature, "weight": weight, "views": views})
+    settings = {"temperature": temperature, "weight": weight, "teacher_epochs": teacher_epochs}
+    distilled = given({"teachers": teachers or None, **settings})
     if not options["resume"] and not teachers:
         raise click.UsageError("expected --teachers, a run or an exports folder to learn from")
     _train({**options, "distill": distilled or None}, "distill")

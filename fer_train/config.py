@@ -72,7 +72,7 @@ class DistillConfig(Settings):
     )
     temperature: float = setting(2.0, "Distillation temperature.", above=0, at_most=100)
     weight: float = setting(0.7, "Weight of the distillation loss.", above=0, at_most=1)
-    views: int | None = setting(
+    teacher_epochs: int | None = setting(
         None,
         "Number of epochs with freshly computed teacher outputs; later epochs repeat their faces and reuse the outputs "
         "(Shen and Xing 2022), except for the mild epochs.",

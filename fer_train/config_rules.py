@@ -69,13 +69,13 @@ def require_one_validation(config: FitConfig) -> None:
 
 
 def require_views_that_repeat(config: FitConfig) -> None:
-    """Refuse a number of `views` of which no epoch would repeat one."""
-    if config.distill is None or config.distill.views is None:
+    """Refuse a number of `teacher_epochs` of which no epoch would repeat one."""
+    if config.distill is None or config.distill.teacher_epochs is None:
         return
     full = config.epochs - config.mild_epochs
-    if config.distill.views >= full:
-        expected = f"expected fewer than the {full} epochs before the mild ones, found {config.distill.views}"
-        raise ConfigError(expected, parameter="views")
+    if config.distill.teacher_epochs >= full:
+        expected = f"expected fewer than the {full} epochs before the mild ones, found {config.distill.teacher_epochs}"
+        raise ConfigError(expected, parameter="teacher_epochs")
 
 
 RULES: Final[tuple[Callable[[FitConfig], None], ...]] = (

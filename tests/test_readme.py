@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,6 +101,18 @@ def test_goals_are_listed_under_the_titles_of_their_sections():
         "",
         "2 of 4 goals were reached, 1 not measured.",
     ]
+
+
+def test_the_picture_is_what_the_code_draws(tmp_path):
+    spec = importlib.util.spec_from_file_location("picture", ROOT / "scripts" / "draw_readme_picture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.draw(tmp_path / "drawn.png")
+    drawn, shown = (
+        np.asarray(Image.open(path).convert("RGB"), np.int16) for path in (tmp_path / "drawn.png", module.PICTURE)
+    )
+    assert drawn.shape == shown.shape
+    assert (np.abs(drawn - shown).max(axis=2) > 16).mean() < 0.01  # processors round differently
 
 
 def test_the_readme_is_short():

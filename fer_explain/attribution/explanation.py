@@ -22,6 +22,7 @@ from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri, overlay
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_train.prediction import softmax
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +54,8 @@ class Attributions:
         Logits of the faces.
     classes : tuple of str
         Names of the classes.
+    temperature : float
+        Temperature of the model card, by which the logits are divided before the softmax.
     deltas : ndarray of float32, shape (N,), or None
         Convergence deltas; None for a method without a defined sum.
     texts : mapping of str to str
@@ -74,6 +77,7 @@ class Attributions:
     targets: NDArray[np.int64]
     logits: NDArray[np.float32]
     classes: tuple[str, ...]
+    temperature: float
     deltas: NDArray[np.float32] | None
     texts: Mapping[str, Any]
 
@@ -92,6 +96,11 @@ class Attributions:
         """Names of the predicted classes, str (N,)."""
         names: NDArray[np.str_] = np.array(self.classes)[self.logits.argmax(axis=1)]
         return names
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Calibrated probabilities of the classes, float32 (N, classes)."""
+        return softmax(self.logits, self.temperature)
 
     @property
     def missed(self) -> float:
@@ -181,7 +190,9 @@ class Attributions:
 
     def _caption(self, face: int) -> str:
         predicted, target = self.classes[int(self.logits[face].argmax())], self.classes[self.targets[face]]
-        return f"row {self.rows[face]}: predicted {predicted}, explained {target}"
+        name = f"row {self.rows[face]}" if self.faces.ids is None else str(self.faces.ids[face])
+        caption = f"{name}: predicted {predicted} ({self.probabilities[face].max():.0%})"
+        return caption if target == predicted else f"{caption}, explained {target}"
 
     def _position(self, index: int) -> int:
         if not -len(self) <= index < len(self):
@@ -248,7 +259,7 @@ def explain(
         raise ConfigError("comes from the model card and cannot be set", parameter="temperature")
     verified = model if isinstance(model, VerifiedModel) else load_verified(model)
     explainer = Explainer.prepare(verified, chosen, target, AttributionConfig(**settings), memory_mb)
-    given = as_faces(faces, roles=("label",) if target == "true" else ())
+    given = as_faces(faces, roles=("label", "id") if target == "true" else ("id",))
     arrays = explainer.arrays(given)
     return Attributions(
         faces=given,
@@ -256,6 +267,7 @@ def explain(
         targets=arrays["targets"],
         logits=arrays["logits"],
         classes=verified.card.labels,
+        temperature=verified.temperature,
         deltas=arrays.get(DELTAS),
         texts=explainer.texts(),
     )

@@ -61,7 +61,7 @@ class Teachers:
 
     def view(self, epoch: int) -> int | None:
         """Return the number of the epoch that an epoch repeats, or its own; None if no epoch is repeated."""
-        return None if self.config.views is None else epoch % self.config.views
+        return None if self.config.teacher_epochs is None else epoch % self.config.teacher_epochs
 
     def loss(self, images: Tensor, logits: Tensor, label_loss: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         """Return the weighted sum of the loss on the labels and the divergence from the teachers.

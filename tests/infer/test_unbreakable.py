@@ -132,7 +132,7 @@ def test_a_model_that_keeps_tensors_elsewhere_is_refused(
             tensor.ClearField("raw_data")
     file.write_bytes(graph.SerializeToString())
     done = run(data, folder, work / "out.csv")
-    require_refused(done, f"{file}: keeps tensors in other files; expected a model in one file", work)
+    require_refused(done, f"{file}: stores tensors in other files; expected a model in one file", work)
 
 
 def test_a_word_of_a_graph_is_not_taken_for_a_tensor_elsewhere(model: Any, tmp_path: Path) -> None:

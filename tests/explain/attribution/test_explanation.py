@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
@@ -101,11 +102,23 @@ def test_a_plot_shows_the_face_its_map_and_its_salient_pixels(maps: Attributions
     np.testing.assert_array_equal(face, faces.images[3])
     assert map_.shape == (48, 48, 3)
     np.testing.assert_array_equal(masked, masked_face(faces.images[3], salient_mask(maps[3])))
-    predicted = maps.predictions[3]
-    assert figure.get_suptitle() == f"row 5: predicted {predicted}, explained {predicted}"
+    predicted, probability = maps.predictions[3], maps.probabilities[3].max()
+    assert figure.get_suptitle() == f"row 5: predicted {predicted} ({probability:.0%})"
     assert [axes.get_title() for axes in figure.axes] == ["face", "integrated-gradients", "most salient 20%"]
     with pytest.raises(IndexError, match="expected a position below 21, found -22"):
         maps.plot(-22)
+
+
+def test_a_caption_names_the_image_and_a_class_that_is_not_predicted(
+    exports: Path, faces: Faces, tmp_path: Path
+) -> None:
+    Image.fromarray(faces.images[0]).save(tmp_path / "ann.png")
+    maps = explain(exports, tmp_path / "ann.png")
+    other = next(name for name in maps.classes if name != maps.predictions[0])
+    title = explain(exports, tmp_path / "ann.png", target=other).plot().get_suptitle()
+    temperature = load_verified(exports).card.temperature["value"]
+    probability = scipy.special.softmax(maps.logits[0] / temperature).max()
+    assert title == f"ann.png: predicted {maps.predictions[0]} ({probability:.0%}), explained {other}"
 
 
 def test_a_notebook_shows_the_first_faces(maps: Attributions, faces: Faces) -> None:

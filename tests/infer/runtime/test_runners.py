@@ -225,7 +225,7 @@ def test_a_full_memory_halves_the_batch_and_is_said_once(
     subject = lanes(session)
     logits, _ = subject.run(images, 16)
     np.testing.assert_allclose(logits, model.run(images)[0], rtol=0, atol=1e-4)
-    assert subject.note == "out of memory at 16 faces a batch, went on with 4"
+    assert subject.note == "out of memory with 16 faces per batch, continued with 4"
     assert asked[-8:] == [4] * 8
     assert sorted(set(asked), reverse=True) == [16, 8, 4]
     asked.clear()
@@ -248,7 +248,7 @@ def test_a_memory_that_fills_up_later_loses_and_repeats_no_score(
     subject = lanes(session)
     logits, _ = subject.run(images, 8)
     np.testing.assert_allclose(logits, model.run(images)[0], rtol=0, atol=1e-4)
-    assert subject.note == "out of memory at 8 faces a batch, went on with 4"
+    assert subject.note == "out of memory with 8 faces per batch, continued with 4"
 
 
 def test_buffers_that_do_not_fit_halve_the_batch_too(
@@ -265,7 +265,7 @@ def test_buffers_that_do_not_fit_halve_the_batch_too(
     subject = lanes(session)
     expected = CallRunner(session, 1).run(images, 8)[0]
     np.testing.assert_allclose(subject.run(images, 32)[0], expected, rtol=0, atol=1e-5)
-    assert subject.note == "out of memory at 32 faces a batch, went on with 8"
+    assert subject.note == "out of memory with 32 faces per batch, continued with 8"
 
 
 def test_one_face_that_does_not_fit_is_an_error(session: Any, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,7 +459,7 @@ def test_a_scorer_tells_of_a_halved_batch(laned: Scorer, images: Images, monkeyp
     assert laned.provider_note == ""
     full_above(8, laned.runner._session, monkeypatch)
     laned.run(images, batch_size=16)[1]
-    assert laned.provider_note == "out of memory at 16 faces a batch, went on with 8"
+    assert laned.provider_note == "out of memory with 16 faces per batch, continued with 8"
 
 
 def test_a_scorer_says_in_one_line_that_nothing_fits(

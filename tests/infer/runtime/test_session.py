@@ -146,14 +146,14 @@ def test_a_session_that_fell_back_silently_is_told_by_what_it_reports(plausible:
 
 
 def test_cuda_is_refused_where_the_session_fell_back_silently(plausible: list[bool]) -> None:
-    with pytest.raises(DeviceError, match=r"could not load its CUDA provider; remedy: nvidia-smi, which says"):
+    with pytest.raises(DeviceError, match=r"could not load its CUDA provider; remedy: nvidia-smi, which reports"):
         open_session(PROBE_MODEL, "cuda")
     assert plausible == [True]
 
 
 def test_missing_libraries_are_named(plausible: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "find_libraries", lambda runtime: {"libcudart.so.13": True, "libcudnn.so.9": False})
-    expected = r'cannot be had: missing libcudnn\.so\.9; remedy: pip install "onnxruntime-gpu\[cuda,cudnn\]"$'
+    expected = r'is not available: missing libcudnn\.so\.9; remedy: pip install "onnxruntime-gpu\[cuda,cudnn\]"$'
     with pytest.raises(DeviceError, match=expected):
         open_session(PROBE_MODEL, "cuda")
 

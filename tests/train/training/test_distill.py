@@ -91,7 +91,7 @@ def asked(monkeypatch):
 
 
 def test_a_batch_that_comes_again_is_judged_once(run, splits, labels, monkeypatch):
-    teachers = teachers_of(splits, labels, run, views=2)
+    teachers = teachers_of(splits, labels, run, teacher_epochs=2)
     assert [teachers.view(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
     assert teachers_of(splits, labels, run).view(3) is None
     faces = torch.from_numpy(splits.validation.images[:9]).unsqueeze(1).float()
@@ -110,7 +110,7 @@ def test_a_batch_that_comes_again_is_judged_once(run, splits, labels, monkeypatc
 def test_later_epochs_repeat_the_views_that_were_judged_and_mild_ones_are_new(
     tmp_path, run, splits, small_config, monkeypatch
 ):
-    config = replace(small_config, epochs=5, mild_epochs=1, distill=DistillConfig((str(run),), views=2))
+    config = replace(small_config, epochs=5, mild_epochs=1, distill=DistillConfig((str(run),), teacher_epochs=2))
     batches = asked(monkeypatch)
     seen = []
     judge = Teachers.loss
@@ -132,7 +132,7 @@ def test_later_epochs_repeat_the_views_that_were_judged_and_mild_ones_are_new(
 
 
 def test_a_run_of_repeated_views_goes_on_to_the_bit(tmp_path, run, stop_in_second_epoch, splits, small_config):
-    config = replace(small_config, epochs=4, distill=DistillConfig((str(run),), views=1))
+    config = replace(small_config, epochs=4, distill=DistillConfig((str(run),), teacher_epochs=1))
     card = fit(splits, config, tmp_path / "whole")
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     assert fit(splits, config, tmp_path / "cut", resume=True) == card
@@ -229,8 +229,8 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
         ({"teachers": ("a",), "temperature": float("inf")}, "temperature: expected above 0 to 100, found inf"),
         ({"teachers": [5]}, r"teachers: expected one or more runs or exports folders, found \[5\]"),
         ({"teachers": ("a",), "weight": 1.5}, "weight: expected above 0 to 1, found 1.5"),
-        ({"teachers": ("a",), "views": 0}, "views: expected at least 1, found 0"),
-        ({"teachers": ("a",), "views": 2.0}, r"views: expected int \| None, found 2.0"),
+        ({"teachers": ("a",), "teacher_epochs": 0}, "teacher_epochs: expected at least 1, found 0"),
+        ({"teachers": ("a",), "teacher_epochs": 2.0}, r"teacher_epochs: expected int \| None, found 2.0"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -238,13 +238,13 @@ def test_wrong_settings_are_named(settings, message):
         DistillConfig(**settings)
 
 
-@pytest.mark.parametrize(("views", "mild_epochs"), [(5, 0), (4, 1), (50, 0)])
-def test_views_that_no_epoch_would_repeat_are_refused(views, mild_epochs):
-    taught = DistillConfig(("a",), views=views)
-    message = f"views: expected fewer than the {5 - mild_epochs} epochs before the mild ones"
-    with pytest.raises(ConfigError, match=f"{message}, found {views}$"):
+@pytest.mark.parametrize(("teacher_epochs", "mild_epochs"), [(5, 0), (4, 1), (50, 0)])
+def test_views_that_no_epoch_would_repeat_are_refused(teacher_epochs, mild_epochs):
+    taught = DistillConfig(("a",), teacher_epochs=teacher_epochs)
+    message = f"teacher_epochs: expected fewer than the {5 - mild_epochs} epochs before the mild ones"
+    with pytest.raises(ConfigError, match=f"{message}, found {teacher_epochs}$"):
         FitConfig(epochs=5, mild_epochs=mild_epochs, distill=taught)
-    FitConfig(epochs=6 if views < 50 else 60, mild_epochs=mild_epochs, distill=taught)
+    FitConfig(epochs=6 if teacher_epochs < 50 else 60, mild_epochs=mild_epochs, distill=taught)
 
 
 def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, splits, small_config):
@@ -273,7 +273,7 @@ def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
         "teachers": [str(run)],
         "temperature": 2.0,
         "weight": 0.5,
-        "views": None,
+        "teacher_epochs": None,
     }
 
 
