@@ -83,7 +83,8 @@ class ScoreSummary(Counts):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        lines = [f"{self.output}: {self.rows:,} rows in {self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"]
+        unit = "row" if self.rows == 1 else "rows"
+        lines = [f"{self.output}: {self.rows:,} {unit} in {self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"]
         if self.rejects is not None:
             lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
         provider = provider_text(self.provider, self.provider_note, self.precision, self.tta)
