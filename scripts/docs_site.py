@@ -25,6 +25,7 @@ OUTSIDE = {
     "README.md": "about.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "CITATION.cff": "CITATION.cff",
     "benchmarks/RESULTS.md": "reference/benchmarks.md",
     "examples/course_report.ipynb": "examples/course_report.md",
     "examples/score_and_explain.ipynb": "examples/score_and_explain.md",

@@ -76,7 +76,7 @@ def test_score_and_explain_ends_with_a_report_on_the_worst_mistakes(tmp_path: Pa
     assert (output / "damaged_predictions.csv.rejects.csv").is_file()
     assert json.loads((output / "evaluation" / "metrics.json").read_text())["n"] == 100
     page = (output / "report" / "index.html").read_text(encoding="utf-8")
-    rows = re.findall(r"row (\d+): predicted \w+, explained", "".join(shown(notebook, "text/html")))
+    rows = re.findall(r"row (\d+): predicted \w+", "".join(shown(notebook, "text/html")))
     assert len(set(rows)) == 2
     for row in rows:
         assert re.search(rf"\b{row}\b", page)
