@@ -83,7 +83,7 @@ class Scorer:
     ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
     Scorer(compact, int8, CPU, 0.47 M parameters)
     >>> names.shape, probabilities.shape
-    ((140,), (2, 7))
+    ((64,), (2, 7))
     >>> model.classes_.tolist()
     ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']
     """
