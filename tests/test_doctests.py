@@ -1,7 +1,7 @@
 """The examples in docstrings run as written, and public names have one.
 
-An example runs in a temporary working directory with `faces.csv` (140 drawn faces, made by
-`fer-train synthesize faces.csv --faces 140 --seed 0`) and the shipped models, such as `exports/compact`. As in
+An example runs in a temporary working directory with `faces.csv` (64 drawn faces, made by
+`fer-train synthesize faces.csv --faces 64 --seed 0`) and the shipped models, such as `exports/compact`. As in
 `pytest --doctest-modules`, the names of the module are defined, and so is `np`.
 """
 
