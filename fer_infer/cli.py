@@ -108,9 +108,9 @@ def evaluate(**settings: Any) -> None:
     """Evaluate a model on the labeled faces in DATA.
 
     Reports accuracy and recalls with 95% confidence intervals, the accuracy on the faces that do not occur in Training,
-    calibration, the most confused classes and, with --tta, the accuracy without augmentation. Writes metrics.json, per_class.csv,
-    confusion.csv, confusion.png and reliability.png into the folder OUTPUT. DATA is as for `score`, with labels in a
-    column `emotion` or `label`, or as folder names.
+    calibration, the most confused classes and, with --tta, the accuracy without augmentation. Writes metrics.json,
+    per_class.csv, confusion.csv, confusion.png and reliability.png into the folder OUTPUT. DATA is as for `score`, with
+    labels in a column `emotion` or `label`, or as folder names.
 
     \b
     Example:

@@ -73,8 +73,8 @@ def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:
 def audit(data: Path, output: Path | None, **settings: Any) -> None:
     """Find duplicates, conflicting labels, leaks across splits and blank faces in DATA.
 
-    Near duplicates show the same picture, but shifted, mirrored, compressed or with other brightness or contrast. OUTPUT
-    contains a table and contact sheets of the findings.
+    Near duplicates show the same picture, but shifted, mirrored, compressed or with other brightness or contrast.
+    OUTPUT contains a table and contact sheets of the findings.
 
     \b
     Example:

@@ -162,7 +162,8 @@ columns_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     callback=_by_role,
-    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  [default: known column names]",
+    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  "
+    "[default: known column names]",
 )
 on_error_option = click.option(
     "--on-error",

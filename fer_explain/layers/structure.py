@@ -137,7 +137,7 @@ def list_layers(model: nn.Module) -> Layers:
     Returns
     -------
     Layers
-        Tuple of `Layer`, one per convolution, dense layer, ReLU and pooling layer, in the order in which they are called.
+        Tuple of `Layer`, one per convolution, dense, ReLU and pooling layer, in the order in which they are called.
 
     Examples
     --------

@@ -134,8 +134,8 @@ def maximize_objectives(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode is
-        restored, and its parameters accumulate no gradients.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode
+        is restored, and its parameters accumulate no gradients.
     objectives : Objectives
         Objectives of one of its layers.
     config : AscentConfig, optional

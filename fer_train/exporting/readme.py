@@ -92,7 +92,8 @@ def _lower_precisions(parity: Parity) -> str:
     if parity.int8 is not None:
         made = parity.int8
         text += _section("int8", made.chosen.comparison) + (
-            f"{made.chosen.method} ranges of the activations on {made.calibration_n:,} Training faces of `{made.calibration_source}`;\n"
+            f"{made.chosen.method} ranges of the activations on {made.calibration_n:,} Training faces of "
+            f"`{made.calibration_source}`;\n"
             f"layers in float32: {made.chosen.float_layers}; chosen out {made.chosen_by}.\n"
         )
     if parity.fp16 is not None:
