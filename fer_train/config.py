@@ -116,8 +116,8 @@ class FitConfig(Settings):
     whitening: bool = setting(False, "Initialize the first convolution with whitening filters.")
     validation: str | None = setting(
         None,
-        "Split of DATA to validate on, e.g. test, or another file or folder; write ./test for a path that is named like "
-        "a split.",
+        "Split of DATA to validate on, e.g. test, or another file or folder; write ./test for a path that is named "
+        "like a split.",
         metavar="SPLIT|DATA",
         default_text="PublicTest, else validation",
     )
