@@ -1,10 +1,10 @@
-# Targets: install, demo, check, test, bench, docs, clean. All of them use the virtual environment .venv.
+# Targets: install, demo, check, test, bench, docs, examples, clean. All of them use the virtual environment .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test check bench docs clean
+.PHONY: install demo test check bench docs examples clean
 
 install: $(INSTALLED)
 
@@ -43,6 +43,10 @@ bench: $(INSTALLED)
 # build the documentation into site/; open site/index.html, or serve it with `python -m http.server -d site`
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# execute the scripts of examples/ on drawn faces, and write them as notebooks with their outputs
+examples: $(INSTALLED)
+	$(BIN)/python scripts/build_examples.py
 
 clean:
 	rm -rf .venv demo dist site

@@ -1,15 +1,19 @@
 """MkDocs hooks: pages from outside docs/, and links that work both in the repository and on the site.
 
 Pages link to each other by their paths in the repository, so that they can be read there. On the site the files in
-`OUTSIDE` are pages as well, and the home page repeats sections of the README in place of lines such as
-`<!-- README.md: Install -->`.
+`OUTSIDE` are pages as well, notebooks with their outputs, and the home page repeats sections of the README in place of
+lines such as `<!-- README.md: Install -->`.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import posixpath
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -21,7 +25,10 @@ OUTSIDE = {
     "README.md": "about.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "CITATION.cff": "CITATION.cff",
     "benchmarks/RESULTS.md": "reference/benchmarks.md",
+    "examples/course_report.ipynb": "examples/course_report.md",
+    "examples/score_and_explain.ipynb": "examples/score_and_explain.md",
 }
 """Files outside docs/, and their pages on the site."""
 
@@ -32,8 +39,50 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages from outside docs/."""
     for name, page in OUTSIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
+        if name.endswith(".ipynb"):
+            text, images = notebook_page(json.loads(text), Path(name).stem)
+            for image, content in images.items():
+                files.append(File.generated(config, f"{posixpath.dirname(page)}/{image}", content=content))
         files.append(File.generated(config, page, content=relink(text, name, page)))
     return files
+
+
+def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook as Markdown, and its images by file name."""
+    parts: list[str] = []
+    images: dict[str, bytes] = {}
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for kind, content in shown(cell["outputs"]):
+            if kind == "image/png":
+                image = f"{name}-{len(images) + 1}.png"
+                images[image] = base64.b64decode(content)
+                parts.append(f"![Figure {len(images)}]({image})")
+            elif kind == "text/html":
+                parts.append(restyled(content))
+            else:
+                parts.append(f"```text\n{content.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n", images
+
+
+def restyled(html: str) -> str:
+    """Return the table of a DataFrame in the style of the site."""
+    if 'class="dataframe"' not in html:
+        return html
+    html = re.sub(r"<style scoped>.*?</style>", "", html, flags=re.DOTALL)
+    return re.sub(r' (?:border="1" class="dataframe"|style="text-align: right;")', "", html)
+
+
+def shown(outputs: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the richest form of each output that a page can show, with its MIME type."""
+    for output in outputs:
+        forms = output.get("data", {"text/plain": output.get("text", "")})
+        kind = next(kind for kind in ("image/png", "text/html", "text/plain") if kind in forms)
+        yield kind, "".join(forms[kind])
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -87,6 +87,28 @@ def test_a_section_that_the_readme_lacks_is_an_error() -> None:
         hooks().section(readme, "Usage")
 
 
+def test_a_notebook_becomes_a_page_with_its_outputs() -> None:
+    table = '<table border="1" class="dataframe"><tr style="text-align: right;"></tr></table>'
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["two ", "lines\n"]},
+        {"output_type": "display_data", "data": {"image/png": "iVBORw==", "text/plain": "<Figure>"}},
+        {"output_type": "execute_result", "data": {"text/html": ["<style scoped>a</style>", table], "text/plain": "x"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "Text."]},
+        {"cell_type": "code", "source": "run()", "outputs": outputs},
+    ]
+    text, images = hooks().notebook_page({"cells": cells}, "report")
+    assert text.split("\n\n") == [
+        "# Title\nText.",
+        "```python\nrun()\n```",
+        "```text\ntwo lines\n```",
+        "![Figure 1](report-1.png)",
+        "<table><tr></tr></table>\n",
+    ]
+    assert images == {"report-1.png": b"\x89PNG"}
+
+
 def test_search_works_without_a_server(site: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="the search needs a browser: no Playwright")
     chromium = shutil.which("chromium")

@@ -151,6 +151,15 @@ def page_texts(page: Path) -> Iterator[Text]:
     yield Text(name, name, blank(page.read_text(encoding="utf-8"), *BLOCKS, CODE, TARGET), line=1)
 
 
+def example_texts() -> Iterator[Text]:
+    """Yield the text cells of the examples, which are comments of a script."""
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        name = script.relative_to(ROOT).as_posix()
+        lines = script.read_text(encoding="utf-8").splitlines()
+        prose = "\n".join(line[2:] if line.startswith("# ") else "" for line in lines)
+        yield Text(name, name, blank(prose, *BLOCKS, CODE, TARGET), line=1)
+
+
 def long_lines(page: Path) -> Iterator[str]:
     """Yield the lines of prose beyond `WIDTH`; tables, code blocks, headings, images and link targets do not count."""
     lines = blank(page.read_text(encoding="utf-8"), *BLOCKS, TARGET).splitlines()
@@ -181,7 +190,7 @@ def findings_by_place() -> dict[str, list[str]]:
     helps = (text for program in PROGRAMS for text in help_texts(program))
     docs = (text for page in pages() for text in page_texts(page))
     strings = (text for package in PACKAGES for text in docstring_texts(package))
-    for text in (*helps, *docs, *strings):
+    for text in (*helps, *docs, *strings, *example_texts()):
         found.setdefault(text.place, []).extend(text.findings())
     for page in pages():
         found[page.relative_to(ROOT).as_posix()].extend(long_lines(page))

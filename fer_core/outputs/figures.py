@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from fer_core.outputs.notebooks import show_figures
 from fer_core.per_process import PerProcess
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def load_matplotlib() -> Any:
         if backend:
             with suppress(ValueError):
                 matplotlib.rcParams["backend"] = backend
+    show_figures()
     return sys.modules["matplotlib"]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fer_infer.evaluation.chance import Chance, class_frequencies_nll, compare_with_chance
+from fer_infer.evaluation.class_scores import TABLE, ClassScore, to_frame, to_html
 from fer_infer.evaluation.confusions import ConfusedPair, Confusion, confused_pairs, confusions
 from fer_infer.evaluation.reliability import Bin, expected_calibration_error, reliability
-from fer_infer.evaluation.tables import to_frame, to_html
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
 """Lower limit of the true class's probability in the negative log likelihood; it limits a loss to 87.3 nats."""
@@ -48,34 +48,6 @@ def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / denominator
     # At p = 0 and p = 1 a limit is exactly 0 or 1, but for rounding errors.
     return max(0.0, center - half), min(1.0, center + half)
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Metrics of one class.
-
-    Attributes
-    ----------
-    name : str
-        Name of the class.
-    precision : float
-        Fraction of the faces predicted as this class that belong to it; 0 if there are none.
-    recall : float
-        Fraction of the faces of this class that were predicted as it; 0 if there are none.
-    f1 : float
-        Harmonic mean of precision and recall.
-    support : int
-        Number of faces of this class.
-    recall_wilson_95 : tuple of float, or None
-        95% interval of the recall; None without faces.
-    """
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    recall_wilson_95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -157,10 +129,11 @@ class Evaluation:
         >>> int(found.to_pandas("confusion").to_numpy().sum()) == found.n
         True
         """
-        return to_frame(self, table)
+        TABLE.require("table", table)
+        return to_frame(self.classes, self.confusion if table == "confusion" else None)
 
     def _repr_html_(self) -> str:
-        return to_html(self)
+        return to_html(self.summary_lines(), self.classes)
 
     def to_text(self) -> str:
         """Return the figures as the lines that a command prints."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fer_core import ConfigError, ModelCard, OutputError
 from fer_core.outputs.claims import claimed
 from fer_core.outputs.staging import staged
-from fer_train.config import INPUT, FitConfig
+from fer_train.config.fit import INPUT, FitConfig
 from fer_train.data.splits import Splits
 from fer_train.runs.checkpoint import AVERAGE_FILE, load_card
 from fer_train.runs.provenance import training_record

@@ -11,7 +11,7 @@ from fer_core import ConfigError
 from fer_core.settings import settings_of
 from fer_train.cli import main
 from fer_train.config import AugmentConfig, DistillConfig, FitConfig
-from fer_train.config_rules import (
+from fer_train.config.adaptations import (
     ADAPTATIONS,
     OPTIMIZERS,
     drop_mild_epochs_without_augmentation,

@@ -1,17 +1,19 @@
-"""Settings of training, each declared once with its default, range and help. No torch here."""
+"""Settings of one training run, each declared once with its default, range and help."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from fer_core.errors import ConfigError
 from fer_core.outputs.staging import staged
 from fer_core.settings import SEED_LIMIT, Settings, flatten, setting
-from fer_train.config_rules import ADAPTATIONS, OPTIMIZERS, RULES
+from fer_train.config.adaptations import ADAPTATIONS, OPTIMIZERS
+from fer_train.config.augment import AugmentConfig
+from fer_train.config.distill import DistillConfig
 from fer_train.models.registry import ARCHITECTURES, find_architecture
 
 INPUT: Final = ("validation", "on_error", "input_columns")
@@ -22,73 +24,6 @@ def _by_optimizer(name: str) -> str:
     defaults = {optimizer: f"{values[name]:g}" for optimizer, values in OPTIMIZERS.items()}
     first = defaults.pop("adam")
     return f"{first}; {', '.join(f'{value} for {optimizer}' for optimizer, value in defaults.items())}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig(Settings):
-    """Limits of the random augmentation of each training image; zero turns a transformation off.
-
-    Examples
-    --------
-    >>> AugmentConfig(zoom=0.2, mixup=0.3).mild().zoom
-    0.1
-    """
-
-    flip: bool = setting(True, "Mirror half of the images.")
-    rotation_degrees: float = setting(
-        10.0, "Largest rotation to either side, in degrees.", at_least=0, at_most=180, option="--rotation"
-    )
-    shift: float = setting(
-        0.1, "Largest shift along each axis, as a fraction of the image side.", at_least=0, at_most=1
-    )
-    zoom: float = setting(0.1, "Largest relative change of scale.", at_least=0, below=1)
-    brightness: float = setting(0.1, "Largest change of brightness, as a fraction of 255.", at_least=0, at_most=1)
-    contrast: float = setting(0.1, "Largest relative change of contrast.", at_least=0, at_most=1)
-    erasing: float = setting(
-        0.0, "Random erasing: fraction of images with a rectangle of noise (Zhong et al. 2020).", at_least=0, at_most=1
-    )
-    mixup: float = setting(
-        0.0, "Mixup: largest weight of a second image and its label (Zhang et al. 2018).", at_least=0, at_most=0.5
-    )
-
-    def mild(self) -> AugmentConfig:
-        """Return half of every limit, without erasing and mixup."""
-        halved = ("rotation_degrees", "shift", "zoom", "brightness", "contrast")
-        return replace(self, erasing=0.0, mixup=0.0, **{name: getattr(self, name) / 2 for name in halved})
-
-
-@dataclass(frozen=True)
-class DistillConfig(Settings):
-    """Settings of knowledge distillation (Hinton, Vinyals and Dean 2015).
-
-    Examples
-    --------
-    >>> FitConfig.of("compact", distill=DistillConfig(["exports/best"], weight=0.5)).distill.temperature
-    2.0
-    """
-
-    teachers: tuple[str, ...] = setting(
-        help="Runs or exports folders to learn from; the student learns the mean of their probabilities."
-    )
-    temperature: float = setting(2.0, "Distillation temperature.", above=0, at_most=100)
-    weight: float = setting(
-        0.7, "Weight of the distillation loss; the loss on the labels has the rest.", above=0, at_most=1
-    )
-    teacher_epochs: int | None = setting(
-        None,
-        "Number of epochs with freshly computed teacher outputs; later epochs repeat their faces and reuse the outputs "
-        "(Shen and Xing 2022), except for the mild epochs.",
-        at_least=1,
-        default_text="all epochs",
-    )
-
-    def __post_init__(self) -> None:
-        paths = isinstance(self.teachers, list | tuple) and all(isinstance(path, str) for path in self.teachers)
-        if not paths or not self.teachers:
-            found = f"found {self.teachers!r:.80}"
-            raise ConfigError(f"expected one or more runs or exports folders, {found}", parameter="teachers")
-        object.__setattr__(self, "teachers", tuple(self.teachers))  # JSON reads it back as a list
-        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -201,7 +136,7 @@ class FitConfig(Settings):
     def of(cls, architecture: str = "course-cnn", **options: Any) -> FitConfig:
         """Return the default config of an architecture, changed by options.
 
-        Defaults adapt to the options, see `fer_train.config_rules.ADAPTATIONS`.
+        Defaults adapt to the options, see `fer_train.config.adaptations.ADAPTATIONS`.
 
         Parameters
         ----------
@@ -258,3 +193,73 @@ def _augmentation(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Au
     if changes is None or isinstance(changes, AugmentConfig):
         return changes
     return AugmentConfig(**{**defaults.get("augment", {}), **changes})
+
+
+def require_own_arguments(config: FitConfig) -> None:
+    """Refuse architecture arguments that the data determine."""
+    if reserved := {"name", "mean", "std"} & set(config.architecture_arguments):
+        expected = f"expected neither name, mean nor std, found {', '.join(sorted(reserved))}"
+        raise ConfigError(expected, parameter="architecture_arguments")
+
+
+def require_warmup_within_epochs(config: FitConfig) -> None:
+    """Refuse a warm-up that is longer than training."""
+    if config.lr_warmup_epochs > config.epochs:
+        expected = f"expected at most the {config.epochs} epochs, found {config.lr_warmup_epochs}"
+        raise ConfigError(expected, parameter="lr_warmup_epochs")
+
+
+def require_mild_epochs_within_epochs(config: FitConfig) -> None:
+    """Refuse more mild epochs than epochs."""
+    if config.mild_epochs > config.epochs:
+        expected = f"expected at most the {config.epochs} epochs, found {config.mild_epochs}"
+        raise ConfigError(expected, parameter="mild_epochs")
+
+
+def require_augmentation_for_mild_epochs(config: FitConfig) -> None:
+    """Refuse mild epochs without augmentation."""
+    if config.augment is None and config.mild_epochs:
+        raise ConfigError(f"expected 0 without augmentation, found {config.mild_epochs}", parameter="mild_epochs")
+
+
+def require_no_warmup_with_one_cycle(config: FitConfig) -> None:
+    """Refuse a second warm-up with one-cycle, which has one."""
+    if config.schedule == "one-cycle" and config.lr_warmup_epochs:
+        expected = f"expected 0, since one-cycle has a warm-up, found {config.lr_warmup_epochs}"
+        raise ConfigError(expected, parameter="lr_warmup_epochs")
+
+
+def require_one_initialization(config: FitConfig) -> None:
+    """Refuse an initialization that `initial` would overwrite."""
+    for name in ("dirac", "whitening"):
+        if config.initial is not None and getattr(config, name):
+            raise ConfigError("cannot be combined with `initial`, which sets all weights", parameter=name)
+
+
+def require_one_validation(config: FitConfig) -> None:
+    """Refuse two sources of validation faces."""
+    if config.hold_out is not None and config.validation is not None:
+        raise ConfigError("cannot be combined with `validation`", parameter="hold_out")
+
+
+def require_teacher_epochs_that_repeat(config: FitConfig) -> None:
+    """Refuse a number of `teacher_epochs` of which no epoch would repeat one."""
+    if config.distill is None or config.distill.teacher_epochs is None:
+        return
+    full = config.epochs - config.mild_epochs
+    if config.distill.teacher_epochs >= full:
+        expected = f"expected fewer than the {full} epochs before the mild ones, found {config.distill.teacher_epochs}"
+        raise ConfigError(expected, parameter="teacher_epochs")
+
+
+RULES: Final[tuple[Callable[[FitConfig], None], ...]] = (
+    require_own_arguments,
+    require_warmup_within_epochs,
+    require_mild_epochs_within_epochs,
+    require_augmentation_for_mild_epochs,
+    require_no_warmup_with_one_cycle,
+    require_one_initialization,
+    require_one_validation,
+    require_teacher_epochs_that_repeat,
+)
+"""Rules across settings; each raises ConfigError."""
