@@ -29,7 +29,7 @@ class Faces:
     ids : ndarray of str, shape (N,), or None
         The `id` column as written, or paths relative to the root of an image folder.
     splits : ndarray of str, shape (N,), or None
-        The `Usage` column, or names of split folders.
+        Splits, such as `Training`, from the column `Usage` or the names of folders.
     source : str
         Name of the file or folder, as the user gave it.
     first_row : int
@@ -46,7 +46,7 @@ class Faces:
     >>> from fer_core import read_faces
     >>> faces = read_faces("faces.csv")
     >>> faces.images.shape, faces.images.dtype
-    ((64, 48, 48), dtype('uint8'))
+    ((140, 48, 48), dtype('uint8'))
     >>> faces.take([0, 2]).rows
     array([2, 4])
     """

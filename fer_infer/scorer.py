@@ -66,7 +66,8 @@ class Scorer:
     Raises
     ------
     ModelError
-        If the file is absent, unreadable, damaged, uses external data, or does not fulfil the contract of graphs.
+        If the file is absent, unreadable, damaged, uses external data, or has other inputs and outputs than an exported
+        graph.
     CardError
         If the model card is missing, incomplete, or differs from `card.json`, which an exports folder must contain.
     DeviceError

@@ -162,14 +162,15 @@ columns_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     callback=_by_role,
-    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  [default: by common names]",
+    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  "
+    "[default: known column names]",
 )
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="For an invalid row: stop, or skip the row and list it in rejects.csv.",
+    help="For a row that cannot be read: stop, or skip the row and list it in rejects.csv.",
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(0, SEED_LIMIT), default=0, show_default=True, help="Random seed."

@@ -71,9 +71,9 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 @columns_option
 @force_option
 def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:
-    """Compute attribution maps of the faces in DATA: how much the decision depends on each pixel.
+    """Compute attribution maps of the faces in DATA: how much the prediction depends on each pixel.
 
-    `fer-explain methods` lists the methods and the settings that each of them uses.
+    `fer-explain methods` lists the methods and the options that each of them uses.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def methods() -> None:
 @model_option
 @setting_option(AttributionConfig, "layer")
 def preflight(model: Path, layer: str | None) -> None:
-    """Check which attribution methods suit a model, and report those whose maps of it would be wrong.
+    """Check which attribution methods suit a model, and which would give wrong maps.
 
     \b
     Example:
