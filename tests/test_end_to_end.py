@@ -61,7 +61,7 @@ def test_every_prediction_equals_that_of_the_pytorch_original(road):
 def test_both_evaluations_give_the_same_figures(road):
     for name, arguments in {
         "fer-infer": ["evaluate", "faces.csv", "--model", "exports/small"],
-        "fer-train": ["evaluate", "runs/small", "faces.csv"],
+        "fer-train": ["evaluate", "faces.csv", "--model", "runs/small"],
     }.items():
         program(name, *arguments, "--split", "PublicTest", "--output", name, cwd=road)
     first, second = (json.loads((road / name / "metrics.json").read_text()) for name in ("fer-infer", "fer-train"))
