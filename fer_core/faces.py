@@ -46,7 +46,7 @@ class Faces:
     >>> from fer_core import read_faces
     >>> faces = read_faces("faces.csv")
     >>> faces.images.shape, faces.images.dtype
-    ((140, 48, 48), dtype('uint8'))
+    ((64, 48, 48), dtype('uint8'))
     >>> faces.take([0, 2]).rows
     array([2, 4])
     """

@@ -72,7 +72,7 @@ def iter_faces(
     --------
     >>> from fer_core import iter_faces
     >>> [len(faces) for faces in iter_faces("faces.csv", batch_rows=40)]
-    [40, 40, 40, 20]
+    [40, 24]
     """
     if batch_rows < 1:
         raise ConfigError(f"expected at least 1, found {batch_rows}", parameter="batch_rows")
@@ -197,7 +197,7 @@ def read_faces(
     >>> from fer_core import read_faces
     >>> faces = read_faces("faces.csv", "PublicTest")
     >>> len(faces), sorted(set(faces.splits.tolist()))
-    (14, ['PublicTest'])
+    (6, ['PublicTest'])
     """
     batches = iter_faces(
         path,
