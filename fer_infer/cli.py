@@ -10,6 +10,7 @@ import click
 
 from fer_core import FerError
 from fer_core.extras import needed_from
+from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -17,6 +18,7 @@ from fer_core.terminal.options import (
     given,
     model_option,
     output_option,
+    range_option,
     settings_options,
     split_option,
 )
@@ -52,11 +54,12 @@ def main() -> None:
     help="ray scores many files on a cluster, in fp32 unless --precision is given, and writes one part per file into "
     "the folder OUTPUT; rerun the command to resume.",
 )
-@click.option(
+@range_option(
     "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of workers for --engine ray, each with a GPU or --threads CPUs.  [default: as many as fit]",
+    "workers",
+    int,
+    Setting("Number of workers for --engine ray, each with a GPU or --threads CPUs.", at_least=1, metavar="N"),
+    shown_default="as many as fit",
 )
 @click.option(
     "--ray-address",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -15,6 +16,7 @@ from fer_core.terminal.options import (
     limit_option,
     on_error_option,
     output_option,
+    range_option,
     seed_option,
     settings_options,
     split_option,
@@ -36,9 +38,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option(
-    "--faces", default=5000, show_default=True, type=click.IntRange(min=10), metavar="N", help="Number of faces."
-)
+@range_option("--faces", "faces", int, Setting("Number of faces.", at_least=10, metavar="N"), default=5000)
 @seed_option
 @force_option
 def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fer_core.errors import ConfigError
-from fer_core.settings import settings_of
+from fer_core.settings import Setting, settings_of
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -16,6 +16,7 @@ from fer_core.terminal.options import (
     given,
     limit_option,
     output_option,
+    range_option,
     rows_option,
     setting_option,
     settings_options,
@@ -61,12 +62,13 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 @rows_option
 @split_option
 @limit_option
-@click.option(
+@range_option(
     "--memory-mb",
-    type=click.FloatRange(0, min_open=True),
+    "memory_mb",
+    float,
+    Setting("Memory limit of the passes through the network, in MiB; affects speed, not results.", above=0),
     default=MEMORY_MB,
-    show_default=True,
-    help="Memory limit of the passes through the network, in MiB; affects speed, not results.",
+    shown_default=f"{MEMORY_MB:g}",
 )
 @columns_option
 @force_option
