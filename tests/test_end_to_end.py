@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fer_core import read_faces
 BIN = Path(sys.executable).parent
 
 
-def program(name, *arguments, cwd):
+def program(name: Any, *arguments: Any, cwd: Any) -> Any:
     command = [BIN / name, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -27,7 +28,7 @@ def program(name, *arguments, cwd):
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory):
+def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("road")
     program("fer-train", "synthesize", "faces.csv", "--faces", 300, "--seed", 1, cwd=folder)
     small = [
@@ -46,7 +47,7 @@ def road(tmp_path_factory):
     return folder
 
 
-def test_every_prediction_equals_that_of_the_pytorch_original(road):
+def test_every_prediction_equals_that_of_the_pytorch_original(road: Path) -> None:
     from fer_train.prediction import predict_logits
     from fer_train.runs.checkpoint import load_model
 
@@ -58,7 +59,7 @@ def test_every_prediction_equals_that_of_the_pytorch_original(road):
     np.testing.assert_array_equal([int(row["label"]) for row in rows], expected)
 
 
-def test_both_evaluations_give_the_same_figures(road):
+def test_both_evaluations_give_the_same_figures(road: Path) -> None:
     for name, arguments in {
         "fer-infer": ["evaluate", "faces.csv", "--model", "exports/small"],
         "fer-train": ["evaluate", "faces.csv", "--model", "runs/small"],
@@ -73,7 +74,7 @@ def test_both_evaluations_give_the_same_figures(road):
     assert (road / "fer-infer" / "confusion.csv").read_text() == (road / "fer-train" / "confusion.csv").read_text()
 
 
-def test_the_report_proves_that_it_explains_the_scored_model(road):
+def test_the_report_proves_that_it_explains_the_scored_model(road: Path) -> None:
     program(
         "fer-explain", "report", "faces.csv", "--split", "PublicTest", "--model", "exports/small", "--worst", 3,
         "--output", "report", cwd=road,
@@ -86,13 +87,13 @@ def test_the_report_proves_that_it_explains_the_scored_model(road):
     assert np.isfinite(stored["attributions"]).all()
 
 
-def test_nothing_temporary_is_left_behind(road):
+def test_nothing_temporary_is_left_behind(road: Path) -> None:
     assert [path for path in road.rglob("*") if path.name.endswith((".part", ".old"))] == []
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 @pytest.mark.parametrize("through_a_link", [False, True])
-def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
+def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path: Path, through_a_link: bool) -> None:
     """In a checkout of its own: what it makes anew is the folder demo/ beside scripts/."""
     checkout = tmp_path / "checkout"
     (checkout / "scripts").mkdir(parents=True)
@@ -115,7 +116,7 @@ def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 @pytest.mark.parametrize("name", ["notes.txt", "report/notes.txt", "run/notes.csv", "exports/mine/card.json"])
 @pytest.mark.parametrize("listed", [False, True])
-def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name, listed):
+def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path: Path, name: str, listed: bool) -> None:
     checkout = tmp_path / "checkout"
     (checkout / "scripts").mkdir(parents=True)
     shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", checkout / "scripts")
@@ -133,7 +134,7 @@ def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name, listed):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 @pytest.mark.parametrize(("accuracy", "code"), [(0.81, 0), (0.6, 0), (0.599, 1), (0.124, 1)])
-def test_the_demo_fails_where_its_network_has_not_learned(tmp_path, accuracy, code):
+def test_the_demo_fails_where_its_network_has_not_learned(tmp_path: Path, accuracy: float, code: int) -> None:
     """With programs that only write the accuracy, so that no network is trained here."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(Path(__file__).resolve().parent.parent / "scripts" / "demo.sh", tmp_path / "scripts")

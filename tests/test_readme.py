@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,11 @@ RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 
-def console_blocks(text):
+def console_blocks(text: Any) -> Any:
     return re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
 
 
-def steps(block):
+def steps(block: Any) -> Any:
     """Split a console block into (command, the lines that it prints)."""
     found = []
     for line in block.replace("\\\n", " ").splitlines():
@@ -36,13 +37,13 @@ def steps(block):
     return found
 
 
-def shape(line):
+def shape(line: Any) -> Any:
     """What of a printed line does not depend on machine and chance: its words, without any number."""
     return re.sub(r"[\d.,%]+(e-?\d+)?", "#", line).strip()
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/quickstart.md"])
-def test_the_commands_in_console_blocks_print_what_is_shown(page, tmp_path):
+def test_the_commands_in_console_blocks_print_what_is_shown(page: str, tmp_path: Path) -> None:
     blocks = console_blocks((ROOT / page).read_text(encoding="utf-8"))
     example = [step for block in blocks for step in steps(block)]
     for name in ("exports", "examples"):
@@ -57,18 +58,18 @@ def test_the_commands_in_console_blocks_print_what_is_shown(page, tmp_path):
             assert shape(line) in printed, f"{command}\nprinted\n{done.stdout}\nnot\n{line}"
 
 
-def updates():
+def updates() -> Any:
     spec = importlib.util.spec_from_file_location("update_docs", ROOT / "scripts" / "update_docs.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_help_texts_are_those_of_the_programs():
+def test_the_help_texts_are_those_of_the_programs() -> None:
     assert updates().page() == (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_every_goal_that_was_measured_is_in_the_docs():
+def test_every_goal_that_was_measured_is_in_the_docs() -> None:
     measured = [line for line in RESULTS.splitlines() if re.search(r"\| at (least|most) [\d,.]+ \|", line)]
     assert len(measured) >= 15
     page = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
@@ -76,7 +77,7 @@ def test_every_goal_that_was_measured_is_in_the_docs():
     assert [line for line in measured if line not in page] == []
 
 
-def test_goals_are_listed_under_the_titles_of_their_sections():
+def test_goals_are_listed_under_the_titles_of_their_sections() -> None:
     results = "\n".join(
         [
             "# Measured on 2026-01-02 by `make bench`",
@@ -102,7 +103,7 @@ def test_goals_are_listed_under_the_titles_of_their_sections():
     ]
 
 
-def test_the_quickstart_in_python_prints_what_its_comments_say(tmp_path):
+def test_the_quickstart_in_python_prints_what_its_comments_say(tmp_path: Path) -> None:
     block = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
     for name in ("exports", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -115,7 +116,7 @@ def test_the_quickstart_in_python_prints_what_its_comments_say(tmp_path):
     assert (tmp_path / "explanation.png").stat().st_size > 10_000
 
 
-def test_the_picture_is_what_the_code_draws(tmp_path):
+def test_the_picture_is_what_the_code_draws(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("picture", ROOT / "scripts" / "draw_readme_picture.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -127,11 +128,11 @@ def test_the_picture_is_what_the_code_draws(tmp_path):
     assert (np.abs(drawn - shown).max(axis=2) > 16).mean() < 0.01  # processors round differently
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 160
 
 
-def test_the_models_in_the_readme_are_those_in_exports():
+def test_the_models_in_the_readme_are_those_in_exports() -> None:
     rows = {
         row[0]: row
         for line in README.splitlines()
@@ -148,7 +149,7 @@ def test_the_models_in_the_readme_are_those_in_exports():
 @pytest.mark.parametrize(
     "text", ["a", "<!-- x -->\nb\n<!-- end of y -->\nc", "<!-- x -->\n\n<!-- end of x -->" * 2, "<!-- x -->b"]
 )
-def test_a_page_without_its_marks_is_left_as_it_is(text):
+def test_a_page_without_its_marks_is_left_as_it_is(text: str) -> None:
     with pytest.raises(ValueError, match="expected one block between <!-- x --> and <!-- end of x -->"):
         updates().filled(text, x="new")
     assert (
@@ -157,7 +158,7 @@ def test_a_page_without_its_marks_is_left_as_it_is(text):
     )
 
 
-def test_the_files_that_readme_and_docs_link_to_exist():
+def test_the_files_that_readme_and_docs_link_to_exist() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
         assert [link for link, _ in links if not (page.parent / link).exists()] == []

@@ -14,24 +14,24 @@ from fer_train.config import FitConfig
 
 
 @pytest.fixture
-def drawn(tmp_path):
+def drawn(tmp_path: Path) -> str:
     write_csv(synthesize(60, 0), tmp_path / "drawn.csv")
     return str(tmp_path / "drawn.csv")
 
 
-def test_gains_are_those_of_the_same_seed():
+def test_gains_are_those_of_the_same_seed() -> None:
     assert statistics_of([0.5, 0.6], []) == (2, 0.55, pytest.approx(50**0.5), None, None)
     changed = statistics_of([0.52, 0.66], [0.5, 0.6])
     assert changed == (2, pytest.approx(0.59), pytest.approx(98**0.5), pytest.approx(4), pytest.approx(2))
 
 
-def test_one_seed_has_neither_deviation_nor_standard_error():
+def test_one_seed_has_neither_deviation_nor_standard_error() -> None:
     assert statistics_of([0.5], []) == (1, 0.5, None, None, None)
     assert statistics_of([0.4], [0.5]) == (1, 0.4, None, pytest.approx(-10), None)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_variant_of_a_study_is_a_config_of_its_own(name):
+def test_every_variant_of_a_study_is_a_config_of_its_own(name: str) -> None:
     study = STUDIES[name]
     configs = [FitConfig.of(study.model, epochs=study.epochs, **changes) for changes in study.variants.values()]
     assert all(one != other for number, one in enumerate(configs) for other in configs[:number])
@@ -39,7 +39,7 @@ def test_every_variant_of_a_study_is_a_config_of_its_own(name):
     assert all((Path(path) / "weights.safetensors").is_file() for paths in taught for path in paths)
 
 
-def test_finished_runs_are_kept_and_other_settings_are_refused(drawn, tmp_path):
+def test_finished_runs_are_kept_and_other_settings_are_refused(drawn: str, tmp_path: Path) -> None:
     arguments = [drawn, "--output", str(tmp_path / "runs"), "--seeds", "0,1", "--widths", "[2,2,2]"]
     for variant in STUDIES["course"].variants:
         if variant not in ("as in the report", "these three"):
@@ -70,13 +70,13 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(drawn, tmp_path):
         (["--widths", "[16"], "expected a list, e.g. [16,32,64], found '[16'"),
     ],
 )
-def test_wrong_usage_is_named(given, message):
+def test_wrong_usage_is_named(given: list[str], message: str) -> None:
     done = CliRunner().invoke(main, ["x.csv", "--study", "speed", *given])
     assert done.exit_code == 2
     assert message in done.stderr
 
 
-def test_an_output_that_cannot_be_written_is_named(drawn, tmp_path):
+def test_an_output_that_cannot_be_written_is_named(drawn: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = CliRunner().invoke(main, [drawn, "--widths", "[2,2,2]", "--output", str(tmp_path / "file" / "runs")])
     assert done.exit_code == 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from benchmarks.batched_seeds import batched, one_after_another
 from fer_train.models import build_model
 
 
-def networks():
+def networks() -> Any:
     built = []
     for seed in range(3):
         torch.manual_seed(seed)
@@ -16,7 +18,7 @@ def networks():
     return built
 
 
-def test_seeds_trained_as_one_model_have_the_losses_they_have_alone():
+def test_seeds_trained_as_one_model_have_the_losses_they_have_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((4, 3, 5, 1, 48, 48), generator=generator) * 255
     labels = torch.randint(7, (4, 3, 5), generator=generator)

@@ -7,8 +7,10 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +26,15 @@ from fer_core.synthetic.data_set import synthesize
 from fer_infer.diagnostics.machine import processor
 
 
-def test_ways_take_turns_and_are_compared_with_the_last_one(monkeypatch, tmp_path, capsys):
+def test_ways_take_turns_and_are_compared_with_the_last_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock, calls = [0.0], []
 
-    def way(name, *takes_s):
+    def way(name: Any, *takes_s: Any) -> Any:
         left = list(takes_s)
 
-        def call():
+        def call() -> None:
             calls.append(name)
             clock[0] += left.pop(0)
 
@@ -55,10 +59,10 @@ def test_ways_take_turns_and_are_compared_with_the_last_one(monkeypatch, tmp_pat
     assert table["rows"][2] == ["slow", 2, 1.5, 3, 1]
 
 
-def test_rows_are_saved_before_the_next_one_is_measured(tmp_path):
+def test_rows_are_saved_before_the_next_one_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
 
-    def rows():
+    def rows() -> Iterator[Any]:
         yield ("first", 1.0)
         raise KeyboardInterrupt
 
@@ -67,7 +71,7 @@ def test_rows_are_saved_before_the_next_one_is_measured(tmp_path):
     assert json.loads(path.read_text())["tables"][0]["rows"] == [["first", 1.0]]
 
 
-def test_goals_are_reached_at_their_bounds(capsys):
+def test_goals_are_reached_at_their_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     Report().goals(
         Goal("speed", 5.0, at_least=5),
         Goal("loss", 0.31, at_most=0.3),
@@ -84,7 +88,7 @@ def test_goals_are_reached_at_their_bounds(capsys):
     ]
 
 
-def test_a_csv_repeats_its_rows_as_often_as_needed(tmp_path):
+def test_a_csv_repeats_its_rows_as_often_as_needed(tmp_path: Path) -> None:
     faces = synthesize(10, 0)
     write_csv(faces, tmp_path / "few.csv")
     assert write_faces(tmp_path / "few.csv", 25, tmp_path / "many.csv") == "25 faces of few.csv"
@@ -93,13 +97,13 @@ def test_a_csv_repeats_its_rows_as_often_as_needed(tmp_path):
     assert len(read_faces(tmp_path / "three.csv")) == 3
 
 
-def test_a_csv_without_rows_is_refused(tmp_path):
+def test_a_csv_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("pixels\n")
     with pytest.raises(DataError, match=r"empty\.csv: has no row$"):
         write_faces(tmp_path / "empty.csv", 2, tmp_path / "faces.csv")
 
 
-def test_the_first_faces_of_each_split_are_taken(tmp_path):
+def test_the_first_faces_of_each_split_are_taken(tmp_path: Path) -> None:
     faces = synthesize(30, 0)
     write_csv(faces, tmp_path / "faces.csv")
     splits = splits_of(tmp_path / "faces.csv", 5, 2)
@@ -109,7 +113,7 @@ def test_the_first_faces_of_each_split_are_taken(tmp_path):
     assert (len(drawn.training), len(drawn.validation)) == (100, 10)
 
 
-def test_the_first_of_the_preferred_files_that_fits_is_found(tmp_path):
+def test_the_first_of_the_preferred_files_that_fits_is_found(tmp_path: Path) -> None:
     write_csv(synthesize(10, 0), tmp_path / "fer2013.csv")
     _, row, *_ = (tmp_path / "fer2013.csv").read_text().splitlines()
     (tmp_path / "test.csv").write_text(f"pixels\n{row.split(',')[1]}\n")
@@ -119,10 +123,10 @@ def test_the_first_of_the_preferred_files_that_fits_is_found(tmp_path):
     assert find_data(None, "test.csv") is None
 
 
-def test_all_benchmarks_run_below_a_heading_with_date_and_machine(monkeypatch):
+def test_all_benchmarks_run_below_a_heading_with_date_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = []
 
-    def run(command):
+    def run(command: Any) -> Any:
         commands.append(command[2:])
         return SimpleNamespace(returncode=int(command[2] == "benchmarks.memory"))
 

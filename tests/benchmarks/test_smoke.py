@@ -33,20 +33,22 @@ SMALLEST |= {name: SMALLEST[name] + DNN for name in ("score_csv", "attribute", "
 
 
 @pytest.fixture(autouse=True)
-def no_download(monkeypatch):
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_: FerPackage) -> None:
         raise LookupError("tests do not download it")
 
     monkeypatch.setattr(FerPackage, "__init__", absent)
 
 
-def test_every_benchmark_is_run_here():
+def test_every_benchmark_is_run_here() -> None:
     modules = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"}
     assert modules - set(SMALLEST) == {"ablation", "on_gpu"}, "which have tests of their own"
 
 
 @pytest.mark.parametrize("name", sorted(SMALLEST))
-def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(name, tmp_path, monkeypatch):
+def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = []
     if name == "accuracy":
@@ -63,7 +65,7 @@ def test_a_benchmark_runs_at_its_smallest_size_and_saves_what_it_prints(name, tm
         assert all(f"| {row[0]} |" in done.stdout for row in table["rows"])
 
 
-def test_the_documentation_names_benchmarks_with_options_that_they_have():
+def test_the_documentation_names_benchmarks_with_options_that_they_have() -> None:
     root = FOLDER.parent
     pages = [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")]
     found = []
@@ -77,7 +79,9 @@ def test_the_documentation_names_benchmarks_with_options_that_they_have():
 
 
 @pytest.mark.parametrize("name", sorted({*QUICK, "accuracy", "on_gpu"}))
-def test_cuda_that_is_not_there_is_one_line_and_nothing_is_written(name, tmp_path, monkeypatch):
+def test_cuda_that_is_not_there_is_one_line_and_nothing_is_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     more = ["--output", "results"] if name == "on_gpu" else []

@@ -1,5 +1,8 @@
 """Tiny networks with known weights, drawn faces as a CSV, and an exports folder made from them."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from fer_train.runs.checkpoint import save_weights
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Tiny networks are faster without threads, and sums are then always taken in one order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fer_core import Faces
 from fer_core.io.csv.writer import write_csv
@@ -16,7 +19,7 @@ from fer_train.training.trainer import fit
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
+def _one_thread() -> None:
     torch.set_num_threads(1)  # workers of a parallel test run would fight over the cores otherwise
 
 
@@ -34,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, drawn: Faces) -> Path:
 
 
 @pytest.fixture(scope="session")
-def splits(drawn) -> Splits:
+def splits(drawn: Faces) -> Splits:
     training = drawn.of_split("Training")
     return Splits(training, drawn.of_split("PublicTest"), *pixel_statistics(training.images))
 
@@ -54,20 +57,20 @@ def small_config() -> FitConfig:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory, splits, small_config):
+def run(tmp_path_factory: pytest.TempPathFactory, splits: Splits, small_config: FitConfig) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     fit(splits, small_config, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def stop_in_second_epoch():
+def stop_in_second_epoch() -> Callable[..., Any]:
     """Return a function that begins a run of four batches an epoch and interrupts it in its second epoch."""
 
-    def begin(splits, config, folder):
+    def begin(splits: Any, config: Any, folder: Any) -> None:
         original, calls = epoch.augment, []
 
-        def interrupted(*arguments):
+        def interrupted(*arguments: Any) -> Any:
             calls.append(1)
             if len(calls) == 6:
                 raise KeyboardInterrupt
@@ -82,5 +85,5 @@ def stop_in_second_epoch():
 
 
 @pytest.fixture
-def random_images():
+def random_images() -> NDArray[Any]:
     return np.random.default_rng(0).integers(0, 256, (9, 48, 48), dtype=np.uint8)

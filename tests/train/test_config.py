@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_tolerance_without_an_int8_graph_is_refused() -> None:
         ExportConfig(int8_tolerance=1)
 
 
-def test_the_config_of_a_run_says_how_its_data_were_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_config_of_a_run_says_how_its_data_were_read(tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     config = FitConfig(validation="./test", on_error="skip", input_columns={"pixels": "face"})
     config.save(tmp_path / "config.json")
     assert FitConfig.load(tmp_path / "config.json") == config

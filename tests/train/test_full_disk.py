@@ -6,10 +6,14 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fer_core import OutputError
+from fer_train.config import FitConfig
+from fer_train.data.splits import Splits
 from fer_train.exporting import export as export_module
 from fer_train.exporting.export import export
 from fer_train.runs.run_folder import read_metrics
@@ -28,7 +32,7 @@ def files_of_at_most(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def names(folder):
+def names(folder: Any) -> Any:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -42,7 +46,9 @@ def names(folder):
         (250_000, r"resume\.pt"),
     ],
 )
-def test_a_first_epoch_that_finds_no_room_leaves_nothing(tmp_path, splits, small_config, size_bytes, name):
+def test_a_first_epoch_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, splits: Splits, small_config: FitConfig, size_bytes: int, name: str
+) -> None:
     config = replace(small_config, architecture_arguments={"widths": [4, 4, 8], "hidden": 96})
     with (
         pytest.raises(OutputError, match=rf"^{tmp_path}/run/{name}: cannot be written: File too large$"),
@@ -52,10 +58,12 @@ def test_a_first_epoch_that_finds_no_room_leaves_nothing(tmp_path, splits, small
     assert names(tmp_path) == []
 
 
-def test_a_later_epoch_that_finds_no_room_leaves_a_run_to_resume(tmp_path, splits, small_config, monkeypatch):
+def test_a_later_epoch_that_finds_no_room_leaves_a_run_to_resume(
+    tmp_path: Path, splits: Splits, small_config: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved = trainer.save_epoch
 
-    def full_in_second_epoch(folder, card, average, last, metrics):
+    def full_in_second_epoch(folder: Any, card: Any, average: Any, last: Any, metrics: Any) -> None:
         with files_of_at_most(1000 if metrics["epoch"] == 2 else 1 << 30):
             saved(folder, card, average, last, metrics)
 
@@ -69,10 +77,12 @@ def test_a_later_epoch_that_finds_no_room_leaves_a_run_to_resume(tmp_path, split
 
 
 @pytest.mark.parametrize("place", ["write_graph", "save_weights", "check_parity", "export_readme"])
-def test_an_export_that_finds_no_room_leaves_nothing(tmp_path, run, monkeypatch, place):
+def test_an_export_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     function = getattr(export_module, place)
 
-    def full(*arguments, **options):
+    def full(*arguments: Any, **options: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
         return function(*arguments, **options)
 
@@ -88,10 +98,12 @@ def test_an_export_that_finds_no_room_leaves_nothing(tmp_path, run, monkeypatch,
 # One run, one folder
 
 
-def test_a_run_in_progress_is_neither_begun_again_nor_resumed(tmp_path, splits, small_config):
+def test_a_run_in_progress_is_neither_begun_again_nor_resumed(
+    tmp_path: Path, splits: Splits, small_config: FitConfig
+) -> None:
     errors = []
 
-    def report(metrics):
+    def report(metrics: Any) -> None:
         for resume in (False, True):
             with pytest.raises(OutputError, match=r"run: is being written by another run \(process \d+ on ") as error:
                 fit(splits, small_config, tmp_path / "run", resume=resume)
@@ -103,7 +115,7 @@ def test_a_run_in_progress_is_neither_begun_again_nor_resumed(tmp_path, splits, 
     assert [row["epoch"] for row in read_metrics(tmp_path / "run")] == [1, 2, 3]
 
 
-def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, splits, small_config):
+def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path: Path, splits: Splits, small_config: FitConfig) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("theirs")
     with pytest.raises(OutputError, match=r"run: exists already; `resume=True` resumes a run$"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +24,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def on_gpu(small_config):
+def on_gpu(small_config: Any) -> Any:
     return replace(small_config, device="cuda", precision="fp32")
 
 
-def test_without_chance_a_gpu_learns_what_the_cpu_does(tmp_path, splits, on_gpu):
+def test_without_chance_a_gpu_learns_what_the_cpu_does(tmp_path: Path, splits: Any, on_gpu: Any) -> None:
     certain = replace(
         on_gpu, augment=None, mild_epochs=0, architecture_arguments={**on_gpu.architecture_arguments, "dropout": 0.0}
     )
@@ -40,7 +42,9 @@ def test_without_chance_a_gpu_learns_what_the_cpu_does(tmp_path, splits, on_gpu)
 
 
 @pytest.mark.parametrize("change", [{}, {"precision": "bf16"}, {"compile": True}], ids=["fp32", "bf16", "compiled"])
-def test_a_run_that_was_cut_goes_on(tmp_path, run, splits, on_gpu, stop_in_second_epoch, change):
+def test_a_run_that_was_cut_goes_on(
+    tmp_path: Path, run: Any, splits: Any, on_gpu: Any, stop_in_second_epoch: Any, change: Any
+) -> None:
     config = replace(on_gpu, distill=DistillConfig((str(run),)), **change)
     stop_in_second_epoch(splits, config, tmp_path / "cut")
     card = fit(splits, config, tmp_path / "cut", resume=True)
@@ -53,11 +57,15 @@ def test_a_run_that_was_cut_goes_on(tmp_path, run, splits, on_gpu, stop_in_secon
     assert card.scores["PublicTest"]["accuracy"] == pytest.approx(np.mean(found == splits.validation.labels), abs=0.02)
 
 
-def test_nothing_within_an_epoch_waits_for_the_gpu(tmp_path, splits, on_gpu, monkeypatch):
+def test_nothing_within_an_epoch_waits_for_the_gpu(
+    tmp_path: Path, splits: Any, on_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = trainer.train_epoch
 
-    def watched(fabric, network, optimizer, run, data, config, teachers, advance):
-        def step(n):
+    def watched(
+        fabric: Any, network: Any, optimizer: Any, run: Any, data: Any, config: Any, teachers: Any, advance: Any
+    ) -> Any:
+        def step(n: Any) -> None:
             # from the first step on, whose kernels are compiled, to the last, after which the totals are read
             seen.append(n)
             torch.cuda.set_sync_debug_mode("error" if sum(seen) < len(data[0]) else "default")

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -265,8 +268,8 @@ def test_a_lift_that_misses_most_of_its_sum_is_refused(monkeypatch: pytest.Monke
     for share, verdict in ((0.2, "approximate"), (0.6, "refused")):
 
         def missing(
-            model: nn.Module, method: object, images: np.ndarray, targets: np.ndarray, share: float = share, **_
-        ):
+            model: nn.Module, method: object, images: np.ndarray, targets: np.ndarray, share: float = share, **_: Any
+        ) -> Any:
             blank = np.full_like(images[:1], 128)
             logits, nothing = (predict_logits(model, each) for each in (images, blank))
             return {"deltas": share * np.take_along_axis(logits - nothing, targets[:, None], axis=1)[:, 0]}

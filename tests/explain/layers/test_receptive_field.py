@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -132,7 +134,7 @@ def test_the_intervals_only_grow_along_the_axis() -> None:
         assert (rows[:, 1] > rows[:, 0]).all()
 
 
-def test_the_mean_and_deviation_of_a_face_are_no_part_of_the_field():
+def test_the_mean_and_deviation_of_a_face_are_no_part_of_the_field() -> None:
     arguments = MODELS["course-cnn"]
     own, training = (
         build_model("course-cnn", mean=128.0, std=64.0, standardize=kind, **arguments).eval()

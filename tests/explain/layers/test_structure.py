@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from fer_explain.layers.feature_maps import draw_feature_maps, feature_map_sheet
 from fer_explain.layers.receptive_field import receptive_field
 from fer_explain.layers.structure import Layer, Layers, find_layer, list_layers
 from fer_explain.plots import save_figure
+from fer_train.models.course import CourseCNN
 
 
 def hooks_of(model: nn.Module) -> int:
@@ -146,7 +149,9 @@ def test_a_constant_layer_is_drawn_without_warning(faces: Faces, cnn: nn.Module)
         figure.canvas.draw()
 
 
-def test_feature_maps_writes_sheet_and_numbers(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
+def test_feature_maps_writes_sheet_and_numbers(
+    exports: Path, data: Path, faces: Faces, cnn: CourseCNN, tmp_path: Path
+) -> None:
     folder = draw_feature_maps(data, exports, "0", tmp_path / "out", row=4)
     assert sorted(path.name for path in folder.iterdir()) == ["feature_maps.npz", "sheet.png"]
     found = np.load(folder / "feature_maps.npz")

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from fer_explain.maximization.ascent import maximize_channels
 from fer_explain.maximization.maximize import image_captions, maximization_sheet, maximize
 from fer_explain.maximization.on_faces import FaceMaxima
 from fer_explain.maximization.parametrization import SPACES
+from fer_train.models.course import CourseCNN
 
 FEW = AscentConfig(steps=12)
 LAYERS = ["features.0", "features.1", "features.7", "features.9", "classifier.1", "classifier.2", "classifier.7"]
@@ -179,7 +182,9 @@ def test_captions_compare_with_real_faces(cnn: nn.Module) -> None:
     assert title.endswith("activation reached (relative to the maximum on 1,234 faces; 1 below it)")
 
 
-def test_with_data_the_maxima_on_faces_are_saved(exports: Path, data: Path, faces: Faces, cnn, tmp_path: Path) -> None:
+def test_with_data_the_maxima_on_faces_are_saved(
+    exports: Path, data: Path, faces: Faces, cnn: CourseCNN, tmp_path: Path
+) -> None:
     config = AscentConfig(steps=2, images=2)
     folder = maximize(exports, "features.3", tmp_path / "out", channels=(2, 0), data=data, limit=15, config=config)
     found = np.load(folder / "maximization.npz")

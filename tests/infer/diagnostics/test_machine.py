@@ -6,12 +6,15 @@ import platform
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fer_infer.diagnostics import machine
 from fer_infer.diagnostics.machine import describe_machine, processor
 
 
-def test_the_processor_is_named_with_its_instructions_and_cores(tmp_path: Path, monkeypatch) -> None:
+def test_the_processor_is_named_with_its_instructions_and_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     core = "processor\t: {}\nmodel name\t: Some CPU @ 3 GHz\nflags\t\t: fpu avx512_vnni avx2 avx512fp16\n\n"
     cpuinfo.write_text(core.format(0) + core.format(1))
@@ -21,7 +24,7 @@ def test_the_processor_is_named_with_its_instructions_and_cores(tmp_path: Path, 
     assert processor(cpuinfo) == "Some CPU @ 3 GHz (avx2, avx512_vnni), 1 core"
 
 
-def test_without_cpuinfo_python_names_the_processor(tmp_path: Path, monkeypatch) -> None:
+def test_without_cpuinfo_python_names_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_cores", lambda: 3)
     expected = platform.processor() or platform.machine()
     assert processor(tmp_path / "absent") == f"{expected}, 3 cores"

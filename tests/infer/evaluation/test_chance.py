@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,14 +14,14 @@ from fer_infer.evaluation.metrics import evaluate_predictions
 NAMES = ("a", "b", "c")
 
 
-def probabilities_of(predicted, sure=0.8):
+def probabilities_of(predicted: Any, sure: float = 0.8) -> Any:
     given = np.full((len(predicted), len(NAMES)), (1 - sure) / 2)
     given[np.arange(len(predicted)), predicted] = sure
     return given
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 30), (10, 30), (15, 30), (30, 30), (1500, 3589), (1000, 3589)])
-def test_the_probability_of_an_accuracy_is_that_of_the_exact_binomial_test(correct, n):
+def test_the_probability_of_an_accuracy_is_that_of_the_exact_binomial_test(correct: int, n: int) -> None:
     counts = [n // 3, n - n // 3 - n // 4, n // 4]
     found = compare_with_chance(counts, correct, 0.0, 1.0, NAMES)
     expected = stats.binomtest(correct, n, max(counts) / n, alternative="greater").pvalue
@@ -29,25 +31,25 @@ def test_the_probability_of_an_accuracy_is_that_of_the_exact_binomial_test(corre
     assert found.nll == pytest.approx(stats.entropy(counts))
 
 
-def test_the_probability_of_a_likelihood_is_that_of_the_paired_normal_test():
+def test_the_probability_of_a_likelihood_is_that_of_the_paired_normal_test() -> None:
     excess = np.random.default_rng(0).normal(-0.05, 0.4, 200)
     found = compare_with_chance([100, 60, 40], 0, excess.mean(), excess.std(), NAMES)
     expected = stats.norm.cdf(excess.mean() / (excess.std() / np.sqrt(200)))
     assert found.p_nll == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_likelihood_of_the_class_frequencies_leaves_out_absent_classes():
+def test_the_likelihood_of_the_class_frequencies_leaves_out_absent_classes() -> None:
     np.testing.assert_allclose(class_frequencies_nll([0, 0, 2, 2], 4), [np.log(2), 0, np.log(2), 0])
 
 
-def test_always_predicting_the_majority_does_not_beat_chance_and_the_evaluation_says_so():
+def test_always_predicting_the_majority_does_not_beat_chance_and_the_evaluation_says_so() -> None:
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     evaluation = evaluate_predictions(labels, probabilities_of(np.zeros(100, int), sure=0.5), NAMES)
     assert not evaluation.chance.beaten
     assert evaluation.summary_lines()[1] == "no better than chance: always predicting a has an accuracy of 50.00%"
 
 
-def test_a_model_that_knows_something_beats_chance_by_its_likelihood_alone():
+def test_a_model_that_knows_something_beats_chance_by_its_likelihood_alone() -> None:
     labels = np.repeat([0, 1, 2], [500, 300, 200])
     given = np.full((1000, 3), 0.0)
     given[:] = [0.5, 0.3, 0.2]
@@ -59,7 +61,7 @@ def test_a_model_that_knows_something_beats_chance_by_its_likelihood_alone():
     assert not [line for line in evaluation.summary_lines() if "chance" in line]
 
 
-def test_an_overconfident_model_beats_chance_by_its_accuracy_alone():
+def test_an_overconfident_model_beats_chance_by_its_accuracy_alone() -> None:
     generator = np.random.default_rng(1)
     labels = generator.integers(0, 3, 400)
     predicted = np.where(generator.random(400) < 0.5, labels, generator.integers(0, 3, 400))
@@ -68,7 +70,7 @@ def test_an_overconfident_model_beats_chance_by_its_accuracy_alone():
     assert chance.beaten
 
 
-def test_guesses_count_as_better_than_chance_about_as_rarely_as_stated():
+def test_guesses_count_as_better_than_chance_about_as_rarely_as_stated() -> None:
     generator = np.random.default_rng(2)
     beaten = 0
     for _ in range(1000):
@@ -78,11 +80,11 @@ def test_guesses_count_as_better_than_chance_about_as_rarely_as_stated():
     assert beaten <= 20  # 1% of 1,000, and three standard deviations
 
 
-def test_faces_of_one_class_say_nothing_about_chance():
+def test_faces_of_one_class_say_nothing_about_chance() -> None:
     assert evaluate_predictions([1, 1, 1], probabilities_of([1, 1, 0]), NAMES).chance is None
 
 
-def test_a_card_is_asked_for_chance():
+def test_a_card_is_asked_for_chance() -> None:
     at_chance = Chance("fear", 0.152, 1.94, 0.9, 0.5, False)
     score = {"n": 500, "accuracy": 0.124, "chance": vars(at_chance)}
     expected = (

@@ -1,5 +1,9 @@
 """Decimal text of float32: every row is what Python's own format gives, and reads back the same."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from fer_infer.scoring.csv_writer import decimal_rows
 
 
-def by_python(values):
+def by_python(values: Any) -> Any:
     return ["".join(f",{value:.9g}" for value in row) for row in values.tolist()]
 
 
@@ -34,11 +38,11 @@ def by_python(values):
         (np.nan, ",nan"),
     ],
 )
-def test_known_values(value, text):
+def test_known_values(value: float, text: str) -> None:
     assert decimal_rows(np.array([[value]], np.float32)) == [text]
 
 
-def test_any_bits_are_written_as_by_python():
+def test_any_bits_are_written_as_by_python() -> None:
     bits = np.random.default_rng(0).integers(0, 1 << 32, (20_000, 3), dtype=np.uint32)
     values = bits.view(np.float32)
     rows = decimal_rows(values)
@@ -47,14 +51,14 @@ def test_any_bits_are_written_as_by_python():
     assert np.array_equal(read, values, equal_nan=True)
 
 
-def test_values_as_models_give_them_are_written_as_by_python():
+def test_values_as_models_give_them_are_written_as_by_python() -> None:
     generator = np.random.default_rng(1)
     values = np.exp(generator.uniform(np.log(1e-10), np.log(2e6), (20_000, 7))) * generator.choice([-1, 1], (20_000, 7))
     values = values.astype(np.float32)
     assert decimal_rows(values) == by_python(values)
 
 
-def test_halves_are_rounded_to_even_and_powers_of_ten_are_met_from_both_sides():
+def test_halves_are_rounded_to_even_and_powers_of_ten_are_met_from_both_sides() -> None:
     powers = np.float32(10.0) ** np.arange(-10, 8, dtype=np.float32)
     below, above = np.nextafter(powers, np.float32(0)), np.nextafter(powers, np.float32(np.inf))
     dyadic = np.arange(1, 1 << 12, dtype=np.float32)[:, None] * np.float32(2.0) ** -np.arange(12, 28, dtype=np.float32)
@@ -62,13 +66,13 @@ def test_halves_are_rounded_to_even_and_powers_of_ten_are_met_from_both_sides():
         assert decimal_rows(values) == by_python(values)
 
 
-def test_rows_with_tiny_values_are_written_like_the_others():
+def test_rows_with_tiny_values_are_written_like_the_others() -> None:
     values = np.array([[1e-30, 1.0], [0.25, 0.75], [0.5, 1e-12], [1e-12, 0.5]], np.float32)
     assert decimal_rows(values) == by_python(values)
     assert decimal_rows(values)[1] == ",0.25,0.75"
 
 
 @given(arrays(np.float32, st.tuples(st.integers(0, 5), st.integers(0, 9)), elements=st.floats(width=32)))
-def test_tables_of_any_shape(values):
+def test_tables_of_any_shape(values: Any) -> None:
     assert decimal_rows(values) == by_python(values)
     assert decimal_rows(values[:, ::-1]) == by_python(values[:, ::-1])

@@ -5,6 +5,7 @@ import json
 import os
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ FER2013 = os.environ.get("FER2013_DIR")
 
 
 @pytest.fixture
-def faces():
+def faces() -> Faces:
     """Rows 2.. hold A B A C C C blank A b d sign, where A leaks and conflicts, C repeats, b is B half as bright."""
     rng = np.random.default_rng(0)
     a, b, c = draw_faces(3, seed=1).images
@@ -35,25 +36,25 @@ def faces():
     )
 
 
-def rows_of(result, kind, **flags):
+def rows_of(result: Any, kind: Any, **flags: Any) -> Any:
     chosen = [f for f in result.findings if f.kind == kind]
     return [f.row for f in chosen if all(getattr(f, name) == value for name, value in flags.items())]
 
 
-def test_exact_duplicates_conflicts_and_leaks_are_counted(faces):
+def test_exact_duplicates_conflicts_and_leaks_are_counted(faces: Faces) -> None:
     found = audit_faces(faces).duplicates
     assert (found.groups, found.faces, found.conflicting_groups, found.leaking_groups) == (2, 6, 1, 1)
     assert found.leaked_faces == {"PublicTest": 1}
 
 
-def test_near_duplicates_are_counted_apart_and_their_leaks_with_the_exact_ones(faces):
+def test_near_duplicates_are_counted_apart_and_their_leaks_with_the_exact_ones(faces: Faces) -> None:
     found = audit_faces(faces).near_duplicates
     assert (found.groups, found.faces, found.conflicting_groups, found.leaking_groups) == (1, 2, 0, 1)
     assert found.leaked_faces == {"PublicTest": 2}
     assert audit_faces(faces, near_duplicates=False).near_duplicates is None
 
 
-def test_findings_name_every_face_concerned(faces):
+def test_findings_name_every_face_concerned(faces: Faces) -> None:
     result = audit_faces(faces)
     assert rows_of(result, "duplicate") == [2, 4, 9, 5, 6, 7]
     assert rows_of(result, "duplicate", conflict=True) == rows_of(result, "duplicate", leak=True) == [2, 4, 9]
@@ -62,7 +63,7 @@ def test_findings_name_every_face_concerned(faces):
     assert {f.group for f in result.findings if f.row == 7} == {5}
 
 
-def test_exact_duplicates_of_a_near_duplicate_are_in_its_group():
+def test_exact_duplicates_of_a_near_duplicate_are_in_its_group() -> None:
     a, b = draw_faces(2, seed=2).images
     images = np.stack([a, b, a // 2, a, a // 2])
     result = audit_faces(Faces(images, np.arange(5), labels=np.array([0, 0, 0, 0, 6])))
@@ -72,7 +73,7 @@ def test_exact_duplicates_of_a_near_duplicate_are_in_its_group():
     assert 0.95 <= similarity.pop() <= 1
 
 
-def test_duplicates_agree_with_a_comparison_of_all_pairs():
+def test_duplicates_agree_with_a_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (5, 48, 48), dtype=np.uint8)[rng.integers(0, 5, 40)]
     labels = rng.integers(0, 2, 40)
@@ -84,14 +85,14 @@ def test_duplicates_agree_with_a_comparison_of_all_pairs():
     assert result.near_duplicates.faces == 0
 
 
-def test_one_changed_pixel_is_a_near_duplicate_and_no_exact_one(faces):
+def test_one_changed_pixel_is_a_near_duplicate_and_no_exact_one(faces: Faces) -> None:
     images = faces.images[:1].repeat(2, axis=0)
     images[1, 47, 47] ^= 1
     result = audit_faces(Faces(images, np.arange(2)))
     assert (result.duplicates.groups, result.near_duplicates.groups) == (0, 1)
 
 
-def test_unlabelled_faces_without_splits_can_be_audited(faces):
+def test_unlabelled_faces_without_splits_can_be_audited(faces: Faces) -> None:
     result = audit_faces(Faces(faces.images, faces.rows))
     found = result.duplicates
     assert (found.faces, found.conflicting_groups, found.leaking_groups, found.leaked_faces) == (6, 0, 0, {})
@@ -99,12 +100,12 @@ def test_unlabelled_faces_without_splits_can_be_audited(faces):
     assert {(f.label, f.split) for f in result.findings} == {("", "")}
 
 
-def test_no_faces_have_no_findings():
+def test_no_faces_have_no_findings() -> None:
     result = audit_faces(Faces(np.empty((0, 48, 48), np.uint8), np.empty(0, np.int64)))
     assert (result.findings, result.duplicates.groups, result.blank) == ((), 0, 0)
 
 
-def test_the_text_says_every_count(faces):
+def test_the_text_says_every_count(faces: Faces) -> None:
     assert audit_faces(faces).to_text().splitlines() == [
         "faces.csv: 11 faces",
         "  PublicTest: 8: angry 1, disgust 1, fear 0, happy 3, sad 1, surprise 1, neutral 1",
@@ -117,7 +118,7 @@ def test_the_text_says_every_count(faces):
     ]
 
 
-def test_findings_counts_and_contact_sheets_are_written_once(tmp_path, faces):
+def test_findings_counts_and_contact_sheets_are_written_once(tmp_path: Path, faces: Faces) -> None:
     write_csv(faces, tmp_path / "faces.csv")
     result = audit(tmp_path / "faces.csv", tmp_path / "out")
     with (tmp_path / "out" / "findings.csv").open(newline="") as file:
@@ -139,7 +140,7 @@ def test_findings_counts_and_contact_sheets_are_written_once(tmp_path, faces):
     assert audit(tmp_path / "faces.csv", tmp_path / "out", force=True).findings == result.findings
 
 
-def test_a_wrong_row_leaves_no_output(tmp_path, faces):
+def test_a_wrong_row_leaves_no_output(tmp_path: Path, faces: Faces) -> None:
     write_csv(faces, tmp_path / "faces.csv")
     with (tmp_path / "faces.csv").open("a") as file:
         file.write("9,1 2 3,Training\n")
@@ -148,7 +149,7 @@ def test_a_wrong_row_leaves_no_output(tmp_path, faces):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv"]
 
 
-def test_the_contact_sheet_shows_the_faces_of_a_group_side_by_side(tmp_path, faces):
+def test_the_contact_sheet_shows_the_faces_of_a_group_side_by_side(tmp_path: Path, faces: Faces) -> None:
     write_csv(faces.take([0, 1, 2]), tmp_path / "faces.csv")
     audit(tmp_path / "faces.csv", tmp_path / "out", near_duplicates=False)
     sheet = np.asarray(Image.open(tmp_path / "out" / "duplicate.png").convert("L"))
@@ -160,7 +161,7 @@ def test_the_contact_sheet_shows_the_faces_of_a_group_side_by_side(tmp_path, fac
 
 @pytest.mark.fer2013
 @pytest.mark.skipif(FER2013 is None, reason="FER2013_DIR does not name a folder with the files of FER2013")
-def test_what_the_docs_say_of_the_real_faces_is_found_in_them():
+def test_what_the_docs_say_of_the_real_faces_is_found_in_them() -> None:
     result = audit(Path(FER2013) / "fer2013.csv", near_duplicates=False)
     found = result.duplicates
     assert (len(result.faces), found.faces - found.groups) == (32298, 1531)

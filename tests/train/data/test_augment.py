@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,21 +15,21 @@ from fer_train.data.augment import augment, mixup
 STILL = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> Any:
     return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture
-def images():
+def images() -> Any:
     smooth = torch.rand(6, 1, 12, 12, generator=generator(5)) * 255
     return torch.nn.functional.interpolate(smooth, size=(48, 48), mode="bilinear")
 
 
-def test_with_every_change_off_the_images_are_unchanged(images):
+def test_with_every_change_off_the_images_are_unchanged(images: Any) -> None:
     torch.testing.assert_close(augment(images, STILL, generator()), images, atol=1e-3, rtol=0)
 
 
-def test_flip_mirrors_about_half_of_the_images_exactly(images):
+def test_flip_mirrors_about_half_of_the_images_exactly(images: Any) -> None:
     many = images[:1].expand(400, -1, -1, -1)
     config = AugmentConfig(flip=True, rotation_degrees=0, shift=0, zoom=0, brightness=0, contrast=0)
     out = augment(many, config, generator())
@@ -38,7 +39,7 @@ def test_flip_mirrors_about_half_of_the_images_exactly(images):
     assert 150 < mirrored.sum() < 250
 
 
-def test_rotation_agrees_with_pillow(images, monkeypatch):
+def test_rotation_agrees_with_pillow(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     degrees = 10.0
     config = AugmentConfig(flip=False, rotation_degrees=degrees, shift=0, zoom=0, brightness=0, contrast=0)
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))  # every draw at its upper limit
@@ -48,7 +49,7 @@ def test_rotation_agrees_with_pillow(images, monkeypatch):
     assert np.abs(out[inner, inner] - np.asarray(reference)[inner, inner]).mean() < 1.0
 
 
-def test_shift_moves_by_at_most_its_share_of_the_side():
+def test_shift_moves_by_at_most_its_share_of_the_side() -> None:
     point = torch.zeros(300, 1, 48, 48)
     point[:, :, 23:25, 23:25] = 255.0
     config = AugmentConfig(flip=False, rotation_degrees=0, shift=0.1, zoom=0, brightness=0, contrast=0)
@@ -60,7 +61,7 @@ def test_shift_moves_by_at_most_its_share_of_the_side():
     assert moved.max() > 4.0
 
 
-def test_zoom_agrees_with_pillow(images, monkeypatch):
+def test_zoom_agrees_with_pillow(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(STILL, zoom=0.25)
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))  # every draw at its upper limit
     out = augment(images[:1], config, generator())[0, 0].numpy()
@@ -73,7 +74,7 @@ def test_zoom_agrees_with_pillow(images, monkeypatch):
     assert np.abs(out - np.asarray(reference))[2:-2, 2:-2].max() < 0.5
 
 
-def test_the_shift_comes_after_the_rest_and_keeps_its_limit(monkeypatch):
+def test_the_shift_comes_after_the_rest_and_keeps_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     point = torch.zeros(1, 1, 48, 48)
     point[:, :, 23:25, 23:25] = 255.0  # in the middle, which rotation, zoom and flip leave where it is
     config = replace(STILL, flip=True, rotation_degrees=45, zoom=0.3, shift=0.1)
@@ -84,7 +85,7 @@ def test_the_shift_comes_after_the_rest_and_keeps_its_limit(monkeypatch):
         assert (centre - 23.5).abs().max() < 4.8 + 0.25  # the resampled point is a few pixels
 
 
-def test_mixup_mixes_images_and_targets_by_the_same_shares(images):
+def test_mixup_mixes_images_and_targets_by_the_same_shares(images: Any) -> None:
     targets = torch.eye(7)[:6]
     mixed, goals = mixup(images, targets, 0.4, generator(3))
     shares = 1 - goals.diagonal()  # each target is a class of its own, so what is left of it tells the share
@@ -99,12 +100,12 @@ def test_mixup_mixes_images_and_targets_by_the_same_shares(images):
     torch.testing.assert_close(goals.sum(1), torch.ones(6))
 
 
-def test_every_image_is_changed_in_its_own_way(images):
+def test_every_image_is_changed_in_its_own_way(images: Any) -> None:
     out = augment(images[:1].expand(5, -1, -1, -1), AugmentConfig(), generator())
     assert all(not torch.equal(out[0], other) for other in out[1:])
 
 
-def test_light_keeps_the_range_and_stays_within_its_limits():
+def test_light_keeps_the_range_and_stays_within_its_limits() -> None:
     gray = torch.full((200, 1, 48, 48), 100.0)
     config = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0.1, contrast=0.1)
     out = augment(gray, config, generator())
@@ -115,7 +116,7 @@ def test_light_keeps_the_range_and_stays_within_its_limits():
 
 
 @pytest.mark.parametrize(("drawn", "sign"), [(0.0, -1), (1.0, 1)])
-def test_light_is_gain_around_the_mean_and_an_offset(monkeypatch, drawn, sign):
+def test_light_is_gain_around_the_mean_and_an_offset(monkeypatch: pytest.MonkeyPatch, drawn: float, sign: int) -> None:
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, drawn))
     ramp = torch.linspace(60, 180, 48 * 48).reshape(1, 1, 48, 48)
     config = AugmentConfig(flip=False, rotation_degrees=0, shift=0, zoom=0, brightness=0.1, contrast=0.2)
@@ -123,7 +124,7 @@ def test_light_is_gain_around_the_mean_and_an_offset(monkeypatch, drawn, sign):
     assert torch.allclose(augment(ramp, config, generator()), expected, atol=1e-3)
 
 
-def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images():
+def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images() -> None:
     flat = torch.full((400, 1, 48, 48), 300.0)  # above any noise, so that erased pixels show
     erased = _changed(flat, share=0.5)
     share_of_images = erased.any(dim=(1, 2)).float().mean()
@@ -134,20 +135,20 @@ def test_erasing_overwrites_a_rectangle_of_about_the_chosen_share_of_images():
         assert mask.float().mean() <= 0.26
 
 
-def _changed(flat, share):
+def _changed(flat: Any, share: Any) -> Any:
     from fer_train.data.augment import _erase
 
     return (_erase(flat, share, generator()) != flat).squeeze(1)
 
 
-def test_the_same_generator_state_gives_the_same_images(images):
+def test_the_same_generator_state_gives_the_same_images(images: Any) -> None:
     config = AugmentConfig(erasing=1.0)
     first, second, other = (augment(images, config, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
-def test_the_result_stays_in_pixel_units(images):
+def test_the_result_stays_in_pixel_units(images: Any) -> None:
     out = augment(images, AugmentConfig(erasing=1.0, contrast=1.0, brightness=1.0), generator())
     assert out.shape == images.shape
     assert out.min() >= 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fer_core import EXPRESSIONS, ConfigError, DataError, ModelCard, read_faces
+from fer_core.faces import Faces
 from fer_core.io.csv.writer import write_csv
 from fer_train.cli import main
+from fer_train.config import FitConfig
 from fer_train.data.splits import load_splits, validation_faces
 from fer_train.training.trainer import fit
 
@@ -30,7 +34,7 @@ SMALL = [
 
 
 @pytest.fixture
-def tree(tmp_path, drawn):
+def tree(tmp_path: Path, drawn: Faces) -> Path:
     """Write 40 training and 20 test images, as the most used image tree of FER2013 has its splits."""
     for at in range(60):
         folder = tmp_path / "tree" / ("train" if at < 40 else "test") / EXPRESSIONS[drawn.labels[at]]
@@ -39,7 +43,7 @@ def tree(tmp_path, drawn):
     return tmp_path / "tree"
 
 
-def write(path, faces, **columns):
+def write(path: Any, faces: Any, **columns: Any) -> Any:
     """Write labels and pixels as a CSV, with one more column for each keyword."""
     lines = [f"emotion,pixels{''.join(f',{name}' for name in columns)}"]
     for at, (label, image) in enumerate(zip(faces.labels, faces.images, strict=True)):
@@ -49,11 +53,11 @@ def write(path, faces, **columns):
     return path
 
 
-def run(*arguments):
+def run(*arguments: Any) -> Any:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_tree_without_a_validation_split_is_refused_and_the_remedies_are_named(tree):
+def test_a_tree_without_a_validation_split_is_refused_and_the_remedies_are_named(tree: Path) -> None:
     with pytest.raises(DataError) as failure:
         load_splits(tree)
     assert str(failure.value) == (
@@ -62,20 +66,20 @@ def test_a_tree_without_a_validation_split_is_refused_and_the_remedies_are_named
     )
 
 
-def test_a_split_of_the_data_validates_where_it_is_named(tree):
+def test_a_split_of_the_data_validates_where_it_is_named(tree: Path) -> None:
     splits = load_splits(tree, "test")
     assert (len(splits.training), len(splits.validation), splits.validation_name) == (40, 20, "test")
     assert splits.training_data()["rows"] == {"Training": 40, "test": 20}
 
 
-def test_the_folder_of_a_split_validates_under_its_name(tree):
+def test_the_folder_of_a_split_validates_under_its_name(tree: Path) -> None:
     whole, part = load_splits(tree, "TEST"), load_splits(tree / "train", tree / "test")
     assert part.validation_name == "test"
     np.testing.assert_array_equal(whole.validation.images, part.validation.images)
     np.testing.assert_array_equal(whole.training.images, part.training.images)
 
 
-def test_a_path_is_never_taken_for_a_split(tree, monkeypatch):
+def test_a_path_is_never_taken_for_a_split(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     named, path = load_splits(".", "test"), load_splits(".", "./test")
     assert (named.validation.source, path.validation.source) == (".", "./test")
@@ -83,14 +87,14 @@ def test_a_path_is_never_taken_for_a_split(tree, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_a_validation_split_needs_no_option(tmp_path, drawn, name):
+def test_a_validation_split_needs_no_option(tmp_path: Path, drawn: Faces, name: str) -> None:
     part = drawn.take(slice(30))
     path = write(tmp_path / "data.csv", part, Usage=["train"] * 20 + [name] * 10)
     splits = load_splits(path)
     assert (len(splits.training), len(splits.validation), splits.validation_name) == (20, 10, "validation")
 
 
-def test_public_test_comes_before_validation(tmp_path, drawn):
+def test_public_test_comes_before_validation(tmp_path: Path, drawn: Faces) -> None:
     split = ["Training"] * 20 + ["validation"] * 5 + ["PublicTest"] * 5
     path = write(tmp_path / "a.csv", drawn.take(slice(30)), Usage=split)
     assert load_splits(path).validation_name == "PublicTest"
@@ -98,7 +102,7 @@ def test_public_test_comes_before_validation(tmp_path, drawn):
 
 
 @pytest.mark.parametrize("name", ["PrivateTest", "privatetest", "Training", "train"])
-def test_private_test_and_training_never_validate(tmp_path, drawn, name):
+def test_private_test_and_training_never_validate(tmp_path: Path, drawn: Faces, name: str) -> None:
     path = tmp_path / "data.csv"
     write_csv(drawn, path)
     with pytest.raises(
@@ -107,13 +111,13 @@ def test_private_test_and_training_never_validate(tmp_path, drawn, name):
         load_splits(path, name)
 
 
-def test_a_folder_named_private_test_never_validates(tree, drawn):
+def test_a_folder_named_private_test_never_validates(tree: Path, drawn: Faces) -> None:
     (tree / "test").rename(tree / "PrivateTest")
     with pytest.raises(ConfigError, match=r"^validation: PrivateTest is the test split, which never selects anything"):
         load_splits(tree / "train", tree / "PrivateTest")
 
 
-def test_a_split_that_is_not_there_is_named(tree):
+def test_a_split_that_is_not_there_is_named(tree: Path) -> None:
     with pytest.raises(DataError, match=r"tree: has no row of split 'validation'; found Training, test$"):
         load_splits(tree, "val")
 
@@ -121,7 +125,9 @@ def test_a_split_that_is_not_there_is_named(tree):
 @pytest.mark.parametrize(
     ("name", "expected"), [("public.csv", "validation"), ("test.csv", "test"), ("train.csv", "validation")]
 )
-def test_other_faces_without_splits_go_by_the_name_of_their_file(tmp_path, drawn, name, expected):
+def test_other_faces_without_splits_go_by_the_name_of_their_file(
+    tmp_path: Path, drawn: Faces, name: str, expected: str
+) -> None:
     train = write(tmp_path / "a.csv", drawn.take(slice(30)))
     other = write(tmp_path / name, drawn.take(slice(30, 40)))
     splits = load_splits(train, other)
@@ -129,7 +135,7 @@ def test_other_faces_without_splits_go_by_the_name_of_their_file(tmp_path, drawn
     assert set(splits.validation.splits) == {expected}
 
 
-def test_a_drawn_split_is_of_the_training_rows_alone(tmp_path, drawn):
+def test_a_drawn_split_is_of_the_training_rows_alone(tmp_path: Path, drawn: Faces) -> None:
     write_csv(drawn, tmp_path / "data.csv")
     splits = load_splits(tmp_path / "data.csv", hold_out=0.25, hold_out_seed=5)
     assert len(splits.training) + len(splits.validation) == 160
@@ -140,13 +146,13 @@ def test_a_drawn_split_is_of_the_training_rows_alone(tmp_path, drawn):
     assert record["rows"] == {"Training": len(splits.training), "held-out": len(splits.validation)}
 
 
-def test_a_drawn_split_and_a_named_one_exclude_each_other(tree):
+def test_a_drawn_split_and_a_named_one_exclude_each_other(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"^hold_out: cannot be combined with `validation`"):
         load_splits(tree, "test", hold_out=0.1)
 
 
-def test_the_faces_that_a_network_was_validated_on_are_found_again(tmp_path, drawn, tree):
-    def card(splits):
+def test_the_faces_that_a_network_was_validated_on_are_found_again(tmp_path: Path, drawn: Faces, tree: Path) -> None:
+    def card(splits: Any) -> Any:
         return replace(CARD, training_data=splits.training_data())
 
     flat = write(tmp_path / "flat.csv", drawn.take(slice(100)))
@@ -179,7 +185,7 @@ CARD = ModelCard(
 )
 
 
-def test_the_name_of_the_split_stands_in_everything_that_a_run_and_its_export_write(tree, tmp_path):
+def test_the_name_of_the_split_stands_in_everything_that_a_run_and_its_export_write(tree: Path, tmp_path: Path) -> None:
     done = run("fit", tree, "--output", tmp_path / "run", "--validation", "test", *SMALL)
     assert done.exit_code == 0, done.output
     assert "; test loss " in done.output
@@ -195,7 +201,7 @@ def test_the_name_of_the_split_stands_in_everything_that_a_run_and_its_export_wr
         assert b"PublicTest" not in path.read_bytes(), path
 
 
-def test_a_drawn_split_is_recorded_and_resumed_and_exported_from(tmp_path, drawn):
+def test_a_drawn_split_is_recorded_and_resumed_and_exported_from(tmp_path: Path, drawn: Faces) -> None:
     flat = write(tmp_path / "flat.csv", drawn.take(slice(100)))
     arguments = ("fit", flat, "--output", tmp_path / "run", "--hold-out", "0.2", "--seed", "4", *SMALL)
     done = run(*arguments)
@@ -213,7 +219,9 @@ def test_a_drawn_split_is_recorded_and_resumed_and_exported_from(tmp_path, drawn
     assert "Validated on 20.00% of the faces, held out by seed 4.\n" in readme
 
 
-def test_faces_loaded_with_another_draw_than_the_settings_state_are_refused(tmp_path, drawn, small_config):
+def test_faces_loaded_with_another_draw_than_the_settings_state_are_refused(
+    tmp_path: Path, drawn: Faces, small_config: FitConfig
+) -> None:
     write_csv(drawn, tmp_path / "data.csv")
     splits = load_splits(tmp_path / "data.csv", hold_out=0.25)
     with pytest.raises(
@@ -223,7 +231,7 @@ def test_faces_loaded_with_another_draw_than_the_settings_state_are_refused(tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_rows_left_out_are_counted_in_the_card_and_listed_in_the_run_folder(tmp_path, drawn):
+def test_rows_left_out_are_counted_in_the_card_and_listed_in_the_run_folder(tmp_path: Path, drawn: Faces) -> None:
     path = tmp_path / "data.csv"
     write_csv(drawn, path)
     with path.open("a") as file:
@@ -254,7 +262,7 @@ def test_rows_left_out_are_counted_in_the_card_and_listed_in_the_run_folder(tmp_
     assert ModelCard.load_json(tmp_path / "export" / "card.json").training_data["rows_left_out"] == 2
 
 
-def test_columns_are_chosen_for_fitting(tmp_path, drawn):
+def test_columns_are_chosen_for_fitting(tmp_path: Path, drawn: Faces) -> None:
     path = tmp_path / "data.csv"
     write_csv(drawn, path)
     path.write_text(path.read_text().replace("emotion,pixels,Usage", "feeling,face,fold", 1))
@@ -265,7 +273,7 @@ def test_columns_are_chosen_for_fitting(tmp_path, drawn):
 
 
 @pytest.mark.parametrize("command", [["fit"], ["fit", "--hold-out", "0.1"], ["fit", "--on-error", "skip"]])
-def test_a_header_without_rows_is_one_line(tmp_path, command):
+def test_a_header_without_rows_is_one_line(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "header.csv"
     path.write_text("emotion,pixels,Usage\n")
     done = run(*command, path, "--output", tmp_path / "run")

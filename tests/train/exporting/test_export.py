@@ -5,16 +5,20 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, OutputError
 from fer_core.io.csv.writer import write_csv
 from fer_infer.runtime.onnx_runtime import load_runtime
 from fer_infer.scorer import Scorer
+from fer_train.config import FitConfig
+from fer_train.data.splits import Splits
 from fer_train.exporting import half
 from fer_train.exporting.comparison import PrecisionComparison
 from fer_train.exporting.export import export
@@ -27,23 +31,23 @@ from fer_train.training.trainer import fit
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "small"
     export(run, folder)
     return folder
 
 
-def check(model, card, path, faces):
+def check(model: Any, card: Any, path: Any, faces: Any) -> Any:
     return check_parity(model.state_dict(), predict_logits(model, faces.images), card, path, faces)
 
 
-def test_an_exports_folder_holds_all_that_is_promised(exported):
+def test_an_exports_folder_holds_all_that_is_promised(exported: Path) -> None:
     names = {path.name for path in exported.iterdir()}
     assert names == {"model.onnx", "weights.safetensors", "card.json", "parity.json", "README.md"}
     assert [path.name for path in exported.parent.iterdir()] == ["small"]
 
 
-def test_the_graph_keeps_its_contract(exported):
+def test_the_graph_keeps_its_contract(exported: Path) -> None:
     session = load_runtime().InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
     (faces,) = session.get_inputs()
     assert (faces.name, faces.type, faces.shape[1:]) == ("faces", "tensor(uint8)", [48, 48])
@@ -54,7 +58,9 @@ def test_the_graph_keeps_its_contract(exported):
     ]
 
 
-def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blank_faces(tmp_path, splits, small_config):
+def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blank_faces(
+    tmp_path: Path, splits: Splits, small_config: FitConfig
+) -> None:
     arguments = {**small_config.architecture_arguments, "standardize": "face"}
     fit(splits, replace(small_config, architecture_arguments=arguments, epochs=1), tmp_path / "run")
     parity = export(tmp_path / "run", tmp_path / "face")
@@ -68,7 +74,9 @@ def test_a_network_that_standardizes_each_face_is_exported_whole_and_scores_blan
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 128])
-def test_the_scorer_equals_the_original_at_every_batch_size(exported, run, drawn, batch_size):
+def test_the_scorer_equals_the_original_at_every_batch_size(
+    exported: Path, run: Path, drawn: Faces, batch_size: int
+) -> None:
     expected = predict_logits(load_model(run), drawn.images)
     logits, probabilities = Scorer(exported).run(drawn.images, batch_size=batch_size)
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
@@ -76,26 +84,26 @@ def test_the_scorer_equals_the_original_at_every_batch_size(exported, run, drawn
     np.testing.assert_array_equal(logits.argmax(1), expected.argmax(1))
 
 
-def test_the_card_is_the_same_in_all_three_places(exported):
+def test_the_card_is_the_same_in_all_three_places(exported: Path) -> None:
     graph = onnx.load(exported / "model.onnx")
     in_graph = ModelCard.from_metadata({entry.key: entry.value for entry in graph.metadata_props}, "model.onnx")
     in_weights = load_model_and_card(exported)[1]
     assert in_graph == in_weights == ModelCard.load_json(exported / "card.json")
 
 
-def test_the_exported_weights_are_the_runs_average(exported, run):
+def test_the_exported_weights_are_the_runs_average(exported: Path, run: Path) -> None:
     first, second = load_model(exported).state_dict(), load_model(run).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in second)
 
 
-def test_the_weights_stand_in_the_graph(exported):
+def test_the_weights_stand_in_the_graph(exported: Path) -> None:
     state = load_model(exported).state_dict()
     assert count_held_weights(exported / "model.onnx", state) == (len(state), len(state))
     changed = {name: tensor + 1 for name, tensor in state.items()}
     assert count_held_weights(exported / "model.onnx", changed)[0] < len(state)
 
 
-def test_a_graph_that_computes_the_same_with_another_tensor_is_refused(exported, run, drawn):
+def test_a_graph_that_computes_the_same_with_another_tensor_is_refused(exported: Path, run: Path, drawn: Faces) -> None:
     model, card = load_model_and_card(run)
     with torch.no_grad():  # a hidden unit that nothing reads
         model.classifier[-1].weight[:, 0] = 0
@@ -109,7 +117,7 @@ def test_a_graph_that_computes_the_same_with_another_tensor_is_refused(exported,
         check(model, card, exported.parent / "dead.onnx", drawn)
 
 
-def test_parity_says_what_was_compared(exported):
+def test_parity_says_what_was_compared(exported: Path) -> None:
     parity = json.loads((exported / "parity.json").read_text())
     assert parity["n"] == 20  # the run's sample of its 20 PublicTest faces
     assert parity["batch_sizes"] == [1, 2, 7, 128]
@@ -118,7 +126,7 @@ def test_parity_says_what_was_compared(exported):
     assert 0 <= parity["max_absolute_difference"] <= parity["atol"] == 1e-4
 
 
-def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported):
+def test_the_graph_names_no_folder_of_the_machine_that_made_it(exported: Path) -> None:
     data = (exported / "model.onnx").read_bytes()
     assert b"stack_trace" not in data
     assert b".py" not in data
@@ -132,7 +140,7 @@ NORMALIZED = {
 
 
 @pytest.fixture(params=NORMALIZED)
-def normalized(request):
+def normalized(request: pytest.FixtureRequest) -> Any:
     """A network with BatchNorm whose statistics are those of no fresh one."""
     torch.manual_seed(0)
     model = build_model(request.param, mean=100, std=50, **NORMALIZED[request.param])
@@ -140,7 +148,9 @@ def normalized(request):
     return model.eval()
 
 
-def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_images, normalized):
+def test_batch_norm_stays_in_the_graph_as_it_was_trained(
+    tmp_path: Path, run: Path, random_images: NDArray[Any], normalized: Any
+) -> None:
     card = load_model_and_card(run)[1]
     write_graph(normalized, card, tmp_path / "model.onnx")
     faces = Faces(random_images, np.arange(9), source="random")
@@ -152,7 +162,7 @@ def test_batch_norm_stays_in_the_graph_as_it_was_trained(tmp_path, run, random_i
     assert not types & {"Shape", "Gather", "Concat", "Expand", "CastLike", "Squeeze", "Identity"}
 
 
-def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, drawn):
+def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path: Path, run: Path, drawn: Faces) -> None:
     write_csv(drawn.of_split("PublicTest"), tmp_path / "public.csv")
     parity = export(run, tmp_path / "small", fp16=True, data=tmp_path / "public.csv")
     path = tmp_path / "small" / "model.fp16.onnx"
@@ -170,7 +180,7 @@ def test_half_precision_is_close_and_its_outputs_are_float32(tmp_path, run, draw
 
 
 @pytest.mark.parametrize("unknown", ["labels", "split"])
-def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn, unknown):
+def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn: Faces, unknown: str) -> None:
     logits = np.eye(7, dtype=np.float32)[drawn.labels]
     faces = replace(drawn, labels=None) if unknown == "labels" else drawn
     comparison = PrecisionComparison.of(faces, "CPUExecutionProvider", logits, logits)
@@ -179,14 +189,18 @@ def test_faces_without_labels_or_of_no_one_split_give_no_score(drawn, unknown):
     assert comparison.scores() == {}
 
 
-def test_a_half_precision_graph_that_is_too_far_is_refused(tmp_path, run, monkeypatch):
+def test_a_half_precision_graph_that_is_too_far_is_refused(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(half, "HALF_ATOL", 0.0)
     with pytest.raises(ModelError, match=r"^model\.fp16\.onnx: .* max \|d logit\| \S+; expected at most 0$"):
         export(run, tmp_path / "exports" / "small", fp16=True)
     assert not (tmp_path / "exports").exists()
 
 
-def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run, drawn):
+def test_a_graph_that_computes_something_else_is_caught(
+    tmp_path: Path, exported: Path, run: Path, drawn: Faces
+) -> None:
     model, card = load_model_and_card(run)
     with torch.no_grad():
         model.classifier[-1].bias[3] += 0.01
@@ -194,7 +208,7 @@ def test_a_graph_that_computes_something_else_is_caught(tmp_path, exported, run,
         check(model, card, exported / "model.onnx", drawn)
 
 
-def test_parity_on_no_face_is_refused(tmp_path, run):
+def test_parity_on_no_face_is_refused(tmp_path: Path, run: Path) -> None:
     (tmp_path / "none.csv").write_text("emotion,pixels\n")
     message = r"none\.csv: expected at least one face to check parity on, found none$"
     with pytest.raises(DataError, match=message):
@@ -202,14 +216,14 @@ def test_parity_on_no_face_is_refused(tmp_path, run):
     assert not (tmp_path / "exported").exists()
 
 
-def test_a_failed_parity_leaves_nothing(tmp_path, run):
+def test_a_failed_parity_leaves_nothing(tmp_path: Path, run: Path) -> None:
     with pytest.raises(ModelError, match="differs from the PyTorch network"):
         export(run, tmp_path / "exports" / "small", atol=1e-12)
     assert not (tmp_path / "exports").exists()
 
 
 @pytest.mark.parametrize("atol", [-1.0, 0.0, float("inf"), float("nan")])
-def test_a_limit_that_limits_nothing_is_refused(tmp_path, run, atol):
+def test_a_limit_that_limits_nothing_is_refused(tmp_path: Path, run: Path, atol: float) -> None:
     with pytest.raises(ConfigError, match=rf"^atol: expected above 0( and finite)?, found {atol}$"):
         export(run, tmp_path / "small", atol=atol)
     with pytest.raises(ConfigError, match=r"^int8_tolerance: requires `int8=True`$"):
@@ -218,7 +232,7 @@ def test_a_limit_that_limits_nothing_is_refused(tmp_path, run, atol):
 
 
 @pytest.mark.parametrize("output", ["", ".."], ids=["the run", "what holds it"])
-def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
+def test_a_run_is_never_replaced_by_an_export(tmp_path: Path, run: Path, output: str) -> None:
     mine = tmp_path / "runs" / "mine"
     shutil.copytree(run, mine)
     before = sorted(path.name for path in mine.iterdir())
@@ -227,7 +241,7 @@ def test_a_run_is_never_replaced_by_an_export(tmp_path, run, output):
     assert sorted(path.name for path in mine.iterdir()) == before
 
 
-def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
+def test_the_readme_says_what_a_network_owes_to_others(tmp_path: Path, run: Path) -> None:
     state, card = load_weights(run / "ema.safetensors")
     owed = {
         "initial": {"architecture": "course-cnn", "weights_sha256": "a" * 64},
@@ -252,19 +266,19 @@ def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
     assert "\n".join(lines) + "\n\n| split" in text
 
 
-def test_an_existing_export_needs_force(exported, run):
+def test_an_existing_export_needs_force(exported: Path, run: Path) -> None:
     with pytest.raises(OutputError, match="exists already; `force=True` replaces it"):
         export(run, exported)
 
 
-def test_a_run_without_a_sample_asks_for_faces(tmp_path, run):
+def test_a_run_without_a_sample_asks_for_faces(tmp_path: Path, run: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "ema.safetensors").write_bytes((run / "ema.safetensors").read_bytes())
     with pytest.raises(ConfigError, match=r"has no sample\.npz to check parity on; name faces with `data`"):
         export(tmp_path / "run", tmp_path / "out")
 
 
-def test_a_card_of_other_weights_is_refused_by_the_scorer(tmp_path, exported):
+def test_a_card_of_other_weights_is_refused_by_the_scorer(tmp_path: Path, exported: Path) -> None:
     for path in exported.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     card = ModelCard.load_json(tmp_path / "card.json")
@@ -273,7 +287,7 @@ def test_a_card_of_other_weights_is_refused_by_the_scorer(tmp_path, exported):
         Scorer(tmp_path)
 
 
-def test_the_scoring_graph_is_standardize_model_softmax(run, random_images):
+def test_the_scoring_graph_is_standardize_model_softmax(run: Path, random_images: NDArray[Any]) -> None:
     model = load_model(run)
     logits, probabilities = ScoringGraph(model, 1.5)(torch.from_numpy(random_images))
     np.testing.assert_allclose(logits.detach(), predict_logits(model, random_images), rtol=1e-5, atol=1e-6)

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError
 from fer_core.io.csv.writer import write_csv
@@ -22,19 +25,19 @@ from fer_train.runs.checkpoint import load_model, load_model_and_card
 
 
 @pytest.fixture
-def one_candidate(monkeypatch):
+def one_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try one way to quantize: what is tested is the same for all, and the tests are six times as fast."""
     monkeypatch.setattr(module, "METHODS", {"MinMax": {}})
     monkeypatch.setattr(module, "FLOAT_LAYERS", {"last": 1})
 
 
 @pytest.fixture(scope="module")
-def card(run):
+def card(run: Path) -> ModelCard:
     return load_model_and_card(run)[1]
 
 
 @pytest.fixture(scope="module")
-def exported(run, data, tmp_path_factory):
+def exported(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exports folder with an int8 graph, chosen of all candidates but the slow ones of Entropy."""
     folder = tmp_path_factory.mktemp("exports") / "small"
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +46,9 @@ def exported(run, data, tmp_path_factory):
     return folder
 
 
-def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, drawn):
+def test_the_last_layer_of_every_member_stays_in_float32(
+    tmp_path: Path, card: ModelCard, data: Path, drawn: Faces
+) -> None:
     member = {"architecture": "course-dnn", "arguments": {"widths": [8]}, "temperature": 1.0}
     torch.manual_seed(0)
     model = build_model("ensemble", mean=128.0, std=64.0, members=[member, member]).eval()
@@ -61,7 +66,7 @@ def test_the_last_layer_of_every_member_stays_in_float32(tmp_path, card, data, d
     assert (len(last), len(first)) == (2, 2)
 
 
-def operators(path, tmp_path):
+def operators(path: Any, tmp_path: Path) -> Any:
     """Return the types of the operators that ONNX Runtime makes of a graph when it loads it."""
     options = load_runtime().SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -69,7 +74,7 @@ def operators(path, tmp_path):
     return [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
 
 
-def make(model, card, faces, folder, **settings):
+def make(model: Any, card: Any, faces: Any, folder: Any, **settings: Any) -> Any:
     """Quantize a network by faces that also choose; return the int8 graph."""
     write_graph(model.eval(), card, folder / "model.onnx")
     calibration = CalibrationData(faces, replace(faces, labels=None))
@@ -77,17 +82,19 @@ def make(model, card, faces, folder, **settings):
     return folder / "model.int8.onnx"
 
 
-def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_images, one_candidate):
+def test_a_dense_layer_is_quantized_as_computed_by_hand(
+    tmp_path: Path, card: ModelCard, random_images: NDArray[Any], one_candidate: None
+) -> None:
     """Jacob et al. 2018, eq. 3 to 9: bytes times bytes, summed in integers, scaled and rounded to bytes."""
     torch.manual_seed(0)
     model = build_model("course-dnn", mean=120.0, std=60.0, widths=(5,), dropout=0.0)
     model.classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2304, 5), torch.nn.Linear(5, 7))
     path = make(model, card, Faces(random_images, np.arange(9)), tmp_path)
 
-    def quantized(values, scale, zero):
+    def quantized(values: Any, scale: Any, zero: Any) -> Any:
         return np.clip(np.round(values / scale) + zero, 0, 255)
 
-    def scale_and_zero(values):
+    def scale_and_zero(values: Any) -> Any:
         low, high = min(values.min(), 0), max(values.max(), 0)
         scale = (high - low) / 255
         return scale, np.round(-low / scale)
@@ -111,7 +118,7 @@ def test_a_dense_layer_is_quantized_as_computed_by_hand(tmp_path, card, random_i
     assert np.mean((np.abs(found - expected) < 0.01 * step).all(axis=1)) > 0.5
 
 
-def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
+def test_logits_are_no_bytes(tmp_path: Path, card: ModelCard, drawn: Faces, one_candidate: None) -> None:
     torch.manual_seed(0)
     path = make(build_model("compact", mean=120.0, std=60.0), card, drawn.take(slice(150)), tmp_path)
     assert len(np.unique(Scorer(path, "cpu").run(drawn.images[:150])[0])) > 2 * 256
@@ -125,7 +132,9 @@ def test_logits_are_no_bytes(tmp_path, card, drawn, one_candidate):
         ("course-cnn", {"widths": (4, 4, 4), "hidden": 8, "batch_norm": True}),
     ],
 )
-def test_every_convolution_runs_in_int8_and_batch_norm_folds(tmp_path, card, drawn, one_candidate, name, arguments):
+def test_every_convolution_runs_in_int8_and_batch_norm_folds(
+    tmp_path: Path, card: ModelCard, drawn: Faces, one_candidate: None, name: str, arguments: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     model = build_model(name, mean=120.0, std=60.0, **arguments)
     path = make(model, card, drawn.take(slice(16)), tmp_path)
@@ -151,23 +160,27 @@ def test_every_convolution_runs_in_int8_and_batch_norm_folds(tmp_path, card, dra
         (["1" * 9 + "1" * 20, "0" * 9 + "1" * 20], [2, 0], 0),
     ],
 )
-def test_the_fastest_is_chosen_of_those_as_close_to_float32_as_the_closest(equal, float_layers, expected):
+def test_the_fastest_is_chosen_of_those_as_close_to_float32_as_the_closest(
+    equal: list[str], float_layers: list[int], expected: int
+) -> None:
     table = np.array([[face == "1" for face in row] for row in equal])
     assert choose(table, float_layers, [True] * len(table)) == expected
 
 
 @pytest.mark.parametrize(("within", "expected"), [([True, True], 1), ([True, False], 0), ([False, False], 1)])
-def test_what_loses_too_much_accuracy_is_passed_over_where_anything_does_not(within, expected):
+def test_what_loses_too_much_accuracy_is_passed_over_where_anything_does_not(within: list[bool], expected: int) -> None:
     table = np.array([[True] * 8 + [False] * 2, [True] * 8 + [False] * 2])
     assert choose(table, [1, 0], within) == expected
 
 
-def test_the_closest_that_loses_too_much_sets_no_standard():
+def test_the_closest_that_loses_too_much_sets_no_standard() -> None:
     table = np.array([[True] * 40, [False] * 20 + [True] * 20, [False] * 21 + [True] * 19])
     assert choose(table, [0, 2, 1], [False, True, True]) == 2
 
 
-def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
+def test_no_luck_with_labels_chooses(
+    tmp_path: Path, card: ModelCard, drawn: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Labels by which a worse graph has more right choose nothing: what agrees most with float32 is taken."""
     monkeypatch.setitem(METHODS, "Percentile", {"percentile": 60.0, "num_bins": 2048})
     monkeypatch.setattr(module, "METHODS", {"Percentile": {}})
@@ -190,7 +203,7 @@ def test_no_luck_with_labels_chooses(tmp_path, card, drawn, monkeypatch):
     assert made.chosen.method == "MinMax"
 
 
-def test_the_record_is_what_the_two_graphs_do(exported, drawn):
+def test_the_record_is_what_the_two_graphs_do(exported: Path, drawn: Faces) -> None:
     record = json.loads((exported / "parity.json").read_text())["int8"]
     faces = drawn.of_split("PublicTest")
     floats, ints = (Scorer(exported, "cpu", name).run(faces.images)[0] for name in ("fp32", "int8"))
@@ -208,7 +221,7 @@ def test_the_record_is_what_the_two_graphs_do(exported, drawn):
     assert record["chosen_by"] == "of 4 candidates by predictions equal to float32 on 20 PublicTest faces"
 
 
-def test_the_card_of_the_int8_graph_states_its_own_accuracy(exported):
+def test_the_card_of_the_int8_graph_states_its_own_accuracy(exported: Path) -> None:
     graph = onnx.load(exported / "model.int8.onnx")
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
     card = ModelCard.from_metadata(metadata, "model.int8.onnx")  # which refuses any other key
@@ -224,13 +237,13 @@ def test_the_card_of_the_int8_graph_states_its_own_accuracy(exported):
     assert "candidates by predictions equal to float32 on 20 PublicTest faces" in card.selection
 
 
-def test_the_readme_of_the_folder_tells_both_accuracies(exported):
+def test_the_readme_of_the_folder_tells_both_accuracies(exported: Path) -> None:
     agreement = json.loads((exported / "parity.json").read_text())["int8"]["chosen"]["agreement"]
     text = (exported / "README.md").read_text()
     assert f"accuracy {agreement['accuracy']:.2%}, float32 {agreement['fp32_accuracy']:.2%}" in text
 
 
-def test_the_weights_of_the_int8_graph_are_bytes(exported):
+def test_the_weights_of_the_int8_graph_are_bytes(exported: Path) -> None:
     types = {tensor.name: tensor.data_type for tensor in onnx.load(exported / "model.int8.onnx").graph.initializer}
     quantized = [name for name in types if name.endswith("weight_quantized")]
     kept = json.loads((exported / "parity.json").read_text())["int8"]["chosen"]["float_layers"]
@@ -238,7 +251,7 @@ def test_the_weights_of_the_int8_graph_are_bytes(exported):
     assert {types[name] for name in quantized} == {onnx.TensorProto.INT8}
 
 
-def test_the_largest_products_fit_into_16_bits_two_by_two(exported):
+def test_the_largest_products_fit_into_16_bits_two_by_two(exported: Path) -> None:
     """Processors without VNNI add them so; every channel has a weight at the limit, the one that gives its scale."""
     assert 2 * 255 * WEIGHT_LIMIT < 2**15
     for tensor in onnx.load(exported / "model.int8.onnx").graph.initializer:
@@ -247,7 +260,7 @@ def test_the_largest_products_fit_into_16_bits_two_by_two(exported):
             assert weights.max() == WEIGHT_LIMIT
 
 
-def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
+def test_the_largest_sums_are_not_cut(tmp_path: Path, card: ModelCard, drawn: Faces, one_candidate: None) -> None:
     """Equal weights, all at the limit, on white faces: the sums that overflow first where any does."""
     torch.manual_seed(0)
     model = build_model("course-dnn", mean=0.0, std=255.0, widths=(8,), dropout=0.0)
@@ -260,7 +273,7 @@ def test_the_largest_sums_are_not_cut(tmp_path, card, drawn, one_candidate):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
-def test_logits_hardly_depend_on_the_batch_size(exported, drawn, batch_size):
+def test_logits_hardly_depend_on_the_batch_size(exported: Path, drawn: Faces, batch_size: int) -> None:
     """Integer sums are exact; what is left is the rounding of float32 before them, rarely by one of 255 levels."""
     scorer = Scorer(exported, "cpu", "int8")
     expected = scorer.run(drawn.images, batch_size=128)[0]
@@ -270,7 +283,9 @@ def test_logits_hardly_depend_on_the_batch_size(exported, drawn, batch_size):
     assert np.mean(found == expected) > 0.95
 
 
-def test_without_labels_held_out_training_faces_choose_and_the_card_says_so(tmp_path, run, card, drawn, one_candidate):
+def test_without_labels_held_out_training_faces_choose_and_the_card_says_so(
+    tmp_path: Path, run: Path, card: ModelCard, drawn: Faces, one_candidate: None
+) -> None:
     model, _ = load_model_and_card(run)
     path = make(model, card, drawn.take(slice(0, 40)), tmp_path, tolerance=0)
     stated = ModelCard.from_metadata(Scorer(path, "cpu").card.to_metadata(), "int8")
@@ -278,7 +293,7 @@ def test_without_labels_held_out_training_faces_choose_and_the_card_says_so(tmp_
     assert "by predictions equal to float32 on 40 held-out Training faces, PublicTest has no labels" in stated.selection
 
 
-def undecided(card, folder, images):
+def undecided(card: Any, folder: Any, images: Any) -> Any:
     """Make a graph that decides by less of its hidden units than 8 bits can tell, and faces labelled as it says."""
     torch.manual_seed(0)
     model = build_model("course-dnn", mean=120.0, std=60.0, widths=(16,)).eval()
@@ -298,7 +313,9 @@ def undecided(card, folder, images):
     )
 
 
-def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_images, one_candidate):
+def test_an_int8_graph_that_loses_accuracy_is_refused(
+    tmp_path: Path, card: ModelCard, random_images: NDArray[Any], one_candidate: None
+) -> None:
     data = undecided(card, tmp_path, random_images)
     output = tmp_path / "model.int8.onnx"
     message = r"model\.int8\.onnx: loses \d+\.\d\d points of accuracy \(\d+\.\d\d% of 9 PublicTest faces, float32 "
@@ -311,19 +328,23 @@ def test_an_int8_graph_that_loses_accuracy_is_refused(tmp_path, card, random_ima
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan")])
-def test_a_tolerance_below_zero_or_no_number_is_refused(tmp_path, card, drawn, tolerance):
+def test_a_tolerance_below_zero_or_no_number_is_refused(
+    tmp_path: Path, card: ModelCard, drawn: Faces, tolerance: float
+) -> None:
     data = CalibrationData(drawn, drawn)
     with pytest.raises(ConfigError, match=r"int8_tolerance: expected at least 0 points, found (-1|nan)$"):
         quantize(tmp_path / "model.onnx", tmp_path / "out.onnx", data, card, tolerance=tolerance)
 
 
-def test_int8_asks_for_the_data_that_calibrates_it(tmp_path, run):
+def test_int8_asks_for_the_data_that_calibrates_it(tmp_path: Path, run: Path) -> None:
     with pytest.raises(ConfigError, match="int8: requires `calibration`, the faces to calibrate on"):
         export(run, tmp_path / "exported", int8=True)
     assert not (tmp_path / "exported").exists()
 
 
-def test_an_exports_folder_gains_int8_by_an_export_onto_itself(tmp_path, run, data, one_candidate):
+def test_an_exports_folder_gains_int8_by_an_export_onto_itself(
+    tmp_path: Path, run: Path, data: Path, one_candidate: None
+) -> None:
     folder = tmp_path / "small"
     export(run, folder)
     weights = load_model(folder).state_dict()
@@ -336,7 +357,9 @@ def test_an_exports_folder_gains_int8_by_an_export_onto_itself(tmp_path, run, da
 
 
 @pytest.mark.parametrize("fp16", [False, True])
-def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_candidate, fp16):
+def test_an_export_onto_itself_does_not_lose_a_graph(
+    tmp_path: Path, run: Path, data: Path, one_candidate: None, fp16: bool
+) -> None:
     folder = tmp_path / "small"
     export(run, folder, int8=True, calibration=data, int8_tolerance=100)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -346,7 +369,9 @@ def test_an_export_onto_itself_does_not_lose_a_graph(tmp_path, run, data, one_ca
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_failure_leaves_the_folder_as_it_was(tmp_path, run, data, monkeypatch, one_candidate):
+def test_a_failure_leaves_the_folder_as_it_was(
+    tmp_path: Path, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, one_candidate: None
+) -> None:
     folder = tmp_path / "small"
     export(run, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -361,12 +386,12 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path, run, data, monkeypatch,
 class _Fail:
     called = False
 
-    def __call__(self, *_):
+    def __call__(self, *_: Any) -> None:
         self.called = True
         raise ModelError("too inaccurate")
 
 
-def test_data_without_training_rows_leave_nothing(tmp_path, run, drawn):
+def test_data_without_training_rows_leave_nothing(tmp_path: Path, run: Path, drawn: Faces) -> None:
     write_csv(drawn.of_split("PublicTest"), tmp_path / "public.csv")
     with pytest.raises(DataError, match=r"public\.csv: has no row of split 'Training'; found PublicTest$"):
         export(run, tmp_path / "exports" / "small", int8=True, calibration=tmp_path / "public.csv")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +14,11 @@ from fer_train.runs.checkpoint import load_card, load_model, load_weights, save_
 
 
 @pytest.fixture
-def stored(run):
+def stored(run: Path) -> tuple[Any, ...]:
     return load_weights(run / "ema.safetensors")
 
 
-def test_weights_and_card_come_back_as_they_were(tmp_path, stored):
+def test_weights_and_card_come_back_as_they_were(tmp_path: Path, stored: tuple[Any, ...]) -> None:
     state, card = stored
     save_weights(tmp_path / "weights.safetensors", state, card)
     state_again, card_again = load_weights(tmp_path / "weights.safetensors")
@@ -24,13 +26,13 @@ def test_weights_and_card_come_back_as_they_were(tmp_path, stored):
     assert all(torch.equal(state[name], state_again[name]) for name in state)
 
 
-def test_the_sha256_is_the_documented_one():
+def test_the_sha256_is_the_documented_one() -> None:
     state = {"b": torch.tensor([1.0, 2.0]), "a": torch.tensor(3, dtype=torch.int64)}
     text = b"a <i8 ()" + (3).to_bytes(8, "little") + b"b <f4 (2,)" + bytes.fromhex("0000803f00000040")
     assert weights_sha256(state) == hashlib.sha256(text).hexdigest()
 
 
-def test_the_sha256_changes_with_one_weight_a_name_or_a_shape():
+def test_the_sha256_changes_with_one_weight_a_name_or_a_shape() -> None:
     base = {"a": torch.zeros(2, 3)}
     others = [
         {"a": torch.zeros(3, 2)},
@@ -40,7 +42,7 @@ def test_the_sha256_changes_with_one_weight_a_name_or_a_shape():
     assert len({weights_sha256(state) for state in [base, *others]}) == 4
 
 
-def test_a_changed_weight_is_refused(tmp_path, stored):
+def test_a_changed_weight_is_refused(tmp_path: Path, stored: tuple[Any, ...]) -> None:
     state, card = stored
     name = next(name for name in state if name.endswith("weight"))
     save_file(state | {name: state[name] + 1e-6}, tmp_path / "ema.safetensors", metadata=card.to_metadata())
@@ -59,7 +61,9 @@ def test_a_changed_weight_is_refused(tmp_path, stored):
         ("ensemble", {"members": [{}]}, "architecture ensemble: expected members with architecture, .*, found {}"),
     ],
 )
-def test_a_card_of_no_network_is_refused_with_its_file(tmp_path, stored, architecture, arguments, message):
+def test_a_card_of_no_network_is_refused_with_its_file(
+    tmp_path: Path, stored: tuple[Any, ...], architecture: str, arguments: dict[str, Any], message: str
+) -> None:
     state, card = stored
     strange = replace(card, architecture=architecture, architecture_arguments=arguments)
     save_weights(tmp_path / "ema.safetensors", state, strange)
@@ -70,20 +74,20 @@ def test_a_card_of_no_network_is_refused_with_its_file(tmp_path, stored, archite
         load_model(tmp_path)
 
 
-def test_a_file_without_a_card_is_refused(tmp_path, stored):
+def test_a_file_without_a_card_is_refused(tmp_path: Path, stored: tuple[Any, ...]) -> None:
     save_file(stored[0], tmp_path / "ema.safetensors")
     with pytest.raises(CardError, match=r"ema\.safetensors: the model card has no architecture, "):
         load_model(tmp_path)
 
 
-def test_a_cut_file_is_refused(tmp_path, run):
+def test_a_cut_file_is_refused(tmp_path: Path, run: Path) -> None:
     whole = (run / "ema.safetensors").read_bytes()
     (tmp_path / "ema.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match=r"ema\.safetensors: cannot be read as safetensors"):
         load_model(tmp_path)
 
 
-def test_a_folder_without_weights_is_named(tmp_path):
+def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected an exports folder or a run, found no weights"):
         load_model(tmp_path / "none")
     (tmp_path / "model.onnx").touch()
@@ -93,7 +97,7 @@ def test_a_folder_without_weights_is_named(tmp_path):
         load_model(tmp_path / "model.onnx")
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path, stored):
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, stored: tuple[Any, ...]) -> None:
     state, card = stored
     foreign = replace(card, architecture="course-dnn", architecture_arguments={})
     save_weights(tmp_path / "weights.safetensors", state, foreign)
@@ -101,7 +105,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, stored):
         load_model(tmp_path)
 
 
-def test_a_card_json_that_contradicts_the_weights_is_refused(tmp_path, stored):
+def test_a_card_json_that_contradicts_the_weights_is_refused(tmp_path: Path, stored: tuple[Any, ...]) -> None:
     state, card = stored
     save_weights(tmp_path / "weights.safetensors", state, card)
     replace(card, seeds=(9,)).save_json(tmp_path / "card.json")
@@ -109,21 +113,21 @@ def test_a_card_json_that_contradicts_the_weights_is_refused(tmp_path, stored):
         load_model(tmp_path)
 
 
-def test_the_model_comes_in_evaluation_mode_with_the_saved_weights(run):
+def test_the_model_comes_in_evaluation_mode_with_the_saved_weights(run: Path) -> None:
     model = load_model(run)
     saved = load_file(run / "ema.safetensors")
     assert not model.training
     assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
 
 
-def test_metadata_is_the_card_and_nothing_else(run, stored):
+def test_metadata_is_the_card_and_nothing_else(run: Path, stored: tuple[Any, ...]) -> None:
     from safetensors import safe_open
 
     with safe_open(run / "ema.safetensors", framework="pt") as file:
         assert ModelCard.from_metadata(file.metadata(), "x") == stored[1]
 
 
-def test_a_card_is_read_without_the_tensors(tmp_path, run, stored):
+def test_a_card_is_read_without_the_tensors(tmp_path: Path, run: Path, stored: tuple[Any, ...]) -> None:
     """Its file may even have other tensors than the card states, which only loading them finds out."""
     state, card = stored
     assert load_card(run / "ema.safetensors") == card

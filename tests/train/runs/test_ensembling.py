@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from click.testing import CliRunner
 from fer_core import ConfigError, OutputError
 from fer_infer import Scorer
 from fer_train.cli import main
+from fer_train.config import FitConfig
+from fer_train.data.splits import Splits
 from fer_train.exporting.export import export
 from fer_train.models import build_model
 from fer_train.prediction import predict_logits, softmax
@@ -18,7 +22,7 @@ from fer_train.training.trainer import fit
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory, splits, small_config):
+def other(tmp_path_factory: pytest.TempPathFactory, splits: Splits, small_config: FitConfig) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "other"
     arguments = {"widths": [[4], [6]]}
     fit(
@@ -30,24 +34,26 @@ def other(tmp_path_factory, splits, small_config):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, data, run, other):
+def both(tmp_path_factory: pytest.TempPathFactory, data: Path, run: Path, other: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "both"
     ensemble(data, [run, other], folder)
     return folder
 
 
-def mean_probabilities(runs, images, temperatures=(1.0, 1.0, 1.0, 1.0)):
+def mean_probabilities(runs: Any, images: Any, temperatures: Any = (1.0, 1.0, 1.0, 1.0)) -> Any:
     pairs = zip(runs, temperatures, strict=False)
     return np.mean([softmax(predict_logits(load_model(path), images), t) for path, t in pairs], axis=0)
 
 
-def test_an_ensemble_gives_the_mean_of_its_members_probabilities(run, other, both, splits):
+def test_an_ensemble_gives_the_mean_of_its_members_probabilities(
+    run: Path, other: Path, both: Path, splits: Splits
+) -> None:
     images = splits.validation.images
     found = softmax(predict_logits(load_model(both), images))
     np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=1e-6)
 
 
-def test_its_card_tells_of_all_members(run, other, both, splits):
+def test_its_card_tells_of_all_members(run: Path, other: Path, both: Path, splits: Splits) -> None:
     card = load_weights(both / "ema.safetensors")[1]
     assert card.architecture == "ensemble"
     assert [member["architecture"] for member in card.architecture_arguments["members"]] == ["course-cnn", "compact"]
@@ -59,7 +65,9 @@ def test_its_card_tells_of_all_members(run, other, both, splits):
     assert card.scores["PublicTest"]["n"] == len(splits.validation)
 
 
-def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, other, both, splits):
+def test_it_is_exported_as_one_graph_and_scored_like_any_other(
+    tmp_path: Path, run: Path, other: Path, both: Path, splits: Splits
+) -> None:
     parity = export(both, tmp_path / "exported", fp16=True)
     assert parity.changed_predictions == 0
     images = splits.validation.images
@@ -68,7 +76,9 @@ def test_it_is_exported_as_one_graph_and_scored_like_any_other(tmp_path, run, ot
         np.testing.assert_allclose(found, mean_probabilities([run, other], images), atol=atol)
 
 
-def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, other, splits):
+def test_members_speak_at_the_temperatures_of_their_cards(
+    tmp_path: Path, data: Path, run: Path, other: Path, splits: Splits
+) -> None:
     export(run, tmp_path / "exported", calibration=data)
     temperature = load_model_and_card(tmp_path / "exported")[1].temperature["value"]
     assert abs(temperature - 1) > 0.01
@@ -80,7 +90,9 @@ def test_members_speak_at_the_temperatures_of_their_cards(tmp_path, data, run, o
     assert np.abs(found - mean_probabilities([run, other], images)).max() > 1e-4
 
 
-def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path, data, run, other):
+def test_members_may_have_learned_in_different_ways_from_the_same_faces(
+    tmp_path: Path, data: Path, run: Path, other: Path
+) -> None:
     state, card = load_weights(other / "ema.safetensors")
     (tmp_path / "taught").mkdir()
     taught_by = [
@@ -110,26 +122,30 @@ def test_members_may_have_learned_in_different_ways_from_the_same_faces(tmp_path
     assert made.selection.endswith("; the best of nine")
 
 
-def test_ensembles_can_be_members(tmp_path, data, run, other, both, splits):
+def test_ensembles_can_be_members(
+    tmp_path: Path, data: Path, run: Path, other: Path, both: Path, splits: Splits
+) -> None:
     ensemble(data, [both, run], tmp_path / "nested")
     images = splits.validation.images
     expected = mean_probabilities([run, other, run, run], images)
     np.testing.assert_allclose(softmax(predict_logits(load_model(tmp_path / "nested"), images)), expected, atol=1e-6)
 
 
-def test_one_run_is_no_ensemble(tmp_path, data, run):
+def test_one_run_is_no_ensemble(tmp_path: Path, data: Path, run: Path) -> None:
     with pytest.raises(ConfigError, match="runs: expected two or more, found 1"):
         ensemble(data, [run], tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
 
-def test_an_existing_output_is_refused_before_anything_is_read(tmp_path, data, run, other):
+def test_an_existing_output_is_refused_before_anything_is_read(
+    tmp_path: Path, data: Path, run: Path, other: Path
+) -> None:
     (tmp_path / "both").mkdir()
     with pytest.raises(OutputError, match="both: exists already; `force=True` replaces it"):
         ensemble(data, [run, tmp_path / "nowhere"], tmp_path / "both")
 
 
-def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
+def test_members_trained_on_other_faces_are_refused(tmp_path: Path, data: Path, run: Path) -> None:
     state, card = load_weights(run / "ema.safetensors")
     (tmp_path / "stranger").mkdir()
     moved = replace(card, standardization={"mean": 1.0, "std": 2.0})
@@ -142,7 +158,7 @@ def test_members_trained_on_other_faces_are_refused(tmp_path, data, run):
 
 
 @pytest.mark.parametrize("arguments", [{}, {"members": []}, {"members": "all"}, {"member": []}])
-def test_an_ensemble_without_members_cannot_be_built(arguments):
+def test_an_ensemble_without_members_cannot_be_built(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="architecture ensemble: expected a list of members, found"):
         build_model("ensemble", mean=0.0, std=1.0, **arguments)
 
@@ -154,7 +170,7 @@ MEMBER = {"architecture": "compact", "arguments": {}, "temperature": 1.0}
     "change",
     [{"temperature": 0}, {"temperature": "x"}, {"temperature": float("nan")}, {"arguments": []}, {"architecture": 1}],
 )
-def test_a_member_that_is_none_is_refused(change):
+def test_a_member_that_is_none_is_refused(change: dict[str, Any]) -> None:
     for member in ({**MEMBER, **change}, {k: v for k, v in MEMBER.items() if k not in change}, "compact"):
         with pytest.raises(
             ConfigError, match="architecture ensemble: expected members with architecture, arguments and a temp"
@@ -162,7 +178,7 @@ def test_a_member_that_is_none_is_refused(change):
             build_model("ensemble", mean=0.0, std=1.0, members=[MEMBER, member])
 
 
-def test_the_command_says_how_good_it_is(tmp_path, data, run, other):
+def test_the_command_says_how_good_it_is(tmp_path: Path, data: Path, run: Path, other: Path) -> None:
     output = tmp_path / "both"
     result = CliRunner().invoke(main, ["ensemble", str(data), str(run), str(other), "--output", str(output)])
     assert result.exit_code == 0, result.output
@@ -171,13 +187,15 @@ def test_the_command_says_how_good_it_is(tmp_path, data, run, other):
     assert {path.name for path in output.iterdir()} >= {"ema.safetensors", "sample.npz", "metrics.json"}
 
 
-def test_the_same_weights_twice_are_no_ensemble(tmp_path, data, run, other):
+def test_the_same_weights_twice_are_no_ensemble(tmp_path: Path, data: Path, run: Path, other: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^{run}: expected other weights than those of {run}, found the same$"):
         ensemble(data, [run, other, run], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 
-def test_its_pictures_bear_its_name(tmp_path, data, run, other, monkeypatch):
+def test_its_pictures_bear_its_name(
+    tmp_path: Path, data: Path, run: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     titles = []
     monkeypatch.setattr("fer_train.runs.run_folder.save_evaluation", lambda _, __, title: titles.append(title))
     ensemble(data, [run, other], tmp_path / "both")

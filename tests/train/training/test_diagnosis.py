@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -19,22 +21,22 @@ ARGUMENTS = {
 
 
 @pytest.fixture(scope="module")
-def faces():
+def faces() -> tuple[Any, ...]:
     drawn = draw_faces(40, seed=0)
     return torch.from_numpy(drawn.images).unsqueeze(1), torch.from_numpy(drawn.labels)
 
 
-def network(name):
+def network(name: Any) -> Any:
     torch.manual_seed(0)
     return build_model(name, mean=120.0, std=60.0, **ARGUMENTS[name])
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_nothing_is_wrong_with_a_fresh_network(name, faces):
+def test_nothing_is_wrong_with_a_fresh_network(name: str, faces: tuple[Any, ...]) -> None:
     assert diagnose(network(name), *faces) == []
 
 
-def test_dead_layers_are_named(faces):
+def test_dead_layers_are_named(faces: tuple[Any, ...]) -> None:
     model = network("course-cnn")
     with torch.no_grad():
         model.features[5].bias.fill_(-1e6)
@@ -44,14 +46,14 @@ def test_dead_layers_are_named(faces):
     )
 
 
-def test_vanishing_gradients_are_named(faces):
+def test_vanishing_gradients_are_named(faces: tuple[Any, ...]) -> None:
     model = network("course-dnn")
     with torch.no_grad():
         model.classifier[-1].weight.mul_(1e-9)
     assert "vanishing gradients (classifier.1 and 1 more)" in diagnose(model, *faces)
 
 
-def test_weights_that_are_not_finite_are_named(faces):
+def test_weights_that_are_not_finite_are_named(faces: tuple[Any, ...]) -> None:
     model = network("course-cnn")
     with torch.no_grad():
         model.features[2].weight[0, 0, 0, 0] = float("nan")
@@ -59,7 +61,7 @@ def test_weights_that_are_not_finite_are_named(faces):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_left_as_it_was(training, faces):
+def test_the_network_is_left_as_it_was(training: bool, faces: tuple[Any, ...]) -> None:
     model = network("residual-small").train(training)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ import torch
 from click.testing import CliRunner
 
 from fer_core import ConfigError
+from fer_core.faces import Faces
 from fer_core.io.csv.writer import write_csv
 from fer_train.cli import main
 from fer_train.config import DistillConfig, FitConfig
+from fer_train.data.splits import Splits
 from fer_train.models.ensemble import Ensemble
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_card, load_model, load_weights, save_weights
@@ -22,27 +27,29 @@ from fer_train.training.distill import Teachers
 from fer_train.training.trainer import fit
 
 
-def teachers_of(splits, labels, *runs, **settings):
+def teachers_of(splits: Any, labels: Any, *runs: Any, **settings: Any) -> Any:
     return Teachers(DistillConfig(tuple(map(str, runs)), **settings), splits.validation, labels, torch.device("cpu"))
 
 
 @pytest.fixture
-def labels(run):
+def labels(run: Path) -> tuple[str, ...]:
     return load_card(run / "ema.safetensors").labels
 
 
 @pytest.fixture
-def second(tmp_path, splits, small_config):
+def second(tmp_path: Path, splits: Splits, small_config: FitConfig) -> Path:
     fit(splits, replace(small_config, seed=5, epochs=1), tmp_path / "second")
     return tmp_path / "second"
 
 
-def log_softmax_slowly(logits):
+def log_softmax_slowly(logits: Any) -> Any:
     logits = np.asarray(logits, np.float64)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
-def test_the_loss_is_that_of_the_paper_computed_slowly(run, second, splits, labels):
+def test_the_loss_is_that_of_the_paper_computed_slowly(
+    run: Path, second: Path, splits: Splits, labels: tuple[str, ...]
+) -> None:
     teachers = teachers_of(splits, labels, run, second, temperature=3.0, weight=0.6)
     images = splits.validation.images[:9]
     logits = np.random.default_rng(0).normal(size=(9, 7))
@@ -56,7 +63,9 @@ def test_the_loss_is_that_of_the_paper_computed_slowly(run, second, splits, labe
     assert float(found) == pytest.approx(0.4 * 1.25 + 0.6 * 9.0 * divergence, rel=1e-5)
 
 
-def test_each_teacher_is_taken_at_the_temperature_of_its_card(run, second, splits, labels):
+def test_each_teacher_is_taken_at_the_temperature_of_its_card(
+    run: Path, second: Path, splits: Splits, labels: tuple[str, ...]
+) -> None:
     for temperature in (1.0, 2.5):
         state, card = load_weights(second / "ema.safetensors")
         fitted = dict.fromkeys(("nll_before", "nll_after", "ece_before", "ece_after"), 0.5)
@@ -70,19 +79,21 @@ def test_each_teacher_is_taken_at_the_temperature_of_its_card(run, second, split
         np.testing.assert_allclose(found.numpy(), mean, atol=1e-6)
 
 
-def test_a_student_that_says_what_its_teacher_says_loses_nothing_to_it(run, splits, labels):
+def test_a_student_that_says_what_its_teacher_says_loses_nothing_to_it(
+    run: Path, splits: Splits, labels: tuple[str, ...]
+) -> None:
     teachers = teachers_of(splits, labels, run, weight=1.0)
     faces = torch.from_numpy(splits.validation.images).unsqueeze(1).float()
     logits = load_model(run)(faces) / teachers.fitted_temperature
     assert float(teachers.loss(faces, logits.detach(), torch.tensor(7.0))) == pytest.approx(0, abs=1e-6)
 
 
-def asked(monkeypatch):
+def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a list that grows by the faces of each batch that teachers judge."""
     batches = []
     judge = Ensemble.forward
 
-    def forward(self, images):
+    def forward(self: Any, images: Any) -> Any:
         batches.append(images.clone())
         return judge(self, images)
 
@@ -90,7 +101,9 @@ def asked(monkeypatch):
     return batches
 
 
-def test_a_batch_that_comes_again_is_judged_once(run, splits, labels, monkeypatch):
+def test_a_batch_that_comes_again_is_judged_once(
+    run: Path, splits: Splits, labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     teachers = teachers_of(splits, labels, run, teacher_epochs=2)
     assert [teachers.view(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
     assert teachers_of(splits, labels, run).view(3) is None
@@ -108,14 +121,14 @@ def test_a_batch_that_comes_again_is_judged_once(run, splits, labels, monkeypatc
 
 
 def test_later_epochs_repeat_the_views_that_were_judged_and_mild_ones_are_new(
-    tmp_path, run, splits, small_config, monkeypatch
-):
+    tmp_path: Path, run: Path, splits: Splits, small_config: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(small_config, epochs=5, mild_epochs=1, distill=DistillConfig((str(run),), teacher_epochs=2))
     batches = asked(monkeypatch)
     seen = []
     judge = Teachers.loss
 
-    def loss(self, images, *rest):
+    def loss(self: Any, images: Any, *rest: Any) -> Any:
         seen.append(images.clone())
         return judge(self, images, *rest)
 
@@ -131,7 +144,9 @@ def test_later_epochs_repeat_the_views_that_were_judged_and_mild_ones_are_new(
     assert torch.equal(judged, torch.cat([first, second, mild]))
 
 
-def test_a_run_of_repeated_views_goes_on_to_the_bit(tmp_path, run, stop_in_second_epoch, splits, small_config):
+def test_a_run_of_repeated_views_goes_on_to_the_bit(
+    tmp_path: Path, run: Path, stop_in_second_epoch: Callable[..., Any], splits: Splits, small_config: FitConfig
+) -> None:
     config = replace(small_config, epochs=4, distill=DistillConfig((str(run),), teacher_epochs=1))
     card = fit(splits, config, tmp_path / "whole")
     stop_in_second_epoch(splits, config, tmp_path / "cut")
@@ -139,7 +154,7 @@ def test_a_run_of_repeated_views_goes_on_to_the_bit(tmp_path, run, stop_in_secon
     assert fit(splits, replace(config, distill=DistillConfig((str(run),))), tmp_path / "new") != card
 
 
-def test_the_teachers_learn_nothing_and_the_student_does(run, splits, labels):
+def test_the_teachers_learn_nothing_and_the_student_does(run: Path, splits: Splits, labels: tuple[str, ...]) -> None:
     teachers = teachers_of(splits, labels, run)
     faces = torch.from_numpy(splits.validation.images[:4]).unsqueeze(1).float().requires_grad_()
     logits = torch.zeros(4, 7, requires_grad=True)
@@ -151,7 +166,7 @@ def test_the_teachers_learn_nothing_and_the_student_does(run, splits, labels):
 
 
 @pytest.mark.parametrize("true_temperature", [0.4, 1.0, 3.0])
-def test_the_fitted_temperature_is_the_best_of_a_fine_grid(true_temperature):
+def test_the_fitted_temperature_is_the_best_of_a_fine_grid(true_temperature: float) -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(4000, 7)) * 2
     chances = np.exp(log_softmax_slowly(logits / true_temperature))
@@ -164,8 +179,8 @@ def test_the_fitted_temperature_is_the_best_of_a_fine_grid(true_temperature):
 
 
 def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
-    tmp_path, run, stop_in_second_epoch, splits, small_config
-):
+    tmp_path: Path, run: Path, stop_in_second_epoch: Callable[..., Any], splits: Splits, small_config: FitConfig
+) -> None:
     config = replace(small_config, distill=DistillConfig((str(run),)))
     assert FitConfig.load(_saved(config, tmp_path)) == config
     card = fit(splits, config, tmp_path / "whole")
@@ -190,7 +205,9 @@ def test_a_distilled_run_names_its_teachers_and_goes_on_to_the_bit(
     assert alone.weights_sha256 != card.weights_sha256
 
 
-def test_a_teacher_that_is_calibrated_meanwhile_is_another(tmp_path, run, stop_in_second_epoch, splits, small_config):
+def test_a_teacher_that_is_calibrated_meanwhile_is_another(
+    tmp_path: Path, run: Path, stop_in_second_epoch: Callable[..., Any], splits: Splits, small_config: FitConfig
+) -> None:
     shutil.copytree(run, tmp_path / "teacher")
     config = replace(small_config, distill=DistillConfig((str(tmp_path / "teacher"), str(run))))
     stop_in_second_epoch(splits, config, tmp_path / "cut")
@@ -201,12 +218,14 @@ def test_a_teacher_that_is_calibrated_meanwhile_is_another(tmp_path, run, stop_i
         fit(splits, config, tmp_path / "cut", resume=True)
 
 
-def _saved(config, folder):
+def _saved(config: Any, folder: Any) -> Any:
     config.save(folder / "config.json")
     return folder / "config.json"
 
 
-def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, run, second, splits, small_config):
+def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(
+    tmp_path: Path, run: Path, second: Path, splits: Splits, small_config: FitConfig
+) -> None:
     config = replace(small_config, epochs=1, distill=DistillConfig((str(second),)))
     fit(splits, config, tmp_path / "student")
     state, _ = load_weights(run / "ema.safetensors")
@@ -216,7 +235,7 @@ def test_a_run_is_not_resumed_by_another_teacher_under_the_same_name(tmp_path, r
         fit(splits, config, tmp_path / "student", resume=True)
 
 
-def test_a_teacher_of_other_classes_is_refused(run, splits):
+def test_a_teacher_of_other_classes_is_refused(run: Path, splits: Splits) -> None:
     with pytest.raises(ConfigError, match=r"small: expected a teacher of yes, no, found angry, disgust, "):
         teachers_of(splits, ("yes", "no"), run)
 
@@ -233,13 +252,13 @@ def test_a_teacher_of_other_classes_is_refused(run, splits):
         ({"teachers": ("a",), "teacher_epochs": 2.0}, r"teacher_epochs: expected int \| None, found 2.0"),
     ],
 )
-def test_wrong_settings_are_named(settings, message):
+def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DistillConfig(**settings)
 
 
 @pytest.mark.parametrize(("teacher_epochs", "mild_epochs"), [(5, 0), (4, 1), (50, 0)])
-def test_views_that_no_epoch_would_repeat_are_refused(teacher_epochs, mild_epochs):
+def test_views_that_no_epoch_would_repeat_are_refused(teacher_epochs: int, mild_epochs: int) -> None:
     taught = DistillConfig(("a",), teacher_epochs=teacher_epochs)
     message = f"teacher_epochs: expected fewer than the {5 - mild_epochs} epochs before the mild ones"
     with pytest.raises(ConfigError, match=f"{message}, found {teacher_epochs}$"):
@@ -247,7 +266,9 @@ def test_views_that_no_epoch_would_repeat_are_refused(teacher_epochs, mild_epoch
     FitConfig(epochs=6 if teacher_epochs < 50 else 60, mild_epochs=mild_epochs, distill=taught)
 
 
-def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, splits, small_config):
+def test_teachers_and_weights_that_learned_other_faces_are_named(
+    tmp_path: Path, run: Path, splits: Splits, small_config: FitConfig
+) -> None:
     fewer = replace(splits, training=splits.training.take(slice(0, 40)), dropped={"leaks": 1})
     config = replace(small_config, drop_leaks=True, initial=str(run), distill=DistillConfig((str(run),)))
     sha256 = load_card(run / "ema.safetensors").weights_sha256[:12]
@@ -260,7 +281,7 @@ def test_teachers_and_weights_that_learned_other_faces_are_named(tmp_path, run, 
     assert trained_on_other_faces(training_record(fewer, small_config)) == []
 
 
-def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
+def test_the_command_distills_and_asks_for_teachers(tmp_path: Path, run: Path, drawn: Faces) -> None:
     write_csv(drawn, tmp_path / "drawn.csv")
     small = ["--epochs", "1", "--architecture", "compact", "--architecture-argument", "widths=[[4],[4]]"]
     command = ["distill", str(tmp_path / "drawn.csv"), "--output", str(tmp_path / "student"), *small]
@@ -277,7 +298,7 @@ def test_the_command_distills_and_asks_for_teachers(tmp_path, run, drawn):
     }
 
 
-def test_what_a_resumed_run_is_not_to_be_told_is_named_as_options(tmp_path):
+def test_what_a_resumed_run_is_not_to_be_told_is_named_as_options(tmp_path: Path) -> None:
     command = ["distill", "drawn.csv", "--output", str(tmp_path), "--resume", "--teachers", "a", "--lr", "0.1"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2

@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from fer_core import ConfigError, OutputError
+from fer_train.config import FitConfig
 from fer_train.data.splits import load_splits
 from fer_train.runs.checkpoint import load_weights
 from fer_train.runs.run_folder import read_metrics
@@ -21,7 +24,7 @@ from fer_train.training.trainer import fit
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def torchrun(*arguments):
+def torchrun(*arguments: Any) -> Any:
     """Run a program on two processes that gloo connects."""
     settings = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
     launcher = ["-m", "torch.distributed.run", *settings, "-m", "fer_train"]
@@ -31,7 +34,7 @@ def torchrun(*arguments):
 
 
 @pytest.fixture(scope="module")
-def recipe(small_config):
+def recipe(small_config: FitConfig) -> FitConfig:
     """Four batches an epoch, of 53, 53, 53 and 1 faces: shares that differ, and one that is empty."""
     arguments = {"widths": [2, 2, 4], "hidden": 8, "dropout": 0.0}
     augment = replace(small_config.augment, mixup=0.2)
@@ -39,21 +42,23 @@ def recipe(small_config):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory, data, recipe):
+def one(tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: FitConfig) -> Path:
     folder = tmp_path_factory.mktemp("one") / "run"
     fit(load_splits(data), recipe, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory, data, recipe, stop_in_second_epoch):
+def half(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: FitConfig, stop_in_second_epoch: Callable[..., Any]
+) -> Path:
     """A run that one process left in its second epoch."""
     folder = tmp_path_factory.mktemp("half") / "run"
     stop_in_second_epoch(load_splits(data), recipe, folder)
     return folder
 
 
-def assert_same_run(folder, other):
+def assert_same_run(folder: Any, other: Any) -> None:
     for name in ("ema.safetensors", "last.safetensors"):
         weights, expected = (load_weights(path / name)[0] for path in (folder, other))
         assert weights.keys() == expected.keys()
@@ -64,7 +69,9 @@ def assert_same_run(folder, other):
             assert row[key] == pytest.approx(wanted[key], rel=1e-4), key
 
 
-def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_and_prints(tmp_path, data, one):
+def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_and_prints(
+    tmp_path: Path, data: Path, one: Path
+) -> None:
     recipe = "--epochs 2 --batch-size 53 --lr 3e-3 --schedule cosine --erasing 0.5 --mixup 0.2 --device cpu"
     arguments = ["widths=[2,2,4]", "hidden=8", "dropout=0.0"]
     model = [word for argument in arguments for word in ("--architecture-argument", argument)]
@@ -79,7 +86,7 @@ def test_two_processes_make_the_run_that_one_makes_and_the_first_alone_writes_an
 
 
 @pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("a line", 1)])
-def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code, status):
+def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code: int | str | None, status: int) -> None:
     program = (
         "from fer_train.training.distributed import leave_processes\n"
         f"print('done'); leave_processes({code!r}); print('no')"
@@ -89,18 +96,18 @@ def test_a_process_of_torchrun_leaves_with_its_code_and_what_it_printed(code, st
     assert (done.returncode, done.stdout) == (status, "done\n")
 
 
-def test_a_process_that_stands_alone_does_not_leave():
+def test_a_process_that_stands_alone_does_not_leave() -> None:
     assert leave_processes(3) is None
 
 
-def test_two_processes_go_on_with_what_one_began(data, half, one):
+def test_two_processes_go_on_with_what_one_began(data: Path, half: Path, one: Path) -> None:
     assert len(read_metrics(half)) == 1
     done = torchrun("fit", data, "--output", half, "--resume")
     assert done.returncode == 0, done.stderr
     assert_same_run(half, one)
 
 
-def test_what_stops_the_first_process_stops_all_with_its_line(data, one):
+def test_what_stops_the_first_process_stops_all_with_its_line(data: Path, one: Path) -> None:
     done = torchrun("fit", data, "--output", one, "--device", "cpu")
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("fer-train: ")]
@@ -108,7 +115,7 @@ def test_what_stops_the_first_process_stops_all_with_its_line(data, one):
     assert set(lines) == {f"fer-train: {one}: exists already; --resume resumes a run"}
 
 
-def process(rank, world, device="cpu", sent=None):
+def process(rank: Any, world: Any, device: str = "cpu", sent: Any = None) -> Any:
     """Return a stand-in for one of several processes, to which `sent` was broadcast."""
     return SimpleNamespace(
         global_rank=rank,
@@ -120,14 +127,14 @@ def process(rank, world, device="cpu", sent=None):
 
 
 @pytest.mark.parametrize(("n", "world"), [(128, 1), (128, 3), (53, 2), (1, 4), (0, 2)])
-def test_shares_are_the_batch_in_order_and_differ_by_one_face_at_most(n, world):
+def test_shares_are_the_batch_in_order_and_differ_by_one_face_at_most(n: int, world: int) -> None:
     shares = [list(range(n))[share(n, process(rank, world))] for rank in range(world)]
     assert [face for faces in shares for face in faces] == list(range(n))
     sizes = [len(faces) for faces in shares]
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_only_the_first_process_acts_and_all_get_its_result_or_error():
+def test_only_the_first_process_acts_and_all_get_its_result_or_error() -> None:
     called = []
     assert first_only(process(0, 2), called.append, 1) is None
     assert first_only(process(1, 2, sent="done"), called.append, 2) == "done"
@@ -136,7 +143,7 @@ def test_only_the_first_process_acts_and_all_get_its_result_or_error():
         first_only(process(1, 2, sent=OutputError("disk full")), called.append, 3)
 
 
-def test_batch_norm_is_refused_on_cpus_and_synchronized_on_gpus():
+def test_batch_norm_is_refused_on_cpus_and_synchronized_on_gpus() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     with pytest.raises(ConfigError, match="2 processes: expected a network without BatchNorm"):
         share_batch_norm(model, process(0, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ NAMES = ("MKL_CBWR", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
         ({"MKL_CBWR": "COMPATIBLE"}, "COMPATIBLE passive None"),
     ],
 )
-def test_libraries_are_set_up_unless_the_user_has_done_so(own, expected):
+def test_libraries_are_set_up_unless_the_user_has_done_so(own: dict[str, Any], expected: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in NAMES}
     script = f"import os, fer_train; print(*map(os.environ.get, {NAMES}))"
     done = subprocess.run(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from torch.nn import functional
 from fer_core import ConfigError
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_train.config import FitConfig
+from fer_train.data.splits import Splits
 from fer_train.models import build_model
 from fer_train.runs.checkpoint import load_model
 from fer_train.training import initialization
@@ -20,12 +24,12 @@ from fer_train.training.initialization import initialize_dirac, initialize_white
 from fer_train.training.trainer import fit
 
 
-def convolutions(model):
+def convolutions(model: Any) -> Any:
     return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
 
 
 @pytest.mark.parametrize("name", ["course-cnn", "compact", "residual-small"])
-def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
+def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, mean=0.0, std=1.0)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -56,7 +60,9 @@ def test_later_convolutions_copy_their_inputs_and_nothing_else_changes(name):
         ("residual-small", {}, 48),
     ],
 )
-def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(name, arguments, filters):
+def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(
+    name: str, arguments: dict[str, Any], filters: int
+) -> None:
     images = draw_faces(300, seed=0).images
     model = build_model(name, mean=float(images.mean()), std=float(images.std()), **arguments)
     weight = convolutions(model)[0].weight
@@ -78,7 +84,7 @@ def test_a_whitening_convolution_gives_uncorrelated_features_of_variance_1(name,
     assert (energy.diff() >= 0).all()  # the directions of largest variance, which are shrunk most, come first
 
 
-def test_many_faces_are_sampled_over_their_whole_order(monkeypatch):
+def test_many_faces_are_sampled_over_their_whole_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initialization, "PATCH_FACES", 100)
     images = draw_faces(300, seed=0).images
     ours, theirs = (build_model("compact", mean=120.0, std=60.0) for _ in range(2))
@@ -87,13 +93,13 @@ def test_many_faces_are_sampled_over_their_whole_order(monkeypatch):
     assert torch.equal(convolutions(ours)[0].weight[:16], convolutions(theirs)[0].weight[:16])
 
 
-def test_faces_without_variance_leave_finite_filters():
+def test_faces_without_variance_leave_finite_filters() -> None:
     model = build_model("compact", mean=100.0, std=1.0)
     initialize_whitening(model, np.full((3, 48, 48), 100, np.uint8))
     assert convolutions(model)[0].weight.isfinite().all()
 
 
-def whitened(name, **arguments):
+def whitened(name: Any, **arguments: Any) -> None:
     initialize_whitening(build_model(name, mean=0.0, std=1.0, **arguments), draw_faces(4, seed=0).images)
 
 
@@ -115,19 +121,19 @@ def whitened(name, **arguments):
         ),
     ],
 )
-def test_a_network_that_cannot_begin_so_is_refused(start, message):
+def test_a_network_that_cannot_begin_so_is_refused(start: Callable[..., Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         start()
 
 
 @pytest.mark.parametrize("name", ["dirac", "whitening"])
-def test_weights_of_a_run_leave_nothing_to_begin_with(name):
+def test_weights_of_a_run_leave_nothing_to_begin_with(name: str) -> None:
     message = f"^{name}: cannot be combined with `initial`, which sets all weights$"
     with pytest.raises(ConfigError, match=message):
         FitConfig(initial="runs/cnn", **{name: True})
 
 
-def test_a_run_begins_with_them(tmp_path, splits, small_config):
+def test_a_run_begins_with_them(tmp_path: Path, splits: Splits, small_config: FitConfig) -> None:
     config = replace(small_config, epochs=1, lr=1e-12, optimizer="sgd", weight_decay=0.0, dirac=True, whitening=True)
     fit(splits, config, tmp_path / "run")
     found = convolutions(load_model(tmp_path / "run"))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,13 +56,13 @@ def recipe(name: str, **options: object) -> FitConfig:
     )
 
 
-def test_every_architecture_is_tried():
+def test_every_architecture_is_tried() -> None:
     assert set(NARROW) == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", NARROW)
-def test_every_architecture_leaves_chance(tmp_path, splits, name, seed):
+def test_every_architecture_leaves_chance(tmp_path: Path, splits: Splits, name: str, seed: int) -> None:
     card = fit(splits, recipe(name, seed=seed), tmp_path / "run")
     chance = card.scores["PublicTest"]["chance"]
     assert chance["beaten"]
@@ -103,22 +104,22 @@ def train_elsewhere(folder: Path, name: str, precision: str, environment: dict[s
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_the_course_cnn_leaves_chance_with_the_kernels_of_other_processors(tmp_path, processor):
+def test_the_course_cnn_leaves_chance_with_the_kernels_of_other_processors(tmp_path: Path, processor: str) -> None:
     assert train_elsewhere(tmp_path / "run", "course-cnn", "fp32", PROCESSORS[processor])["beaten"]
 
 
-def test_the_course_dnn_leaves_chance_in_bf16(tmp_path):
+def test_the_course_dnn_leaves_chance_in_bf16(tmp_path: Path) -> None:
     assert train_elsewhere(tmp_path / "run", "course-dnn", "bf16", {})["beaten"]
 
 
 @pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="convolutions in bf16 take minutes on this processor"
 )
-def test_the_course_cnn_leaves_chance_in_bf16(tmp_path):
+def test_the_course_cnn_leaves_chance_in_bf16(tmp_path: Path) -> None:
     assert train_elsewhere(tmp_path / "run", "course-cnn", "bf16", {})["beaten"]
 
 
-def test_a_network_at_chance_is_reported_with_its_remedy(tmp_path, splits):
+def test_a_network_at_chance_is_reported_with_its_remedy(tmp_path: Path, splits: Splits) -> None:
     message = r"^epoch 3: .*% of 150 validation faces, no.* better than chance.*: always .*; try another `lr`"
     with pytest.warns(TrainingWarning, match=message):
         card = fit(splits, recipe("course-dnn", lr=1e-12), tmp_path / "run")
@@ -126,8 +127,8 @@ def test_a_network_at_chance_is_reported_with_its_remedy(tmp_path, splits):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["chance"]["beaten"] is False
 
 
-def test_dead_layers_are_reported(tmp_path, splits, monkeypatch):
-    def build(*arguments, **options):
+def test_dead_layers_are_reported(tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*arguments: Any, **options: Any) -> Any:
         model = build_model(*arguments, **options)
         torch.nn.init.constant_(model.classifier[4].bias, -1e6)
         return model
