@@ -29,7 +29,7 @@ class Faces:
     ids : ndarray of str, shape (N,), or None
         The `id` column as written, or paths relative to the root of an image folder.
     splits : ndarray of str, shape (N,), or None
-        The `Usage` column, or names of split folders.
+        Splits, such as `Training`, from the column `Usage` or the names of folders.
     source : str
         Name of the file or folder, as the user gave it.
     first_row : int

@@ -145,8 +145,8 @@ class ModelCard:
             return "temperature 1, not fitted"
         return (
             f"temperature {table['value']:.4f}, fitted on {table['n']:,} {table['fitted_on']} faces: "
-            f"expected calibration error {table['ece_before']:.4f} to {table['ece_after']:.4f}, "
-            f"negative log likelihood {table['nll_before']:.4f} to {table['nll_after']:.4f}"
+            f"expected calibration error from {table['ece_before']:.4f} to {table['ece_after']:.4f}, "
+            f"negative log likelihood from {table['nll_before']:.4f} to {table['nll_after']:.4f}"
         )
 
     def to_metadata(self) -> dict[str, str]:

@@ -90,7 +90,8 @@ class Setting:
         """Raise ConfigError naming the setting unless the value lies in the range."""
         if not self.allows(value):
             expected = self.range_text() or "a finite number"
-            if isinstance(value, float) and not math.isfinite(value) and "finite" not in expected:
+            unlimited = self.at_most is None and self.below is None and "finite" not in expected
+            if unlimited and isinstance(value, float) and not math.isfinite(value):
                 expected += " and finite"
             raise ConfigError(f"expected {expected}, found {value!r}", parameter=name)
 

@@ -42,14 +42,14 @@ class AttributionConfig(Settings):
 
     of: str = setting(
         "logits",
-        "Output to explain. A probability also rises when another class falls, and its gradient vanishes where the "
-        "network is certain.",
+        "Output to explain. A probability also rises when the logit of another class falls, and its gradient vanishes "
+        "where the network is confident.",
         choices=OUTPUTS,
         default_text="logits",
     )
     samples: int = setting(
         32,
-        "Number of gradients per face: path steps, noisy copies or random baselines.",
+        "Number of gradients per face: steps of the path, noisy copies or random baselines.",
         at_least=1,
         at_most=10_000,
         metavar="N",
@@ -76,7 +76,10 @@ class AttributionConfig(Settings):
         metavar="NAME|INDEX",
     )
     seed: int = setting(
-        0, "Random seed; a face's random numbers depend on it and the row number.", at_least=0, at_most=SEED_LIMIT
+        0,
+        "Random seed; the random numbers of a face depend only on it and the row number.",
+        at_least=0,
+        at_most=SEED_LIMIT,
     )
     temperature: float = 1.0
 
@@ -142,7 +145,7 @@ class FaithfulnessConfig(Settings):
     3
     """
 
-    steps: int = setting(16, "Steps of deletion and of insertion.", at_least=1, at_most=PIXELS)
+    steps: int = setting(16, "Number of steps of deletion and of insertion.", at_least=1, at_most=PIXELS)
     blur_sigma: float = setting(
         6.0,
         "Standard deviation, in pixels, of the blur of the image that insertion starts from.",
@@ -150,19 +153,21 @@ class FaithfulnessConfig(Settings):
         metavar="PIXELS",
     )
     squares: int = setting(64, "Number of square patches removed from each face for infidelity.", at_least=1)
-    square_side: int = setting(12, "Side of such a patch, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS")
+    square_side: int = setting(
+        12, "Side of the square patches for infidelity, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS"
+    )
     controls: int | None = setting(
         None,
-        "Control maps per face and method.",
+        "Number of control maps per face and method.",
         at_least=1,
-        default_text=f"as many as make {CONTROLS_PER_METHOD} per method, at most {CONTROLS_PER_MAP}",
+        default_text=f"as many as give {CONTROLS_PER_METHOD} per method, at most {CONTROLS_PER_MAP}",
     )
     sensitivity_faces: int = setting(
         20, "Number of faces for max-sensitivity, 0 or at least 2; each costs several more maps per method.", at_least=0
     )
-    sensitivity_samples: int = setting(5, "Perturbed copies of each of these faces.", at_least=1)
+    sensitivity_samples: int = setting(5, "Number of perturbed copies per face for max-sensitivity.", at_least=1)
     sensitivity_radius: int = setting(
-        5, "Largest change of a pixel in a copy, in gray levels.", at_least=1, at_most=255, metavar="LEVELS"
+        5, "Largest change of a pixel in a perturbed copy, in gray levels.", at_least=1, at_most=255, metavar="LEVELS"
     )
     batch_size: int = setting(32, "Images per forward pass; affects speed and memory, not results.", at_least=1)
     seed: int = setting(0, "Random seed.", at_least=0, at_most=SEED_LIMIT)
@@ -195,7 +200,7 @@ class GroundTruthConfig(Settings):
     faces: int = setting(300, "Number of faces to draw.", at_least=2, metavar="N")
     seed: int = setting(
         1000,
-        "Random seed of the drawing; use another one than for the faces the model was trained on.",
+        "Random seed of the drawn faces; use another one than for the training data.",
         at_least=0,
         at_most=SEED_LIMIT,
     )
@@ -244,7 +249,9 @@ class AscentConfig(Settings):
     rotation: float = setting(5.0, "Maximum random rotation before each step, in degrees.", at_least=0, at_most=180)
     zoom: float = setting(0.05, "Maximum random change of scale before each step, as a fraction.", at_least=0, below=1)
     images: int = setting(1, "Number of images per objective.", at_least=1, metavar="N")
-    diversity: float = setting(0.5, "Weight of the term that makes the images of one objective differ.", at_least=0)
+    diversity: float = setting(
+        0.5, "Weight of the diversity term, which makes the images of one objective differ.", at_least=0
+    )
     seed: int = setting(0, "Random seed of noise and transforms.", at_least=0, at_most=SEED_LIMIT)
 
 
@@ -283,13 +290,13 @@ class ReportConfig(Settings):
 
     worst: int | None = setting(
         None,
-        "Number of the most confident mistakes to show.",
+        "Show this number of the most confident mistakes instead of the default selection.",
         at_least=1,
         metavar="N",
         default_text="6 mistakes and 12 faces of all classes",
     )
     share: float = setting(
-        0.2, "Fraction of the pixels that masked faces keep, the most salient ones.", above=0, at_most=1
+        0.2, "Fraction of the pixels, the most salient ones, that masked faces show.", above=0, at_most=1
     )
     seed: int = setting(
         0,

@@ -1,4 +1,4 @@
-"""Score and evaluate exported models with ONNX Runtime; neither needs PyTorch, and heavy imports are deferred."""
+"""Score and evaluate exported models with ONNX Runtime, without PyTorch."""
 
 from __future__ import annotations
 

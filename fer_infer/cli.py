@@ -10,6 +10,7 @@ import click
 
 from fer_core import FerError
 from fer_core.extras import needed_from
+from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -17,6 +18,7 @@ from fer_core.terminal.options import (
     given,
     model_option,
     output_option,
+    range_option,
     settings_options,
     split_option,
 )
@@ -52,11 +54,12 @@ def main() -> None:
     help="ray scores many files on a cluster, in fp32 unless --precision is given, and writes one part per file into "
     "the folder OUTPUT; rerun the command to resume.",
 )
-@click.option(
+@range_option(
     "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of workers for --engine ray, each with a GPU or --threads CPUs.  [default: as many as fit]",
+    "workers",
+    int,
+    Setting("Number of workers for --engine ray, each with a GPU or --threads CPUs.", at_least=1, metavar="N"),
+    shown_default="as many as fit",
 )
 @click.option(
     "--ray-address",
@@ -68,11 +71,12 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     """Predict the expression of every face in DATA.
 
     DATA is a CSV with a column `pixels` or `feature` (plain or compressed), `-` for a CSV on standard input, a Parquet
-    file, or a folder of images (SPLIT/LABEL/*.png or *.png). Ids are those in the column `id`, the names of images, or
-    row positions from 0. Rejected rows are listed in OUTPUT.rejects.csv. With --engine ray, DATA are files, folders,
+    file, an image, or a folder of images. Ids are those in the column `id`, the names of images, or row positions from
+    0. With --on-error skip, rejects.csv is named OUTPUT.rejects.csv. With --engine ray, DATA are files, folders,
     patterns and URIs.
 
     \b
+    Example:
       fer-infer score test.csv --model exports/best --output predictions.csv
     """
     if engine == "ray":
@@ -106,12 +110,13 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
 def evaluate(**settings: Any) -> None:
     """Evaluate a model on the labeled faces in DATA.
 
-    Reports accuracy and recalls with 95% confidence intervals, the accuracy without faces that also occur in Training,
-    calibration, confused classes and, with --tta, the accuracy without it. Writes metrics.json, per_class.csv,
-    confusion.csv, confusion.png and reliability.png into the folder OUTPUT. DATA is as for `score`, with labels in a
-    column `emotion` or `label` or as folder names.
+    Reports accuracy and recalls with 95% confidence intervals, the accuracy on the faces that do not occur in Training,
+    calibration, the most confused classes and, with --tta, the accuracy without augmentation. Writes metrics.json,
+    per_class.csv, confusion.csv, confusion.png and reliability.png into the folder OUTPUT. DATA is as for `score`, with
+    labels in a column `emotion` or `label`, or as folder names.
 
     \b
+    Example:
       fer-infer evaluate fer2013.csv --split PublicTest --model exports/best --output evaluation
     """
     from fer_core.outputs.rejects import REJECTS_FILE
@@ -135,12 +140,13 @@ def evaluate(**settings: Any) -> None:
 def bench(data: Path, model: Path, output: Path | None, force: bool, **settings: Any) -> None:
     """Benchmark scoring of DATA, stage by stage and end to end.
 
-    DATA is a CSV. The stages are reading the CSV, loading the model, copying faces to a GPU, running the model and
-    writing predictions; `together` is `score`. Prints the time of the first call and the median and range of the
-    others, for the model also with batches of 1, 8, 32, 128 and 512 faces. MB are those of text for decode, write and
-    together, of pixels for copy and run, and of the file for load.
+    DATA is a CSV. The stages are `decode` (read the CSV), `load` (the model), `copy` (faces to a GPU), `run` (the
+    model) and `write` (predictions); `together` is the whole command `score`. Prints the time of the first call and
+    the median and range of the others; `run` is also measured with batches of 1, 8, 32, 128 and 512 faces. MB are
+    megabytes of text for decode, write and together, of pixels for copy and run, and of the graph for load.
 
     \b
+    Example:
       fer-infer bench test.csv --model exports/best --limit 2000
     """
     from rich.console import Console
@@ -171,6 +177,7 @@ def doctor(model: Path | None) -> None:
     is 1 if something is broken; missing CUDA is not an error.
 
     \b
+    Example:
       fer-infer doctor --model exports/best
     """
     from fer_infer.diagnostics.doctor import diagnose

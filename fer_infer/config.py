@@ -50,7 +50,7 @@ class InferenceConfig(RuntimeConfig):
     )
     on_error: Literal["fail", "skip"] = setting(
         "fail",
-        "For a row that cannot be read: stop without an output, or skip the row and list it with the rejected rows.",
+        "For a row that cannot be read: stop, or skip the row and list it in rejects.csv.",
         choices=("fail", "skip"),
     )
     limit: int | None = setting(
@@ -66,7 +66,7 @@ class ScoreConfig(InferenceConfig):
 
     columns: str = setting(
         "id-label",
-        "Columns to write: id-label writes `id,label`; probabilities and logits add one column per class.",
+        "Columns to write: `id,label`; with probabilities or logits, also one column per class.",
         choices=COLUMNS,
     )
 

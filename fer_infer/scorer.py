@@ -66,7 +66,8 @@ class Scorer:
     Raises
     ------
     ModelError
-        If the file is absent, unreadable, damaged, uses external data, or does not fulfil the contract of graphs.
+        If the file is absent, unreadable, damaged, uses external data, or has other inputs and outputs than an exported
+        graph.
     CardError
         If the model card is missing, incomplete, or differs from `card.json`, which an exports folder must contain.
     DeviceError
@@ -83,7 +84,7 @@ class Scorer:
     ...     probabilities = model.predict_proba(np.zeros((2, 48, 48), np.uint8))
     Scorer(compact, int8, CPU, 0.47 M parameters)
     >>> names.shape, probabilities.shape
-    ((140,), (2, 7))
+    ((64,), (2, 7))
     >>> model.classes_.tolist()
     ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']
     """

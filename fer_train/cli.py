@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -15,6 +16,7 @@ from fer_core.terminal.options import (
     limit_option,
     on_error_option,
     output_option,
+    range_option,
     seed_option,
     settings_options,
     split_option,
@@ -36,9 +38,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option(
-    "--faces", default=5000, show_default=True, type=click.IntRange(min=10), metavar="N", help="Number of faces."
-)
+@range_option("--faces", "faces", int, Setting("Number of faces.", at_least=10, metavar="N"), default=5000)
 @seed_option
 @force_option
 def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:
@@ -73,8 +73,8 @@ def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:
 def audit(data: Path, output: Path | None, **settings: Any) -> None:
     """Find duplicates, conflicting labels, leaks across splits and blank faces in DATA.
 
-    A near duplicate shows the same picture shifted, relit, compressed or mirrored. OUTPUT contains contact sheets of
-    the findings.
+    Near duplicates show the same picture, but shifted, mirrored, compressed or with other brightness or contrast.
+    OUTPUT contains a table and contact sheets of the findings.
 
     \b
     Example:
@@ -96,9 +96,9 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
 def architectures(name: str | None) -> None:
     """List the architectures, or describe the architecture NAME.
 
-    The description states the arguments with their defaults, the default settings of training, and how well the network
-    suits int8. Full int8 kernels are those of dense layers and of convolutions that mix all channels; fused values are
-    written by a convolution together with BatchNorm and ReLU.
+    The description has the arguments with their defaults, the default settings of training, and how well the network
+    suits int8: the fraction of its multiply-adds in dense layers and ungrouped convolutions, which have full int8
+    kernels, and the fraction of its activations that a convolution writes fused with BatchNorm and ReLU.
 
     \b
     Example:
@@ -121,10 +121,11 @@ def architectures(name: str | None) -> None:
 def fit(**options: Any) -> None:
     """Train a network on the Training rows of DATA.
 
-    The run folder OUTPUT is written after each epoch; the exported weights are the last moving average. Each epoch is
-    scored on the validation split: the PublicTest rows of DATA, else its validation rows, or faces chosen by
-    --validation or --hold-out. PrivateTest rows are never used. After Ctrl-C, --resume resumes the run. The defaults
-    shown are those of the course networks; `fer-train architectures NAME` shows those of the others.
+    The run folder OUTPUT is written after each epoch; the weights for export are the moving average after the last
+    epoch. Each epoch is evaluated on the validation split: the PublicTest rows of DATA, else its validation rows, or
+    faces chosen by --validation or --hold-out. PrivateTest rows are never used. After Ctrl-C, --resume continues the
+    run. The defaults below are those of course-cnn and course-dnn; `fer-train architectures NAME` prints those of the
+    other architectures.
 
     \b
     Example:
@@ -139,9 +140,9 @@ def fit(**options: Any) -> None:
 def distill(teachers: tuple[str, ...], temperature: float, weight: float, teacher_epochs: int, **options: Any) -> None:
     """Train a student network by knowledge distillation from one or more teachers.
 
-    The teachers see the same augmented faces as the student, which learns the mean of their probabilities in addition
-    to the labels. With --teacher-epochs, the teachers run only in the first epochs, and later epochs repeat their
-    faces. All other options are those of `fit`.
+    The teachers predict the same augmented faces as the student, which learns the mean of their probabilities in
+    addition to the labels. With --teacher-epochs, the teachers run only in the first epochs, and later epochs repeat
+    these faces. All other options are those of `fit`.
 
     \b
     Example:
@@ -217,8 +218,8 @@ def _print_run(card: ModelCard) -> None:
 def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) -> None:
     """Combine two or more RUNs into one ensemble that averages their probabilities.
 
-    The ensemble is evaluated on the validation faces of the RUNs, which DATA must contain. It can be exported, scored,
-    explained and used as a teacher like any run.
+    The ensemble is evaluated on the validation faces of the RUNs, which DATA must contain. Like any run, it can be
+    evaluated, exported, explained and used as a teacher.
 
     \b
     Example:
@@ -239,7 +240,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
 @click.option(
     "--training",
     metavar="DATA",
-    help="Training faces, to check for duplicates of evaluated faces.  [default: Training rows of DATA, if any]",
+    help="Training set to check for duplicates of evaluated faces.  [default: the Training rows of DATA, if any]",
 )
 @columns_option
 @on_error_option
@@ -247,7 +248,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
 def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     """Evaluate a run or an exports folder on the labeled faces of DATA, in PyTorch.
 
-    Figures and files are those of `fer-infer evaluate`.
+    Prints and writes the same as `fer-infer evaluate`.
 
     \b
     Example:
@@ -275,7 +276,7 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="DATA",
-    help="Faces to fit the temperature and to calibrate int8.",
+    help="Faces to fit the temperature and to calibrate int8; required for --int8.",
 )
 @settings_options(ExportConfig)
 @columns_option
@@ -284,10 +285,10 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
 def export(run: Path, output: Path, **settings: Any) -> None:
     """Export RUN to ONNX and verify that it reproduces the PyTorch model's outputs.
 
-    RUN is a run or an exports folder. The scorer compares the graph with the PyTorch network on real faces before
-    OUTPUT is written. The labeled validation rows of --calibration fit the temperature by which the graph divides its
-    logits before the softmax. An int8 graph is calibrated on the Training rows and selected on the validation rows. To
-    add a graph to an exports folder, export the folder onto itself with --force.
+    RUN is a run or an exports folder. Before OUTPUT is written, ONNX Runtime and PyTorch must agree on real faces. The
+    temperature, by which the graph divides its logits before the softmax, is fitted on the labeled validation rows of
+    --calibration. An int8 graph is calibrated on the Training rows and selected on the validation rows. To add a graph
+    to an exports folder, pass the folder as both RUN and --output, with --force.
 
     \b
     Example:

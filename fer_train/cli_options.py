@@ -74,7 +74,7 @@ training_options = combined(
         "--seeds",
         callback=_seeds,
         metavar="N,N...",
-        help="Train one run per seed, in OUTPUT/seed-N, and summarize them.",
+        help="Train one run per seed, in OUTPUT/seed-N, and write their mean accuracy to OUTPUT/summary.json.",
     ),
     settings_options(FitConfig, only=COMPUTATION),
     click.option("--resume", is_flag=True, help="Resume the run in OUTPUT with its saved settings."),
@@ -82,7 +82,12 @@ training_options = combined(
 """Argument and options of `fit` and `distill`."""
 
 distillation_options = combined(
-    click.option("--teachers", multiple=True, metavar="RUN", help="Run or exports folder to learn from. Repeatable."),
+    click.option(
+        "--teachers",
+        multiple=True,
+        metavar="RUN",
+        help="Run or exports folder of a teacher. Repeatable; required unless --resume is given.",
+    ),
     settings_options(DistillConfig, without=("teachers",)),
 )
 """Further options of `distill`."""

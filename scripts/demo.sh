@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From faces to a report: train a small network, export and verify it, score, evaluate and explain.
-#     demo.sh [DATA]    DATA has a Usage column with Training and PublicTest rows, as fer2013.csv; default: drawn faces
+# Train a small network, export and verify it, score, evaluate and write a report.
+#     demo.sh [DATA]    DATA has a Usage column with Training and PublicTest rows, like fer2013.csv; default: drawn faces
 set -euo pipefail
 
 run() {
@@ -10,25 +10,25 @@ run() {
 
 start=$SECONDS
 data=${1:-demo/faces.csv}
-held_out=PublicTest # the recipe is fixed, so these rows chose nothing
+held_out=PublicTest # held out, because the settings below are fixed
 if [[ $# -gt 0 ]]; then
-    [[ -e $1 ]] || { echo "demo: expected faces, found no $1" >&2; exit 1; }
+    [[ -e $1 ]] || { echo "demo: expected a file or folder of faces, but $1 does not exist" >&2; exit 1; }
     data=$(realpath -- "$1")
 fi
-cd -P -- "$(dirname -- "$0")/.." # demo/ is that of this checkout, whatever folder the call comes from
+cd -P -- "$(dirname -- "$0")/.." # demo/ is in this checkout, regardless of the working directory
 if [[ $# -gt 0 && $data/ == "$PWD"/demo/* ]]; then
-    echo "demo: expected faces elsewhere, found them in demo/, which is made anew" >&2
+    echo "demo: DATA is in demo/, which would be deleted; move it elsewhere" >&2
     exit 1
 fi
-# An earlier demo is replaced, and its list says what it made; any other file in demo/ is somebody's work.
+# An earlier demo is replaced; demo/.files lists its files. Any other file in demo/ belongs to the user.
 others=$(find demo ! -type d ! -path demo/.files 2>/dev/null | sort | comm -23 - <(sort demo/.files 2>/dev/null) || true)
 if [[ -n $others ]]; then
-    echo "demo: ${others%%$'\n'*} is not of an earlier demo and would be deleted; move it elsewhere" >&2
+    echo "demo: ${others%%$'\n'*} was not created by an earlier demo and would be deleted; move it elsewhere" >&2
     exit 1
 fi
 rm -rf demo
 mkdir demo
-trap 'find demo ! -type d ! -path demo/.files > demo/.files' EXIT # also of a demo that was interrupted
+trap 'find demo ! -type d ! -path demo/.files > demo/.files' EXIT # also after an interruption
 if [[ $# -eq 0 ]]; then
     run fer-train synthesize demo/faces.csv --faces 5000 --seed 0
 fi
@@ -41,17 +41,17 @@ run fer-infer evaluate "$data" --split "$held_out" --model demo/exports/small --
 run fer-explain report "$data" --split "$held_out" --model demo/exports/small --output demo/report
 
 accuracy=$(python -c 'import json; print(json.load(open("demo/evaluation/metrics.json"))["accuracy"])')
-printf '\n%.1f%% of the held-out faces (%s) are predicted right. Made in %d s:\n' \
+printf '\nAccuracy %.1f%% on the held-out faces (%s). Created in %d s:\n' \
     "$(awk "BEGIN {print 100 * $accuracy}")" "$held_out" $((SECONDS - start))
 printf '  %-27s %s\n' \
     demo/runs/small/curves.png "loss and accuracy by epoch" \
-    demo/exports/small "the model: ONNX graph, weights, card, parity" \
-    demo/predictions.csv "a label for every row" \
+    demo/exports/small "the model: ONNX graph, weights, model card, parity check" \
+    demo/predictions.csv "the predicted label of each row" \
     demo/evaluation "accuracy on held-out faces, confusion matrix" \
-    demo/report/index.html "the explanation; open it in a browser"
-least=0.60 # of drawn faces, of which a network that learns reaches 80%
+    demo/report/index.html "the report; open it in a browser"
+least=0.60 # on drawn faces, where this network reaches about 80%
 if [[ $# -gt 0 ]]; then
-    least=0.35 # real faces are harder; always predicting `happy` is right for a quarter of FER2013
+    least=0.35 # real faces are harder; always predicting `happy` has an accuracy of 25% on FER2013
 fi
 if awk "BEGIN {exit !($accuracy < $least)}"; then
     echo "demo: expected an accuracy of at least $least, found $accuracy: the network has not learned" >&2

@@ -61,7 +61,7 @@ def test_every_prediction_equals_that_of_the_pytorch_original(road):
 def test_both_evaluations_give_the_same_figures(road):
     for name, arguments in {
         "fer-infer": ["evaluate", "faces.csv", "--model", "exports/small"],
-        "fer-train": ["evaluate", "runs/small", "faces.csv"],
+        "fer-train": ["evaluate", "faces.csv", "--model", "runs/small"],
     }.items():
         program(name, *arguments, "--split", "PublicTest", "--output", name, cwd=road)
     first, second = (json.loads((road / name / "metrics.json").read_text()) for name in ("fer-infer", "fer-train"))
@@ -103,9 +103,9 @@ def test_the_demo_deletes_no_faces_that_it_is_given(tmp_path, through_a_link):
         (tmp_path / "link").symlink_to(checkout)
     script = tmp_path / ("link" if through_a_link else "checkout") / "scripts" / "demo.sh"
     for data, message in (
-        ("demo/faces.csv", "demo: expected faces elsewhere, found them in demo/, which is made anew"),
-        ("demo", "demo: expected faces elsewhere, found them in demo/, which is made anew"),
-        ("no/where.csv", "demo: expected faces, found no no/where.csv"),
+        ("demo/faces.csv", "demo: DATA is in demo/, which would be deleted; move it elsewhere"),
+        ("demo", "demo: DATA is in demo/, which would be deleted; move it elsewhere"),
+        ("no/where.csv", "demo: expected a file or folder of faces, but no/where.csv does not exist"),
     ):
         done = subprocess.run(["bash", script, data], cwd=checkout, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{message}\n")
@@ -126,7 +126,7 @@ def test_the_demo_deletes_nobodys_files_in_its_folder(tmp_path, name, listed):
     if listed:
         (checkout / "demo" / ".files").write_text("".join(f"demo/{file}\n" for file in earlier))
     done = subprocess.run(["bash", checkout / "scripts" / "demo.sh"], capture_output=True, text=True)
-    message = f"demo: demo/{name} is not of an earlier demo and would be deleted; move it elsewhere\n"
+    message = f"demo: demo/{name} was not created by an earlier demo and would be deleted; move it elsewhere\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
     assert (checkout / "demo" / name).read_text() == "mine"
 
@@ -151,7 +151,7 @@ def test_the_demo_fails_where_its_network_has_not_learned(tmp_path, accuracy, co
             ["bash", tmp_path / "scripts" / "demo.sh"], capture_output=True, text=True, env=environment
         )
         assert done.returncode == code
-        assert f"{100 * accuracy:.1f}% of the held-out faces (PublicTest) are predicted right" in done.stdout
+        assert f"Accuracy {100 * accuracy:.1f}% on the held-out faces (PublicTest)" in done.stdout
         assert done.stderr == (
             f"demo: expected an accuracy of at least 0.60, found {accuracy}: the network has not learned\n"
             if code

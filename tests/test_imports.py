@@ -29,7 +29,7 @@ def imported(file: Path) -> Iterator[str]:
             (*PACKAGES, "benchmarks", "scripts", "tests"),
             {"fer_infer/runtime/onnx_runtime.py"},
         ),  # telemetry
-        ("captum", PACKAGES, {"fer_explain/attribution/captum_methods.py"}),  # imports pyplot
+        ("captum", PACKAGES, {"fer_explain/attribution/methods/captum_methods.py"}),  # imports pyplot
         ("matplotlib.pyplot", PACKAGES, set()),  # needs the backend of MPLBACKEND
         ("pylab", PACKAGES, set()),
     ],

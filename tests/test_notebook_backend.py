@@ -75,7 +75,18 @@ def test_every_command_that_draws_works_with_the_backend_of_a_notebook(tmp_path:
 @pytest.mark.parametrize("program", [train, infer, explain])
 def test_the_programs_that_draw_are_all_tried(program: object) -> None:
     """A new command belongs into the list above, or into this one."""
-    others = {"synthesize", "models", "distill", "ensemble", "score", "bench", "doctor", "methods", "preflight"}
+    others = {
+        "synthesize",
+        "architectures",
+        "layers",
+        "distill",
+        "ensemble",
+        "score",
+        "bench",
+        "doctor",
+        "methods",
+        "preflight",
+    }
     others.add("ground-truth")  # needs a network that was trained for minutes; draws as faithfulness does
     tried = {line.split()[1] for line in COMMANDS.strip().splitlines()}
     assert set(program.commands) <= tried | others  # type: ignore[attr-defined]

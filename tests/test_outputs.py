@@ -21,7 +21,7 @@ MODEL = str(EXPORTS / "course-cnn")
 FOLDERS: list[tuple[click.Group, str]] = [
     (infer, f"evaluate absent.csv --model {MODEL}"),
     (train, "audit absent.csv"),
-    (train, f"evaluate {MODEL} absent.csv"),
+    (train, f"evaluate absent.csv --model {MODEL}"),
     (train, f"export {MODEL}"),
     (train, "ensemble absent.csv one other"),
     (explain, f"report absent.csv --model {MODEL}"),

@@ -46,12 +46,34 @@ def setting_option(config: type, name: str) -> Callable[[Command], Command]:
     kind = types_of(config)[name]
     plain = next((part for part in get_args(kind) if part is not NoneType), kind)
     spelled = declared.option or f"--{name.replace('_', '-')}"
-    options: dict[str, Any] = {"help": _help_text(declared, default_text(config, name)), "default": None}
     if plain is bool:
-        return click.option(spelled, name, is_flag=True, **options)
+        return click.option(spelled, name, is_flag=True, default=None, help=declared.help)
+    return range_option(spelled, name, plain, declared, shown_default=default_text(config, name))
+
+
+def range_option(
+    spelled: str, name: str, kind: type, declared: Setting, *, default: Any = None, shown_default: str = ""
+) -> Callable[[Command], Command]:
+    """Return an option whose help states its default and range.
+
+    Parameters
+    ----------
+    spelled, name : str
+        Spelling on the command line, and name of the parameter.
+    kind : type
+        Type of the value.
+    declared : Setting
+        Help and range.
+    default : object
+        Value if the option is not given.
+    shown_default : str
+        Default in the help; `default` itself if empty.
+    """
+    shown = shown_default or ("" if default is None else str(default))
+    options: dict[str, Any] = {"help": _help_text(declared, shown), "default": default}
     if declared.choices is not None:
         return click.option(spelled, name, type=click.Choice(list(declared.choices)), **options)
-    return click.option(spelled, name, type=plain, metavar=declared.metavar, callback=_checked(declared), **options)
+    return click.option(spelled, name, type=kind, metavar=declared.metavar, callback=_checked(declared), **options)
 
 
 def combined(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -152,8 +174,12 @@ model_option = click.option(
 split_option = click.option(
     "--split", "--usage", metavar="SPLIT", help="Use only this split, e.g. PublicTest.  [default: all rows]"
 )
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Use at most the first N faces.  [default: all]"
+limit_option = range_option(
+    "--limit",
+    "limit",
+    int,
+    Setting("Use at most the first N faces.", at_least=1, metavar="N"),
+    shown_default="all faces",
 )
 rows_option = numbers_option("--rows", "Row numbers, e.g. 2,17,30-40; the header of a CSV is row 1.")
 columns_option = click.option(
@@ -162,16 +188,15 @@ columns_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     callback=_by_role,
-    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  [default: by common names]",
+    help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  "
+    "[default: known column names]",
 )
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="For an invalid row: stop, or skip the row and list it in rejects.csv.",
+    help="For a row that cannot be read: stop, or skip the row and list it in rejects.csv.",
 )
-seed_option = click.option(
-    "--seed", type=click.IntRange(0, SEED_LIMIT), default=0, show_default=True, help="Random seed."
-)
+seed_option = range_option("--seed", "seed", int, Setting("Random seed.", at_least=0, at_most=SEED_LIMIT), default=0)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")

@@ -197,7 +197,7 @@ _ALL: Final = (
     Method(
         name="random",
         paper="none: the control for all other methods",
-        needs="no outputs",
+        needs="nothing",
         sign="0 to 1, random; independent of network and face",
         signed=False,
         passes=(0, 0),

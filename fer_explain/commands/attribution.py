@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fer_core.errors import ConfigError
-from fer_core.settings import settings_of
+from fer_core.settings import Setting, settings_of
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
@@ -16,6 +16,7 @@ from fer_core.terminal.options import (
     given,
     limit_option,
     output_option,
+    range_option,
     rows_option,
     setting_option,
     settings_options,
@@ -61,19 +62,20 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 @rows_option
 @split_option
 @limit_option
-@click.option(
+@range_option(
     "--memory-mb",
-    type=click.FloatRange(0, min_open=True),
+    "memory_mb",
+    float,
+    Setting("Memory limit of the passes through the network, in MiB; affects speed, not results.", above=0),
     default=MEMORY_MB,
-    show_default=True,
-    help="Memory limit of the passes through the network, in MiB; affects speed, not results.",
+    shown_default=f"{MEMORY_MB:g}",
 )
 @columns_option
 @force_option
 def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:
-    """Compute attribution maps of the faces in DATA: how much the decision depends on each pixel.
+    """Compute attribution maps of the faces in DATA: how much the prediction depends on each pixel.
 
-    `fer-explain methods` lists the methods and the settings that each of them uses.
+    `fer-explain methods` lists the methods and the options that each of them uses.
 
     \b
     Example:
@@ -122,7 +124,7 @@ def methods() -> None:
 @model_option
 @setting_option(AttributionConfig, "layer")
 def preflight(model: Path, layer: str | None) -> None:
-    """Check which attribution methods suit a model, and report those whose maps of it would be wrong.
+    """Check which attribution methods suit a model, and which would give wrong maps.
 
     \b
     Example:

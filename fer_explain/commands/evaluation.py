@@ -62,8 +62,8 @@ def sanity(
 ) -> None:
     """Check whether attribution maps depend on the learned weights (sanity checks, Adebayo et al. 2018).
 
-    The weights of a copy are randomized layer by layer. A method fails if its maps stay the same. The controls `random`
-    and `center` ignore the weights and are expected to fail.
+    The weights of a copy of the network are randomized layer by layer. A method fails if its maps stay similar. The
+    controls `random` and `center` ignore the weights and are expected to fail.
 
     \b
     Example:
@@ -86,8 +86,8 @@ def sanity(
 def ground_truth(model: Path, methods: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
     """Compare attribution maps with the regions that define the expression of drawn faces.
 
-    The model must recognize drawn faces better than chance. For the strictest comparison, train it on the output of
-    `fer-train synthesize` with another seed.
+    The model must be better than chance on drawn faces, and misclassified faces are left out. For meaningful results,
+    train it on the output of `fer-train synthesize` with another seed.
 
     \b
     Example:

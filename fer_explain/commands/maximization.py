@@ -65,7 +65,8 @@ def maximize(
 ) -> None:
     """Synthesize images that maximize a channel, neuron, class or direction (activation maximization).
 
-    With --data, each image is compared with the most activating real face; a failed optimization becomes visible.
+    With --data, the activation of each image is compared with the highest activation on real faces, which shows whether
+    the optimization succeeded.
 
     \b
     Example:

@@ -25,7 +25,7 @@ from fer_core.terminal.options import (
 from fer_explain.evaluation.method_names import parse_methods
 
 model_option = click.option(
-    "--model", type=click.Path(path_type=Path), required=True, help="Exports folder, or a run of `fer-train fit`."
+    "--model", type=click.Path(path_type=Path), required=True, help="Exports folder or run folder."
 )
 LAYER_HELP = "Layer name or index, e.g. features.0 or 0; `fer-explain layers` lists them."
 layer_option = click.option("--layer", metavar="NAME|INDEX", required=True, help=LAYER_HELP)

@@ -55,7 +55,7 @@ def measure_activations(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     layer : Layer
         One of its layers.
     faces : Faces

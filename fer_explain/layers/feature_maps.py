@@ -33,8 +33,8 @@ def layer_output(model: nn.Module, image: NDArray[np.uint8], layer: str | int) -
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It is run in evaluation mode; its own mode is
-        restored and no hook remains.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode
+        is restored and no hook remains.
     image : ndarray of uint8, shape (48, 48)
         Face.
     layer : str or int

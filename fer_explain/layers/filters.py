@@ -110,7 +110,7 @@ def examine_filters(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     layer : Layer
         One of its layers.
     faces : Faces

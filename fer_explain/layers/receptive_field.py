@@ -73,7 +73,7 @@ def receptive_field(model: nn.Module, layer: Layer) -> ReceptiveField:
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) to logits; must be traceable by `torch.fx`. Traced in evaluation mode.
+        Maps float32 (batch, 1, 48, 48) to logits; must be traceable by `torch.fx`. Traced in evaluation mode.
     layer : Layer
         One of its layers.
 

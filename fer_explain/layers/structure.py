@@ -102,7 +102,7 @@ def output_shapes(model: nn.Module, names: Mapping[nn.Module, str]) -> dict[str,
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) to logits (batch, classes).
     names : mapping of torch.nn.Module to str
         Modules of the network to record, and their names.
 
@@ -132,12 +132,12 @@ def list_layers(model: nn.Module) -> Layers:
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) to logits (batch, classes).
 
     Returns
     -------
     Layers
-        Tuple of `Layer`, one per module of the `KINDS`, in the order in which they are called.
+        Tuple of `Layer`, one per convolution, dense, ReLU and pooling layer, in the order in which they are called.
 
     Examples
     --------

@@ -82,7 +82,7 @@ def maximize_channels(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     layer : str or int
         Dotted name or index, see `fer_explain.list_layers`.
     channels : sequence of int, optional
@@ -134,8 +134,8 @@ def maximize_objectives(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode is
-        restored, and its parameters accumulate no gradients.
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes). It runs in evaluation mode; its own mode
+        is restored, and its parameters accumulate no gradients.
     objectives : Objectives
         Objectives of one of its layers.
     config : AscentConfig, optional

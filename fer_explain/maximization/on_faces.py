@@ -41,7 +41,7 @@ def maxima_on_faces(
     Parameters
     ----------
     model : torch.nn.Module
-        float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
+        Maps float32 (batch, 1, 48, 48) in 0..255 to logits (batch, classes).
     objectives : Objectives
         Objectives of one of its layers.
     faces : Faces

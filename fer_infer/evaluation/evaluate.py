@@ -206,7 +206,7 @@ def evaluate(
     Parameters
     ----------
     data : str or Path
-        Faces with labels, as `fer_core.iter_faces` takes them. They are read once.
+        Faces with labels, as `fer_core.iter_faces` takes them.
     model : str or Path
         Exports folder, or an ONNX file in one; its classes must be the seven expressions.
     output : str or Path

@@ -78,7 +78,7 @@ def score(
     >>> from fer_infer import score
     >>> done = score("faces.csv", "exports/compact", "predictions.csv", columns="probabilities")
     >>> done.rows
-    140
+    64
     """
     start_s = time.perf_counter()
     config = ScoreConfig(**settings)

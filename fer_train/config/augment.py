@@ -24,14 +24,14 @@ class AugmentConfig(Settings):
     shift: float = setting(
         0.1, "Largest shift along each axis, as a fraction of the image side.", at_least=0, at_most=1
     )
-    zoom: float = setting(0.1, "Largest relative change of the scale.", at_least=0, below=1)
-    brightness: float = setting(0.1, "Largest change of the brightness, as a fraction of 255.", at_least=0, at_most=1)
-    contrast: float = setting(0.1, "Largest relative change of the contrast.", at_least=0, at_most=1)
+    zoom: float = setting(0.1, "Largest relative change of scale.", at_least=0, below=1)
+    brightness: float = setting(0.1, "Largest change of brightness, as a fraction of 255.", at_least=0, at_most=1)
+    contrast: float = setting(0.1, "Largest relative change of contrast.", at_least=0, at_most=1)
     erasing: float = setting(
-        0.0, "Fraction of images with a rectangle of noise (Zhong et al. 2020).", at_least=0, at_most=1
+        0.0, "Random erasing: fraction of images with a rectangle of noise (Zhong et al. 2020).", at_least=0, at_most=1
     )
     mixup: float = setting(
-        0.0, "Largest weight of another image mixed in, labels likewise (Zhang et al. 2018).", at_least=0, at_most=0.5
+        0.0, "Mixup: largest weight of a second image and its label (Zhang et al. 2018).", at_least=0, at_most=0.5
     )
 
     def mild(self) -> AugmentConfig:

@@ -19,10 +19,12 @@ class DistillConfig(Settings):
     """
 
     teachers: tuple[str, ...] = setting(
-        help="Run or exports folder to learn from; the student learns the mean of the teachers' probabilities."
+        help="Runs or exports folders to learn from; the student learns the mean of their probabilities."
     )
     temperature: float = setting(2.0, "Distillation temperature.", above=0, at_most=100)
-    weight: float = setting(0.7, "Weight of the distillation loss.", above=0, at_most=1)
+    weight: float = setting(
+        0.7, "Weight of the distillation loss; the loss on the labels has the rest.", above=0, at_most=1
+    )
     teacher_epochs: int | None = setting(
         None,
         "Number of epochs with freshly computed teacher outputs; later epochs repeat their faces and reuse the outputs "

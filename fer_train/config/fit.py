@@ -28,7 +28,7 @@ def _by_optimizer(name: str) -> str:
 
 @dataclass(frozen=True)
 class FitConfig(Settings):
-    """Settings of one training run; the defaults are those of the course: Adam at 3e-4, constant, with augmentation.
+    """Settings of one training run; the defaults are those of the course networks: Adam at a constant rate of 3e-4.
 
     Examples
     --------
@@ -41,7 +41,9 @@ class FitConfig(Settings):
     """
 
     architecture: str = setting("course-cnn", "Network to train.", choices=tuple(ARCHITECTURES))
-    architecture_arguments: dict[str, Any] = setting(factory=dict, help="Arguments that differ from the defaults.")
+    architecture_arguments: dict[str, Any] = setting(
+        factory=dict, help="Arguments of the architecture that differ from its defaults."
+    )
     initial: str | None = setting(
         None, "Run or exports folder whose weights training starts from.", metavar="RUN", default_text="random weights"
     )
@@ -49,14 +51,15 @@ class FitConfig(Settings):
     whitening: bool = setting(False, "Initialize the first convolution with whitening filters.")
     validation: str | None = setting(
         None,
-        "Split of DATA to validate on, e.g. test, or other faces; ./test is the file or folder `test`.",
+        "Split of DATA to validate on, e.g. test, or another file or folder; write ./test for a path that is named "
+        "like a split.",
         metavar="SPLIT|DATA",
         default_text="PublicTest, else validation",
     )
     hold_out: float | None = setting(
         None,
         "Validate on this fraction of the Training rows (of all rows if DATA has no splits), stratified by label and "
-        "drawn by --seed; with --seeds, by seed 0.",
+        "drawn with --seed; with --seeds, with seed 0.",
         above=0,
         below=1,
         metavar="FRACTION",
@@ -66,10 +69,10 @@ class FitConfig(Settings):
     drop_leaks: bool = setting(False, "Leave out Training faces that are also in the validation split.")
     on_error: str = setting(
         "fail",
-        "For a row that cannot be read: stop, or leave it out and list it in rejects.csv.",
+        "For a row that cannot be read: stop, or skip the row and list it in rejects.csv.",
         choices=("fail", "skip"),
     )
-    input_columns: dict[str, str] = setting(factory=dict, help="Column name of each role that differs from the common.")
+    input_columns: dict[str, str] = setting(factory=dict, help="Role to column name, for columns without a known name.")
     epochs: int = setting(100, "Number of passes over the Training rows.", at_least=1)
     batch_size: int = setting(128, "Batch size.", at_least=2)
     optimizer: str = setting("adam", "Optimizer; sgd is Nesterov with momentum 0.9.", choices=tuple(OPTIMIZERS))
@@ -85,21 +88,25 @@ class FitConfig(Settings):
         "Learning-rate schedule; one-cycle rises for 30% of the steps, then falls to zero along a cosine.",
         choices=("constant", "cosine", "one-cycle"),
     )
-    lr_warmup_epochs: float = setting(0.0, "Epochs of linear warm-up before constant and cosine.", at_least=0)
+    lr_warmup_epochs: float = setting(
+        0.0, "Epochs of linear warm-up, for the schedules constant and cosine.", at_least=0
+    )
     label_smoothing: float = setting(0.0, "Label-smoothing factor (Szegedy et al. 2016).", at_least=0, below=1)
     ema_decay: float = setting(
         0.999,
-        "Decay per step of the moving average of the weights; 0 keeps the last weights.",
+        "Decay per step of the exponential moving average of the weights; 0 turns averaging off.",
         at_least=0,
         below=1,
         option="--ema",
     )
     augment: AugmentConfig | None = setting(factory=AugmentConfig, help="Augmentation; None trains without it.")
     mild_epochs: int = setting(
-        0, "Number of last epochs with half the augmentation and without erasing and mixup.", at_least=0
+        0, "Number of epochs at the end with half the augmentation and without erasing and mixup.", at_least=0
     )
-    distill: DistillConfig | None = setting(None, "Distillation; None learns from the labels only.")
-    seed: int = setting(0, "Random seed of weights, order, augmentation and dropout.", at_least=0, at_most=SEED_LIMIT)
+    distill: DistillConfig | None = setting(None, "Distillation; None trains on the labels only.")
+    seed: int = setting(
+        0, "Random seed of initial weights, order of faces, augmentation and dropout.", at_least=0, at_most=SEED_LIMIT
+    )
     device: str = setting("auto", "Device; auto selects CUDA if available.", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto",
@@ -115,13 +122,13 @@ class FitConfig(Settings):
             rule(self)
 
     def difference(self, other: FitConfig) -> str:
-        """Return the settings in which another config differs, e.g. ``lr: 0.1 there, 0.2 here``."""
+        """Return the settings in which another config differs, e.g. ``lr: 0.2 there, 0.1 here``."""
         mine, others = flatten(asdict(self)), flatten(asdict(other))
         names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
         return "; ".join(f"{name}: {others.get(name)} there, {mine.get(name)} here" for name in names)
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the config as JSON."""
         with staged(path, force=True) as stage:
             stage.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 

@@ -78,7 +78,7 @@ class PrecisionComparison:
     def to_text(self) -> str:
         """Return the comparison in one line."""
         agreement = self.agreement
-        text = f"{agreement.equal_predictions:.2%} of {agreement.n:,} predictions as in float32"
+        text = f"{agreement.equal_predictions:.2%} of {agreement.n:,} predictions agree with float32"
         text += f", max |d logit| {agreement.max_absolute_difference:.2g}"
         if self.accuracy is not None:
             text += f"; accuracy {self.accuracy:.2%}, float32 {self.fp32_accuracy:.2%}"

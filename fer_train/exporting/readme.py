@@ -37,10 +37,10 @@ def export_readme(name: str, card: ModelCard, parity: Parity) -> str:
     warning = f"**{note[0].upper()}{note[1:]}.**\n\n" if note else ""
     return f"""# {name}
 
-{warning}`{card.architecture}`, {card.precision}: {card.selection}.
+{warning}Architecture `{card.architecture}`, {card.precision}: {card.selection}.
 Trained on {data["rows"]["Training"]:,} Training faces of `{data["source"]}`, seed {", ".join(map(str, card.seeds))}.
 {_provenance(data)}
-| split | accuracy |
+| split | accuracy (95% interval) |
 |---|---|
 {scores}
 
@@ -58,7 +58,7 @@ Network and graph were compared on {parity.n:,} faces of `{parity.source}` at ba
 {", ".join(map(str, parity.batch_sizes))} ({", ".join(parity.providers)}):
 they differ by at most {parity.max_absolute_difference:.1e} in a logit, by
 {parity.max_probability_difference:.1e} in a probability and in {parity.changed_predictions} predictions.
-The graph contains {parity.weights_in_graph} tensors, equal to the bit.
+The graph contains {parity.weights_in_graph} tensors of the weights bit for bit.
 {_lower_precisions(parity)}"""
 
 
@@ -66,11 +66,11 @@ def _provenance(data: Mapping[str, Any]) -> str:
     """Return the lineage of a network and the faces left out, one line each."""
 
     def network(record: Mapping[str, Any]) -> str:
-        return f"`{record['architecture']}` with weights of sha256 `{record['weights_sha256']:.12}`"
+        return f"`{record['architecture']}` with the weights of sha256 `{record['weights_sha256']:.12}`"
 
     text = ""
     if "initial" in data:
-        text += f"Training started from the weights of an earlier {network(data['initial'])}, whose epochs add to it.\n"
+        text += f"Training started from an earlier {network(data['initial'])}.\n"
     if "teachers" in data:
         text += f"Teachers: {' and '.join(map(network, data['teachers']))}.\n"
     for member in data.get("members", ()):
@@ -78,7 +78,7 @@ def _provenance(data: Mapping[str, Any]) -> str:
         lineage = {key: value for key, value in member["training_data"].items() if key not in SHARED}
         text += "".join(f"- {line}\n" for line in _provenance(lineage).splitlines())
     if "dropped" in data:
-        text += f"Left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
+        text += f"Faces left out of Training: {', '.join(f'{n:,} {what}' for what, n in data['dropped'].items())}.\n"
     if "held_out" in data:
         drawn = data["held_out"]
         text += f"Validated on {drawn['fraction']:.2%} of the faces, held out by seed {drawn['seed']}.\n"
@@ -92,8 +92,9 @@ def _lower_precisions(parity: Parity) -> str:
     if parity.int8 is not None:
         made = parity.int8
         text += _section("int8", made.chosen.comparison) + (
-            f"{made.chosen.method} ranges of {made.calibration_n:,} Training faces of `{made.calibration_source}`;\n"
-            f"layers in float32: {made.chosen.float_layers}; {made.chosen_by}.\n"
+            f"{made.chosen.method} ranges of the activations on {made.calibration_n:,} Training faces of "
+            f"`{made.calibration_source}`;\n"
+            f"layers in float32: {made.chosen.float_layers}; chosen out {made.chosen_by}.\n"
         )
     if parity.fp16 is not None:
         text += _section("fp16", parity.fp16)
@@ -109,4 +110,5 @@ def _section(precision: str, comparison: PrecisionComparison) -> str:
 
 def _score(score: dict[str, Any]) -> str:
     low, high = score["wilson_95"]
-    return f"{score['accuracy']:.2%} ({low:.2%} to {high:.2%}, n = {score['n']:,}, TTA {score['tta']})"
+    augmentation = "no test-time augmentation" if score["tta"] == "none" else f"augmentation {score['tta']}"
+    return f"{score['accuracy']:.2%} ({low:.2%} to {high:.2%}, n = {score['n']:,}, {augmentation})"

@@ -99,7 +99,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "residual-small": Architecture(
         "fer_train.models.residual:ResidualNet",
-        "the same with 48/96/192 channels, to train on a CPU",
+        "residual, squeeze-excitation, 48/96/192 channels",
         parameters=1_546_069,
         multiply_adds=109_538_688,
         presets={"widths": (48, 96, 192), "blocks": (1, 2, 2), "stem_kernel": 5, "stem_stride": 2},

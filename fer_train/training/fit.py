@@ -36,18 +36,18 @@ def fit(
     Parameters
     ----------
     data : path, Faces, array, images or DataFrame
-        Faces with splits, in any form that `fer_core.as_faces` accepts; or, with `validation` or `hold_out`, also faces
-        without splits.
+        Faces, in any form that `fer_core.as_faces` accepts. They may have no splits if `validation` or `hold_out` is
+        given.
     output : str or Path, optional
         Run folder to write; by default ``runs/ARCHITECTURE-DATE-TIME`` in the working directory.
     architecture : str
         Network to train; its default settings are those of `FitConfig.of`.
     config : FitConfig, optional
-        All settings; replaces `architecture` and `settings`.
+        All settings, instead of `architecture` and `settings`.
     resume : bool
         Resume the run in `output` with its saved settings.
     report : callable
-        Called after each epoch with its row of `metrics.csv` and the `validation_split`.
+        Called after each epoch with a dict: its row of `metrics.csv`, and the name of the `validation_split`.
     **settings
         Fields of `FitConfig`. `augment` may be a dict of fields of `AugmentConfig`, and `distill` a dict of fields of
         `DistillConfig`.
@@ -62,7 +62,7 @@ def fit(
     DataError
         If the data cannot be read, or a split is missing.
     ConfigError
-        If a setting is out of range, or does not fit the run to resume.
+        If a setting is out of range, or differs from that of the run to resume.
     OutputError, DeviceError, ModelError
         See `fer_train.training.trainer.fit`.
 

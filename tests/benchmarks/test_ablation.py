@@ -55,7 +55,7 @@ def test_finished_runs_are_kept_and_other_settings_are_refused(drawn, tmp_path):
     assert "| these three | 48 | 2 | " in first.stdout
     other = CliRunner().invoke(main, [*arguments, "--epochs", "2"])
     assert other.exit_code == 1
-    assert "seed-0: was started with other settings" in other.stderr
+    assert "seed-0: was started with another config" in other.stderr
 
 
 @pytest.mark.parametrize(

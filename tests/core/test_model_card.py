@@ -207,8 +207,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_card_tells_its_temperature_in_a_line() -> None:
     assert CARD.temperature_text() == "temperature 1, not fitted"
     assert replace(CARD, temperature=FITTED).temperature_text() == (
-        "temperature 1.2500, fitted on 3,589 PublicTest faces: expected calibration error 0.1000 to 0.0100, "
-        "negative log likelihood 1.1000 to 1.0000"
+        "temperature 1.2500, fitted on 3,589 PublicTest faces: expected calibration error from 0.1000 to 0.0100, "
+        "negative log likelihood from 1.1000 to 1.0000"
     )
 
 

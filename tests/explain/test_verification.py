@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fer_train.exporting.agreement import halve, stamp
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_models import CNN, make_card, make_network
@@ -15,7 +14,8 @@ from tiny_models import CNN, make_card, make_network
 from fer_core import CardError, Faces, ModelError
 from fer_explain.verification import PROBES, compare_logits, compare_precisions, load_verified
 from fer_infer import Scorer
-from fer_train.exporting.graph import write_graph
+from fer_train.exporting.graph import stamp, write_graph
+from fer_train.exporting.half import halve
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 

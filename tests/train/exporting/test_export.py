@@ -240,17 +240,14 @@ def test_the_readme_says_what_a_network_owes_to_others(tmp_path, run):
     shutil.copytree(run, tmp_path / "run")
     save_weights(tmp_path / "run" / "ema.safetensors", state, taught)
     export(tmp_path / "run", tmp_path / "small")
-    earlier = (
-        "Training started from the weights of an earlier `course-cnn` with weights of sha256 `aaaaaaaaaaaa`, whose"
-    )
-    earlier += " epochs add to it."
+    earlier = "Training started from an earlier `course-cnn` with the weights of sha256 `aaaaaaaaaaaa`."
     text = (tmp_path / "small" / "README.md").read_text()
     lines = [
         earlier,
-        "Teachers: `x` with weights of sha256 `bbbbbbbbbbbb` and `y` with weights of sha256 `bbbbbbbbbbbb`.",
-        "Member: `compact` with weights of sha256 `cccccccccccc`.",
+        "Teachers: `x` with the weights of sha256 `bbbbbbbbbbbb` and `y` with the weights of sha256 `bbbbbbbbbbbb`.",
+        "Member: `compact` with the weights of sha256 `cccccccccccc`.",
         f"- {earlier}",
-        "Left out of Training: 1,234 conflicts.",
+        "Faces left out of Training: 1,234 conflicts.",
     ]
     assert "\n".join(lines) + "\n\n| split" in text
 

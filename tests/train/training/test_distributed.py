@@ -105,7 +105,7 @@ def test_what_stops_the_first_process_stops_all_with_its_line(data, one):
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("fer-train: ")]
     assert lines
-    assert set(lines) == {f"fer-train: {one}: exists already; --resume goes on with a run"}
+    assert set(lines) == {f"fer-train: {one}: exists already; --resume resumes a run"}
 
 
 def process(rank, world, device="cpu", sent=None):
