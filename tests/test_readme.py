@@ -57,6 +57,12 @@ def test_the_commands_in_console_blocks_print_what_is_shown(page, tmp_path):
             assert shape(line) in printed, f"{command}\nprinted\n{done.stdout}\nnot\n{line}"
 
 
+def test_no_two_examples_of_the_readme_write_the_same_output():
+    outputs = re.findall(r"--output (\S+)", README) + re.findall(r'\.export\(\w+, "(.+?)"', README)
+    assert len(outputs) > 4
+    assert len(outputs) == len(set(outputs))
+
+
 def updates():
     spec = importlib.util.spec_from_file_location("update_docs", ROOT / "scripts" / "update_docs.py")
     module = importlib.util.module_from_spec(spec)
