@@ -127,7 +127,7 @@ class Settings:
 
     def __new__(cls, *_values: Any, **named: Any) -> Self:
         """Raise TypeError for a name that is no setting, and suggest the one that is meant."""
-        for name in named.keys() - {entry.name for entry in fields(cls)}:  # type: ignore[arg-type] # all are dataclasses
+        for name in sorted(named.keys() - {entry.name for entry in fields(cls)}):  # type: ignore[arg-type] # all are dataclasses
             raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}{_suggestion(cls, name)}")
         return super().__new__(cls)
 
