@@ -73,6 +73,12 @@ class Faces:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        columns = [name for name in ("labels", "ids", "splits") if getattr(self, name) is not None]
+        held = f" with {', '.join(columns)}" if columns else ""
+        source = f" of {self.source}" if self.source else ""
+        return f"Faces({len(self):,}{source}{held})"
+
     def take(self, index: NDArray[Any] | Sequence[int] | slice) -> Faces:
         """Return the faces at `index` (positions, a boolean mask or a slice), in that order."""
         if isinstance(index, slice):

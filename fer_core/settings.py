@@ -15,12 +15,13 @@ fer_core.errors.ConfigError: steps: expected at least 1, found 0
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from types import NoneType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Self, get_args, get_type_hints
 
 from fer_core.errors import ConfigError
 
@@ -124,10 +125,23 @@ def setting(
 class Settings:
     """Base class of dataclasses whose fields are declared by `setting`; construction checks types and ranges."""
 
+    def __new__(cls, *_values: Any, **named: Any) -> Self:
+        """Raise TypeError for a name that is no setting, and suggest the one that is meant."""
+        for name in sorted(named.keys() - {entry.name for entry in fields(cls)}):  # type: ignore[arg-type] # all are dataclasses
+            raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}{_suggestion(cls, name)}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        kinds = types_of(type(self))
-        for name, declared in settings_of(type(self)).items():
-            value = getattr(self, name)
+        self.require({name: getattr(self, name) for name in settings_of(type(self))})
+
+    @classmethod
+    def require(cls, values: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless each value has the type and lies in the range of the setting of its name."""
+        kinds = types_of(cls)
+        for name, declared in settings_of(cls).items():
+            if name not in values:
+                continue
+            value = values[name]
             if not _is_of(value, kinds[name]):
                 kind = getattr(kinds[name], "__name__", str(kinds[name]))
                 raise ConfigError(f"expected {kind}, found {value!r:.80}", parameter=name)
@@ -154,6 +168,16 @@ def _with_parameters(text: str, parameters: str) -> str:
     """Insert the section Parameters into a docstring, before its examples."""
     before, heading, examples = text.partition("\n\nExamples\n--------\n")
     return f"{before}\n\nParameters\n----------\n{parameters}{heading}{examples}"
+
+
+def _suggestion(config: type, name: str) -> str:
+    """Return the setting that a wrong name resembles; its spelling on the command line counts as its name."""
+    spelled = {
+        (declared.option or own).strip("-").replace("-", "_"): own for own, declared in settings_of(config).items()
+    }
+    names = {**{own: own for own in spelled.values()}, **spelled}
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
 def settings_of(config: type) -> Mapping[str, Setting]:

@@ -114,13 +114,13 @@ def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _pixels(image: Any, source: str) -> NDArray[np.uint8]:
-    if isinstance(image, np.ndarray) and image.ndim == 2:
-        try:
-            return _checked(image).reshape(IMAGE_SIZE, IMAGE_SIZE)
-        except DataError as error:
-            raise DataError(source, error.message) from None
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.shape != (IMAGE_SIZE, IMAGE_SIZE):
+            expected = f"expected uint8 of shape ({IMAGE_SIZE}, {IMAGE_SIZE})"
+            raise DataError(source, f"{expected}, found {image.dtype} of shape {image.shape}")
+        return image
     if not _is_image(image):
-        raise DataError(source, f"expected a PIL image, found {type(image).__name__}")
+        raise DataError(source, f"expected a PIL image or a uint8 array (48, 48), found {type(image).__name__}")
     try:
         return gray_levels(image, source)
     except (OSError, ValueError) as error:  # Pillow decodes the pixels of an opened file on first use

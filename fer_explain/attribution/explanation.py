@@ -169,7 +169,8 @@ class Attributions:
         )
 
     def __repr__(self) -> str:
-        return f"Attributions({len(self)} faces, {self.method}, target {self.texts['target']!r})"
+        faces = "1 face" if len(self) == 1 else f"{len(self):,} faces"
+        return f"Attributions({faces}, {self.method}, target {self.texts['target']!r})"
 
     def _repr_html_(self) -> str:
         """Show the first faces in a notebook."""

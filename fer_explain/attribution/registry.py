@@ -76,7 +76,7 @@ class Method:
         """Raise ConfigError if a named setting is not used by the method."""
         for name in settings:
             if name not in self.uses and name != "temperature":  # which comes from the model, not from the user
-                used = ", ".join(self.uses) or "none"
+                used = ", ".join(f"`{own}`" for own in self.uses) or "none"
                 raise ConfigError(f"not a setting of {self.name}, which uses {used}", parameter=name)
 
 

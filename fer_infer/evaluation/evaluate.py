@@ -27,7 +27,7 @@ FOLDER: Final = OutputFolder(always=("metrics.json", "confusion.csv"), sometimes
 """Files of an evaluation folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelEvaluation(Evaluation):
     """Evaluation of a model on a data set.
 

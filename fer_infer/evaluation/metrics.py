@@ -46,8 +46,8 @@ def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple
     denominator = 1 + z * z / n
     center = (p + z * z / (2 * n)) / denominator
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / denominator
-    # At p = 0 and p = 1 a limit is exactly 0 or 1, but for rounding errors.
-    return max(0.0, center - half), min(1.0, center + half)
+    # At p = 0 and p = 1 a limit is exactly 0 or 1; rounding errors would make it 3e-17.
+    return center - half if correct else 0.0, center + half if correct < n else 1.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,9 @@ class Evaluation:
         """
         TABLE.require("table", table)
         return to_frame(self.classes, self.confusion if table == "confusion" else None)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary_lines()[0]})"
 
     def _repr_html_(self) -> str:
         return to_html(self.summary_lines(), self.classes)

@@ -151,6 +151,7 @@ class FitConfig(Settings):
         >>> FitConfig.of("compact", epochs=30, optimizer="adamw").lr
         0.003
         """
+        cls.require(options)  # before the defaults adapt to them
         defaults = {entry.name: entry.default for entry in fields(cls) if entry.default is not MISSING}
         defaults |= find_architecture(architecture).config
         for adapt in ADAPTATIONS:
@@ -192,6 +193,10 @@ def _augmentation(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Au
     changes = options.get("augment", {})
     if changes is None or isinstance(changes, AugmentConfig):
         return changes
+    if not isinstance(changes, Mapping):
+        raise ConfigError(
+            f"expected None, AugmentConfig or a dict of its fields, found {changes!r:.80}", parameter="augment"
+        )
     return AugmentConfig(**{**defaults.get("augment", {}), **changes})
 
 

@@ -13,7 +13,7 @@ from fer_core import ModelCard
 from fer_train.config import FitConfig
 from fer_train.runs.checkpoint import AVERAGE_FILE, load_card
 from fer_train.runs.curves import plot_curves
-from fer_train.runs.run_folder import CONFIG_FILE, CURVES_FILE, read_metrics
+from fer_train.runs.run_folder import CONFIG_FILE, CURVES_FILE, METRICS, read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ class Run:
         """Return the history as a DataFrame, one row per epoch."""
         import pandas as pd
 
-        return pd.DataFrame(self.history).astype({"epoch": int})
+        return pd.DataFrame(self.history, columns=METRICS).astype({"epoch": int})
 
     def plot(self) -> Figure:
         """Plot loss and accuracy of both splits over the epochs."""

@@ -79,8 +79,8 @@ def fit(
         config = _config(output, resume, architecture, settings)
     elif settings:
         raise ConfigError(f"cannot be combined with {', '.join(settings)}", parameter="config")
-    folder = _new_folder(config) if output is None else Path(output)
     splits = load_splits_of(data, config)
+    folder = _new_folder(config) if output is None else Path(output)  # prints its name, if the data can be trained on
 
     def report_with_split(metrics: dict[str, Any]) -> None:
         report({**metrics, "validation_split": splits.validation_name})

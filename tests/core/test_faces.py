@@ -63,6 +63,11 @@ def test_taking_keeps_all_columns_in_step(faces: Faces, index: list[int], kept: 
     assert taken.source == "test.csv"
 
 
+def test_faces_show_their_number_source_and_columns(faces: Faces) -> None:
+    assert repr(faces) == "Faces(5 of test.csv with labels, ids, splits)"
+    assert repr(Faces(faces.images[:1], faces.rows[:1])) == "Faces(1)"
+
+
 def test_taking_leaves_missing_columns_missing(faces: Faces) -> None:
     bare = Faces(faces.images, faces.rows).take([2])
     assert (bare.labels, bare.ids, bare.splits) == (None, None, None)

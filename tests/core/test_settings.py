@@ -37,6 +37,21 @@ class WalkConfig(Settings):
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("step", "; did you mean 'steps'?"),
+        ("pace", "; did you mean 'speed'?"),
+        ("pacee", "; did you mean 'speed'?"),
+        ("x", ""),
+    ],
+)
+def test_a_name_that_is_no_setting_is_a_type_error_that_suggests_the_closest(name: str, hint: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        WalkConfig(**{name: 1})
+    assert str(caught.value) == f"WalkConfig() got an unexpected keyword argument {name!r}{hint}"
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"steps": 0}, "steps: expected at least 1, found 0"),

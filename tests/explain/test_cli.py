@@ -145,7 +145,7 @@ def test_a_setting_that_the_method_does_not_look_at_is_refused_whatever_its_valu
         result = invoke("attribute", data, "--model", exports, "--output", output, "--rows", "2", "--samples", value)
         assert (result.exit_code, result.stderr) == (
             1,
-            "fer-explain: --samples: not a setting of saliency, which uses of\n",
+            "fer-explain: --samples: not a setting of saliency, which uses --of\n",
         )
     assert not output.exists()
 

@@ -106,7 +106,7 @@ def test_augmentation_and_batch_size_are_those_of_run(scorer: Scorer, images: Im
     [
         (np.zeros((2, 32, 32), np.uint8), r"expected uint8 of shape"),
         (np.zeros((2, 48, 48), np.float32), r"expected uint8 of shape"),
-        (["a"], r"expected a PIL image, found str"),
+        (["a"], r"expected a PIL image or a uint8 array \(48, 48\), found str"),
         (7, r"expected a path, Faces, a uint8 array, PIL images or a pandas DataFrame, found int"),
         (pd.DataFrame({"pixels": ["1 2 3"]}), r"expected 2304 integers in 0\.\.255, found 3"),
         ("absent.csv", r"absent\.csv: cannot be "),

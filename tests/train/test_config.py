@@ -98,3 +98,25 @@ def test_the_config_of_a_run_says_how_its_data_were_read(tmp_path: Path) -> None
     config.save(tmp_path / "config.json")
     assert FitConfig.load(tmp_path / "config.json") == config
     assert json.loads((tmp_path / "config.json").read_text())["input_columns"] == {"pixels": "face"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": "3"}, "epochs: expected int, found '3'"),
+        ({"epochs": None}, "epochs: expected int, found None"),
+        ({"optimizer": ["sgd"]}, "optimizer: expected str, found ['sgd']"),
+        ({"augment": False}, "augment: expected None, AugmentConfig or a dict of its fields, found False"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_before_defaults_adapt_to_it(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FitConfig.of("compact", **options)
+    assert str(caught.value) == message
+
+
+def test_the_spelling_of_an_option_is_suggested_as_its_setting() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'ema'; did you mean 'ema_decay'"):
+        FitConfig.of("compact", ema=0.9)

@@ -117,9 +117,9 @@ def test_a_sequence_may_mix_images_and_arrays() -> None:
         (Image.new("RGBA", (48, 48)), "expected an opaque image, found transparency"),
         (Image.new("F", (48, 48)), "expected a gray image of 8 bits, found mode F"),
         (IMAGES[0].astype(float), r"expected uint8 .*, found float64 of shape \(48, 48\)"),
-        (IMAGES, "expected a PIL image, found ndarray"),
-        (None, "expected a PIL image, found NoneType"),
-        ("a.png", "expected a PIL image, found str"),
+        (IMAGES, r"expected uint8 of shape \(48, 48\), found uint8 of shape \(\d+, 48, 48\)"),
+        (None, r"expected a PIL image or a uint8 array \(48, 48\), found NoneType"),
+        ("a.png", r"expected a PIL image or a uint8 array \(48, 48\), found str"),
         (Image.open(io.BytesIO(encoded(IMAGES[0], "PNG")[:-900])), "expected an image that can be decoded"),
     ],
 )

@@ -319,7 +319,7 @@ def test_a_setting_outside_its_range_is_refused(settings: dict[str, Any], match:
 
 
 def test_a_setting_that_is_nothing_to_the_method_is_refused(cnn: nn.Module, faces: Faces) -> None:
-    with pytest.raises(ConfigError, match=r"samples: not a setting of saliency, which uses of$"):
+    with pytest.raises(ConfigError, match=r"samples: not a setting of saliency, which uses `of`$"):
         attributions_of(
             cnn, METHODS["saliency"], faces.images, faces.require_labels(), config=AttributionConfig(samples=3)
         )

@@ -158,8 +158,8 @@ def test_saving_replaces_nothing_unless_forced(maps: Attributions, tmp_path: Pat
     ("arguments", "error", "match"),
     [
         ({"method": "lime"}, ConfigError, r"method: expected one of saliency, .*, found 'lime'"),
-        ({"samples": 3}, ConfigError, r"samples: not a setting of saliency, which uses of"),
-        ({"depth": 3}, ConfigError, r"depth: not a setting of saliency, which uses of"),
+        ({"samples": 3}, ConfigError, r"samples: not a setting of saliency, which uses `of`"),
+        ({"depth": 3}, ConfigError, r"depth: not a setting of saliency, which uses `of`"),
         ({"temperature": 2.0}, ConfigError, r"temperature: comes from the model card and cannot be set"),
         ({"of": "ranks"}, ConfigError, r"of: expected one of logits, probabilities, found 'ranks'"),
         ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int, found 'many'"),

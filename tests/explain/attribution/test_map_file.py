@@ -133,7 +133,7 @@ def test_the_members_are_stored_as_they_are_and_the_file_is_the_same_each_time(
         ({"split": "PublicTest"}, DataError, "has no Usage column"),
         ({"target": "joy"}, ConfigError, "target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": 0.01}, ConfigError, r"memory_mb: saliency needs .* MiB for one pass, found 0\.01"),
-        ({"config": AttributionConfig(seed=3)}, ConfigError, "seed: not a setting of saliency, which uses of"),
+        ({"config": AttributionConfig(seed=3)}, ConfigError, "seed: not a setting of saliency, which uses `of`"),
         ({"rows": ()}, ConfigError, "rows: expected at least one row number, found none"),
         ({"limit": 0}, ConfigError, "limit: expected at least 1, found 0"),
     ],

@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,10 +58,12 @@ def test_wilson_interval_is_the_published_one(correct: int, n: int, low: float, 
 
 
 @pytest.mark.parametrize("n", [1, 3, 16, 21, 37, 40, 3589])
-def test_wilson_interval_stays_within_0_and_1(n: int) -> None:
-    assert wilson_interval(0, n)[0] == pytest.approx(0, abs=1e-15)
-    assert wilson_interval(0, n)[0] >= 0
-    assert wilson_interval(n, n)[1] <= 1
+def test_wilson_interval_of_none_or_all_ends_at_exactly_0_or_1(n: int) -> None:
+    assert wilson_interval(0, n)[0] == 0
+    assert wilson_interval(n, n)[1] == 1
+    for correct in range(0, n + 1, max(1, n // 50)):
+        low, high = wilson_interval(correct, n)
+        assert 0 <= low < high <= 1
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
@@ -473,6 +476,12 @@ def test_without_pandas_its_installation_is_named(evaluation: Evaluation, monkey
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(FerError, match=r"^pandas is not installed; pip install pandas$"):
         evaluation.to_pandas()
+
+
+def test_an_evaluation_shows_its_accuracy(evaluation: Evaluation) -> None:
+    assert repr(evaluation) == f"Evaluation({evaluation.summary_lines()[0]})"
+    found = replace(evaluation, n=3589, accuracy=0.5, wilson_95=(0.4, 0.6))
+    assert repr(found) == "Evaluation(accuracy 50.00% of 3,589 faces, 95% interval 40.00% to 60.00%)"
 
 
 def test_a_notebook_shows_figures_and_escapes_names() -> None:

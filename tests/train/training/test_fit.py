@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 
 import fer_train
 import fer_train.models
-from fer_core import ConfigError, Faces, OutputError, TrainingWarning
+from fer_core import ConfigError, DataError, Faces, OutputError, TrainingWarning
 from fer_core.io.csv.writer import write_csv
 from fer_train.cli import main
 from fer_train.config import FitConfig
 from fer_train.data.splits import load_splits
 from fer_train.runs.checkpoint import load_weights
+from fer_train.runs.run_folder import METRICS
 from fer_train.training import trainer
 
 TINY = {"architecture": "course-dnn", "architecture_arguments": {"widths": [4]}, "epochs": 2, "device": "cpu"}
@@ -75,6 +76,8 @@ def test_a_run_before_its_first_epoch_has_no_accuracy(tmp_path: Path) -> None:
     FitConfig().save(tmp_path / "config.json")
     run = fer_train.Run(tmp_path)
     assert run.history == []
+    assert run.to_pandas().empty
+    assert run.to_pandas().columns.tolist() == list(METRICS)
     assert math.isnan(run.last_accuracy)
     assert math.isnan(run.best_accuracy)
     assert run._repr_html_() == f"<p>Run(course-cnn, 0 of 100 epochs, {tmp_path})</p>"
@@ -96,6 +99,12 @@ def test_without_an_output_the_folder_is_named_by_architecture_and_time(
     assert run.path.parent == Path("runs")
     assert run.path.match("course-dnn-[0-9]*-[0-9]*")
     assert f"fit: writing {run.path}" in capsys.readouterr().err
+
+
+def test_no_folder_is_announced_for_data_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match=r"^missing\.csv: cannot be read"):
+        fer_train.fit("missing.csv", **TINY)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
 
 
 def test_each_epoch_is_reported_with_the_name_of_the_validation_split(tmp_path: Path, data: Path) -> None:
