@@ -126,8 +126,8 @@ class Settings:
     """Base class of dataclasses whose fields are declared by `setting`; construction checks types and ranges."""
 
     def __new__(cls, *_values: Any, **named: Any) -> Self:
-        """Raise TypeError for a name that is no setting, and suggest the one that is meant."""
-        for name in sorted(named.keys() - {entry.name for entry in fields(cls)}):  # type: ignore[arg-type] # all are dataclasses
+        """Raise TypeError for an unknown name, and suggest the setting that is meant."""
+        for name in sorted(named.keys() - {entry.name for entry in fields(cls)}):  # type: ignore[arg-type]
             raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}{_suggestion(cls, name)}")
         return super().__new__(cls)
 
