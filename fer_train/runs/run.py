@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_core import ModelCard
+from fer_core import ConfigError, ModelCard
 from fer_train.config import FitConfig
 from fer_train.runs.checkpoint import AVERAGE_FILE, load_card
 from fer_train.runs.curves import plot_curves
@@ -31,6 +31,11 @@ class Run:
     path : str or Path
         Run folder.
 
+    Raises
+    ------
+    ConfigError
+        If there is no run in `path`.
+
     Examples
     --------
     >>> from fer_train import fit
@@ -46,6 +51,8 @@ class Run:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         object.__setattr__(self, "path", Path(path))
+        if not (self.path / CONFIG_FILE).is_file():
+            raise ConfigError(f"{self.path}: expected a run folder, found no {CONFIG_FILE} in it")
 
     def __fspath__(self) -> str:
         return fspath(self.path)

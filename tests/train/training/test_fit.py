@@ -83,6 +83,11 @@ def test_a_run_before_its_first_epoch_has_no_accuracy(tmp_path: Path) -> None:
     assert run._repr_html_() == f"<p>Run(course-cnn, 0 of 100 epochs, {tmp_path})</p>"
 
 
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope: expected a run folder, found no config\.json in it$"):
+        fer_train.Run(tmp_path / "nope")
+
+
 def test_a_run_is_exported_loaded_and_evaluated_as_it_is(tmp_path: Path, data: Path, tiny: fer_train.Run) -> None:
     fer_train.export(tiny, tmp_path / "exported")
     first, second = fer_train.load_model(tiny), fer_train.load_model(tmp_path / "exported")
