@@ -43,9 +43,10 @@ def main() -> None:
     required=True,
     help="File to write: .csv, .csv.gz, .csv.zst or .parquet. With --engine ray, a folder.",
 )
+@split_option
 @settings_options(ScoreConfig, only=("columns", "tta"))
 @columns_option
-@settings_options(ScoreConfig, without=("columns", "tta"))
+@settings_options(ScoreConfig, without=("columns", "tta", "split"))
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),

@@ -56,6 +56,7 @@ class InferenceConfig(RuntimeConfig):
     limit: int | None = setting(
         None, "Use at most the first N faces.", at_least=1, metavar="N", default_text="all faces"
     )
+    split: str | None = setting(None, "Use only this split, e.g. PublicTest.", metavar="SPLIT", default_text="all rows")
     input_columns: Mapping[str, str] | None = None
     """Column names by role (pixels, label, split or id), for columns that are not recognized by name."""
 
@@ -74,10 +75,6 @@ class ScoreConfig(InferenceConfig):
 @dataclass(frozen=True)
 class EvaluationConfig(InferenceConfig):
     """Settings of `fer_infer.evaluate`."""
-
-    split: str | None = setting(
-        None, "Evaluate only this split, e.g. PublicTest.", metavar="SPLIT", default_text="all rows"
-    )
 
     @property
     def split_name(self) -> str:

@@ -20,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from fer_core import ConfigError, DataError, DataWarning, FerError, ModelCard, OutputError
 from fer_core.errors import first_line
 from fer_core.exports_folder import CARD_FILE
+from fer_core.fer2013 import split_of
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.cluster import storage
@@ -212,6 +213,8 @@ def _record(work: Work, card: ModelCard) -> dict[str, Any]:
         "on_error": work.config.on_error,
         "form": work.suffix.removeprefix("."),
     }
+    if work.config.split is not None:
+        record["split"] = split_of(work.config.split) or work.config.split
     if work.config.input_columns:
         record["input_columns"] = dict(work.config.input_columns)
     return record

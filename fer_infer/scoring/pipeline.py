@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fer_core import DataWarning, Faces, ModelError, iter_faces
 from fer_core.cores import available_cores
 from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import check_layout
+from fer_core.io.reader import check_layout, no_such_split
 from fer_core.outputs.staging import require_apart, require_free, staged
 from fer_core.terminal.progress import Advance, progress
 from fer_infer.config import InferenceConfig, ScoreConfig
@@ -88,7 +88,9 @@ def score(
         RejectWriter(Path(target), force=force, needed=config.on_error == "skip") as rejects,
     ):
         require_apart(rejects.path, (data, model))
-        check_layout(data, roles=ROLES_READ, columns=config.input_columns)  # fails faster than loading the model
+        check_layout(
+            data, split=config.split, roles=ROLES_READ, columns=config.input_columns
+        )  # fails faster than loading the model
         scorer = Scorer(model, config.device, config.precision, threads=config.threads)
         with (
             read_ahead(lambda: scored(lambda: batches_for(scorer, data, config), scorer, config)) as batches,
@@ -97,6 +99,8 @@ def score(
             prediction_writer(target)(stage, config.columns, scorer.card.labels, name=target) as predictions,
         ):
             counts = write_predictions(batches, predictions, rejects, scorer.card.labels, advance)
+        if config.split is not None and not counts.rows:
+            raise no_such_split(data, config.split, columns=config.input_columns)
         require_free(target, force=force)  # or the rejects would be renamed into place before the predictions cannot be
     if not counts.rows:
         warnings.warn(f"{data}: contains no face, so {target} contains no prediction", DataWarning, stacklevel=2)
@@ -156,6 +160,7 @@ def batches_for(
     batches = iter_faces(
         data,
         batch_rows=rows,
+        split=config.split,
         on_error=config.on_error,
         threads=threads,
         roles=ROLES_READ,

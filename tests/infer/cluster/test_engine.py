@@ -119,6 +119,8 @@ def test_the_parts_are_what_the_local_engine_writes_and_stay_when_run_again(
         score_files(["in"], exports, "out", columns="logits")
     with pytest.raises(OutputError, match=r"was made with tta 'none', not 'flip'; `force=True` discards it$"):
         score_files(["in"], exports, "out", columns="probabilities", tta="flip")
+    with pytest.raises(OutputError, match=r"was made with split None, not 'Training'; `force=True` discards it$"):
+        score_files(["in"], exports, "out", columns="probabilities", split="train")
 
 
 def test_an_output_below_what_is_scored_is_no_input_of_the_next_run(cluster: None, inputs: Path, exports: Path) -> None:

@@ -68,6 +68,25 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_split_keeps_the_ids_of_its_rows(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
+    header, *rows = data.read_text().splitlines()
+    splits = ["Training" if n % 3 else "PublicTest" for n in range(len(rows))]
+    lines = [f"{header},Usage", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    data.write_text("\n".join(lines) + "\n")
+    assert score(data, exports, work / "out.csv", device="cpu", split="publictest").rows == 10
+    expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels) if n % 3 == 0)
+    assert (work / "out.csv").read_text() == expected
+    with pytest.raises(DataError, match=r"faces\.csv: has no row of split 'PrivateTest'; found PublicTest, Training$"):
+        score(data, exports, work / "none.csv", device="cpu", split="PrivateTest")
+    assert names(work) == ["out.csv"]
+
+
+def test_a_split_of_a_file_without_splits_is_refused(data: Path, exports: Path, work: Path) -> None:
+    with pytest.raises(DataError, match=r"faces\.csv: has no Usage column; cannot select Training rows$"):
+        score(data, exports, work / "out.csv", split="Training")
+    assert names(work) == []
+
+
 def test_id_label_is_exactly_two_columns_of_numbers(data: Path, exports: Path, work: Path, labels: list[int]) -> None:
     score(data, exports, work / "out.csv", device="cpu")
     expected = "id,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
