@@ -84,9 +84,8 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
     from fer_train.audit.audit import audit
 
     found = audit(data, output, **settings)
-    click.echo(found.to_text())
-    if found.faces.rejected:
-        click.echo(rejects_text(found.faces.rejected, output))
+    rejects = [rejects_text(found.faces.rejected, output)] if found.faces.rejected else []
+    click.echo("\n".join([found.to_text(), *rejects]))
     if output is not None:
         click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
@@ -298,8 +297,7 @@ def export(run: Path, output: Path, **settings: Any) -> None:
     from fer_core.exports_folder import ExportsFolder
     from fer_train.exporting.export import export
 
-    parity = export(run, output, **given(settings))
-    click.echo(ModelCard.load_json(ExportsFolder(output).card).temperature_text())
-    click.echo(parity.to_text())
-    files = ", ".join(ExportsFolder(output).graph(precision).name for precision in ExportsFolder(output).precisions())
+    parity, folder = export(run, output, **given(settings)), ExportsFolder(output)
+    click.echo(f"{ModelCard.load_json(folder.card).temperature_text()}\n{parity.to_text()}")
+    files = ", ".join(folder.graph(precision).name for precision in folder.precisions())
     click.echo(f"{output}: {files}, weights.safetensors, card.json, parity.json")
