@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LANDMARKS: Final = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-"""Names of the five landmarks, in order; right and left are those of the person, so the right eye is left in a photo."""
+"""Names of the five landmarks, in order. Left and right are those of the person: the right eye is on the left side."""
 
 
 class Box(NamedTuple):
