@@ -3,8 +3,8 @@
     python scripts/fit_template.py fer2013.csv
 
 Each face is enlarged four times, and the detector finds its landmarks. The template is their mean shape by generalized
-Procrustes analysis (Gower, Psychometrika 40, 1975), with the mean position and the mean size of the faces: the plain mean
-of faces that lean and turn is smaller than a face. It is written to fer_infer/photos/template.json, with the standard
+Procrustes analysis (Gower, Psychometrika 40, 1975), with the mean position and the mean size of the faces; the plain
+mean of faces that lean and turn would be smaller. It is written to fer_infer/photos/template.json, with the standard
 deviations of the landmarks after alignment. It takes about two minutes.
 """
 

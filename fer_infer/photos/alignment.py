@@ -89,7 +89,7 @@ def similarity(landmarks: NDArray[np.float64], template: NDArray[np.float64]) ->
     Examples
     --------
     >>> from fer_infer.photos.alignment import similarity
-    >>> points = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    >>> points = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]])
     >>> similarity(points, points / 2 + 1)
     array([[0.5, 0. , 1. ],
            [0. , 0.5, 1. ]])
@@ -145,8 +145,9 @@ def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[n
         tuple((matrix / block).ravel().tolist()),
         Image.Resampling.BILINEAR,
     )
-    face = np.asarray(sampled.reduce(samples) if samples > 1 else sampled)
-    return np.clip(np.rint(face), 0, 255).astype(np.uint8)
+    levels = np.asarray(sampled.reduce(samples) if samples > 1 else sampled)
+    face: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return face
 
 
 def inverse(transform: NDArray[np.float64]) -> NDArray[np.float64]:
