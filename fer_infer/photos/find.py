@@ -1,0 +1,125 @@
+"""Find the faces in a photo and align them to 48x48."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_core.fer2013 import IMAGE_SIZE
+from fer_infer.photos.alignment import gray_of, load_template, similarity, warp
+from fer_infer.photos.detector import MIN_FACE, Detection, FaceDetector
+from fer_infer.photos.found_face import Box, FoundFace
+from fer_infer.photos.images import read_photo
+
+UNKNOWN: Final = np.full((5, 2), np.nan)
+"""Landmarks of a face that was not detected."""
+
+
+@cache
+def shared_detector(min_face: int = MIN_FACE) -> FaceDetector:
+    """Return the detector that all callers of this process share."""
+    return FaceDetector(min_face)
+
+
+def find_faces(photo: Any, *, min_face: int = MIN_FACE, detector: FaceDetector | None = None) -> list[FoundFace]:
+    """Find the faces in a photo and align each to 48x48, as the faces of FER2013 are.
+
+    Parameters
+    ----------
+    photo : str, Path, bytes, PIL.Image.Image or ndarray of uint8
+        Photo as `fer_infer.photos.images.read_photo` takes it: a file, its content, an image, or an array of shape
+        (H, W) gray or (H, W, 3) red, green, blue.
+    min_face : int
+        Leave out faces whose box has a shorter side, in pixels.
+    detector : FaceDetector, optional
+        Detector, by default one that all calls share.
+
+    Returns
+    -------
+    list of FoundFace
+        Faces from left to right; empty if there is none.
+
+    Raises
+    ------
+    DataError
+        If the photo cannot be read.
+    FerError
+        If the detector is not installed (extra `photos`).
+
+    Examples
+    --------
+    >>> from fer_infer.photos.find import find_faces
+    >>> find_faces(np.zeros((240, 320, 3), np.uint8))
+    []
+    """
+    pixels = read_photo(photo)
+    detections = (detector or shared_detector(min_face)).detect(pixels)
+    return [align(pixels, found) for found in detections if is_large(found, min_face)]
+
+
+def is_large(detection: Detection, min_face: int) -> bool:
+    """Return whether both sides of a detected face have at least `min_face` pixels."""
+    return min(detection.box.width, detection.box.height) >= min_face
+
+
+def align(pixels: NDArray[np.uint8], detection: Detection) -> FoundFace:
+    """Align a detected face to the template.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Red, green and blue of the upright photo.
+    detection : Detection
+        Face in it.
+
+    Raises
+    ------
+    ValueError
+        If the landmarks coincide.
+    """
+    transform = similarity(detection.landmarks, load_template().landmarks)
+    return FoundFace(detection.box, detection.score, detection.landmarks, transform, warp(pixels, transform))
+
+
+def whole_face(photo: Any) -> FoundFace:
+    """Take a whole picture as the face, resized to 48x48 by area averaging.
+
+    A picture that is not square is extended to a square by repeating its border, so that it keeps its proportions.
+
+    Parameters
+    ----------
+    photo : str, Path, bytes, PIL.Image.Image or ndarray of uint8
+        Picture as `find_faces` takes it.
+
+    Returns
+    -------
+    FoundFace
+        Face with the picture as its box, without landmarks and detection score.
+
+    Raises
+    ------
+    DataError
+        If the picture cannot be read.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.find import whole_face
+    >>> whole_face(np.full((96, 96), 7, np.uint8)).image.max()
+    np.uint8(7)
+    """
+    pixels = read_photo(photo)
+    height, width = pixels.shape[:2]
+    scale = IMAGE_SIZE / max(height, width)
+    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+    # a box filter averages areas, but would repeat pixels where the picture is smaller than the face
+    method = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BILINEAR
+    resized = np.asarray(Image.fromarray(gray_of(pixels)).resize((columns, rows), method))
+    left, top = (IMAGE_SIZE - columns) // 2, (IMAGE_SIZE - rows) // 2
+    padding = ((top, IMAGE_SIZE - rows - top), (left, IMAGE_SIZE - columns - left))
+    face = np.pad(resized, padding, mode="edge")
+    transform = np.array([[columns / width, 0, left], [0, rows / height, top]])
+    return FoundFace(Box(0.0, 0.0, float(width), float(height)), np.nan, UNKNOWN, transform, face)
