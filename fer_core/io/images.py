@@ -42,7 +42,7 @@ class NotAlignedError(DataError):
     def with_remedy(self) -> DataError:
         """Return the error with the settings that read such pictures."""
         remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
-        return DataError(self.source, f"{self.message}; {remedy}", row=self.row)
+        return DataError(self.source, f"{self.message}; {remedy}")
 
 
 def is_encoded(data: bytes) -> bool:

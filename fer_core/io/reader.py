@@ -13,12 +13,10 @@ from fer_core.errors import ConfigError, DataError
 from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_split
 from fer_core.fer2013 import split_of
-from fer_core.io.archives import IMAGE_SUFFIXES
 from fer_core.io.columns import ROLES
-from fer_core.io.compression import is_image, table_type
-from fer_core.io.crop import Crop, no_images
-from fer_core.io.file_types import IMAGES, PICTURES, TABLES
-from fer_core.places import can_be_reread, locate
+from fer_core.io.crop import Crop
+from fer_core.io.kinds import kind_of, require_no_crop
+from fer_core.places import can_be_reread
 
 OnError = Literal["fail", "skip"]
 
@@ -99,20 +97,8 @@ def iter_faces(
     return source(path, batch_rows=batch_rows, split=split, on_error=on_error, roles=roles, columns=columns)
 
 
-def _kind_of(path: str | Path, crop: Crop | None) -> Literal["images", "shards", "table", "csv"]:
-    """Return what a path contains. A pipe is read as a CSV, since its first bytes cannot be read twice."""
-    named = crop is not None and Path(path).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(path)  # noqa: PTH113 - Path.is_file can raise
-    if named or is_image(path, IMAGES if crop is None else PICTURES):
-        return "images"
-    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - as above
-        from fer_core.io.tables.shards import find_shards
-
-        return "shards" if find_shards(Path(path)) else "images"
-    return "table" if can_be_reread(path) and table_type(path) in TABLES else "csv"
-
-
 def _reader_of(path: str | Path, threads: int, crop: Crop | None) -> Callable[..., Iterator[Faces]]:
-    kind = _kind_of(path, crop)
+    kind = kind_of(path, crop)
     if kind == "images":
         from fer_core.io.image_folder import iter_image_folder
 
@@ -121,16 +107,10 @@ def _reader_of(path: str | Path, threads: int, crop: Crop | None) -> Callable[..
         with needed_from("parquet"):
             from fer_core.io.tables.reader import iter_shards, iter_table
         return partial(iter_shards if kind == "shards" else iter_table, crop=crop, threads=threads)
-    _require_no_crop(path, crop)
+    require_no_crop(path, crop)
     from fer_core.io.csv.reader import iter_csv
 
     return partial(iter_csv, threads=threads)
-
-
-def _require_no_crop(path: str | Path, crop: Crop | None) -> None:
-    """Raise ConfigError if faces are to be cut from a CSV; a file that does not exist is reported by its reader."""
-    if crop is not None and (str(path) == "-" or os.path.exists(locate(path).file)):  # noqa: PTH110 - as above
-        raise no_images(str(path), crop)
 
 
 def check_layout(
@@ -146,9 +126,9 @@ def check_layout(
     A program can thus refuse a file before it loads a model. Pipes are not checked, as they can be read only once.
     Parameters are those of `iter_faces`.
     """
-    kind = _kind_of(path, crop)
+    kind = kind_of(path, crop)
     if kind == "csv":
-        _require_no_crop(path, crop)
+        require_no_crop(path, crop)
     if not can_be_reread(path):
         return
     split = split if split is None else split_of(split) or split
@@ -283,21 +263,6 @@ def first_faces(
 def threads_for(crop: Crop | None) -> int:
     """Return the number of threads for `iter_faces` in a loop that computes: several, if cutting faces takes longer."""
     return 1 if crop is None else available_cores()
-
-
-def crop_of_images(path: str | Path, crop: Crop | None, *, columns: Mapping[str, str] | None = None) -> Crop | None:
-    """Return `crop` if `path` contains images, else None: for a second data set, which may be of another kind.
-
-    Parameters are those of `iter_faces`.
-    """
-    kind = _kind_of(path, crop)
-    if crop is None or kind == "images":
-        return crop
-    if kind == "csv":
-        return None
-    with needed_from("parquet"):
-        from fer_core.io.tables.reader import has_images
-    return crop if has_images(path, columns=columns) else None
 
 
 def no_such_split(
