@@ -85,7 +85,7 @@ def audit(data: Path, output: Path | None, **settings: Any) -> None:
     from fer_core.outputs.rejects import rejects_text
     from fer_train.audit.audit import audit
 
-    found = audit(data, output, **given(settings))
+    found = audit(data, output, **settings)
     rejects = [rejects_text(found.faces.rejected, output)] if found.faces.rejected else []
     click.echo("\n".join([found.to_text(), *rejects]))
     if output is not None:
@@ -229,7 +229,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
     """
     from fer_train.runs.ensembling import ensemble
 
-    _print_run(ensemble(data, runs, output, **given(settings)))
+    _print_run(ensemble(data, runs, output, **settings))
     click.echo(f"{output}: ema.safetensors, confusion.png")
 
 
