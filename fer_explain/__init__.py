@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fer_explain.layers.structure import list_layers
     from fer_explain.maximization.ascent import maximize_channels
     from fer_explain.maximization.maximize import maximize
+    from fer_explain.photo_overlay import overlay_map
     from fer_explain.report.report import write_report
     from fer_explain.verification import VerifiedModel, load_verified
 
@@ -57,6 +58,7 @@ __all__ = [
     "maximize",
     "maximize_channels",
     "measure_faithfulness",
+    "overlay_map",
     "salient_mask",
     "write_report",
 ]
@@ -88,6 +90,7 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.faithfulness",
+        "overlay_map": "fer_explain.photo_overlay",
         "salient_mask": "fer_explain.attribution.masks",
         "write_report": "fer_explain.report.report",
     },

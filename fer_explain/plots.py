@@ -87,7 +87,11 @@ def overlay(images: NDArray[np.uint8], attributions: NDArray[np.float32], *, sig
     ndarray of uint8, shape (..., 48, 48, 3)
         Red, green, blue, 0..255. Where a map is zero, the darkened face is visible.
     """
-    values = normalize(attributions)
+    return blend(images, normalize(attributions), signed=signed)
+
+
+def blend(images: NDArray[np.uint8], values: NDArray[np.float32], *, signed: bool) -> NDArray[np.uint8]:
+    """Draw maps that `normalize` has scaled over gray images of the same shape; see `overlay`."""
     strength = np.abs(values)[..., None]
     face = FACE_BRIGHTNESS * images[..., None].astype(np.float32)
     if signed:
@@ -139,6 +143,24 @@ def data_uri(image: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
     return _png_uri(buffer.getvalue())
+
+
+def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Reduce an image, uint8 (height, width, 3), so that no side is longer than `side`; smaller ones are unchanged."""
+    from PIL import Image
+
+    picture = Image.fromarray(image)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def jpeg_uri(image: NDArray[np.uint8]) -> str:
+    """Return a photo, uint8 (height, width, 3), as a JPEG data URI, which is much smaller than a PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def file_uri(path: Path) -> str:

@@ -25,7 +25,7 @@ from fer_explain.verification import VerifiedModel
 
 FIGURES: Final = "figures"
 LAYER_FIGURE: Final = "layer_outputs.png"
-OTHER_FIGURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*")
+OTHER_FIGURES: Final = ("confusion", "maximization", "classes", "class_means", "face_row_*", "photo_row_*")
 
 FOLDER: Final = OutputFolder(
     always=("index.html", "attributions.npz"),
@@ -59,6 +59,8 @@ def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedM
 
 def save_figures(folder: Path, results: ReportResults) -> None:
     """Write the images of the page as sheets with titles."""
+    from PIL import Image
+
     from fer_infer.evaluation.plots import save_confusion
 
     folder.mkdir()
@@ -70,6 +72,8 @@ def save_figures(folder: Path, results: ReportResults) -> None:
     _save_means(folder / "class_means.png", results.maps.means, explained.methods[0], card.labels)
     for i, row in enumerate(explained.faces.rows.tolist()):
         _save_face(folder / f"face_row_{row}.png", explained, i, card.labels)
+    for row, photo in results.maps.photos.items():
+        Image.fromarray(photo.mapped).save(folder / f"photo_row_{row}.png")
 
 
 def _save_internals(folder: Path, internals: Internals, labels: tuple[str, ...]) -> None:

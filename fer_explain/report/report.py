@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_core.io.crop import ALIGNED
 from fer_core.outputs.rejects import save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.config import ReportConfig
 from fer_explain.evaluation.skill import assess_skill
-from fer_explain.face_file import DataSource, load_faces, path_of
+from fer_explain.face_file import DataSource, FaceFile, load_faces, path_of
 from fer_explain.layers.structure import Layer, find_layer
 from fer_explain.report.face_maps import explain_faces, mean_maps
 from fer_explain.report.files import FIGURES, FOLDER, save_attributions, save_figures
@@ -17,6 +18,7 @@ from fer_explain.report.internals import default_layer, examine_network
 from fer_explain.report.map_checks import check_maps
 from fer_explain.report.methods import ChosenMethods, choose_methods
 from fer_explain.report.page.render import render
+from fer_explain.report.photo_maps import map_photos
 from fer_explain.report.predictions import ScoredFaces, require_known_labels, score_faces
 from fer_explain.report.results import GraphComparison, MapResults, ReportResults
 from fer_explain.report.selection import select_faces
@@ -39,8 +41,8 @@ def write_report(
     Parameters
     ----------
     data : path, FaceFile, Faces, ndarray of uint8, PIL images or DataFrame
-        Faces, see `fer_core.as_faces` and, for one split of a file, `FaceFile`. With
-        labels, the accuracy on all of them is reported.
+        Faces, see `fer_core.as_faces`, and `FaceFile` for one split of a file or for photos. With labels, the accuracy
+        on all of them is reported. Faces that were cut from photos are also shown in their photos, with their maps.
     model : str or Path
         Exports folder or run. For a run without an ONNX graph the comparison with the graph is omitted, and the report
         states this.
@@ -91,7 +93,7 @@ def write_report(
         faces = load_faces(data)
         require_known_labels(faces, verified)
         scored = score_faces(verified, faces)
-        results = _compute(verified, Path(model), scored, rows, chosen, shown_layer, config)
+        results = _compute(verified, Path(model), data, scored, rows, chosen, shown_layer, config)
         save_attributions(stage / "attributions.npz", results.maps.explained, verified)
         save_figures(stage / FIGURES, results)
         save_rejects(stage, faces.rejected)
@@ -103,6 +105,7 @@ def write_report(
 def _compute(
     verified: VerifiedModel,
     model: Path,
+    data: DataSource,
     scored: ScoredFaces,
     rows: Sequence[int] | None,
     chosen: ChosenMethods,
@@ -130,6 +133,8 @@ def _compute(
         explained,
         check_maps(verified, explained, scored, skill),
         mean_maps(verified, scored, chosen.methods[0], seed=config.seed),
+        map_photos(data, explained),
     )
     internals = examine_network(verified, layer, shown if len(shown) else faces, faces, seed=config.seed)
-    return ReportResults(model.resolve().name, verified, comparison, scored, selection, maps, internals)
+    taken = data.faces if isinstance(data, FaceFile) else ALIGNED
+    return ReportResults(model.resolve().name, verified, comparison, scored, selection, maps, internals, taken)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fer_core.io.crop import ALIGNED
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Internals
 from fer_explain.report.map_checks import CheckedMaps
 from fer_explain.report.methods import ChosenMethods
+from fer_explain.report.photo_maps import PhotoMap
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.report.selection import Selection
 from fer_explain.verification import ComparedGraph, ComparedLogits, VerifiedModel
@@ -23,12 +26,13 @@ class GraphComparison:
 
 @dataclass(frozen=True)
 class MapResults:
-    """The methods, the maps of the faces shown, the tests of these maps, and the mean maps per class."""
+    """The methods, the maps of the faces shown, the tests of these maps, the mean maps per class, and the photos."""
 
     methods: ChosenMethods
     explained: ExplainedFaces
     checked: CheckedMaps
     means: ClassMeans
+    photos: Mapping[int, PhotoMap]
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class ReportResults:
         Attribution maps and their tests.
     internals : Internals
         Filters, layer outputs and maximized units.
+    taken : {"aligned", "detect", "whole"}
+        How the faces were taken from images.
     """
 
     name: str
@@ -60,3 +66,4 @@ class ReportResults:
     selection: Selection
     maps: MapResults
     internals: Internals
+    taken: str = ALIGNED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from fer_explain.plots import data_uri, overlay
 from fer_explain.report.face_maps import ExplainedClass, ExplainedFaces
 from fer_explain.report.map_checks import SHARES, CheckedMaps
 from fer_explain.report.methods import ChosenMethods, settings_of
-from fer_explain.report.page.picture import Picture, overlay_scale, strongest
+from fer_explain.report.page.picture import Picture, overlay_scale, photo_view, strongest
+from fer_explain.report.photo_maps import PhotoMap
 
 DASH = "\N{EN DASH}"
 VERDICTS = {"yes": "failed", "no": "passed", "undecided": "undecided"}
@@ -79,7 +80,8 @@ class FaceCard:
     """One face of the page.
 
     `label` and `correct` are None for a face without label. `by_chance` is set if the model is not better than chance:
-    a correct prediction is then not shown in green.
+    a correct prediction is then not shown in green. `photo` has the face in its
+    photo with its map and, if the photo shows more, the whole photo; it is empty if the face is not from a photo.
     """
 
     row: int
@@ -91,11 +93,14 @@ class FaceCard:
     correct: bool | None
     by_chance: bool
     original: Picture
+    photo: tuple[Picture, ...]
     sides: tuple[SideView, SideView]
     bars: tuple[Bar, ...]
 
 
-def face_cards(explained: ExplainedFaces, checked: CheckedMaps, names: tuple[str, ...]) -> dict[int, FaceCard]:
+def face_cards(
+    explained: ExplainedFaces, checked: CheckedMaps, names: tuple[str, ...], photos: Mapping[int, PhotoMap]
+) -> dict[int, FaceCard]:
     """Return the card of each face by row number."""
     faces, cards = explained.faces, {}
     for i, row in enumerate(faces.rows.tolist()):
@@ -113,6 +118,7 @@ def face_cards(explained: ExplainedFaces, checked: CheckedMaps, names: tuple[str
             correct=None if label is None else label == predicted,
             by_chance=not checked.skill.shown,
             original=Picture(data_uri(faces.images[i]), f"Row {row}: original face", "original"),
+            photo=photo_view(row, photos[row], explained.methods[0].name, names[predicted]) if row in photos else (),
             sides=(
                 _side_view(explained, explained.predicted, i, "predicted", names, checked),
                 _side_view(explained, explained.other, i, other_role, names),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_explain.plots import data_uri, scale_strip, tint
+from fer_explain.plots import data_uri, jpeg_uri, reduced, scale_strip, tint
+from fer_explain.report.photo_maps import PhotoMap
+
+PHOTO_SIDE: Final = 480
+"""Longest side in pixels of a face in its photo on the page; the saved picture has the resolution of the photo."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,17 @@ class Picture:
     src: str
     alt: str
     caption: str
+
+
+def photo_view(row: int, photo: PhotoMap, method: str, name: str) -> tuple[Picture, ...]:
+    """Return the face in its photo with its map for a class and, if there is one, the small view of the photo."""
+    width, height = photo.size
+    map_alt = f"Row {row}: {method} map for {name} laid over the photo, whose outlined square is the model's input"
+    pictures = [Picture(jpeg_uri(reduced(photo.mapped, PHOTO_SIDE)), map_alt, f"{method} for {name}, on the photo")]
+    if photo.whole is not None:
+        alt = f"Row {row}: the whole photo, in which the face is outlined"
+        pictures.append(Picture(jpeg_uri(photo.whole), alt, f"whole photo, {width} x {height} pixels"))
+    return tuple(pictures)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from fer_core.io.crop import ALIGNED, DETECT, WHOLE
 from fer_explain.plots import file_uri
 from fer_explain.report.files import LAYER_FIGURE
 from fer_explain.report.page.accuracy import confused_view, evaluation_view, label_errors_view
@@ -20,6 +21,9 @@ from fer_explain.report.page.network import (
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.report.results import ReportResults
 from fer_explain.report.selection import Selection
+
+TAKEN: Final = {ALIGNED: "", DETECT: "found in photos (detect)", WHOLE: "whole pictures, resized to 48x48 (whole)"}
+"""Setting `faces` -> where the faces come from, in words."""
 
 TEMPLATE: Final = "page.html.jinja"
 
@@ -47,13 +51,13 @@ def _sections(results: ReportResults, figures: Path) -> dict[str, Any]:
     """Return the variables of the template by name."""
     verified, scored, selection, maps = results.verified, results.scored, results.selection, results.maps
     names, internals = verified.card.labels, results.internals
-    cards = face_cards(maps.explained, maps.checked, names)
+    cards = face_cards(maps.explained, maps.checked, names, maps.photos)
     is_image = internals.outputs.ndim == 3
     return {
         "name": results.name,
         "architecture": verified.card.architecture,
         "labels": names,
-        "data": _data_view(scored),
+        "data": _data_view(scored, results.taken),
         **_shown_faces(scored, selection, cards),
         "evaluation": evaluation_view(scored, selection),
         "confused": confused_view(scored, selection, cards),
@@ -72,12 +76,13 @@ def _sections(results: ReportResults, figures: Path) -> dict[str, Any]:
     }
 
 
-def _data_view(scored: ScoredFaces) -> dict[str, Any]:
+def _data_view(scored: ScoredFaces, taken: str) -> dict[str, Any]:
     faces = scored.faces
     return {
         "source": Path(faces.source).name or faces.source,
         "splits": [] if faces.splits is None else list(dict.fromkeys(faces.splits.tolist())),
         "n": len(faces),
+        "taken": TAKEN[taken],
     }
 
 

@@ -165,10 +165,10 @@ def test_saving_replaces_nothing_unless_forced(maps: Attributions, tmp_path: Pat
         ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int, found 'many'"),
         ({"target": "joy"}, ConfigError, r"target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": float("nan")}, ConfigError, r"memory_mb: expected a positive number of MiB, found nan"),
-        ({"faces": np.zeros((2, 40, 48), np.uint8)}, DataError, r"found uint8 of shape \(2, 40, 48\)"),
-        ({"faces": np.zeros((2, 48, 48))}, DataError, r"found float64 of shape"),
-        ({"faces": np.zeros((2, 48, 48), np.uint8), "target": "true"}, DataError, r"has no labels"),
-        ({"faces": 17}, DataError, r"found int"),
+        ({"data": np.zeros((2, 40, 48), np.uint8)}, DataError, r"found uint8 of shape \(2, 40, 48\)"),
+        ({"data": np.zeros((2, 48, 48))}, DataError, r"found float64 of shape"),
+        ({"data": np.zeros((2, 48, 48), np.uint8), "target": "true"}, DataError, r"has no labels"),
+        ({"data": 17}, DataError, r"found int"),
         ({"model": "nowhere"}, ModelError, r"nowhere: expected an exports folder or a run"),
     ],
 )
@@ -176,7 +176,7 @@ def test_hostile_input_is_one_clear_error(
     exports: Path, faces: Faces, arguments: dict[str, object], error: type[FerError], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        explain(**{"model": exports, "faces": faces, **arguments})  # type: ignore[arg-type]
+        explain(**{"model": exports, "data": faces, **arguments})  # type: ignore[arg-type]
 
 
 def test_no_faces_give_no_maps(exports: Path) -> None:
