@@ -163,9 +163,8 @@ def test_a_whole_picture_is_averaged_over_areas() -> None:
 
 @pytest.mark.parametrize("shape", [(96, 64), (64, 96)])
 def test_a_picture_that_is_not_square_keeps_its_proportions(shape: tuple[int, int]) -> None:
-    height, width = shape
     gray = np.zeros(shape, np.uint8)
-    gray[:, width // 2 :] = 200
+    gray[:, shape[1] // 2 :] = 200
     face = whole_face(gray).image
     assert (face[:, :23] == 0).all()
     assert (face[:, 25:] == 200).all()
