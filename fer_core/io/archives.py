@@ -17,7 +17,9 @@ from fer_core.io.file_types import TAR, ZIP
 
 TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather"})
 COMPRESSION_SUFFIXES: Final = frozenset({".gz", ".zst", ".xz", ".bz2"})
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+)
 TEXT_SUFFIXES: Final = frozenset({".md", ".rst", ".bib", ".pdf", ".html", ".json", ".yml", ".yaml", ".py", ".ipynb"})
 TEXT_NAMES: Final = ("readme", "license", "licence", "copying", "notice", "citation")
 SYSTEM_NAMES: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})

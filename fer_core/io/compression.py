@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -111,12 +111,12 @@ def table_type(path: str | Path) -> str | None:
         return file_type(_head(stream)[0])
 
 
-def is_image(path: str | Path) -> bool:
-    """Return whether a path is a file with a PNG or JPEG image."""
+def is_image(path: str | Path, types: Collection[str] = IMAGES) -> bool:
+    """Return whether a path is a file with an image of one of the `types`, by default PNG and JPEG."""
     if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file can raise
         return False
     with open(path, "rb") as file:
-        return file_type(file.read(HEAD_BYTES)) in IMAGES
+        return file_type(file.read(HEAD_BYTES)) in types
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from fer_core.errors import ConfigError
 from fer_core.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 FACES: Final = ("aligned", "detect", "whole")
 """Ways to take faces from images."""
 
-ALIGNED: Final = FACES[0]
+ALIGNED, DETECT, WHOLE = FACES
 
 Image: TypeAlias = Path | bytes | Any
 """A file, its content, or an image in memory that the functions of a `Crop` accept."""
@@ -62,3 +63,10 @@ class Crop:
     faces: str
     all_faces: Callable[[Image], Sequence[NDArray[np.uint8]]]
     main_face: Callable[[Image], Sequence[NDArray[np.uint8]]]
+
+
+def no_images(source: str, crop: Crop) -> ConfigError:
+    """Return the error for data without images from which faces could be cut."""
+    where = "standard input" if source == "-" else source
+    expected = f"expected {ALIGNED}, as {where} is not an image, an image folder or a table of images"
+    return ConfigError(f"{expected}; found {crop.faces}", parameter="faces")

@@ -20,12 +20,23 @@ ARROW_FILE: Final = "an Arrow IPC file"
 ARROW_STREAM: Final = "an Arrow IPC stream"
 PNG: Final = "a PNG image"
 JPEG: Final = "a JPEG image"
+GIF: Final = "a GIF image"
+TIFF: Final = "a TIFF image"
+WEBP: Final = "a WebP image"
+BMP: Final = "a BMP image"
+HEIF: Final = "an HEIF or AVIF image"
 LFS_POINTER: Final = "a Git LFS pointer"
 
 COMPRESSIONS: Final = frozenset({GZIP, ZSTD, XZ, BZIP2})
 ARCHIVES: Final = frozenset({ZIP, TAR})
 TABLES: Final = frozenset({PARQUET, ARROW_FILE, ARROW_STREAM})
 IMAGES: Final = frozenset({PNG, JPEG})
+"""Types of the images that are read as faces of 48x48 pixels."""
+PICTURES: Final = IMAGES | {GIF, TIFF, WEBP, BMP, HEIF}
+"""Types of the images from which faces can be cut."""
+
+_HEIF_BRANDS: Final = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""Major brands of pictures in the container of ISO/IEC 14496-12, which also holds films."""
 
 PARQUET_MAGIC: Final = b"PAR1"
 _ZSTD_SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
@@ -42,6 +53,10 @@ _MAGICS: Final = (
     (b"ARROW1\x00\x00", ARROW_FILE),
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
     (LFS_MAGIC, LFS_POINTER),
     # Formats that cannot be read; errors name them.
     (b"FEA1", "a Feather file of version 1"),
@@ -59,10 +74,6 @@ _MAGICS: Final = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"\x04\x22\x4d\x18", "an LZ4 file"),
     (b"Obj\x01", "an Avro file"),
-    (b"GIF87a", "a GIF image"),
-    (b"GIF89a", "a GIF image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
 )
 
 
@@ -88,8 +99,21 @@ def file_type(head: bytes) -> str | None:
         return ARROW_STREAM  # a continuation marker and the length of the schema message
     if _is_tar_header(head):
         return TAR
+    if (picture := _picture_type(head)) is not None:
+        return picture
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None
+
+
+def _picture_type(head: bytes) -> str | None:
+    """Recognize the pictures whose first bytes also begin other files."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return WEBP
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # after the size, four reserved bytes
+        return BMP
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return HEIF
+    return None
 
 
 def _is_tar_header(head: bytes) -> bool:

@@ -1,14 +1,16 @@
-"""Faces from image files: `SPLIT/LABEL/*.{png,jpg}`, `LABEL/*.{png,jpg}`, or `*.{png,jpg}` without labels."""
+"""Faces from image files: `SPLIT/LABEL/*.png`, `LABEL/*.png`, or `*.png` without labels; also other image types."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_core.errors import ConfigError, DataError, DataWarning, listed
 from fer_core.faces import Faces
@@ -16,7 +18,8 @@ from fer_core.fer2013 import CLASS_NAMES, EXPRESSIONS, IMAGE_SIZE, split_of
 from fer_core.io.archives import IMAGE_SUFFIXES as SUFFIXES
 from fer_core.io.archives import TABLE_SUFFIXES, is_clutter, is_text_about_data
 from fer_core.io.columns import ROLES
-from fer_core.io.images import read_image
+from fer_core.io.crop import DETECT, Crop
+from fer_core.io.images import NO_FACE, NotAlignedError, cut_faces, read_image
 
 LABELS_EXPECTED: Final = f"expected a folder named by a class ({', '.join(EXPRESSIONS)}) or its number, 0 to 6"
 
@@ -202,10 +205,11 @@ def iter_image_folder(
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
+    threads: int = 1,
 ) -> Iterator[Faces]:
     """Stream an image folder, or one image, in batches; see `fer_core.iter_faces`."""
     root, source = Path(path), str(path)
-    folder = root.parent if root.is_file() else root
     _require_no_columns(path, columns)
     listing = list(enumerate(list_images(root, with_labels=_needs_labels(split, roles)), start=1))
     if split is not None:
@@ -213,24 +217,74 @@ def iter_image_folder(
         listing = [(row, entry) for row, entry in listing if entry.split == split]
     labelled = "label" in roles and (not listing or listing[0][1].label is not None)
     with_splits = "split" in roles and (not listing or listing[0][1].split is not None)
-    for start in range(0, max(len(listing), 1), batch_rows):
-        images, kept, rejected = [], [], []
-        for row, entry in listing[start : start + batch_rows]:
-            try:
-                images.append(read_image(entry.file))
-                kept.append((row, entry))
-            except DataError as error:
-                if on_error == "fail":
-                    raise
-                rejected.append(DataError(error.source, error.message, row=row))
-        names = [entry.file.relative_to(folder).as_posix() for _, entry in kept]
+    rows = _cut(root, listing, crop, threads)
+    for batch_number in count():
+        batch = [_checked(row, on_error) for row in islice(rows, batch_rows)]
+        if not batch and batch_number:
+            return
+        kept = [row for row in batch if row.image is not None]
         yield Faces(
-            images=np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
-            rows=np.array([row for row, _ in kept], np.int64),
-            labels=np.array([entry.label for _, entry in kept], np.int64) if labelled else None,
-            ids=np.array(names, np.str_) if "id" in roles else None,
-            splits=np.array([entry.split for _, entry in kept], np.str_) if with_splits else None,
+            images=np.array([row.image for row in kept], np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE),
+            rows=np.array([row.number for row in kept], np.int64),
+            labels=np.array([row.entry.label for row in kept], np.int64) if labelled else None,
+            ids=np.array([row.id for row in kept], np.str_) if "id" in roles else None,
+            splits=np.array([row.entry.split for row in kept], np.str_) if with_splits else None,
             source=source,
             first_row=1,
-            rejected=tuple(rejected),
+            rejected=tuple(row.error for row in batch if row.error is not None),
         )
+
+
+class _Row(NamedTuple):
+    """A face, or an image without one: its number, entry and id, and the pixels or the error."""
+
+    number: int
+    entry: Entry
+    id: str
+    image: NDArray[np.uint8] | None
+    error: DataError | None
+
+
+def _cut(root: Path, listing: Sequence[tuple[int, Entry]], crop: Crop | None, threads: int) -> Iterator[_Row]:
+    """Yield the faces of images in order.
+
+    An image in a label folder has one face, since it has one label. Other photos have any number of faces; they and the
+    photos without a face are then numbered from 1, and the ids of faces end in the number of the face in its photo.
+    """
+    folder = root.parent if root.is_file() else root
+    several = crop is not None and crop.faces == DETECT and not _states_labels(root)
+    cut = _aligned if crop is None else crop.all_faces if several else crop.main_face
+    number = 0
+    cuts = cut_faces([entry.file for _, entry in listing], cut, threads)
+    for (place, entry), found in zip(listing, cuts, strict=True):
+        name = entry.file.relative_to(folder).as_posix()
+        if isinstance(found, DataError):
+            number = number + 1 if several else place
+            yield _Row(number, entry, name, None, type(found)(found.source, found.message, row=number))
+            continue
+        for face, image in enumerate(found, start=1):
+            number = number + 1 if several else place
+            yield _Row(number, entry, f"{name}#{face}" if several else name, image, None)
+
+
+def _aligned(file: Path) -> list[NDArray[np.uint8]]:
+    return [read_image(file)]
+
+
+def _checked(row: _Row, on_error: str) -> _Row:
+    """Return a row, or raise its error without the number, which the name of the file replaces."""
+    if row.error is None or on_error == "skip":
+        return row
+    error = row.error
+    if isinstance(error, NotAlignedError):
+        raise error.with_remedy()
+    remedy = "; `on_error='skip'` leaves such pictures out" if error.message == NO_FACE else ""
+    raise DataError(error.source, error.message + remedy)
+
+
+def _states_labels(root: Path) -> bool:
+    """Return whether the images below `root` have labels, even if they are read without them."""
+    try:
+        return _list(root, with_labels=True)[0][0].label is not None
+    except DataError:
+        return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,15 @@ from numpy.typing import NDArray
 from fer_core.errors import DataError
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
 from fer_core.git_lfs import LFS_REMEDY
-from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, file_type
+from fer_core.io.crop import Image as AnyImage
+from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, PICTURES, file_type
+from fer_core.io.read_ahead import map_ahead
 
 if TYPE_CHECKING:
     from PIL import Image
+
+NO_FACE: Final = "no face"
+"""Reason for an image in which no face was found."""
 
 ORIENTATION: Final = 0x0112
 """EXIF tag that says how to rotate or mirror an image that is not stored upright."""
@@ -27,6 +34,15 @@ MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _JPEG_END: Final = b"\xff\xd9"
+
+
+class NotAlignedError(DataError):
+    """A picture that is not a face of 48x48 gray pixels; it may contain faces."""
+
+    def with_remedy(self) -> DataError:
+        """Return the error with the settings that read such pictures."""
+        remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
+        return DataError(self.source, f"{self.message}; {remedy}")
 
 
 def is_encoded(data: bytes) -> bool:
@@ -50,7 +66,8 @@ def read_image(image: Path | bytes) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If the file is not such an image, has transparent pixels or more than 8 bits per channel.
+        If the file is not such an image, has transparent pixels or more than 8 bits per channel; `NotAlignedError` if
+        it is another picture.
     """
     from PIL import Image
 
@@ -66,7 +83,8 @@ def read_image(image: Path | bytes) -> NDArray[np.uint8]:
             raise DataError(source, LFS_REMEDY) from None
         other = "damaged or of another format" if kind in IMAGES or kind is None else f"is {kind}"
         reason = getattr(error, "strerror", None) or other
-        raise DataError(source, f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
+        kind_of_error = NotAlignedError if kind in PICTURES - IMAGES else DataError
+        raise kind_of_error(source, f"expected a PNG or JPEG image, found none that can be read ({reason})") from None
 
 
 def gray_levels(image: Image.Image, source: str) -> NDArray[np.uint8]:
@@ -81,23 +99,54 @@ def gray_levels(image: Image.Image, source: str) -> NDArray[np.uint8]:
 
     Raises
     ------
-    DataError
+    NotAlignedError
         If the image is another one. What Pillow raises for damaged pixels is not caught.
     """
     if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-        raise DataError(source, f"expected a 48x48 image, found {image.width}x{image.height}")
+        raise NotAlignedError(source, f"expected a 48x48 image, found {image.width}x{image.height}")
     if image.mode not in MODES:
-        raise DataError(source, f"expected a gray image of 8 bits, found mode {image.mode}")
+        raise NotAlignedError(source, f"expected a gray image of 8 bits, found mode {image.mode}")
     if image.getexif().get(ORIENTATION, 1) != 1:
-        raise DataError(source, "expected an image stored upright, found an EXIF orientation that turns it")
+        raise NotAlignedError(source, "expected an image stored upright, found an EXIF orientation that turns it")
     if (frames := getattr(image, "n_frames", 1)) != 1:
-        raise DataError(source, f"expected one image, found {frames} frames")
+        raise NotAlignedError(source, f"expected one image, found {frames} frames")
     channels = np.asarray(image.convert("RGBA"))
     if (channels[..., 3] != 255).any():
-        raise DataError(source, "expected an opaque image, found transparency")
+        raise NotAlignedError(source, "expected an opaque image, found transparency")
     if (channels[..., :3] != channels[..., :1]).any():
-        raise DataError(source, "expected a gray image, found color")
+        raise NotAlignedError(source, "expected a gray image, found color")
     return channels[..., 0].copy()
+
+
+def cut_faces(
+    images: Iterable[AnyImage], cut: Callable[[Any], Sequence[NDArray[np.uint8]]], threads: int = 1
+) -> Iterator[Sequence[NDArray[np.uint8]] | DataError]:
+    """Cut the faces from images in several threads.
+
+    Parameters
+    ----------
+    images : iterable
+        Images that `cut` accepts.
+    cut : callable
+        A function of a `fer_core.io.crop.Crop`.
+    threads : int
+        Number of threads; the results do not depend on it.
+
+    Yields
+    ------
+    sequence of ndarray of uint8, shape (48, 48), or DataError
+        The faces of each image, at least one, or the reason why there is none; in the order of the images.
+    """
+    return map_ahead(partial(_faces_or_error, cut), images, threads)
+
+
+def _faces_or_error(
+    cut: Callable[[Any], Sequence[NDArray[np.uint8]]], image: AnyImage
+) -> Sequence[NDArray[np.uint8]] | DataError:
+    try:
+        return cut(image) or DataError(str(image) if isinstance(image, Path) else "image", NO_FACE)
+    except DataError as error:
+        return error
 
 
 def _type_of(image: Path | bytes) -> str | None:

@@ -14,8 +14,9 @@ from fer_core.errors import ConfigError, DataError
 from fer_core.faces import Faces
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES
+from fer_core.io.crop import Crop, no_images
 from fer_core.io.data_frame import DataFrame, faces_of_frame
-from fer_core.io.images import gray_levels
+from fer_core.io.images import cut_faces, gray_levels
 from fer_core.io.reader import first_faces, read_faces
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def as_faces(
     limit: int | None = None,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
 ) -> Faces:
     """Convert data to `Faces`.
 
@@ -54,6 +56,10 @@ def as_faces(
         What to read besides pixels, from a path or a DataFrame.
     columns : mapping of str to str, optional
         Role to column name, for tables whose columns have other names.
+    crop : Crop, optional
+        Functions that cut faces from images, as in `fer_core.iter_faces`. `data` is then a path, an image of any size,
+        as PIL image or as uint8 array of shape (H, W) or (H, W, 3), or a sequence of such images; each face in them is
+        one face.
 
     Returns
     -------
@@ -65,7 +71,7 @@ def as_faces(
     DataError
         If `data` does not contain such faces; the error names the position and the column.
     ConfigError
-        If `limit` is below 1, or `columns` is given for data without columns.
+        If `limit` is below 1, `columns` is given for data without columns, or `crop` for data without images.
 
     Examples
     --------
@@ -80,13 +86,18 @@ def as_faces(
     if isinstance(data, str | os.PathLike):
         path = os.fspath(data)
         if limit is None:
-            return read_faces(path, split, roles=roles, columns=columns)
-        return first_faces(path, split, limit, roles=roles, columns=columns)
+            return read_faces(path, split, roles=roles, columns=columns, crop=crop)
+        return first_faces(path, split, limit, roles=roles, columns=columns, crop=crop)
+    if crop is not None and (isinstance(data, Faces) or _is_a(data, "pandas", "DataFrame")):
+        raise no_images(type(data).__name__, crop)
     if _is_a(data, "pandas", "DataFrame"):
         return faces_of_frame(data, split=split, limit=limit, roles=roles, columns=columns)  # type: ignore[arg-type]
     if columns:
         raise ConfigError(f"expected none, as {type(data).__name__} has no columns", parameter="columns")
-    faces = data if isinstance(data, Faces) else _faces_of_images(data)
+    if isinstance(data, Faces):
+        faces = data
+    else:
+        faces = _faces_of_images(data) if crop is None else _cut_from_images(data, crop)
     if split is not None:
         faces = faces.of_split(split)
     return faces if limit is None else faces.take(slice(limit))
@@ -103,6 +114,17 @@ def _faces_of_images(data: Any) -> Faces:
     else:
         raise DataError("data", f"expected {ACCEPTED}, found {type(data).__name__}")
     return Faces(images, np.arange(len(images)), source="images", first_row=0)
+
+
+def _cut_from_images(data: Any, crop: Crop) -> Faces:
+    several = isinstance(data, Sequence) and not isinstance(data, bytes | bytearray | memoryview)
+    images: list[NDArray[np.uint8]] = []
+    for place, found in enumerate(cut_faces(data if several else [data], crop.all_faces)):
+        if isinstance(found, DataError):
+            raise DataError(f"image {place}" if several else "image", found.message)
+        images += found
+    pixels = np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    return Faces(pixels, np.arange(len(images)), source="images", first_row=0)
 
 
 def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:

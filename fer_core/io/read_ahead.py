@@ -1,11 +1,13 @@
-"""Read ahead: one thread produces items while another processes earlier ones."""
+"""Read ahead: one thread or several produce items while another processes earlier ones."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -13,6 +15,7 @@ from threading import Event, Thread
 from typing import Any, Final, TypeVar, cast
 
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 READ_AHEAD: Final = 2
 """Items that may wait between two threads: enough to hide a slow one, few enough to need little memory."""
@@ -60,6 +63,40 @@ def read_ahead(start: Callable[[], Iterator[T]], depth: int = READ_AHEAD) -> Ite
     finally:
         stop.set()
         _drain(ready, thread)
+
+
+def map_ahead(function: Callable[[T], Result], items: Iterable[T], threads: int) -> Iterator[Result]:
+    """Apply a function to items in several threads, and yield the results in the order of the items.
+
+    Parameters
+    ----------
+    function : callable
+        Function that can run in several threads at once.
+    items : iterable
+        Items; at most ``READ_AHEAD * threads`` of them are processed ahead of the consumer.
+    threads : int
+        Number of threads. With 1, the calling thread applies the function, and nothing is read ahead.
+
+    Yields
+    ------
+    object
+        Results. An exception of the function is raised here, after the results before it.
+    """
+    if threads == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="map-ahead") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > READ_AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # after an error or an early end, do not process what nobody takes
+            for future in waiting:
+                future.cancel()
 
 
 @dataclass(frozen=True)

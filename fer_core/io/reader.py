@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from fer_core.cores import available_cores
 from fer_core.errors import ConfigError, DataError
@@ -14,8 +14,8 @@ from fer_core.extras import needed_from
 from fer_core.faces import Faces, concatenate, no_row_of_split
 from fer_core.fer2013 import split_of
 from fer_core.io.columns import ROLES
-from fer_core.io.compression import is_image, table_type
-from fer_core.io.file_types import TABLES
+from fer_core.io.crop import Crop
+from fer_core.io.kinds import kind_of, require_no_crop
 from fer_core.places import can_be_reread
 
 OnError = Literal["fail", "skip"]
@@ -33,6 +33,7 @@ def iter_faces(
     threads: int = 1,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
 ) -> Iterator[Faces]:
     """Stream faces in bounded memory.
 
@@ -50,11 +51,18 @@ def iter_faces(
     on_error : {"fail", "skip"}
         For an invalid row, raise the error, or leave the row out and add the error to `rejected` of the batch.
     threads : int
-        Number of threads that decode a CSV. With 1, the calling thread decodes, and nothing is read ahead.
+        Number of threads that decode a CSV, or cut faces from images. With 1, the calling thread does so, and nothing
+        is read ahead.
     roles : collection of {"label", "split", "id"}
         Columns to read in addition to pixels. Columns of other roles are neither read nor validated.
     columns : mapping of str to str, optional
         Role to column name, for files in which no column, or more than one, has a usual name of that role.
+    crop : Crop, optional
+        Functions that cut faces from images of any size, color and type, see `fer_infer.photos.crops.crop_for`; by
+        default, images are 48x48 gray faces. `path` must then contain images: an image, an image folder, or a table
+        with encoded images. An image in a label folder or a table has one face, the most prominent one. In other
+        folders, each detected face is a row, and its id is `FILE#1`, `FILE#2` and so on. An image without a face is
+        an invalid row.
 
     Yields
     ------
@@ -65,6 +73,8 @@ def iter_faces(
     ------
     DataError
         If `path` cannot be read as faces; the message names file, row, column, and the expected and found values.
+    ConfigError
+        If `crop` is given and `path` does not contain images.
     FerError
         If `path` is a Parquet or Arrow file and `pyarrow` is not installed.
 
@@ -83,30 +93,21 @@ def iter_faces(
     if unknown := set(roles) - set(ROLES):
         raise ConfigError(f"expected some of {', '.join(ROLES)}, found {', '.join(sorted(unknown))}", parameter="roles")
     split = split if split is None else split_of(split) or split
-    source = _reader_of(path, threads)
+    source = _reader_of(path, threads, crop)
     return source(path, batch_rows=batch_rows, split=split, on_error=on_error, roles=roles, columns=columns)
 
 
-def _reader_of(path: str | Path, threads: int) -> Callable[..., Iterator[Faces]]:
-    """Return the reader of a folder or file. A pipe is read as a CSV, since its first bytes cannot be read twice."""
-    if is_image(path):
+def _reader_of(path: str | Path, threads: int, crop: Crop | None) -> Callable[..., Iterator[Faces]]:
+    kind = kind_of(path, crop)
+    if kind == "images":
         from fer_core.io.image_folder import iter_image_folder
 
-        return iter_image_folder
-    if str(path) != "-" and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir can raise
-        from fer_core.io.tables.shards import find_shards
-
-        if not find_shards(Path(path)):
-            from fer_core.io.image_folder import iter_image_folder
-
-            return iter_image_folder
+        return partial(iter_image_folder, crop=crop, threads=threads)
+    if kind != "csv":
         with needed_from("parquet"):
-            from fer_core.io.tables.reader import iter_shards
-        return iter_shards
-    if can_be_reread(path) and table_type(path) in TABLES:
-        with needed_from("parquet"):
-            from fer_core.io.tables.reader import iter_table
-        return iter_table
+            from fer_core.io.tables.reader import iter_shards, iter_table
+        return partial(iter_shards if kind == "shards" else iter_table, crop=crop, threads=threads)
+    require_no_crop(path, crop)
     from fer_core.io.csv.reader import iter_csv
 
     return partial(iter_csv, threads=threads)
@@ -118,35 +119,37 @@ def check_layout(
     split: str | None = None,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
 ) -> None:
     """Raise the errors that `iter_faces` would raise for the columns or folders of `path`, without reading faces.
 
     A program can thus refuse a file before it loads a model. Pipes are not checked, as they can be read only once.
     Parameters are those of `iter_faces`.
     """
+    kind = kind_of(path, crop)
+    if kind == "csv":
+        require_no_crop(path, crop)
     if not can_be_reread(path):
         return
     split = split if split is None else split_of(split) or split
-    if os.path.isdir(path):  # noqa: PTH112 - as above
-        from fer_core.io.tables.shards import find_shards
-
-        shards = find_shards(Path(path))
-        if not shards:
+    if kind == "images":
+        if os.path.isdir(path):  # noqa: PTH112 - as above
             from fer_core.io.image_folder import check_image_folder
 
             check_image_folder(path, split=split, roles=roles, columns=columns)
-            return
-        path, split = shards[0].file, None if shards[0].split is not None else split
-    elif is_image(path):
-        return
-    elif table_type(path) not in TABLES:
+    elif kind == "csv":
         from fer_core.io.csv.reader import check_csv
 
         check_csv(path, split=split, roles=roles, columns=columns)
-        return
-    with needed_from("parquet"):
-        from fer_core.io.tables.reader import check_table
-    check_table(path, split=split, roles=roles, columns=columns)
+    else:
+        if kind == "shards":
+            from fer_core.io.tables.shards import find_shards
+
+            first = find_shards(Path(path))[0]
+            path, split = first.file, split if first.split is None else None
+        with needed_from("parquet"):
+            from fer_core.io.tables.reader import check_table
+        check_table(path, split=split, roles=roles, columns=columns, crop=crop)
 
 
 def splits_of_folder(path: str | Path) -> set[str]:
@@ -170,12 +173,13 @@ def read_faces(
     on_error: OnError = "fail",
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
 ) -> Faces:
     """Read all faces of a file or folder.
 
     Parameters
     ----------
-    path, on_error, roles, columns
+    path, on_error, roles, columns, crop
         As in `iter_faces`.
     split : str, optional
         Read only this split, in any spelling listed in `fer_core.fer2013.SPLIT_NAMES`.
@@ -207,11 +211,12 @@ def read_faces(
         threads=available_cores(),
         roles=roles,
         columns=columns,
+        crop=crop,
     )
     parts = list(batches)
     faces = concatenate(parts) if len(parts) > 1 else parts[0]
     if split is not None and not len(faces):
-        raise no_such_split(path, split, columns=columns)
+        raise no_such_split(path, split, columns=columns, crop=crop)
     return faces
 
 
@@ -222,6 +227,7 @@ def first_faces(
     *,
     roles: Collection[str] = (),
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
 ) -> Faces:
     """Read the first `most` faces of a file, and only as much of the file as needed; parameters as in `iter_faces`.
 
@@ -231,17 +237,37 @@ def first_faces(
         If they cannot be read, or there are none.
     """
     parts: list[Faces] = []
-    for batch in iter_faces(data, batch_rows=min(most, WHOLE_ROWS), split=split, roles=roles, columns=columns):
+    batches = iter_faces(
+        data,
+        batch_rows=min(most, WHOLE_ROWS),
+        split=split,
+        threads=threads_for(crop),
+        roles=roles,
+        columns=columns,
+        crop=crop,
+    )
+    for batch in batches:
         parts.append(batch.take(slice(most - sum(map(len, parts)))))
         if sum(map(len, parts)) == most:
             break
     faces = concatenate(parts)
     if not len(faces):
-        raise DataError(str(data), "has no faces") if split is None else no_such_split(data, split, columns=columns)
+        raise (
+            DataError(str(data), "has no faces")
+            if split is None
+            else no_such_split(data, split, columns=columns, crop=crop)
+        )
     return faces
 
 
-def no_such_split(path: str | Path, split: str, *, columns: Mapping[str, str] | None = None) -> DataError:
+def threads_for(crop: Crop | None) -> int:
+    """Return the number of threads for `iter_faces` in a loop that computes: several, if cutting faces takes longer."""
+    return 1 if crop is None else available_cores()
+
+
+def no_such_split(
+    path: str | Path, split: str, *, columns: Mapping[str, str] | None = None, crop: Crop | None = None
+) -> DataError:
     """Return the error for data without faces of `split`.
 
     It names the splits of the data, except for a pipe, which cannot be read again.
@@ -250,6 +276,7 @@ def no_such_split(path: str | Path, split: str, *, columns: Mapping[str, str] | 
         return no_row_of_split(str(path), split, None)
     if found := splits_of_folder(path):
         return no_row_of_split(str(path), split, found)
-    for faces in iter_faces(path, on_error="skip", threads=available_cores(), roles=("split",), columns=columns):
+    options: dict[str, Any] = {"threads": available_cores(), "roles": ("split",), "columns": columns, "crop": crop}
+    for faces in iter_faces(path, on_error="skip", **options):
         found.update(() if faces.splits is None else faces.splits.tolist())
     return no_row_of_split(str(path), split, found)

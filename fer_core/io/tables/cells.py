@@ -14,10 +14,11 @@ from pyarrow import types
 from fer_core.errors import DataError, shorten
 from fer_core.fer2013 import EXPRESSIONS, LABEL_EXPECTED, PIXELS, SPLIT_EXPECTED, label_of, split_of
 from fer_core.io.columns import ID_EXPECTED, MAX_ID_LENGTH
+from fer_core.io.crop import Crop
 from fer_core.io.csv import decoder as csv_decoder
 from fer_core.io.csv import lines as csv_lines
 from fer_core.io.csv.pixel_text import EXPECTED, decode_face, explain
-from fer_core.io.images import read_image
+from fer_core.io.images import cut_faces, read_image
 from fer_core.io.tables.layout import is_bytes, is_encoded_image, is_list, is_text
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -49,8 +50,20 @@ def plain(column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary()) if is_bytes(column.type) else column
 
 
-def decode_pixels(column: pa.Array) -> Cells:
-    """Decode a column of faces to uint8 (N, 2304)."""
+def decode_pixels(column: pa.Array, crop: Crop | None = None, threads: int = 1) -> Cells:
+    """Decode a column of faces to uint8 (N, 2304).
+
+    Parameters
+    ----------
+    column : pyarrow.Array
+        Faces in any form that `Layout` allows; with `crop`, encoded images.
+    crop : Crop, optional
+        Cuts the most prominent face from each image.
+    threads : int
+        Number of threads that cut faces.
+    """
+    if crop is not None:
+        return _cut_pixels(column, crop, threads)
     if is_list(column.type):
         return _pixels_of_lists(column)
     if is_text(column.type):
@@ -142,6 +155,21 @@ def _pixels_of_structs(column: pa.Array) -> Cells:
         return f"expected an encoded image, found {f'only its path {shorten(path)}' if path else 'null'}"
 
     return Cells(images, good, explain_image)
+
+
+def _cut_pixels(column: pa.Array, crop: Crop, threads: int) -> Cells:
+    encoded = plain(pc.struct_field(column, "bytes")) if is_encoded_image(column.type) else column
+    images = np.empty((len(column), PIXELS), np.uint8)
+    wrong = {i: "expected an encoded image, found null" for i in range(len(column)) if not encoded[i].is_valid}
+    present = [i for i in range(len(column)) if i not in wrong]
+    found = cut_faces((encoded[i].as_py() for i in present), crop.main_face, threads)
+    for i, faces in zip(present, found, strict=True):
+        if isinstance(faces, DataError):
+            wrong[i] = faces.message
+        else:
+            images[i] = faces[0].reshape(-1)
+    good = np.array([i not in wrong for i in range(len(column))], np.bool_)
+    return Cells(images, good, lambda i: wrong[i])
 
 
 def _read_encoded(

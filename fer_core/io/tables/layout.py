@@ -32,12 +32,15 @@ class Layout:
         Positions of the columns of a table with one column per pixel.
     class_names : tuple of str or None
         Class names that the labels index, if the file states them (`ClassLabel` of Hugging Face).
+    pixels : pyarrow.DataType
+        Type of the first column of pixels.
     """
 
     names: tuple[str, ...]
     places: dict[str, int]
     wide: range | None
     class_names: tuple[str, ...] | None
+    pixels: pa.DataType
 
     @classmethod
     def of(cls, schema: pa.Schema, source: str, roles: Collection[str], columns: Mapping[str, str] | None) -> Layout:
@@ -59,6 +62,7 @@ class Layout:
             places={role: places[role] for role in _TYPES if role in places},
             wide=wide,
             class_names=_class_names(schema, names[places["label"]]) if "label" in places else None,
+            pixels=plain_type(schema.field(places["pixels"]).type),
         )
         for role, place in layout.places.items():
             for one in wide if wide is not None and role == "pixels" else (place,):
@@ -66,6 +70,16 @@ class Layout:
                 if not holds(plain_type(schema.field(one).type)):
                     raise DataError(source, f"expected {wanted}, found {schema.field(one).type}", column=names[one])
         return layout
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the column of pixels consists of images as Hugging Face stores them."""
+        return self.wide is None and is_encoded_image(self.pixels)
+
+    @property
+    def can_have_images(self) -> bool:
+        """Whether the column of pixels can consist of encoded images."""
+        return self.wide is None and (is_encoded_image(self.pixels) or is_bytes(self.pixels))
 
     @property
     def read(self) -> set[int]:

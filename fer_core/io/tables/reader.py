@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from fer_core.faces import Faces, no_split_column
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES, warn_of_columns_left_out
 from fer_core.io.compression import open_seekable, table_type
+from fer_core.io.crop import Crop, no_images
 from fer_core.io.file_types import ARROW_STREAM, PARQUET
 from fer_core.io.tables.cells import (
     Cells,
@@ -33,6 +35,12 @@ from fer_core.io.tables.shards import Shard, find_shards
 READ_BUFFER_BYTES: Final = 1 << 20
 """Size of the read buffer per column; by default, a whole row group is read, which may be the whole file."""
 
+PHOTO_ROWS: Final = 256
+"""Rows read at once if faces are cut from their images, which can be large photos."""
+
+Decoder = Callable[[pa.Array], Cells]
+"""Decodes a column."""
+
 END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """End-of-stream marker of an Arrow IPC stream, which a stream that is cut between two batches lacks."""
 
@@ -45,7 +53,7 @@ class _Table(NamedTuple):
     batches: Callable[[int, list[str] | None], Iterator[pa.RecordBatch]]
 
 
-def iter_table(
+def iter_table(  # noqa: PLR0913 - parameters of a reader
     path: str | Path,
     *,
     batch_rows: int,
@@ -54,6 +62,8 @@ def iter_table(
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
     named: set[str] | None = None,
+    crop: Crop | None = None,
+    threads: int = 1,
 ) -> Iterator[Faces]:
     """Stream a Parquet or Arrow file in batches; see `fer_core.iter_faces`. The first row is row 1.
 
@@ -61,36 +71,58 @@ def iter_table(
     `warn_of_columns_left_out`.
     """
     source = str(path)
+    decode = partial(decode_pixels, crop=crop, threads=threads)
+    if crop is not None:
+        batch_rows = min(batch_rows, PHOTO_ROWS)
     with _open_table(path) as table:
-        layout = _layout(table, source, split, roles, columns)
+        layout = _layout(table, source, split, roles, columns, crop)
         warn_of_columns_left_out(layout.names, source, layout.read, columns=columns, named=named)
         row, sent = 1, False
         for batch in table.batches(batch_rows, layout.to_read()):
-            faces = _faces(batch, layout, row, source, split=split, on_error=on_error)
+            faces = _faces(batch, layout, row, source, decode, split=split, on_error=on_error)
             row += batch.num_rows
             if len(faces) or faces.rejected:
                 yield faces
                 sent = True
         if not sent:
             nothing = pa.RecordBatch.from_pylist([], schema=table.schema)
-            yield _faces(nothing, layout, row, source, split=split, on_error=on_error)
+            yield _faces(nothing, layout, row, source, decode, split=split, on_error=on_error)
 
 
 def check_table(
-    path: str | Path, *, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    path: str | Path,
+    *,
+    split: str | None,
+    roles: Collection[str],
+    columns: Mapping[str, str] | None,
+    crop: Crop | None = None,
 ) -> None:
     """Raise the DataError that `iter_table` would raise for the columns of a file."""
     with _open_table(path) as table:
-        _layout(table, str(path), split, roles, columns)
+        _layout(table, str(path), split, roles, columns, crop)
+
+
+def has_images(path: str | Path, *, columns: Mapping[str, str] | None = None) -> bool:
+    """Return whether a file, or the first file of a folder, has images as Hugging Face stores them."""
+    path = find_shards(Path(path))[0].file if Path(path).is_dir() else path
+    with _open_table(path) as table:
+        return Layout.of(table.schema, str(path), (), columns).has_images
 
 
 def _layout(
-    table: _Table, source: str, split: str | None, roles: Collection[str], columns: Mapping[str, str] | None
+    table: _Table,
+    source: str,
+    split: str | None,
+    roles: Collection[str],
+    columns: Mapping[str, str] | None,
+    crop: Crop | None,
 ) -> Layout:
     needed = roles if split is None else {*roles, "split"}
     layout = Layout.of(table.schema, source, needed, columns)
     if split is not None and "split" not in layout.places:
         raise no_split_column(source, split)
+    if crop is not None and not layout.can_have_images:
+        raise no_images(source, crop)
     return layout
 
 
@@ -102,6 +134,8 @@ def iter_shards(
     on_error: str,
     roles: Collection[str] = ROLES,
     columns: Mapping[str, str] | None = None,
+    crop: Crop | None = None,
+    threads: int = 1,
 ) -> Iterator[Faces]:
     """Stream a folder of Parquet or Arrow files in batches; see `fer_core.iter_faces`.
 
@@ -118,6 +152,7 @@ def iter_shards(
             continue
         within = None if shard.split is not None else split
         options: dict[str, Any] = {"split": within, "on_error": on_error, "roles": roles, "columns": columns}
+        options |= {"crop": crop, "threads": threads}
         for faces in iter_table(shard.file, batch_rows=batch_rows, named=named, **options):
             faces = _of_shard(faces, shard, source, offset)
             first = first or faces
@@ -126,7 +161,7 @@ def iter_shards(
         offset += _count_rows(shard.file)
     if first is None:  # all files belong to other splits
         for faces in iter_table(
-            shards[0].file, batch_rows=1, split=None, on_error="skip", roles=roles, columns=columns
+            shards[0].file, batch_rows=1, split=None, on_error="skip", roles=roles, columns=columns, crop=crop
         ):
             yield replace(_of_shard(faces, shards[0], source, 0).take(slice(0)), rejected=())
             return
@@ -204,9 +239,18 @@ def _sliced(batches: Any, batch_rows: int, columns: list[str] | None) -> Iterato
             yield batch.slice(start, batch_rows)
 
 
-def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, split: str | None, on_error: str) -> Faces:
+def _faces(
+    batch: pa.RecordBatch,
+    layout: Layout,
+    row: int,
+    source: str,
+    decode_pixels: Decoder,
+    *,
+    split: str | None,
+    on_error: str,
+) -> Faces:
     """Validate a batch, whose first row is `row`, and return its valid faces, only those of `split` if given."""
-    cells = {role: _decode(batch, layout, role) for role in layout.places}
+    cells = {role: _decode(batch, layout, role, decode_pixels) for role in layout.places}
     keep = np.logical_and.reduce([column.good for column in cells.values()])
     rejected = []
     for i in np.flatnonzero(~keep).tolist():
@@ -233,13 +277,10 @@ def _faces(batch: pa.RecordBatch, layout: Layout, row: int, source: str, *, spli
     )
 
 
-def _decode(batch: pa.RecordBatch, layout: Layout, role: str) -> Cells:
+def _decode(batch: pa.RecordBatch, layout: Layout, role: str, decode_pixels: Decoder) -> Cells:
     if role == "pixels" and layout.wide is not None:
         return decode_pixel_columns([plain(layout.column(batch, place)) for place in layout.wide], batch.num_rows)
     column = plain(layout.column(batch, layout.places[role]))
     if role == "label":
         return decode_labels(column, layout.class_names)
-    return _DECODERS[role](column)
-
-
-_DECODERS: Final = {"pixels": decode_pixels, "split": decode_splits, "id": decode_ids}
+    return {"pixels": decode_pixels, "split": decode_splits, "id": decode_ids}[role](column)

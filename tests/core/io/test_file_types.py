@@ -60,6 +60,9 @@ WRITTEN: dict[str, bytes] = {
     "a JPEG image": _saved(lambda file: Image.new("L", (48, 48)).save(file, "JPEG")),
     "a GIF image": _saved(lambda file: Image.new("L", (48, 48)).save(file, "GIF")),
     "a TIFF image": _saved(lambda file: Image.new("L", (48, 48)).save(file, "TIFF")),
+    "a WebP image": _saved(lambda file: Image.new("L", (48, 48)).save(file, "WEBP")),
+    "a BMP image": _saved(lambda file: Image.new("L", (48, 48)).save(file, "BMP")),
+    "an HEIF or AVIF image": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
     "a NumPy array": _saved(lambda file: np.save(file, np.zeros(9))),
     "a Python pickle": pickle.dumps([1, 2]),
     "a Git LFS pointer": POINTER,
@@ -84,13 +87,26 @@ def test_a_database_is_recognized(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"\n", b"emotion,pixels,Usage\n", b"BZhang,pixels\n", b"0 " * 256, bytes(512), b"\xff\xfee\x00", b"<pixels>"],
+    [
+        b"",
+        b"\n",
+        b"emotion,pixels,Usage\n",
+        b"BZhang,pixels\n",
+        b"BMI,pixels\n70,0 0 0",
+        b"\0\0\0\x18ftypmp42",
+        b"0 " * 256,
+        bytes(512),
+        b"\xff\xfee\x00",
+        b"<pixels>",
+    ],
 )
 def test_text_and_anything_else_is_no_known_format(head: bytes) -> None:
     assert file_type(head) is None
 
 
-NOT_TABLES = [name for name in WRITTEN if name.startswith(("a NumPy", "a Py", "an H", "a PDF", "a Feather", "a GIF"))]
+NOT_TABLES = [
+    name for name in WRITTEN if name.startswith(("a NumPy", "a Py", "an HT", "an HD", "a PDF", "a Feather", "a GIF"))
+]
 
 
 @pytest.mark.parametrize("name", NOT_TABLES)

@@ -154,6 +154,9 @@ def _transparent() -> NDArray[np.uint8]:
     return pixels
 
 
+OTHER_FACES = "; `faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
+"""Remedy that errors name."""
+
 WRONG_IMAGES = {
     "another size": (np.zeros((48, 47), np.uint8), "expected a 48x48 image, found 47x48"),
     "colour in one pixel": (_colour(), "expected a gray image, found color"),
@@ -168,7 +171,8 @@ def test_an_image_that_is_no_face_is_named(tree: Path, pixels: NDArray[np.generi
     save(path, pixels)
     with pytest.raises(DataError) as failure:
         read_faces(tree)
-    assert str(failure.value) == f"{path}: {message}"
+    assert str(failure.value) == f"{path}: {message}{OTHER_FACES}"
+    assert [str(error) for error in read_faces(tree, on_error="skip").rejected] == [f"{path} row 4: {message}"]
 
 
 def test_an_image_that_viewers_turn_is_refused(tree: Path) -> None:
@@ -188,7 +192,7 @@ def test_an_image_that_viewers_turn_is_refused(tree: Path) -> None:
 def test_an_animated_image_is_refused(tree: Path) -> None:
     path = tree / "train" / "happy" / "moving.png"
     Image.fromarray(gray()).save(path, save_all=True, append_images=[Image.fromarray(255 - gray())])
-    with pytest.raises(DataError, match=r"moving\.png: expected one image, found 2 frames$"):
+    with pytest.raises(DataError, match=r"moving\.png: expected one image, found 2 frames; .*faces='whole'"):
         read_faces(tree)
 
 
@@ -199,7 +203,6 @@ DAMAGES: dict[str, Callable[[Path, bytes], object]] = {
     "cut short": lambda path, content: path.write_bytes(content[:-500]),
     "empty": lambda path, content: path.write_bytes(b""),
     "text": lambda path, content: path.write_text("face"),
-    "another format": lambda path, content: Image.fromarray(gray()).save(path, "BMP"),
 }
 
 
@@ -210,6 +213,14 @@ def test_a_damaged_image_is_named(tree: Path, damage: Callable[[Path, bytes], ob
     with pytest.raises(DataError) as failure:
         read_faces(tree)
     assert str(failure.value) == f"{path}: {UNREADABLE} (damaged or of another format)"
+
+
+def test_an_image_of_another_format_is_named(tree: Path) -> None:
+    path = tree / "train" / "happy" / "a.png"
+    Image.fromarray(gray()).save(path, "BMP")
+    with pytest.raises(DataError) as failure:
+        read_faces(tree)
+    assert str(failure.value) == f"{path}: {UNREADABLE} (is a BMP image){OTHER_FACES}"
 
 
 def test_an_image_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fer_core.io.read_ahead import read_ahead
+from fer_core.io.read_ahead import READ_AHEAD, map_ahead, read_ahead
 
 
 def test_reading_ahead_keeps_order_and_raises_after_what_came_before() -> None:
@@ -44,3 +44,29 @@ def test_reading_ahead_holds_nothing_that_was_let_go() -> None:
         for item in items:
             del item
     assert held == [0] * 5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_mapping_ahead_keeps_the_order_of_the_items(threads: int) -> None:
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 if item % 3 == 0 else 0)
+        return item * item
+
+    assert list(map_ahead(slow_first, range(20), threads)) == [item * item for item in range(20)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_mapping_ahead_raises_after_the_results_before_an_error(threads: int) -> None:
+    taken: list[int] = []
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        taken.extend(map_ahead(lambda item: 6 // item, [3, 2, 1, 0, 1], threads))
+    assert taken == [2, 3, 6]
+
+
+def test_mapping_ahead_is_bounded_and_stops_with_its_consumer() -> None:
+    begun: list[int] = []
+    results = map_ahead(lambda item: begun.append(item) or item, range(1000), 2)
+    assert next(results) == 0
+    assert len(begun) <= READ_AHEAD * 2 + 1
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= READ_AHEAD * 2 + 1
