@@ -10,8 +10,10 @@ from typing import TypeAlias
 
 from fer_core import DataError, Faces, read_faces
 from fer_core.io.columns import ROLES
+from fer_core.io.crop import ALIGNED
 from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.io.reader import OnError
+from fer_infer.photos.crops import crop_for
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class FaceFile:
         Role to column name, as for `fer_core.iter_faces`.
     on_error : {"fail", "skip"}
         As for `fer_core.iter_faces`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`.
+
+    Raises
+    ------
+    ConfigError, FerError
+        If `faces` is another text, or needs a package that is not installed.
 
     Examples
     --------
@@ -42,13 +51,18 @@ class FaceFile:
     split: str | None = None
     columns: Mapping[str, str] | None = None
     on_error: OnError = "fail"
+    faces: str = ALIGNED
+
+    def __post_init__(self) -> None:
+        crop_for(self.faces)  # a wrong setting is an error before anything is read
 
     def read(self, *, limit: int | None = None, roles: Collection[str] = ROLES) -> Faces:
         """Read the faces, at most the first `limit` of them."""
+        crop = crop_for(self.faces)
         if self.on_error == "skip":
-            faces = read_faces(self.path, self.split, on_error="skip", roles=roles, columns=self.columns)
+            faces = read_faces(self.path, self.split, on_error="skip", roles=roles, columns=self.columns, crop=crop)
             return faces if limit is None else faces.take(slice(limit))
-        return as_faces(self.path, split=self.split, limit=limit, roles=roles, columns=self.columns)
+        return as_faces(self.path, split=self.split, limit=limit, roles=roles, columns=self.columns, crop=crop)
 
 
 DataSource: TypeAlias = FaceFile | FacesLike

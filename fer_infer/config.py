@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import split_of
+from fer_core.io.crop import FacesConfig
 from fer_core.settings import Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -73,7 +74,7 @@ class ScoreConfig(InferenceConfig):
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(InferenceConfig):
+class EvaluationConfig(InferenceConfig, FacesConfig):
     """Settings of `fer_infer.evaluate`."""
 
     @property

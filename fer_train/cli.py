@@ -11,6 +11,7 @@ from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
+    faces_option,
     force_option,
     given,
     limit_option,
@@ -67,6 +68,7 @@ def synthesize(output: Path, faces: int, seed: int, force: bool) -> None:
     help="Compare all pairs of faces; the time grows with the square of their number.",
 )
 @limit_option
+@faces_option
 @columns_option
 @on_error_option
 @force_option
@@ -211,6 +213,7 @@ def _print_run(card: ModelCard) -> None:
 @data_argument
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @output_option("Run folder to write.")
+@faces_option
 @columns_option
 @on_error_option
 @force_option
@@ -235,7 +238,7 @@ def ensemble(data: Path, runs: tuple[Path, ...], output: Path, **settings: Any) 
 @click.option("--model", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Run or exports folder.")
 @output_option("Folder for figures and tables.")
 @split_option
-@settings_options(EvaluationConfig, only=("limit", "tta"))
+@settings_options(EvaluationConfig, only=("faces", "limit", "tta"))
 @click.option(
     "--training",
     metavar="DATA",
@@ -278,6 +281,7 @@ def evaluate(data: Path, model: Path, output: Path, **settings: Any) -> None:
     help="Faces to fit the temperature and to calibrate int8; required for --int8.",
 )
 @settings_options(ExportConfig)
+@faces_option
 @columns_option
 @on_error_option
 @force_option

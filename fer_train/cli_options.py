@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AUGMENT: Final = ("rotation_degrees", "shift", "zoom", "brightness", "contrast", "erasing", "mixup")
 NETWORK: Final = ("initial", "dirac", "whitening")
-DATA: Final = ("validation", "hold_out", "drop_conflicts", "drop_leaks", "on_error")
+DATA: Final = ("faces", "validation", "hold_out", "drop_conflicts", "drop_leaks", "on_error")
 OPTIMIZATION: Final = (
     *("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "lr_warmup_epochs"),
     *("label_smoothing", "ema_decay"),

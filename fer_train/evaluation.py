@@ -9,6 +9,7 @@ from typing import Any
 from fer_core.outputs.staging import staged
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.evaluate import FOLDER, ModelEvaluation, evaluate_with, require_expressions
+from fer_infer.photos.crops import crop_for
 from fer_train.prediction import predict_logits, softmax
 from fer_train.runs.checkpoint import load_model_and_card
 
@@ -37,7 +38,8 @@ def evaluate(
     force : bool
         Replace an existing folder.
     **settings
-        The settings `split`, `tta`, `limit`, `on_error` and `input_columns` of `fer_infer.config.EvaluationConfig`.
+        The settings `faces`, `split`, `tta`, `limit`, `on_error` and `input_columns` of
+        `fer_infer.config.EvaluationConfig`.
 
     Returns
     -------
@@ -51,6 +53,7 @@ def evaluate(
     ('PyTorch', 'PublicTest')
     """
     config = EvaluationConfig(**settings)
+    crop_for(config.faces)  # fails before the model is loaded
     model = Path(model)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
         network, card = load_model_and_card(model)

@@ -43,7 +43,7 @@ fer-explain attribute faces.csv --model model --rows 2,3 --output maps.npz
 fer-explain maximize --model model --layer 1 --channels 0 --steps 4 --output images
 fer-explain filters faces.csv --model model --layer 0 --output filters
 fer-explain feature-maps faces.csv --row 2 --model model --layer 0 --output features
-fer-explain faithfulness faces.csv --model model --faces 4 --methods saliency,random --output faithfulness
+fer-explain faithfulness faces.csv --model model --sample-size 4 --methods saliency,random --output faithfulness
 fer-explain sanity faces.csv --model model --methods saliency --rows 2,3 --output sanity
 fer-explain report faces.csv --model model --worst 2 --output report
 """.replace("RUN", NAME)

@@ -35,7 +35,7 @@ def card_rows(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Classes", ", ".join(card["labels"])),
         ("Precision", card["precision"]),
         *((f"Accuracy on {split}", _score_text(score)) for split, score in card["scores"].items()),
-        ("Training data", f"{_rows_text(data['rows'])} of {data['source']}"),
+        ("Training data", f"{_rows_text(data['rows'])} of {data['source']}{_faces_text(data)}"),
     ]
     if lineage := _lineage_text(data):
         rows.append(("Lineage", lineage))
@@ -48,6 +48,10 @@ def _architecture_text(name: str, arguments: Mapping[str, Any]) -> str:
 
 def _rows_text(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {split} faces" for split, n in rows.items())
+
+
+def _faces_text(data: Mapping[str, Any]) -> str:
+    return f" (faces: {data['faces']})" if "faces" in data else ""
 
 
 def _score_text(score: Any) -> str:

@@ -36,6 +36,7 @@ def require_training_record(record: Mapping[str, Any], name: str, generation: in
         - ``dropped``: number of Training faces that were left out, by reason.
         - ``held_out``: ``fraction`` and ``seed`` of a validation split that was drawn from the Training rows.
         - ``rows_left_out``: number of rows that could not be read.
+        - ``faces``: how faces were taken from images, ``detect`` or ``whole``; without it, they were aligned.
         - ``initial``: the network whose weights training began with.
         - ``teachers``: list of the networks that taught this one, each with its ``temperature`` if it was recorded.
         - ``members``: list of the networks of an ensemble.
@@ -100,6 +101,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_cut(value: object) -> bool:
+    return value in ("detect", "whole")
+
+
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
@@ -135,6 +140,7 @@ _RECORD: Final[Mapping[str, tuple[Check, str]]] = {
     "dropped": (_are_counts, "numbers of faces by reason"),
     "held_out": (_is_draw, "a fraction between 0 and 1 and a seed"),
     "rows_left_out": (_is_count, "a number of rows"),
+    "faces": (_is_cut, "detect or whole"),
     "initial": (_is_table, "a table that describes a network"),
     "teachers": (_are_tables, "a list of one or more networks"),
     "members": (_are_tables, "a list of one or more networks"),

@@ -65,6 +65,11 @@ class Crop:
     main_face: Callable[[Image], Sequence[NDArray[np.uint8]]]
 
 
+def faces_text(faces: str) -> str:
+    """Return how faces were taken from images, such as ``faces: whole; ``; empty for aligned faces."""
+    return "" if faces == ALIGNED else f"faces: {faces}; "
+
+
 def no_images(source: str, crop: Crop) -> ConfigError:
     """Return the error for data without images from which faces could be cut."""
     where = "standard input" if source == "-" else source

@@ -12,7 +12,7 @@ import click
 
 from fer_core.errors import ConfigError
 from fer_core.io.columns import ROLES
-from fer_core.io.crop import FacesConfig
+from fer_core.io.crop import ALIGNED, FacesConfig
 from fer_core.settings import SEED_LIMIT, Setting, default_text, settings_of, types_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -192,7 +192,7 @@ columns_option = click.option(
     help="Read the column NAME of DATA as ROLE (pixels, label, split or id). Repeatable.  "
     "[default: known column names]",
 )
-faces_option = setting_option(FacesConfig, "faces")
+faces_option = range_option("--faces", "faces", str, settings_of(FacesConfig)["faces"], default=ALIGNED)
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),

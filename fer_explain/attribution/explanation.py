@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
+from fer_core.io.crop import ALIGNED
 from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.figures import default_style
 from fer_core.outputs.staging import staged
@@ -22,6 +23,7 @@ from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri, overlay
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.photos.crops import crop_for
 from fer_train.prediction import softmax
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class Attributions:
     deltas : ndarray of float32, shape (N,), or None
         Convergence deltas; None for a method without a defined sum.
     texts : mapping of str to str
-        How the maps were made: `method`, `target`, `settings` (JSON), `cautions` and `weights_sha256`.
+        How the maps were made: `method`, `target`, `settings` (JSON), `cautions`, `weights_sha256`, and `faces`, how
+        the faces were taken from images.
 
     Examples
     --------
@@ -213,9 +216,10 @@ class Attributions:
 
 def explain(
     model: str | Path | VerifiedModel,
-    faces: FacesLike,
+    data: FacesLike,
     method: str = "saliency",
     *,
+    faces: str = ALIGNED,
     target: str = "predicted",
     memory_mb: float = MEMORY_MB,
     **settings: Any,
@@ -226,10 +230,12 @@ def explain(
     ----------
     model : str, Path or VerifiedModel
         An exports folder or a run, or one that `load_verified` has loaded.
-    faces : path, Faces, ndarray, image, sequence of images or DataFrame
+    data : path, Faces, ndarray, image, sequence of images or DataFrame
         Faces, as `fer_core.as_faces` takes them.
     method : str
         Name in `fer_explain.METHODS`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`.
     target : str
         Class whose output is explained: ``predicted``, ``true``, or the name of a class.
     memory_mb : float
@@ -244,7 +250,7 @@ def explain(
     Raises
     ------
     FerError
-        If the model, the faces or a setting is not as expected, or the method does not suit the network.
+        If the model, the data or a setting is not as expected, or the method does not suit the network.
 
     Examples
     --------
@@ -254,13 +260,13 @@ def explain(
     >>> maps.to_numpy().shape
     (8, 48, 48)
     """
-    chosen = find_method(method)
+    chosen, crop = find_method(method), crop_for(faces)
     chosen.require_names(settings)
     if "temperature" in settings:
         raise ConfigError("comes from the model card and cannot be set", parameter="temperature")
     verified = model if isinstance(model, VerifiedModel) else load_verified(model)
     explainer = Explainer.prepare(verified, chosen, target, AttributionConfig(**settings), memory_mb)
-    given = as_faces(faces, roles=("label", "id") if target == "true" else ("id",))
+    given = as_faces(data, roles=("label", "id") if target == "true" else ("id",), crop=crop)
     arrays = explainer.arrays(given)
     return Attributions(
         faces=given,
@@ -270,7 +276,7 @@ def explain(
         classes=verified.card.labels,
         temperature=verified.temperature,
         deltas=arrays.get(DELTAS),
-        texts=explainer.texts(),
+        texts={**explainer.texts(), "faces": faces},
     )
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataError, Faces, iter_faces, read_faces
 from fer_core.faces import take_rows
-from fer_core.io.reader import no_such_split
+from fer_core.io.crop import ALIGNED
+from fer_core.io.reader import no_such_split, threads_for
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
@@ -25,6 +26,7 @@ from fer_explain.attribution.preflight import Caution
 from fer_explain.attribution.registry import find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.verification import load_verified
+from fer_infer.photos.crops import crop_for
 
 FACES_AT_ONCE: Final = 1024
 """Number of faces that are read, explained and written before the next ones are read."""
@@ -66,6 +68,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
     memory_mb: float = MEMORY_MB,
     force: bool = False,
     input_columns: Mapping[str, str] | None = None,
+    faces: str = ALIGNED,
 ) -> MapFile:
     """Explain the faces of a file and write the attribution maps as numbers.
 
@@ -82,7 +85,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
     output : str or Path
         The `.npz` file to write: `attributions` float32 (N, 48, 48), `targets` int64 (N,), `logits` float32
         (N, classes), `rows` int64 (N,), `deltas` float32 (N,) if the method has convergence deltas, and as texts
-        `method`, `target`, `settings` (JSON), `cautions` and `weights_sha256`.
+        `method`, `target`, `settings` (JSON), `cautions`, `weights_sha256` and `faces`.
     target : str
         Class whose output is explained: ``predicted``, ``true``, or the name of a class.
     config : AttributionConfig, optional
@@ -99,6 +102,8 @@ def attribute(  # noqa: PLR0913 - options of a public function
         Replace an existing output.
     input_columns : mapping of str to str, optional
         Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`.
 
     Returns
     -------
@@ -116,35 +121,36 @@ def attribute(  # noqa: PLR0913 - options of a public function
     >>> written.faces, np.load(written.path)["attributions"].shape
     (4, (4, 48, 48))
     """
-    chosen = find_method(method)
+    chosen, crop = find_method(method), crop_for(faces)
     shares: list[NDArray[np.float64]] = []
     with staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage, ExitStack() as stack:
         explainer = Explainer.prepare(load_verified(model), chosen, target, config or AttributionConfig(), memory_mb)
         columns = _Columns(stage.parent, stack)
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
-        options = {"split": split, "roles": ("label",) if target == "true" else (), "columns": input_columns}
-        for faces in _first(limit, _read(data, rows, **options)):
-            arrays = explainer.arrays(faces, advance=advance)
+        roles = ("label",) if target == "true" else ()
+        read = _read(data, rows, split=split, roles=roles, columns=input_columns, crop=crop)
+        for batch in _first(limit, read):
+            arrays = explainer.arrays(batch, advance=advance)
             columns.append(arrays)
             shares.append(deltas_missed(arrays))
-        columns.save(stage, explainer.texts())
+        columns.save(stage, {**explainer.texts(), "faces": faces})
     return MapFile(Path(output), columns.length, explainer.cautions, median_of(np.concatenate(shares)))
 
 
 def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
-    """Yield the faces to explain, at least one; `options` are split, roles and columns."""
+    """Yield the faces to explain, at least one; `options` are split, roles, columns and crop."""
     if rows is not None:
         if not rows:
             raise ConfigError("expected at least one row number, found none", parameter="rows")
         yield take_rows(read_faces(data, **options), rows)
         return
     empty = True
-    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, **options):
+    for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, threads=threads_for(options["crop"]), **options):
         if len(faces):
             empty = False
             yield faces
     if empty and options["split"] is not None:
-        raise no_such_split(data, options["split"], columns=options["columns"])
+        raise no_such_split(data, options["split"], columns=options["columns"], crop=options["crop"])
     if empty:
         raise DataError(str(data), "has no faces")
 

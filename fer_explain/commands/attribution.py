@@ -12,6 +12,7 @@ from fer_core.settings import Setting, settings_of
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
+    faces_option,
     force_option,
     given,
     limit_option,
@@ -70,6 +71,7 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
     default=MEMORY_MB,
     shown_default=f"{MEMORY_MB:g}",
 )
+@faces_option
 @columns_option
 @force_option
 def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:

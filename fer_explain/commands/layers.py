@@ -10,6 +10,7 @@ import click
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
+    faces_option,
     force_option,
     given,
     numbers_option,
@@ -17,7 +18,7 @@ from fer_core.terminal.options import (
     settings_options,
     split_option,
 )
-from fer_explain.commands.options import layer_option, model_option
+from fer_explain.commands.options import file_of, layer_option, model_option
 from fer_explain.config import FilterConfig
 
 PIPED_WIDTH = 120
@@ -74,6 +75,7 @@ def layers(model: Path) -> None:
 @settings_options(FilterConfig)
 @numbers_option("--inputs", "Input channels whose weights are drawn.  [default: the only one]", metavar="CHANNELS")
 @split_option
+@faces_option
 @columns_option
 @force_option
 def filters(
@@ -82,8 +84,6 @@ def filters(
     layer: str,
     output: Path,
     inputs: tuple[int, ...] | None,
-    split: str | None,
-    input_columns: dict[str, str],
     force: bool,
     **settings: Any,
 ) -> None:
@@ -93,12 +93,11 @@ def filters(
     Example:
       fer-explain filters faces.csv --model exports/compact --layer 0 --output filters
     """
-    from fer_explain.face_file import FaceFile
     from fer_explain.layers.filters import draw_filters
 
+    source = file_of(data, settings)
     config = FilterConfig(**given(settings))
-    faces = FaceFile(data, split, input_columns)
-    report = draw_filters(faces, model, layer, output, inputs=inputs, config=config, force=force)
+    report = draw_filters(source, model, layer, output, inputs=inputs, config=config, force=force)
     click.echo(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     dead, rare = report.states.count("dead"), report.states.count("rare")
     click.echo(f"{report.layer}, receptive field {report.field}, {report.faces:,} faces: {dead} dead, {rare} rare")
@@ -112,6 +111,7 @@ def filters(
 @model_option
 @layer_option
 @output_option("Folder to create: sheet.png and feature_maps.npz.")
+@faces_option
 @columns_option
 @force_option
 def feature_maps(
@@ -120,8 +120,8 @@ def feature_maps(
     model: Path,
     layer: str,
     output: Path,
-    input_columns: dict[str, str],
     force: bool,
+    **options: Any,
 ) -> None:
     """Draw the output of a layer for one face in DATA.
 
@@ -129,9 +129,8 @@ def feature_maps(
     Example:
       fer-explain feature-maps faces.csv --row 17 --model exports/compact --layer 2 --output maps
     """
-    from fer_explain.face_file import FaceFile
     from fer_explain.layers.feature_maps import draw_feature_maps
 
-    faces = FaceFile(data, columns=input_columns)
-    folder = draw_feature_maps(faces, model, layer, output, row=row, force=force)
+    source = file_of(data, options)
+    folder = draw_feature_maps(source, model, layer, output, row=row, force=force)
     click.echo(f"{folder}: sheet.png, feature_maps.npz")

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from fer_core.io.crop import ALIGNED
 from fer_core.settings import settings_of
 from fer_core.terminal.options import (
     columns_option,
+    faces_option,
     force_option,
     given,
     numbers_option,
@@ -18,7 +20,7 @@ from fer_core.terminal.options import (
     settings_options,
     split_option,
 )
-from fer_explain.commands.options import model_option
+from fer_explain.commands.options import file_of, model_option
 from fer_explain.config import AscentConfig, FilterConfig
 
 
@@ -52,15 +54,14 @@ from fer_explain.config import AscentConfig, FilterConfig
 )
 @split_option
 @setting_option(FilterConfig, "limit")
+@faces_option
 @columns_option
 @settings_options(AscentConfig)
 @force_option
 def maximize(
     model: Path,
     data: Path | None,
-    split: str | None,
     limit: int | None,
-    input_columns: dict[str, str],
     **options: Any,
 ) -> None:
     """Synthesize images that maximize a channel, neuron, class or direction (activation maximization).
@@ -72,12 +73,11 @@ def maximize(
     Example:
       fer-explain maximize --model exports/compact --layer 2 --data faces.csv --output ascent
     """
-    if data is None and (split is not None or input_columns):
-        raise click.UsageError("--split and --column require --data")
-    from fer_explain.face_file import FaceFile
+    if data is None and (options["split"] is not None or options["faces"] != ALIGNED or options["input_columns"]):
+        raise click.UsageError("--split, --faces and --column require --data")
     from fer_explain.maximization.maximize import maximize as maximize_model
 
-    faces = None if data is None else FaceFile(data, split, input_columns)
+    faces = file_of(data or Path(), options)
     config = AscentConfig(**given({name: options.pop(name) for name in settings_of(AscentConfig)}))
-    folder = maximize_model(model, data=faces, limit=limit, config=config, **options)
+    folder = maximize_model(model, data=None if data is None else faces, limit=limit, config=config, **options)
     click.echo(f"{folder}: sheet.png, maximization.npz")

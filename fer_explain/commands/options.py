@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_explain.evaluation.method_names import parse_methods
+
+if TYPE_CHECKING:
+    from fer_explain.face_file import FaceFile
 
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), required=True, help="Exports folder or run folder."
@@ -45,6 +48,14 @@ def methods_option(help: str, *, required: bool = True) -> Callable[[Command], C
     return click.option("--methods", metavar="NAMES", required=required, callback=parse, help=help)
 
 
+def file_of(data: Path, options: dict[str, Any]) -> FaceFile:
+    """Take the options that say how DATA is read out of `options`, and return the faces that they choose."""
+    from fer_explain.face_file import FaceFile
+
+    given = {name: options.pop(name) for name in ("split", "on_error", "faces") if name in options}
+    return FaceFile(data, columns=options.pop("input_columns"), **given)
+
+
 def sample_options(config: type) -> Callable[[Command], Command]:
     """Return the options that make a `SampleConfig`, and `--force`."""
     return combined(
@@ -59,6 +70,6 @@ def sample_options(config: type) -> Callable[[Command], Command]:
 
 def sample_of(config: type, options: dict[str, Any]) -> Any:
     """Take the options of `sample_options` out of `options`, without `force`, and return the config they make."""
-    chosen = {name: options.pop(name) for name in ("faces", "target", "rows", "split", "limit")}
+    chosen = {name: options.pop(name) for name in ("sample_size", "faces", "target", "rows", "split", "limit")}
     chosen["columns"] = options.pop("input_columns")
     return config(**{name: value for name, value in chosen.items() if value is not None})

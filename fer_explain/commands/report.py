@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -11,6 +11,7 @@ from fer_core.settings import settings_of
 from fer_core.terminal.options import (
     columns_option,
     data_argument,
+    faces_option,
     force_option,
     given,
     on_error_option,
@@ -19,7 +20,7 @@ from fer_core.terminal.options import (
     settings_options,
     split_option,
 )
-from fer_explain.commands.options import methods_option, model_option
+from fer_explain.commands.options import file_of, methods_option, model_option
 from fer_explain.config import ReportConfig
 
 
@@ -40,6 +41,7 @@ from fer_explain.config import ReportConfig
     help="Layer to show; `fer-explain layers` lists them.  [default: activation before the first pooling]",
 )
 @split_option
+@faces_option
 @columns_option
 @on_error_option
 @force_option
@@ -47,9 +49,6 @@ def report(
     data: Path,
     model: Path,
     output: Path,
-    split: str | None,
-    input_columns: dict[str, str],
-    on_error: Literal["fail", "skip"],
     **options: Any,
 ) -> None:
     """Write a self-contained page that explains the decisions of a model on the faces in DATA.
@@ -63,12 +62,10 @@ def report(
       fer-explain report faces.csv --model exports/compact --output report
     """
     from fer_core.outputs.rejects import REJECTS_FILE
-    from fer_explain.face_file import FaceFile
     from fer_explain.report.report import write_report
 
     config = ReportConfig(**given({name: options.pop(name) for name in settings_of(ReportConfig)}))
-    faces = FaceFile(data, split, input_columns, on_error)
-    page = write_report(faces, model, output, config=config, **options)
+    page = write_report(file_of(data, options), model, output, config=config, **options)
     click.echo(f"{page}: open it in a browser")
     click.echo(f"{output}: figures/, attributions.npz")
     rejects = output / REJECTS_FILE

@@ -9,6 +9,7 @@ from typing import Final
 
 from fer_core.errors import ConfigError
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
+from fer_core.io.crop import FacesConfig
 from fer_core.settings import SEED_LIMIT, Settings, setting
 from fer_explain.config.attribution import TARGET_HELP
 
@@ -19,7 +20,7 @@ CONTROLS_PER_METHOD: Final = 300
 
 
 @dataclass(frozen=True)
-class SampleConfig(Settings):
+class SampleConfig(FacesConfig):
     """Faces that attribution maps are evaluated on, and the class that the maps explain.
 
     `rows` are row numbers to use instead of drawing faces, `split` and `limit` restrict the faces to draw from, and
@@ -27,11 +28,13 @@ class SampleConfig(Settings):
 
     Examples
     --------
-    >>> SampleConfig(faces=100, split="PublicTest").target
+    >>> SampleConfig(sample_size=100, split="PublicTest").target
     'predicted'
     """
 
-    faces: int = setting(300, "Number of faces to draw from DATA, unless rows are given.", at_least=2, metavar="N")
+    sample_size: int = setting(
+        300, "Number of faces to draw from DATA, unless rows are given.", at_least=2, metavar="N"
+    )
     target: str = setting("predicted", f"Class whose logit is explained: {TARGET_HELP}", metavar="CLASS")
     rows: tuple[int, ...] | None = None
     split: str | None = None
@@ -48,7 +51,7 @@ class SampleConfig(Settings):
 class SanitySampleConfig(SampleConfig):
     """Sample of the sanity check, which needs fewer faces."""
 
-    faces: int = setting(24, "Number of faces to draw from DATA, unless rows are given.", at_least=2, metavar="N")
+    sample_size: int = setting(24, "Number of faces to draw from DATA, unless rows are given.", at_least=2, metavar="N")
 
 
 @dataclass(frozen=True)

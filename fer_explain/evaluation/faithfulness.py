@@ -83,7 +83,7 @@ def measure_faithfulness(
     --------
     >>> from fer_explain import FaithfulnessConfig, SampleConfig
     >>> quick = FaithfulnessConfig(steps=2, squares=4, sensitivity_faces=0, controls=1)
-    >>> sample = SampleConfig(faces=8)
+    >>> sample = SampleConfig(sample_size=8)
     >>> scores = measure_faithfulness(
     ...     "faces.csv", "exports/compact", ["saliency"], "faithfulness", sample=sample, config=quick
     ... )

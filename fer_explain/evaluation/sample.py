@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from fer_core import DataError, Faces
 from fer_core.faces import take_rows
+from fer_core.io.crop import ALIGNED
 from fer_core.io.in_memory import as_faces
 from fer_explain.attribution.targets import resolve_targets
 from fer_explain.config import SampleConfig
 from fer_explain.evaluation.compared_maps import cautions_about
 from fer_explain.evaluation.skill import Skill, assess_skill
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.photos.crops import crop_for
 from fer_train.prediction import predict_logits, softmax
 
 
@@ -37,6 +39,8 @@ class Sample:
         By method, properties of the network that make its maps inexact.
     skill : Skill
         Whether the model is better than chance; if it is not, evaluations of its maps are meaningless.
+    taken : {"aligned", "detect", "whole"}
+        How the faces were taken from images.
     """
 
     model: VerifiedModel
@@ -44,6 +48,7 @@ class Sample:
     targets: NDArray[np.int64]
     cautions: Mapping[str, list[str]]
     skill: Skill
+    taken: str = ALIGNED
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -52,6 +57,7 @@ class Sample:
             "architecture": self.model.card.architecture,
             "weights_sha256": self.model.weights_sha256,
             "data": Path(self.faces.source).name,
+            "faces": self.taken,
             "faces_sha256": self.faces.sha256(),
             "n": len(self.faces),
             "cautions": dict(self.cautions),
@@ -83,10 +89,12 @@ def load_sample(
         If data, model or a setting is not as expected, a method does not suit the network, or there are fewer than two
         faces.
     """
+    crop = crop_for(config.faces)
     verified = load_verified(model)
     cautions = cautions_about(verified.network, methods)
     limit = None if config.rows else config.limit
-    faces = as_faces(str(data), split=config.split, limit=limit, roles=("label",), columns=config.columns)
+    options: dict[str, Any] = {"split": config.split, "columns": config.columns, "crop": crop}
+    faces = as_faces(str(data), limit=limit, roles=("label",), **options)
     faces = _draw(faces, config, seed)
     if len(faces) < 2:
         raise DataError(faces.source, f"expected at least 2 faces for an interval, found {len(faces)}")
@@ -94,13 +102,13 @@ def load_sample(
     targets = resolve_targets(config.target, logits, faces, verified.card.labels)
     skill = assess_skill(verified.card, faces, softmax(logits, verified.temperature))
     skill.warn(str(model))
-    return Sample(verified, faces, targets, cautions, skill)
+    return Sample(verified, faces, targets, cautions, skill, config.faces)
 
 
 def _draw(faces: Faces, config: SampleConfig, seed: int) -> Faces:
     """Return the faces of the rows that are named, or faces drawn at random."""
     if config.rows is not None:
         return take_rows(faces, config.rows)
-    if len(faces) <= config.faces:
+    if len(faces) <= config.sample_size:
         return faces
-    return faces.take(np.sort(np.random.default_rng(seed).choice(len(faces), config.faces, replace=False)))
+    return faces.take(np.sort(np.random.default_rng(seed).choice(len(faces), config.sample_size, replace=False)))

@@ -131,7 +131,7 @@ def check_sanity(
     Examples
     --------
     >>> from fer_explain import SampleConfig
-    >>> sample = SampleConfig(faces=8)
+    >>> sample = SampleConfig(sample_size=8)
     >>> verdicts = check_sanity("faces.csv", "exports/compact", ["saliency"], "sanity", sample=sample)
     >>> [verdict.method for verdict in verdicts]
     ['saliency', 'random', 'center']

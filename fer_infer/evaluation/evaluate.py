@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core import EXPRESSIONS, ModelCard, ModelError
+from fer_core.io.crop import ALIGNED, faces_text
 from fer_core.io.reader import check_layout
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.rejects import REJECTS_FILE, rejects_text, save_rejects
@@ -18,6 +19,7 @@ from fer_core.outputs.staging import staged
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation
 from fer_infer.evaluation.one_pass import Score, evaluate_data
+from fer_infer.photos.crops import crop_for
 from fer_infer.tta import views_of
 
 FILES: Final = ("metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png")
@@ -47,6 +49,8 @@ class ModelEvaluation(Evaluation):
         Attributes of `fer_infer.Scorer`; the provider is `PyTorch` for a PyTorch model.
     rows_left_out : int
         Number of rows that could not be read and were skipped.
+    faces : {"aligned", "detect", "whole"}
+        How the faces were taken from images.
     """
 
     data: str
@@ -57,6 +61,7 @@ class ModelEvaluation(Evaluation):
     provider: str
     provider_note: str
     rows_left_out: int = 0
+    faces: str = ALIGNED
 
     def title(self) -> str:
         """Return the title of a plot: accuracy, n, split and augmentation."""
@@ -70,7 +75,7 @@ class ModelEvaluation(Evaluation):
             "no test-time augmentation" if views == 1 else f"test-time augmentation {self.tta}, {views} copies per face"
         )
         plain = [] if self.plain is None else ["without augmentation:", *self.plain.summary_lines()]
-        head = f"{self.data}, {self.split or 'all rows'}; {augmented}"
+        head = f"{self.data}, {self.split or 'all rows'}; {faces_text(self.faces)}{augmented}"
         left_out = [rejects_text(self.rows_left_out, None)] if self.rows_left_out else []
         return "\n".join([head, *left_out, *self.summary_lines(), *plain, *self.class_lines()])
 
@@ -84,8 +89,9 @@ def of_original(
     tta: str = "none",
     plain: Evaluation | None = None,
     rows_left_out: int = 0,
+    taken: str = ALIGNED,
 ) -> ModelEvaluation:
-    """Return an evaluation of a PyTorch model on a split of `data`."""
+    """Return an evaluation of a PyTorch model on a split of `data`; `taken` is the attribute `faces`."""
     return ModelEvaluation(
         **vars(figures),
         data=Path(data).name,
@@ -96,6 +102,7 @@ def of_original(
         provider="PyTorch",
         provider_note="",
         rows_left_out=rows_left_out,
+        faces=taken,
     )
 
 
@@ -185,6 +192,7 @@ def evaluate_with(
         provider=provider,
         provider_note=provider_note(),
         rows_left_out=len(rejected),
+        faces=config.faces,
     )
     save_rejects(folder, rejected)
     ran = provider if provider == "PyTorch" else card.precision
@@ -241,10 +249,11 @@ def evaluate(
     from fer_infer.scorer import Scorer
 
     config = EvaluationConfig(**settings)
+    crop = crop_for(config.faces)
     data, model, target = (os.path.expanduser(path) for path in (data, model, output))  # noqa: PTH111 - no Path: `-`
     with staged(target, force=force, folder=FOLDER, inputs=(data, model, training)) as stage:
         # fails faster than loading the model
-        check_layout(data, split=config.split, roles=("label",), columns=config.input_columns)
+        check_layout(data, split=config.split, roles=("label",), columns=config.input_columns, crop=crop)
         with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
             require_expressions(scorer.card.labels, scorer.path)
             return evaluate_with(

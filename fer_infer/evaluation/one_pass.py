@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, DataError, Faces, iter_faces
 from fer_core.faces import no_split_column
+from fer_core.io.crop import Crop
 from fer_core.io.read_ahead import read_ahead
-from fer_core.io.reader import no_such_split, splits_of_folder
+from fer_core.io.reader import no_such_split, splits_of_folder, threads_for
 from fer_core.outputs.rejects import rejects_text
 from fer_core.terminal.progress import progress
 from fer_infer.config import EvaluationConfig
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces, digests_of
+from fer_infer.photos.crops import crop_for
 from fer_infer.tta import average_views
 
 BATCH_ROWS: Final = 1024
@@ -80,13 +82,14 @@ def evaluate_data(
     DataError
         If the data has no labels, no face, or no face of the split.
     """
-    known = TrainingFaces() if training is None else TrainingFaces.read(training, on_error=config.on_error)
+    crop = crop_for(config.faces)
+    known = TrainingFaces() if training is None else TrainingFaces.read(training, on_error=config.on_error, crop=crop)
     scored = _Scored()
     rejected: list[DataError] = []
     # Training rows may follow the last evaluated row, except in a folder, of which they are read first.
     in_order = config.split is not None and bool(splits_of_folder(data))
     with (
-        read_ahead(lambda: _batches(data, config, with_training=training is None)) as batches,
+        read_ahead(lambda: _batches(data, config, crop, with_training=training is None)) as batches,
         progress("evaluate", None) as advance,
     ):
         for faces in batches:
@@ -101,12 +104,12 @@ def evaluate_data(
             if scored.n == config.limit and needs_no_more:
                 break
     if not scored.n:
-        raise _nothing_to_evaluate(data, config, rejected)
+        raise _nothing_to_evaluate(data, config, crop, rejected)
     plain = None if config.tta == "none" else scored.evaluate(scored.plain, known)
     return DataEvaluation(scored.evaluate(scored.averaged, known), plain, tuple(rejected))
 
 
-def _batches(data: str | Path, config: EvaluationConfig, *, with_training: bool) -> Iterator[Faces]:
+def _batches(data: str | Path, config: EvaluationConfig, crop: Crop | None, *, with_training: bool) -> Iterator[Faces]:
     """Read each face once; in a folder that states the splits of its files, open only those that are needed."""
     splits: list[str | None] = [None]
     if config.split is not None and (stated := splits_of_folder(data)):
@@ -119,8 +122,10 @@ def _batches(data: str | Path, config: EvaluationConfig, *, with_training: bool)
             batch_rows=BATCH_ROWS,
             split=split,
             on_error=config.on_error,
+            threads=threads_for(crop),
             roles=roles,
             columns=config.input_columns,
+            crop=crop,
         )
 
 
@@ -133,8 +138,10 @@ def _chosen(faces: Faces, config: EvaluationConfig, scored: int) -> Faces:
     return faces if config.limit is None else faces.take(slice(config.limit - scored))
 
 
-def _nothing_to_evaluate(data: str | Path, config: EvaluationConfig, rejected: list[DataError]) -> DataError:
+def _nothing_to_evaluate(
+    data: str | Path, config: EvaluationConfig, crop: Crop | None, rejected: list[DataError]
+) -> DataError:
     if config.split is not None:
-        return no_such_split(data, config.split_name, columns=config.input_columns)
+        return no_such_split(data, config.split_name, columns=config.input_columns, crop=crop)
     rows = f"; {rejects_text(rejected, None)}" if rejected else ""
     return DataError(str(data), f"has no row to evaluate{rows}")

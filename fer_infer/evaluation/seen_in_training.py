@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError, Faces, iter_faces
-from fer_core.io.reader import OnError, splits_of_folder
+from fer_core.io.crop import Crop
+from fer_core.io.kinds import crop_of_images
+from fer_core.io.reader import OnError, splits_of_folder, threads_for
 from fer_core.places import can_be_reread
 
 Images = NDArray[np.uint8]
@@ -47,14 +50,19 @@ class TrainingFaces:
 
     @classmethod
     def read(
-        cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
+        cls,
+        path: str | Path,
+        *,
+        on_error: OnError = "fail",
+        columns: Mapping[str, str] | None = None,
+        crop: Crop | None = None,
     ) -> TrainingFaces:
         """Read the Training rows of a file, or all rows of a file without a Usage column.
 
         Parameters
         ----------
-        path, on_error, columns
-            Parameters of `fer_core.iter_faces`.
+        path, on_error, columns, crop
+            Parameters of `fer_core.iter_faces`; `crop` is ignored if `path` does not contain images.
 
         Raises
         ------
@@ -63,7 +71,7 @@ class TrainingFaces:
         """
         found = cls(
             faces.images if faces.splits is None else faces.images[faces.splits == "Training"]
-            for faces in _batches(path, on_error, columns)
+            for faces in _batches(path, on_error, columns, crop)
         )
         if not len(found):
             raise DataError(str(path), "has no row of split 'Training' to compare with")
@@ -71,7 +79,12 @@ class TrainingFaces:
 
     @classmethod
     def find(
-        cls, path: str | Path, *, on_error: OnError = "fail", columns: Mapping[str, str] | None = None
+        cls,
+        path: str | Path,
+        *,
+        on_error: OnError = "fail",
+        columns: Mapping[str, str] | None = None,
+        crop: Crop | None = None,
     ) -> TrainingFaces | None:
         """Read the Training rows of a file whose other rows are evaluated; None if there are none.
 
@@ -79,7 +92,7 @@ class TrainingFaces:
         """
         if not can_be_reread(path):
             return None
-        batches = _batches(path, on_error, columns)
+        batches = _batches(path, on_error, columns, crop)
         found = cls(faces.images[faces.splits == "Training"] for faces in batches if faces.splits is not None)
         return found if len(found) else None
 
@@ -89,7 +102,11 @@ def digests_of(images: Images) -> Iterator[bytes]:
     return (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
 
 
-def _batches(path: str | Path, on_error: OnError, columns: Mapping[str, str] | None) -> Iterator[Faces]:
+def _batches(
+    path: str | Path, on_error: OnError, columns: Mapping[str, str] | None, crop: Crop | None
+) -> Iterator[Faces]:
     """Read pixels and splits; in a folder that states the splits of its files, open only those of Training."""
     split = "Training" if splits_of_folder(path) else None
-    return iter_faces(path, split=split, on_error=on_error, roles=("split",), columns=columns)
+    crop = crop_of_images(path, crop, columns=columns)
+    options: dict[str, Any] = {"on_error": on_error, "columns": columns, "crop": crop}
+    return iter_faces(path, split=split, threads=threads_for(crop), roles=("split",), **options)

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import EXPRESSIONS, Faces, read_faces
+from fer_core.io.crop import ALIGNED
 from fer_core.io.reader import OnError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
+from fer_infer.photos.crops import crop_for
 from fer_train.audit import groups
 from fer_train.audit.blank_faces import FLAT_SHARE, flat_shares
 from fer_train.audit.findings import Audit, AuditRow
@@ -37,6 +39,7 @@ def audit(
     force: bool = False,
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
+    faces: str = ALIGNED,
 ) -> Audit:
     """Audit a file of faces, and write the findings.
 
@@ -57,13 +60,16 @@ def audit(
         `rejects.csv` in the folder.
     input_columns : mapping of str to str, optional
         Parameter `columns` of `fer_core.iter_faces`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`.
     """
+    crop = crop_for(faces)
     with nullcontext() if output is None else staged(output, force=force, folder=FOLDER, inputs=(data,)) as stage:
-        faces = read_faces(data, on_error=on_error, columns=input_columns).take(slice(limit))
-        result = audit_faces(faces, near_duplicates=near_duplicates)
+        found = read_faces(data, on_error=on_error, columns=input_columns, crop=crop).take(slice(limit))
+        result = audit_faces(found, near_duplicates=near_duplicates)
         if stage is not None:
             result.save(stage)
-            save_rejects(stage, faces.rejected)
+            save_rejects(stage, found.rejected)
     return result
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_core.errors import ConfigError
+from fer_core.io.crop import FacesConfig
 from fer_core.outputs.staging import staged
-from fer_core.settings import SEED_LIMIT, Settings, flatten, setting
+from fer_core.settings import SEED_LIMIT, flatten, setting
 from fer_train.config.adaptations import ADAPTATIONS, OPTIMIZERS
 from fer_train.config.augment import AugmentConfig
 from fer_train.config.distill import DistillConfig
@@ -27,7 +28,7 @@ def _by_optimizer(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class FitConfig(Settings):
+class FitConfig(FacesConfig):
     """Settings of one training run; the defaults are those of the course networks: Adam at a constant rate of 3e-4.
 
     Examples

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, read_faces
+from fer_core.io.crop import ALIGNED, Crop
 from fer_core.io.in_memory import FacesLike, as_faces
+from fer_core.io.kinds import crop_of_images
 from fer_core.io.reader import OnError
+from fer_infer.photos.crops import crop_for
 from fer_train.data.duplicates import disagreeing, first_equal
 from fer_train.data.hold_out import HELD_OUT
 from fer_train.data.hold_out import hold_out as draw
@@ -39,6 +42,8 @@ class Splits:
         `fraction` and `seed` of a validation split that was drawn; empty otherwise.
     rejected : tuple of DataError
         Rows that could not be read and were left out.
+    faces : {"aligned", "detect", "whole"}
+        How the faces were taken from images.
     """
 
     training: Faces
@@ -49,6 +54,7 @@ class Splits:
     validation_name: str = VALIDATION_SPLITS[0]
     held_out: Mapping[str, Any] = field(default_factory=dict)
     rejected: tuple[DataError, ...] = ()
+    faces: str = ALIGNED
 
     def training_data(self) -> dict[str, Any]:
         """Return the record of the data in the model card."""
@@ -64,10 +70,12 @@ class Splits:
             record["held_out"] = dict(self.held_out)
         if self.rejected:
             record["rows_left_out"] = len(self.rejected)
+        if self.faces != ALIGNED:
+            record["faces"] = self.faces
         return record
 
 
-def load_splits(
+def load_splits(  # noqa: PLR0913 - options of a public function
     data: FacesLike,
     validation: str | Path | None = None,
     *,
@@ -77,6 +85,7 @@ def load_splits(
     hold_out_seed: int = 0,
     on_error: OnError = "fail",
     columns: Mapping[str, str] | None = None,
+    faces: str = ALIGNED,
 ) -> Splits:
     """Read the Training rows and the validation rows of a run.
 
@@ -101,31 +110,35 @@ def load_splits(
         Random seed of that draw.
     on_error, columns
         Parameters of `fer_core.iter_faces`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`; `validation` may also be a table of faces.
 
     Raises
     ------
     DataError
         If a split is missing, empty or without labels.
     ConfigError
-        If `validation` and `hold_out` are both given, or `validation` names Training or PrivateTest.
+        If `validation` and `hold_out` are both given, `validation` names Training or PrivateTest, or `data` contains no
+        images from which faces could be taken as `faces` says.
     """
     if hold_out is not None and validation is not None:
         raise ConfigError("cannot be combined with `validation`", parameter="hold_out")
-    faces = _read(data, on_error, columns)
-    training = faces if faces.splits is None else faces.of_split("Training")
+    crop = crop_for(faces)
+    whole = _read(data, on_error, columns, crop)
+    training = whole if whole.splits is None else whole.of_split("Training")
     held_out: dict[str, Any] = {}
-    rejected = faces.rejected
+    rejected = whole.rejected
     if hold_out is not None:
         training, chosen, held_out = _held_out(training, hold_out, hold_out_seed)
         name = HELD_OUT
     elif validation is None:
-        name = own_validation(faces)
-        chosen = faces.of_split(name)
-    elif (named := split_named(faces, validation)) is not None:
+        name = own_validation(whole)
+        chosen = whole.of_split(name)
+    elif (named := split_named(whole, validation)) is not None:
         name = named
-        chosen = faces.of_split(name)
+        chosen = whole.of_split(name)
     else:
-        other = _read(validation, on_error, columns)
+        other = _read(validation, on_error, columns, crop_of_images(validation, crop, columns=columns))
         name = validation_of(other)
         chosen = other if other.splits is None else other.of_split(name)
         rejected += other.rejected
@@ -144,6 +157,7 @@ def load_splits(
         name,
         held_out,
         rejected,
+        faces,
     )
 
 
@@ -176,11 +190,11 @@ def validation_faces(faces: Faces, card: ModelCard) -> Faces | None:
     return replace(faces, splits=np.full(len(faces), name))
 
 
-def _read(data: FacesLike, on_error: OnError, columns: Mapping[str, str] | None) -> Faces:
+def _read(data: FacesLike, on_error: OnError, columns: Mapping[str, str] | None, crop: Crop | None) -> Faces:
     if isinstance(data, str | Path):
-        faces = read_faces(data, on_error=on_error, columns=columns)
+        faces = read_faces(data, on_error=on_error, columns=columns, crop=crop)
     else:
-        faces = as_faces(data, columns=columns)
+        faces = as_faces(data, columns=columns, crop=crop)
     if not len(faces):
         left_out = f", {len(faces.rejected):,} rows could not be read" if faces.rejected else ""
         raise DataError(faces.source, f"expected at least one face, found none{left_out}")

@@ -16,10 +16,12 @@ from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
 from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, MODEL_FILE, PARITY_FILE, README_FILE, WEIGHTS_FILE
+from fer_core.io.crop import ALIGNED
 from fer_core.io.reader import OnError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_infer.evaluation.chance import chance_note
+from fer_infer.photos.crops import crop_for
 from fer_train.exporting.config import ExportConfig
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.half import write_half
@@ -68,6 +70,7 @@ def export(
     force: bool = False,
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
+    faces: str = ALIGNED,
     **settings: Any,
 ) -> Parity:
     """Export a run to ONNX, and verify that the graphs reproduce its outputs before the folder appears.
@@ -89,6 +92,8 @@ def export(
         Replace an existing folder.
     on_error, input_columns
         Parameters `on_error` and `columns` of `fer_core.iter_faces`, for `data` and `calibration`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images in `data` and `calibration`, see `fer_infer.photos.crops.crop_for`.
     **settings
         Fields of `ExportConfig`: `atol`, `int8`, `int8_tolerance`, `fp16`.
 
@@ -114,6 +119,7 @@ def export(
     (0, True)
     """
     config = ExportConfig(**settings)
+    crop = crop_for(faces)
     run, output = Path(run), Path(output)
     if config.int8 and calibration is None:
         raise ConfigError("requires `calibration`, the faces to calibrate on", parameter="int8")
@@ -124,7 +130,7 @@ def export(
     if note := chance_note(card.scores):
         warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
     card = replace(card, versions=library_versions(), git_commit=git_commit())
-    read = partial(read_faces, on_error=on_error, columns=input_columns)
+    read = partial(read_faces, on_error=on_error, columns=input_columns, crop=crop)
     # An exports folder may replace itself; a run contains more than its export, and may not be replaced by it.
     with staged(output, force=force, folder=FOLDER, inputs=(data, calibration, None if itself else run)) as stage:
         data_faces, calibration_faces = (None if path is None else read(path) for path in (data, calibration))

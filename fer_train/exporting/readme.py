@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fer_train.exporting.parity import Parity
 
 
-SHARED = ("dropped", "held_out", "rows_left_out")
+SHARED = ("dropped", "held_out", "rows_left_out", "faces")
 """Records of the training data that all members of an ensemble share."""
 
 
@@ -82,6 +82,8 @@ def _provenance(data: Mapping[str, Any]) -> str:
     if "held_out" in data:
         drawn = data["held_out"]
         text += f"Validated on {drawn['fraction']:.2%} of the faces, held out by seed {drawn['seed']}.\n"
+    if "faces" in data:
+        text += f"Faces were taken from images by `--faces {data['faces']}`; do the same to images to predict.\n"
     if "rows_left_out" in data:
         text += f"Rows left out because they could not be read: {data['rows_left_out']:,}.\n"
     return text

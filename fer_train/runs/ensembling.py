@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fer_core import ConfigError, Faces, ModelCard, read_faces
 from fer_core.faces import no_row_of_split
+from fer_core.io.crop import ALIGNED
 from fer_core.io.reader import OnError
 from fer_core.model_card import unfitted_temperature
 from fer_core.outputs.output_folder import OutputFolder
@@ -16,6 +17,7 @@ from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import FILES
 from fer_infer.evaluation.metrics import evaluate_predictions
 from fer_infer.evaluation.seen_in_training import TrainingFaces
+from fer_infer.photos.crops import crop_for
 from fer_train.data.splits import validation_faces
 from fer_train.models import ENSEMBLE
 from fer_train.models.ensemble import Ensemble
@@ -25,7 +27,7 @@ from fer_train.runs.provenance import accuracy_record, git_commit, library_versi
 from fer_train.runs.run_folder import SAMPLE_FILE, save_end, save_sample
 
 SHARED: Final = ("labels", "standardization")
-SHARED_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out")
+SHARED_DATA: Final = ("source", "sha256", "rows", "dropped", "held_out", "rows_left_out", "faces")
 """Entries of the card and of its training data in which all members must agree, since they share one card."""
 
 FOLDER: Final = OutputFolder(always=(AVERAGE_FILE,), sometimes=(SAMPLE_FILE, *FILES))
@@ -40,6 +42,7 @@ def ensemble(
     force: bool = False,
     on_error: OnError = "fail",
     input_columns: Mapping[str, str] | None = None,
+    faces: str = ALIGNED,
 ) -> ModelCard:
     """Combine runs into one network that averages their probabilities, each at the temperature of its card.
 
@@ -55,6 +58,8 @@ def ensemble(
         Replace an existing folder.
     on_error, input_columns
         Parameters `on_error` and `columns` of `fer_core.iter_faces`, for `data`.
+    faces : {"aligned", "detect", "whole"}
+        How to take faces from images, see `fer_infer.photos.crops.crop_for`.
 
     Returns
     -------
@@ -78,13 +83,14 @@ def ensemble(
     """
     if len(runs) < 2:
         raise ConfigError(f"expected two or more, found {len(runs)}", parameter="runs")
+    crop = crop_for(faces)
     with staged(output, force=force, folder=FOLDER, inputs=(data, *runs)) as stage:
-        model, card, faces = _combine(read_faces(data, on_error=on_error, columns=input_columns), runs)
+        whole = read_faces(data, on_error=on_error, columns=input_columns, crop=crop)
+        model, card, validation = _combine(whole, runs)
         save_weights(stage / AVERAGE_FILE, model.state_dict(), card)
-        save_sample(stage, faces)
-        save_end(
-            stage, faces, TrainingFaces.find(data, on_error=on_error, columns=input_columns), name=Path(output).name
-        )
+        save_sample(stage, validation)
+        known = TrainingFaces.find(data, on_error=on_error, columns=input_columns, crop=crop)
+        save_end(stage, validation, known, name=Path(output).name)
     return card
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from fer_core import ConfigError, Faces, ModelCard, OutputError
+from fer_core.io.crop import ALIGNED
 from fer_core.outputs.output_folder import is_empty
 from fer_core.outputs.staging import staged
 from fer_infer.evaluation.evaluate import of_original, save_evaluation
@@ -90,6 +91,8 @@ def _require_loaded_by(config: FitConfig, training_data: Mapping[str, Any]) -> N
     held_out = {} if config.hold_out is None else {"fraction": config.hold_out, "seed": config.hold_out_seed}
     if held_out != (found := training_data.get("held_out", {})):
         raise ConfigError(f"is {held_out or None}, the faces were loaded with {found or None}", parameter="hold_out")
+    if config.faces != (taken := training_data.get("faces", ALIGNED)):
+        raise ConfigError(f"is {config.faces}, the faces were loaded with {taken}", parameter="faces")
     for name in ("conflicts", "leaks"):
         if (drop := getattr(config, f"drop_{name}")) != (name in training_data.get("dropped", {})):
             raise ConfigError(f"is {drop}, the faces were loaded with {not drop}", parameter=f"drop_{name}")
@@ -166,8 +169,15 @@ def save_end(folder: Path, faces: Faces, known: TrainingFaces | None, *, name: s
         card.labels,
         in_training=None if known is None else known.seen(faces.images),
     )
-    rows_left_out = card.training_data.get("rows_left_out", 0)
-    evaluation = of_original(figures, card, faces.source, split=card.validation_split, rows_left_out=rows_left_out)
+    data = card.training_data
+    evaluation = of_original(
+        figures,
+        card,
+        faces.source,
+        split=card.validation_split,
+        rows_left_out=data.get("rows_left_out", 0),
+        taken=data.get("faces", ALIGNED),
+    )
     save_evaluation(evaluation, folder, f"{name}: {evaluation.title()}")
     return card
 

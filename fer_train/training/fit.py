@@ -102,6 +102,7 @@ def load_splits_of(data: FacesLike, config: FitConfig) -> Splits:
         hold_out_seed=config.hold_out_seed,
         on_error="skip" if config.on_error == "skip" else "fail",
         columns=config.input_columns or None,
+        faces=config.faces,
     )
     for note in trained_on_other_faces(training_record(splits, config)):
         warnings.warn(note, TrainingWarning, stacklevel=3)

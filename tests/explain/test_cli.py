@@ -71,7 +71,7 @@ def test_attribute_explains_the_first_faces_of_a_limit(exports: Path, data: Path
 
 
 def test_a_sample_is_drawn_from_the_first_faces_of_a_limit(exports: Path, data: Path, tmp_path: Path) -> None:
-    options = ("--methods", "random", "--faces", 4, "--limit", 6, "--output", tmp_path / "out")
+    options = ("--methods", "random", "--sample-size", 4, "--limit", 6, "--output", tmp_path / "out")
     result = invoke("sanity", data, "--model", exports, *options)
     assert result.exit_code == 0, result.output
     rows = np.load(tmp_path / "out" / "similarity.npz")["rows"]

@@ -186,6 +186,7 @@ def card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("Precision", card.precision),
         ("Weights, sha256", card.weights_sha256),
         ("Training data", f"{data.get('source', 'not stated')}" + (f": {rows}" if rows else "")),
+        ("Faces from images", str(data.get("faces", "aligned"))),
         ("Training data, sha256", str(data.get("sha256", "not stated"))),
         ("Selection", card.selection),
         ("Seeds", ", ".join(map(str, card.seeds))),

@@ -466,7 +466,7 @@ def test_methods_are_named_once_and_known() -> None:
 
 def test_the_folder_holds_all_figures_of_all_faces(exports: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "truth"
-    compared = measure_faithfulness(data, exports, ["saliency"], output, sample=SampleConfig(faces=6), config=QUICK)
+    compared = measure_faithfulness(data, exports, ["saliency"], output, sample=SampleConfig(sample_size=6), config=QUICK)
     written = json.loads((output / "faithfulness.json").read_text())
     arrays = np.load(output / "scores.npz")
     assert written["n"] == len(arrays["rows"]) == 6
@@ -502,7 +502,7 @@ def test_a_method_that_does_not_suit_the_network_is_refused_before_any_work(
 ) -> None:
     with pytest.raises(ModelError, match=r"grad-cam: .* needs a convolution"):
         measure_faithfulness(
-            data, run, ["saliency", "grad-cam"], tmp_path / "truth", sample=SampleConfig(faces=4), config=QUICK
+            data, run, ["saliency", "grad-cam"], tmp_path / "truth", sample=SampleConfig(sample_size=4), config=QUICK
         )
     assert not list(tmp_path.iterdir())
 
@@ -511,7 +511,7 @@ def test_one_face_is_too_few_to_estimate_from(exports: Path, data: Path, tmp_pat
     with pytest.raises(DataError, match="expected at least 2 faces for an interval, found 1"):
         measure_faithfulness(data, exports, ["saliency"], tmp_path / "truth", sample=SampleConfig(rows=(3,)))
     with pytest.raises(ConfigError, match="faces: expected at least 2, found 1"):
-        SampleConfig(faces=1)
+        SampleConfig(sample_size=1)
 
 
 def test_the_command_ranks_the_methods(exports: Path, data: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_maps_that_know_no_network_fail_and_a_network_drawn_from_the_same_seed_i
     exports: Path, data: Path, tmp_path: Path
 ) -> None:
     verdicts = {
-        v.method: v for v in check_sanity(data, exports, ["saliency"], tmp_path / "out", sample=SampleConfig(faces=8))
+        v.method: v for v in check_sanity(data, exports, ["saliency"], tmp_path / "out", sample=SampleConfig(sample_size=8))
     }
     assert verdicts["random"].failed == verdicts["center"].failed == "yes"
     assert verdicts["random"].similarity["ssim"].mean == pytest.approx(1)
@@ -158,7 +158,7 @@ def test_the_folder_holds_all_figures_and_the_same_input_gives_the_same_bytes(
     seed = torch.initial_seed()
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        check_sanity(data, run, ["saliency"], folder, sample=SampleConfig(faces=3), seed=5)
+        check_sanity(data, run, ["saliency"], folder, sample=SampleConfig(sample_size=3), seed=5)
     assert torch.initial_seed() == seed
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert sorted(first) == ["cascading.png", "independent.png", "sanity.csv", "sanity.json", "similarity.npz"]

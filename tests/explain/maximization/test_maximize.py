@@ -278,7 +278,7 @@ def test_the_command_requires_data_for_split_and_columns(exports: Path, tmp_path
     for option in ("--split=PublicTest", "--column=pixels=face"):
         result = CliRunner().invoke(main, [*arguments, option])
         assert result.exit_code == 2
-        assert "--split and --column require --data" in result.stderr
+        assert "--split, --faces and --column require --data" in result.stderr
     result = CliRunner().invoke(main, [*arguments, "--limit=9"])
     assert (result.exit_code, result.stderr) == (1, "fer-explain: --limit: requires --data\n")
 
