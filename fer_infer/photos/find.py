@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +63,23 @@ def find_faces(photo: Any, *, min_face: int = MIN_FACE, detector: FaceDetector |
     >>> find_faces(np.zeros((240, 320, 3), np.uint8))
     []
     """
-    pixels = read_photo(photo)
+    return search(read_photo(photo), min_face, detector).faces
+
+
+class Found(NamedTuple):
+    """What was found in a photo: the aligned faces, and those that are smaller than `min_face`, from left to right."""
+
+    faces: list[FoundFace]
+    too_small: list[Detection]
+
+
+def search(pixels: NDArray[np.uint8], min_face: int = MIN_FACE, detector: FaceDetector | None = None) -> Found:
+    """Find the faces in the pixels of an upright photo, (H, W, 3), as `find_faces` does; see its parameters."""
     detector = detector or shared_detector(min_face)
-    return [align(pixels, found, detector) for found in detector.detect(pixels) if is_large(found, min_face)]
-
-
-def is_large(detection: Detection, min_face: int) -> bool:
-    """Return whether both sides of a detected face have at least `min_face` pixels."""
-    return min(detection.box.width, detection.box.height) >= min_face
+    detections = detector.detect(pixels)
+    large = [face for face in detections if min(face.box.width, face.box.height) >= min_face]
+    too_small = [face for face in detections if min(face.box.width, face.box.height) < min_face]
+    return Found([align(pixels, face, detector) for face in large], too_small)
 
 
 def align(pixels: NDArray[np.uint8], detection: Detection, detector: FaceDetector) -> FoundFace:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fer_core.errors import DataError, first_line
 from fer_core.extras import remedy
@@ -22,7 +22,7 @@ from fer_core.git_lfs import LFS_REMEDY
 from fer_core.io.file_types import HEAD_BYTES, HEIF, LFS_POINTER, PICTURES, file_type
 from fer_core.io.images import ORIENTATION
 
-FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS: Final[tuple[str, ...]] = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Pillow's formats that are read; others, such as EPS, would start programs or are not photos."""
 
 MOST_BYTES: Final = 1 << 29
@@ -155,7 +155,7 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
         count = f"{int(found[1]):,}" if found else "more"
         raise _Reason(f"expected at most {MOST_PIXELS:,} pixels, found {count}") from None
     except Exception as error:  # the exceptions that Pillow raises for damaged files have no common base
-        damaged = kind in PICTURES and not isinstance(error, Image.UnidentifiedImageError)
+        damaged = kind in PICTURES and not isinstance(error, UnidentifiedImageError)
         raise _Reason(f"is damaged ({first_line(error)})" if damaged else f"is {_other(kind)}") from None
     with image:
         return _rgb(image)

@@ -466,7 +466,9 @@ def test_methods_are_named_once_and_known() -> None:
 
 def test_the_folder_holds_all_figures_of_all_faces(exports: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "truth"
-    compared = measure_faithfulness(data, exports, ["saliency"], output, sample=SampleConfig(sample_size=6), config=QUICK)
+    compared = measure_faithfulness(
+        data, exports, ["saliency"], output, sample=SampleConfig(sample_size=6), config=QUICK
+    )
     written = json.loads((output / "faithfulness.json").read_text())
     arrays = np.load(output / "scores.npz")
     assert written["n"] == len(arrays["rows"]) == 6

@@ -144,7 +144,8 @@ def test_maps_that_know_no_network_fail_and_a_network_drawn_from_the_same_seed_i
     exports: Path, data: Path, tmp_path: Path
 ) -> None:
     verdicts = {
-        v.method: v for v in check_sanity(data, exports, ["saliency"], tmp_path / "out", sample=SampleConfig(sample_size=8))
+        v.method: v
+        for v in check_sanity(data, exports, ["saliency"], tmp_path / "out", sample=SampleConfig(sample_size=8))
     }
     assert verdicts["random"].failed == verdicts["center"].failed == "yes"
     assert verdicts["random"].similarity["ssim"].mean == pytest.approx(1)
