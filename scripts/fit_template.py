@@ -22,8 +22,8 @@ from fer_core import read_faces
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_infer.photos.alignment import TEMPLATE_FILE, similarity
 from fer_infer.photos.detector import Detection, FaceDetector, transformed
+from fer_infer.photos.find import ENLARGEMENT
 
-ENLARGEMENT = 4
 ITERATIONS = 3
 OUTPUT = Path(__file__).resolve().parents[1] / "fer_infer" / "photos" / TEMPLATE_FILE
 
@@ -66,10 +66,10 @@ def main(data: str) -> None:
     found: list[Detection] = []
     for image in faces.images:
         size = ENLARGEMENT * IMAGE_SIZE
-        enlarged = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
-        detections = detector.detect(np.asarray(enlarged))
-        if detections:
-            found.append(max(detections, key=lambda face: face.score))
+        enlarged = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        detection = detector.detect_filling(np.asarray(enlarged))
+        if detection is not None:
+            found.append(detection)
     landmarks = np.array([face.landmarks for face in found]) / ENLARGEMENT
     mean, spread = procrustes_mean(landmarks)
     template = {

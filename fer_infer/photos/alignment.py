@@ -109,8 +109,8 @@ def gray_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
-def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Sample a 48x48 face from a photo.
+def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64], size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
+    """Sample an aligned face from a photo.
 
     Each pixel of the face is the mean over the area that it covers in the photo. Outside the photo, the pixels of its
     border are repeated.
@@ -121,15 +121,17 @@ def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[n
         Red, green and blue of an upright photo.
     transform : ndarray of float64, shape (2, 3)
         Similarity transform from the photo to the face.
+    size : int
+        Side of the face in pixels.
 
     Returns
     -------
-    ndarray of uint8, shape (48, 48)
+    ndarray of uint8, shape (size, size)
         Gray levels.
     """
     to_photo = inverse(transform)
     step = math.hypot(to_photo[0, 0], to_photo[1, 0])  # pixels of the photo per pixel of the face
-    region, corner = _region(pixels, to_photo, margin=math.ceil(step) + 2)
+    region, corner = _region(pixels, to_photo, size, margin=math.ceil(step) + 2)
     block = max(1, int(step / REDUCED_SCALE))
     gray = Image.fromarray(gray_of(region)).convert("F")
     if block > 1:
@@ -140,7 +142,7 @@ def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[n
     matrix[:, 2] -= corner
     matrix[:, :2] /= samples
     sampled = gray.transform(
-        (IMAGE_SIZE * samples, IMAGE_SIZE * samples),
+        (size * samples, size * samples),
         Image.Transform.AFFINE,
         tuple((matrix / block).ravel().tolist()),
         Image.Resampling.BILINEAR,
@@ -157,10 +159,10 @@ def inverse(transform: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _region(
-    pixels: NDArray[np.uint8], to_photo: NDArray[np.float64], margin: int
+    pixels: NDArray[np.uint8], to_photo: NDArray[np.float64], size: int, margin: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the part of a photo that a face covers, extended beyond the borders, and its upper left corner."""
-    ends = np.array([[0, 0, 1], [IMAGE_SIZE, 0, 1], [0, IMAGE_SIZE, 1], [IMAGE_SIZE, IMAGE_SIZE, 1]]) @ to_photo.T
+    ends = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]]) @ to_photo.T
     low = np.floor(ends.min(axis=0)).astype(np.int64) - margin
     high = np.ceil(ends.max(axis=0)).astype(np.int64) + margin
     columns, rows = (np.arange(low[axis], high[axis]) for axis in (0, 1))

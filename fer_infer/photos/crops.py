@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,15 +79,13 @@ def found_faces(image: Any, min_face: int) -> list[FoundFace]:
     DataError
         If the image cannot be read, or all faces in it are smaller.
     """
-    from fer_infer.photos.find import align, is_large, shared_detector
+    from fer_infer.photos.find import search
     from fer_infer.photos.images import read_photo
 
-    pixels = read_photo(image)
-    detections = shared_detector(min_face).detect(pixels)
-    large = [found for found in detections if is_large(found, min_face)]
-    if detections and not large:
-        raise DataError(str(image) if isinstance(image, str) else "image", TOO_SMALL)
-    return [align(pixels, found) for found in large]
+    found = search(read_photo(image), min_face)
+    if found.too_small and not found.faces:
+        raise DataError(str(image) if isinstance(image, str | Path) else "image", TOO_SMALL)
+    return found.faces
 
 
 def most_prominent(faces: list[FoundFace]) -> FoundFace:

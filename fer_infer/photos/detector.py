@@ -24,18 +24,21 @@ SCORE_THRESHOLD: Final = 0.6
 OVERLAP_THRESHOLD: Final = 0.3
 """Boxes whose intersection is more than this fraction of their union are one face."""
 
-VIEW_SIDE: Final = 640
-"""Longer side of the views of a picture in pixels, as in the training of the network."""
+WINDOW_SIDE: Final = 640
+"""Longer side of the windows of a picture in pixels, as in the training of the network."""
 
-SMALLEST_IN_VIEW: Final = 12
+SMALLEST_IN_WINDOW: Final = 12
 """Side in pixels from which on the network finds faces."""
+
+FILLING_TOLERANCE: Final = 0.2
+"""Largest distance of a face that fills a picture from its center, as a fraction of the side of the picture."""
 
 SMALLEST_SPREAD: Final = 0.1
 """Smallest standard deviation of the landmarks of a face as a fraction of the size of its box; usual is 0.2."""
 
 SECOND_LOOK_SCALES: Final = (0.5, 2.0)
 SECOND_LOOK_ROLLS: Final = (-20.0, 20.0)
-"""Scales of the view and rotations in degrees with which a picture is searched again if nothing was found in it."""
+"""Scales of the window and rotations in degrees with which a picture is searched again if nothing was found in it."""
 
 
 class Detection(NamedTuple):
@@ -57,7 +60,7 @@ class Detection(NamedTuple):
 
 
 @dataclass(frozen=True)
-class View:
+class Window:
     """A scaled and perhaps rotated part of a picture, in which faces are searched.
 
     Attributes
@@ -65,13 +68,13 @@ class View:
     pixels : ndarray of uint8, shape (H, W, 3)
         Red, green and blue.
     scale : float
-        Pixels of the view per pixel of the picture.
+        Pixels of the window per pixel of the picture.
     to_picture : ndarray of float64, shape (2, 3)
-        Affine transform from positions in the view to positions in the picture.
+        Affine transform from positions in the window to positions in the picture.
     largest : float
-        Side in pixels of the view of the largest face to look for; other views show larger ones.
+        Side in pixels of the window of the largest face to look for; other windows show larger ones.
     cut : tuple of bool
-        Whether the left, top, right and bottom edge of the view cut the picture.
+        Whether the left, top, right and bottom edge of the window cut the picture.
     """
 
     pixels: NDArray[np.uint8]
@@ -123,28 +126,52 @@ class FaceDetector:
         list of Detection
             Faces from left to right; of those with equal left sides, from top to bottom.
         """
-        found = self._detect_in(views(pixels, self.min_face)) or self._detect_in(second_look(pixels))
+        found = self._detect_in(windows(pixels, self.min_face)) or self._detect_in(second_look(pixels))
         return sorted(found, key=lambda face: face.box)
 
-    def _detect_in(self, seen: Iterable[View]) -> list[Detection]:
+    def detect_filling(self, gray: NDArray[np.uint8]) -> Detection | None:
+        """Find the face that fills a square picture.
+
+        Parameters
+        ----------
+        gray : ndarray of uint8, shape (N, N)
+            Gray levels of a picture that shows one upright face.
+
+        Returns
+        -------
+        Detection or None
+            The face with the highest score among those of about the size of the picture and near its center.
+        """
+        pixels = np.repeat(gray[..., None], 3, axis=2)
+        side = len(gray)
+        fitting = [
+            face
+            for face in _faces_of(_window(Image.fromarray(pixels), 1.0), self._session.get(open_network))
+            if abs(face.box.left + face.box.width / 2 - side / 2) < FILLING_TOLERANCE * side
+            and abs(face.box.top + face.box.height / 2 - side / 2) < FILLING_TOLERANCE * side
+            and face.box.width > side / 2
+        ]
+        return max(fitting, key=lambda face: face.score, default=None)
+
+    def _detect_in(self, seen: Iterable[Window]) -> list[Detection]:
         session = self._session.get(open_network)
-        return without_repeats([face for view in seen for face in _faces_of(view, session)])
+        return without_repeats([face for window in seen for face in _faces_of(window, session)])
 
 
-def _faces_of(view: View, session: Any) -> Iterator[Detection]:
-    scores, boxes, landmarks = run_network(session, view.pixels)
-    height, width = view.pixels.shape[:2]
-    left, top, right, bottom = view.cut
+def _faces_of(window: Window, session: Any) -> Iterator[Detection]:
+    scores, boxes, landmarks = run_network(session, window.pixels)
+    height, width = window.pixels.shape[:2]
+    left, top, right, bottom = window.cut
     for place in np.flatnonzero(scores >= SCORE_THRESHOLD):
         x, y, w, h = boxes[place]
-        # another view shows a face whole that is too large for this one or cut by its edge
+        # another window shows a face whole that is too large for this one or cut by its edge
         cut = (left and x < 0) or (top and y < 0) or (right and x + w > width) or (bottom and y + h > height)
-        if cut or max(w, h) > view.largest or not _is_plausible(boxes[place], landmarks[place]):
+        if cut or max(w, h) > window.largest or not _is_plausible(boxes[place], landmarks[place]):
             continue
-        center = transformed(view.to_picture, np.array([x + w / 2, y + h / 2]))
-        w, h = w / view.scale, h / view.scale
+        center = transformed(window.to_picture, np.array([x + w / 2, y + h / 2]))
+        w, h = w / window.scale, h / window.scale
         box = Box(float(center[0] - w / 2), float(center[1] - h / 2), float(w), float(h))
-        yield Detection(box, float(scores[place]), transformed(view.to_picture, landmarks[place]))
+        yield Detection(box, float(scores[place]), transformed(window.to_picture, landmarks[place]))
 
 
 def _is_plausible(box: NDArray[np.float64], landmarks: NDArray[np.float64]) -> bool:
@@ -158,40 +185,40 @@ def transformed(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDA
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def views(pixels: NDArray[np.uint8], min_face: int) -> Iterator[View]:
-    """Yield the views of a picture in which faces of at least `min_face` pixels are searched."""
+def windows(pixels: NDArray[np.uint8], min_face: int) -> Iterator[Window]:
+    """Yield the windows of a picture in which faces of at least `min_face` pixels are searched."""
     picture = Image.fromarray(pixels)
-    whole = min(1.0, VIEW_SIDE / max(picture.size))
-    yield _view(picture, whole)
-    scale = min(1.0, SMALLEST_IN_VIEW / min_face)
+    whole = min(1.0, WINDOW_SIDE / max(picture.size))
+    yield _window(picture, whole)
+    scale = min(1.0, SMALLEST_IN_WINDOW / min_face)
     if whole >= scale:
         return
     scaled = np.asarray(_scaled(picture, scale))
     # faces that are too small in the whole picture must fit into the overlap of two tiles
-    overlap = min(VIEW_SIDE // 2, math.ceil(1.5 * SMALLEST_IN_VIEW * scale / whole))
+    overlap = min(WINDOW_SIDE // 2, math.ceil(1.5 * SMALLEST_IN_WINDOW * scale / whole))
     height, width = scaled.shape[:2]
     for top, above, below in _starts(height, overlap):
         for left, before, after in _starts(width, overlap):
-            tile = scaled[top : top + VIEW_SIDE, left : left + VIEW_SIDE]
+            tile = scaled[top : top + WINDOW_SIDE, left : left + WINDOW_SIDE]
             to_picture = np.array([[1, 0, left], [0, 1, top]]) / scale
-            yield View(tile, scale, to_picture, overlap, (before, above, after, below))
+            yield Window(tile, scale, to_picture, overlap, (before, above, after, below))
 
 
-def second_look(pixels: NDArray[np.uint8]) -> Iterator[View]:
-    """Yield the views of a picture in which nothing was found: smaller, rotated and, if there is room, larger.
+def second_look(pixels: NDArray[np.uint8]) -> Iterator[Window]:
+    """Yield the windows of a picture in which nothing was found: smaller, rotated and, if there is room, larger.
 
     The network misses some faces that fill a picture, lean to a side, or are small and blurred.
     """
     picture = Image.fromarray(pixels)
-    whole = min(1.0, VIEW_SIDE / max(picture.size))
+    whole = min(1.0, WINDOW_SIDE / max(picture.size))
     for factor in SECOND_LOOK_SCALES:
-        if factor * whole * max(picture.size) <= 2 * VIEW_SIDE:
-            yield _view(picture, factor * whole)
+        if factor * whole * max(picture.size) <= 2 * WINDOW_SIDE:
+            yield _window(picture, factor * whole)
     for roll in SECOND_LOOK_ROLLS:
-        yield _view(picture, whole, roll)
+        yield _window(picture, whole, roll)
 
 
-def _view(picture: Image.Image, scale: float, roll: float = 0.0) -> View:
+def _window(picture: Image.Image, scale: float, roll: float = 0.0) -> Window:
     scaled = _scaled(picture, scale)
     if roll:
         scaled = scaled.rotate(roll, Image.Resampling.BILINEAR)  # counterclockwise about the center
@@ -199,7 +226,7 @@ def _view(picture: Image.Image, scale: float, roll: float = 0.0) -> View:
     rotation = np.array([[cosine, -sine], [sine, cosine]])
     center = np.array(scaled.size) / 2
     to_picture = np.column_stack([rotation, center - rotation @ center]) / scale
-    return View(np.asarray(scaled), scale, to_picture)
+    return Window(np.asarray(scaled), scale, to_picture)
 
 
 def _scaled(picture: Image.Image, scale: float) -> Image.Image:
@@ -210,9 +237,9 @@ def _scaled(picture: Image.Image, scale: float) -> Image.Image:
 
 
 def _starts(length: int, overlap: int) -> Iterator[tuple[int, bool, bool]]:
-    """Yield where tiles of `VIEW_SIDE` pixels begin, and whether something lies before and behind them."""
-    count = max(1, math.ceil((length - overlap) / (VIEW_SIDE - overlap)))
-    last = max(0, length - VIEW_SIDE)
+    """Yield where tiles of `WINDOW_SIDE` pixels begin, and whether something lies before and behind them."""
+    count = max(1, math.ceil((length - overlap) / (WINDOW_SIDE - overlap)))
+    last = max(0, length - WINDOW_SIDE)
     for number in range(count):
         yield round(last * number / max(1, count - 1)), number > 0, number < count - 1
 

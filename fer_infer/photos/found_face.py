@@ -64,7 +64,7 @@ class FoundFace:
     @property
     def roll(self) -> float:
         """In-plane rotation of the face in degrees, -180 to 180; positive if it is turned clockwise in the photo."""
-        return -math.degrees(math.atan2(self.transform[1, 0], self.transform[0, 0])) + 0.0  # never -0.0
+        return roll_of(self.transform)
 
     @cached_property
     def blur(self) -> float:
@@ -72,3 +72,8 @@ class FoundFace:
         gray = self.image.astype(np.float64)
         laplacian = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:] - 4 * gray[1:-1, 1:-1]
         return float(laplacian.var())
+
+
+def roll_of(transform: NDArray[np.float64]) -> float:
+    """Return the roll in degrees that a transform from the photo to the aligned face, shape (2, 3), removes."""
+    return -math.degrees(math.atan2(transform[1, 0], transform[0, 0])) + 0.0  # never -0.0

@@ -1,16 +1,53 @@
-"""Read pictures of any format as upright red, green and blue pixels."""
+"""Read pictures of any format as upright red, green and blue pixels, or say in one line why not."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import Any
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
-from fer_core.errors import DataError
+from fer_core.errors import DataError, first_line
+from fer_core.extras import remedy
+from fer_core.git_lfs import LFS_REMEDY
+from fer_core.io.file_types import HEAD_BYTES, HEIF, LFS_POINTER, PICTURES, file_type
+from fer_core.io.images import ORIENTATION
+
+FORMATS: Final[tuple[str, ...]] = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Pillow's formats that are read; others, such as EPS, would start programs or are not photos."""
+
+MOST_BYTES: Final = 1 << 29
+"""Largest file that is read, in bytes."""
+
+MOST_PIXELS: Final = 178_956_970
+"""Largest number of pixels that is decoded, the limit beyond which Pillow refuses a picture."""
+
+UNREADABLE: Final = "unreadable"
+"""First word of the reason for a picture that cannot be read."""
+
+TRANSPOSITIONS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
+
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+_ONE_AT_A_TIME: Final = Lock()
+_BOMB: Final = re.compile(r"\((\d+) pixels\)")
 
 
 class PhotoError(DataError):
@@ -27,10 +64,15 @@ class PhotoError(DataError):
 def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
     """Read a picture.
 
+    The EXIF orientation is applied, transparent pixels are laid over white, the first frame of an animation and the
+    first page of a TIFF are taken, and 16 bits per channel become 8. Color profiles are ignored: a model sees gray.
+
     Parameters
     ----------
     photo : str, Path, bytes, binary file, PIL.Image.Image or ndarray of uint8
-        Picture; arrays have the shape (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA.
+        AVIF, BMP, GIF, JPEG, PNG, TIFF or WebP picture, or HEIF if `pillow-heif` is installed (extra `photos`). Arrays
+        have the shape (H, W) gray, (H, W, 3) red, green, blue or (H, W, 4) with alpha; their channels are never in the
+        order blue, green, red.
     source : str
         Name of the picture in errors, by default its path.
 
@@ -42,7 +84,8 @@ def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
     Raises
     ------
     PhotoError
-        If the picture cannot be read.
+        If the picture cannot be read; the message begins with ``unreadable:``. Files of more than `MOST_BYTES` bytes
+        and pictures of more than `MOST_PIXELS` pixels are not decoded.
 
     Examples
     --------
@@ -50,16 +93,142 @@ def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
     >>> read_photo(np.zeros((2, 3), np.uint8)).shape
     (2, 3, 3)
     """
-    if isinstance(photo, np.ndarray):
-        image = Image.fromarray(photo)
-    elif isinstance(photo, Image.Image):
-        image = photo
+    name = source or (os.fspath(photo) if isinstance(photo, str | os.PathLike) else "picture")
+    try:
+        if isinstance(photo, np.ndarray):
+            return _rgb_of_array(photo)
+        if isinstance(photo, Image.Image):
+            return _rgb(photo)
+        content = photo if isinstance(photo, bytes) else _read(photo)
+        return _decode(content)
+    except _Reason as reason:
+        raise PhotoError(name, f"{UNREADABLE}: {reason}") from None
+
+
+class _Reason(Exception):  # noqa: N818 - the text of an error that is raised with the name of the picture
+    """Why a picture cannot be read."""
+
+
+def _read(photo: Any) -> bytes:
+    """Return the content of a file, which is read only once, as it may change."""
+    if hasattr(photo, "read"):
+        content = photo.read(MOST_BYTES + 1)
+    elif isinstance(photo, str | os.PathLike):
+        content = _read_path(photo)
     else:
-        opened = io.BytesIO(photo) if isinstance(photo, bytes) else photo
-        try:
-            image = Image.open(opened)
-            image.load()
-        except (OSError, ValueError, SyntaxError) as error:
-            name = source or (str(photo) if isinstance(photo, str | Path) else "picture")
-            raise PhotoError(name, f"unreadable: {error}") from None
-    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        raise _Reason(f"expected a path, bytes, a PIL image or a uint8 array, found {type(photo).__name__}")
+    if len(content) > MOST_BYTES:
+        raise _Reason(f"expected at most {MOST_BYTES >> 20} MiB, found more")
+    return bytes(content)
+
+
+def _read_path(path: str | os.PathLike[str]) -> bytes:
+    try:
+        # does not wait for the writer of a pipe
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise _Reason("expected a file, found a folder, pipe or device")
+            return file.read(MOST_BYTES + 1)
+    except IsADirectoryError:
+        raise _Reason("expected a file, found a folder, pipe or device") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise _Reason(getattr(error, "strerror", None) or first_line(error)) from None
+
+
+def _decode(content: bytes) -> NDArray[np.uint8]:
+    if not content:
+        raise _Reason("the file is empty")
+    kind = file_type(content[:HEAD_BYTES])
+    if kind == LFS_POINTER:
+        raise _Reason(LFS_REMEDY)
+    if kind is not None and kind not in PICTURES:
+        raise _Reason(f"expected a picture, found {kind}")
+    formats = FORMATS
+    if kind == HEIF and content[8:12] not in _AVIF_BRANDS:
+        formats = _formats_with_heif()
+    try:
+        with _silent():
+            image = Image.open(io.BytesIO(content), formats=formats)
+    except Image.DecompressionBombError as error:
+        found = _BOMB.search(str(error))
+        count = f"{int(found[1]):,}" if found else "more"
+        raise _Reason(f"expected at most {MOST_PIXELS:,} pixels, found {count}") from None
+    except Exception as error:  # the exceptions that Pillow raises for damaged files have no common base
+        damaged = kind in PICTURES and not isinstance(error, UnidentifiedImageError)
+        raise _Reason(f"is damaged ({first_line(error)})" if damaged else f"is {_other(kind)}") from None
+    with image:
+        return _rgb(image)
+
+
+def _other(kind: str | None) -> str:
+    return "not a picture of a known format" if kind is None else f"{kind} that is damaged"
+
+
+def _formats_with_heif() -> tuple[str, ...]:
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        raise _Reason(f"is an HEIF image, and {remedy('pillow-heif', 'photos')}") from None
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Suppress warnings, about large pictures and damaged metadata; filters are global, so threads take turns."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of an image, upright."""
+    if image.width * image.height > MOST_PIXELS:
+        raise _Reason(f"expected at most {MOST_PIXELS:,} pixels, found {image.width * image.height:,}")
+    if not image.width * image.height:
+        raise _Reason("has no pixels")
+    try:
+        image.load()
+        orientation = _orientation(image)
+        pixels = _eight_bits(image)
+        turned = TRANSPOSITIONS.get(orientation)
+        return np.array(pixels if turned is None else pixels.transpose(turned))
+    except _Reason:
+        raise
+    except MemoryError:
+        raise _Reason(f"has too many pixels for the memory, {image.width}x{image.height}") from None
+    except Exception as error:  # as above
+        raise _Reason(f"is damaged ({first_line(error)})") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) if there is none or the metadata are damaged."""
+    with suppress(Exception), _silent():
+        return int(image.getexif().get(ORIENTATION, 1))
+    return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert an image to red, green and blue, laid over white."""
+    if image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")  # 65535 is 255 * 257
+    if image.mode in ("I", "F"):
+        raise _Reason("expected 8 or 16 bits per channel, found 32, whose range is not stated")
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+    return image.convert("RGB")
+
+
+def _rgb_of_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    expected = "expected uint8 of shape (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA"
+    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not is_picture:
+        raise _Reason(f"{expected}, found {pixels.dtype} of shape {pixels.shape}")
+    if not pixels.size:
+        raise _Reason("has no pixels")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return np.ascontiguousarray(pixels)
+    return _rgb(Image.fromarray(np.ascontiguousarray(pixels)))
