@@ -24,7 +24,7 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_core.terminal.program import Program
-from fer_infer.config import BenchmarkConfig, EvaluationConfig, InferenceConfig, PhotoConfig, ScoreConfig
+from fer_infer.config import BenchmarkConfig, CropConfig, EvaluationConfig, InferenceConfig, PhotoConfig, ScoreConfig
 
 # Heavy imports are inside the commands, so that --help is fast.
 
@@ -101,6 +101,27 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     from fer_infer.scoring.pipeline import score as run
 
     click.echo(run(data, **given(settings)).to_text())
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True)
+@output_option("Folder of PNG images to create, or a table: .csv, .csv.gz, .csv.zst or .parquet.")
+@settings_options(CropConfig)
+@force_option
+def crop(photos: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
+    """Cut the faces from PHOTOS and write them as a data set of 48x48 faces.
+
+    PHOTOS are photos, folders of photos at any depth, patterns, or `-` for one photo. A folder of label folders, such
+    as happy and sad, gives labeled faces, one per photo; from other photos, every face is taken. OUTPUT.boxes.csv lists
+    the box of each face, and the photos without a face.
+
+    \b
+    Example:
+      fer-infer crop photos --output faces.csv
+    """
+    from fer_infer.scoring.crop import crop as run
+
+    click.echo(run(photos, output, force=force, **given(settings)).to_text())
 
 
 @main.command()

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fer_core.errors import ConfigError
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import split_of
-from fer_core.io.crop import FacesConfig
+from fer_core.io.crop import DETECT, WHOLE, FacesConfig
 from fer_core.settings import Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -83,6 +83,21 @@ class PhotoConfig(FacesConfig):
     quality: bool = setting(
         False, "Write the size of each face in pixels, its blur (variance of the Laplacian) and its roll in degrees."
     )
+
+
+@dataclass(frozen=True)
+class CropConfig(PhotoConfig):
+    """Settings of `fer_infer.crop`."""
+
+    faces: str = setting(
+        DETECT,
+        "How to take faces from photos: detect finds them and aligns each to 48x48, whole resizes each whole picture.",
+        choices=(DETECT, WHOLE),
+    )
+    on_error: Literal["fail", "skip"] = setting(
+        "skip", "For a photo without a face: stop, or list it in OUTPUT.boxes.csv.", choices=("fail", "skip")
+    )
+    threads: int | None = setting(None, "Number of CPU threads.", at_least=1, metavar="N", default_text="one per core")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fer_core.io.crop import DETECT
 from fer_core.io.read_ahead import map_ahead, read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_infer.config import ScoreConfig
+from fer_infer.config import PhotoConfig, ScoreConfig
 from fer_infer.photos import yunet
 from fer_infer.photos.alignment import load_template
 from fer_infer.photos.detector import Detection
@@ -221,18 +221,34 @@ def _row(name: str, number: int, face: FoundFace | Detection, min_face: int) -> 
 
 def columns_for(config: ScoreConfig, classes: Sequence[str]) -> list[Column]:
     """Return the columns of the output."""
-    landmarks = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"] if config.landmarks else []
-    quality = ["size", "blur", "roll"] if config.quality else []
     return [
         Column("file", "text"),
         Column("face", "integer"),
         *BOX_COLUMNS,
         Column("detection", "number"),
-        *(Column(name, "position") for name in (*landmarks, *quality)),
+        *detail_columns(config),
         Column("label", "text" if config.names else "integer"),
         *(Column(name, "number") for name in classes if config.columns != "id-label"),
         Column("reason", "text"),
     ]
+
+
+def detail_columns(config: PhotoConfig) -> list[Column]:
+    """Return the columns of landmarks and quality, if they are requested."""
+    landmarks = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"] if config.landmarks else []
+    quality = ["size", "blur", "roll"] if config.quality else []
+    return [Column(name, "position") for name in (*landmarks, *quality)]
+
+
+def box_cells(row: PhotoRow, config: PhotoConfig) -> list[float | None]:
+    """Return the cells of `BOX_COLUMNS`, the detection score and `detail_columns`, empty without a face."""
+    face = row.face
+    if face is None:
+        return [None] * (len(BOX_COLUMNS) + 1 + len(detail_columns(config)))
+    values = [*face.box, face.detection]
+    values += face.landmarks.ravel().tolist() if config.landmarks else []
+    values += [face.size, face.blur, face.roll] if config.quality else []
+    return [None if math.isnan(value) else value for value in values]
 
 
 def table_rows(
@@ -250,22 +266,14 @@ def table_rows(
             yield [row.file, row.number, *[None] * (width - 3), row.reason]
             continue
         label, numbers = next(scored_faces)
-        face = row.face
         yield [
             row.file,
             row.number,
-            *face.box,
-            _or_none(face.detection),
-            *([_or_none(value) for value in face.landmarks.ravel().tolist()] if config.landmarks else []),
-            *([face.size, face.blur, face.roll] if config.quality else []),
+            *box_cells(row, config),
             classes[label] if config.names else label,
             *(numbers if config.columns != "id-label" else []),
             None,
         ]
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 class PhotoTally:

@@ -11,17 +11,26 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 from fer_core.extras import needed_from
 from fer_core.io.csv_output import open_csv
 
-Kind = Literal["text", "integer", "position", "number"]
-Row = Sequence[str | int | float | None]
+Kind = Literal["text", "integer", "position", "number", "pixels"]
+Row = Sequence[str | int | float | bytes | None]
 
-FORMATS: Final[Mapping[Kind, str]] = {"text": "%s", "integer": "%d", "position": "%.2f", "number": "%.9g"}
+FORMATS: Final[Mapping[Kind, str]] = {
+    "text": "%s",
+    "integer": "%d",
+    "position": "%.2f",
+    "number": "%.9g",
+    "pixels": "%s",
+}
 """How the values of a column are written in a CSV; nine digits represent every float32 exactly."""
 
 ROW_GROUP_ROWS: Final = 1 << 14
 
 
 class Column(NamedTuple):
-    """A column: its name, and the kind of its values. A position is in pixels, or a time in seconds."""
+    """A column: its name, and the kind of its values. A position is in pixels, or a time in seconds.
+
+    Pixels are bytes, written in a CSV as numbers separated by spaces, as in FER2013.
+    """
 
     name: str
     kind: Kind
@@ -85,7 +94,13 @@ class _CsvTable:
     def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             cells = zip(self._formats, row, strict=True)
-            self._lines.writerow("" if value is None else pattern % value for pattern, value in cells)
+            self._lines.writerow(_cell(pattern, value) for pattern, value in cells)
+
+
+def _cell(pattern: str, value: str | int | float | bytes | None) -> str:
+    if isinstance(value, bytes):
+        return " ".join(map(str, value))
+    return "" if value is None else pattern % value
 
 
 class _ParquetTable:
@@ -94,6 +109,7 @@ class _ParquetTable:
         import pyarrow.parquet as pq
 
         types = {"text": pa.string(), "integer": pa.int64(), "position": pa.float64(), "number": pa.float32()}
+        types["pixels"] = pa.binary()
         fields = [(column.name, types[column.kind]) for column in columns]
         self._schema = pa.schema(fields, metadata=dict(about))
         self._batch: Any = pa.record_batch
