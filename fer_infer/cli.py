@@ -24,7 +24,15 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_core.terminal.program import Program
-from fer_infer.config import BenchmarkConfig, CropConfig, EvaluationConfig, InferenceConfig, PhotoConfig, ScoreConfig
+from fer_infer.config import (
+    BenchmarkConfig,
+    CropConfig,
+    EvaluationConfig,
+    FilmConfig,
+    InferenceConfig,
+    PhotoConfig,
+    ScoreConfig,
+)
 
 # Heavy imports are inside the commands, so that --help is fast.
 
@@ -49,6 +57,7 @@ def main() -> None:
 @settings_options(ScoreConfig, only=("columns", "names", "tta"))
 @columns_option
 @settings_options(PhotoConfig, without=("faces",))
+@settings_options(FilmConfig)
 @settings_options(InferenceConfig, without=("tta", "split"))
 @click.option(
     "--engine",
@@ -81,12 +90,14 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
 
     With --faces detect, DATA are photos, folders of photos at any depth, patterns, or `-` for one photo. OUTPUT has
     one row per face, with its box, and one row with a `reason` for each photo without a face; the defaults are then
-    --columns probabilities and --on-error skip, and --limit counts photos.
+    --columns probabilities and --on-error skip, and --limit counts photos. A film is scored frame by frame; its faces
+    are followed, and their probabilities smoothed.
 
     \b
     Examples:
       fer-infer score test.csv --model exports/best --output predictions.csv
       fer-infer score photos --faces detect --model exports/best --output faces.csv
+      fer-infer score film.mp4 --faces detect --model exports/best --output film.csv --overlay seen.mp4
     """
     if engine == "ray":
         with needed_from("ray"):

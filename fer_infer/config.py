@@ -15,6 +15,7 @@ from fer_core.settings import Settings, setting, settings_of
 DEVICES: Final = ("auto", "cpu", "cuda")
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """Columns of a prediction file; `id` and `label` come first in each."""
+ANONYMIZE: Final = ("none", "blur", "mask")
 TTA_KINDS: Final = ("none", "flip", "flip-shift")
 DEFAULT_BATCH_SIZE: Final = 128
 """Enough faces to amortize a call, few enough that the activations fit in a CPU's cache."""
@@ -86,6 +87,43 @@ class PhotoConfig(FacesConfig):
 
 
 @dataclass(frozen=True)
+class OverlayConfig(Settings):
+    """Settings of pictures with the predictions in them."""
+
+    overlay: str | None = setting(
+        None,
+        "Picture, film (.mp4) or, for several photos, folder to write, with boxes and predictions drawn in.",
+        metavar="PATH",
+        default_text="none",
+    )
+    anonymize: str = setting("none", "Make the faces found unrecognizable in the overlay.", choices=ANONYMIZE)
+
+
+@dataclass(frozen=True)
+class FilmConfig(OverlayConfig):
+    """Settings of predictions for a film."""
+
+    every_s: float | None = setting(
+        None,
+        "Score one frame per S seconds.",
+        above=0,
+        option="--every",
+        metavar="S",
+        default_text="every frame",
+    )
+    smooth_s: float = setting(
+        0.5,
+        "Time constant of the exponential window over which probabilities are smoothed, in seconds; 0 for none.",
+        at_least=0,
+        option="--smooth",
+        metavar="S",
+    )
+    timeline: str | None = setting(
+        None, "PNG to draw the probabilities of each face over time to.", metavar="FILE", default_text="none"
+    )
+
+
+@dataclass(frozen=True)
 class CropConfig(PhotoConfig):
     """Settings of `fer_infer.crop`."""
 
@@ -101,7 +139,7 @@ class CropConfig(PhotoConfig):
 
 
 @dataclass(frozen=True)
-class ScoreConfig(InferenceConfig, PhotoConfig):
+class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig):
     """Settings of `fer_infer.score`."""
 
     columns: str = setting(
@@ -130,9 +168,15 @@ class ScoreConfig(InferenceConfig, PhotoConfig):
 
     def require_for_data_sets(self) -> None:
         """Raise ConfigError if a setting has a meaning for photos only."""
-        for name in ("landmarks", "quality"):
+        for name in ("landmarks", "quality", "overlay", "every_s", "timeline"):
             if getattr(self, name):
-                raise ConfigError("requires photos: `faces='detect'`", parameter=name)
+                raise ConfigError("requires photos or a film: `faces='detect'`", parameter=name)
+
+    def require_for_photos(self) -> None:
+        """Raise ConfigError if a setting has a meaning for films only."""
+        for name in ("every_s", "timeline"):
+            if getattr(self, name):
+                raise ConfigError("requires a film", parameter=name)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fer_core.terminal.progress import progress
 from fer_infer.config import CropConfig
 from fer_infer.photos.crops import most_prominent
 from fer_infer.photos.listing import Photo, list_photos
-from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, rows_of
+from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, search_photo
 from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
@@ -172,13 +172,13 @@ def _write(
                 else:
                     reason = row.reason.partition(":")[0]
                     counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
-                boxes.write([[row.file, row.number, name, *box_cells(row, config), row.reason or None]])
+                boxes.write([[row.file, row.number, name, *box_cells(row.face, config), row.reason or None]])
             advance(1)
     return counts
 
 
 def _found(source: Source, *, config: CropConfig) -> list[PhotoRow]:
-    rows = rows_of(source.photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
+    rows = search_photo(source.photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error).rows
     found = [row for row in rows if row.face is not None]
     if config.on_error == "fail" and not found:
         raise DataError(source.photo.name, rows[0].reason)

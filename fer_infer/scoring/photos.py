@@ -6,11 +6,11 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ from fer_infer.photos import yunet
 from fer_infer.photos.alignment import load_template
 from fer_infer.photos.detector import Detection
 from fer_infer.photos.find import search, shared_detector, whole_face
-from fer_infer.photos.found_face import LANDMARKS, FoundFace
+from fer_infer.photos.found_face import LANDMARKS, Box, FoundFace
 from fer_infer.photos.images import UNREADABLE, read_photo
 from fer_infer.photos.listing import Photo, is_film, list_photos
 from fer_infer.scorer import Scorer
+from fer_infer.scoring.photo_overlay import open_overlay
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import PhotoSummary
@@ -41,6 +42,9 @@ TOO_SMALL: Final = "too small"
 """First words of the reasons for rows without a prediction; `UNREADABLE` is the third."""
 
 BOX_COLUMNS: Final = tuple(Column(name, "position") for name in ("left", "top", "width", "height"))
+
+OVERLAY_PHOTOS: Final = 8
+"""Photos per batch if their pixels are kept for an overlay."""
 
 MOST_SHOWN: Final = 10
 """Predictions that the summary shows one by one, if there are no more."""
@@ -68,13 +72,22 @@ class PhotoRow:
     reason: str = ""
 
 
+class SearchedPhoto(NamedTuple):
+    """A photo: its rows, at least one, the boxes of all faces, and the pixels, if they could be read and are needed."""
+
+    photo: Photo
+    rows: list[PhotoRow]
+    boxes: list[Box]
+    pixels: NDArray[np.uint8] | None
+
+
 @dataclass(frozen=True, eq=False)
 class PhotoBatch:
-    """Rows, and the 48x48 faces of those that have one, uint8 (N, 48, 48)."""
+    """Rows, and the 48x48 faces of those that have one, uint8 (N, 48, 48); and the photos that they are of."""
 
     rows: Sequence[PhotoRow]
     images: NDArray[np.uint8]
-    photos: int
+    photos: Sequence[SearchedPhoto]
 
     def name_of(self, face: int) -> str:
         """Return the name of a face in errors."""
@@ -123,9 +136,13 @@ def score_photos(
     """
     start_s = time.perf_counter()
     target = os.path.expanduser(output)  # noqa: PTH111 - no Path, as in `score`
-    with staged(target, force=force, endings=ENDINGS, inputs=(*photos, model)) as stage:
+    config.require_for_photos()
+    inputs = (*photos, model)
+    with ExitStack() as stack:
+        stage = stack.enter_context(staged(target, force=force, endings=ENDINGS, inputs=inputs))
         listed = list_photos(photos)[: config.limit]
         require_no_films(listed)
+        overlay = open_overlay(stack, config, inputs, single=len(listed) == 1, force=force)
         if config.faces == DETECT:
             shared_detector(config.min_face)  # a missing package is reported before the model is loaded
         with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
@@ -144,7 +161,9 @@ def score_photos(
                     values = logits if config.columns == "logits" else probabilities
                     table.write(list(table_rows(batch, logits, values, config, classes)))
                     tally.add(batch, logits, probabilities)
-                    advance(batch.photos)
+                    if overlay is not None:
+                        overlay.write(batch, probabilities, classes)
+                    advance(len(batch.photos))
     return PhotoSummary(
         rows=int(tally.by_class.sum()),
         rejected=sum(tally.reasons.values()),
@@ -170,26 +189,28 @@ def require_no_films(photos: Sequence[Photo]) -> None:
 
 
 def batches_of(photos: Iterable[Photo], config: ScoreConfig) -> Iterator[PhotoBatch]:
-    """Search photos in several threads; yield their rows in order, with about `batch_size` faces per batch."""
-    find = partial(rows_of, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
-    rows: list[PhotoRow] = []
-    count = 0
-    for found in map_ahead(find, photos, config.threads or available_cores()):
-        rows += found
-        count += 1
-        if len(rows) >= config.batch_size:
-            yield _batch(rows, count)
-            rows, count = [], 0
-    yield _batch(rows, count)
+    """Search photos in several threads; yield them in order, with about `batch_size` faces per batch."""
+    keep = config.overlay is not None
+    find = partial(
+        search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error, keep_pixels=keep
+    )
+    batch: list[SearchedPhoto] = []
+    for searched in map_ahead(find, photos, config.threads or available_cores()):
+        batch.append(searched)
+        if sum(len(one.rows) for one in batch) >= config.batch_size or (keep and len(batch) >= OVERLAY_PHOTOS):
+            yield _batch(batch)
+            batch = []
+    yield _batch(batch)
 
 
-def _batch(rows: list[PhotoRow], photos: int) -> PhotoBatch:
+def _batch(photos: list[SearchedPhoto]) -> PhotoBatch:
+    rows = [row for photo in photos for row in photo.rows]
     images = [row.face.image for row in rows if row.face is not None]
     return PhotoBatch(rows, np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), photos)
 
 
-def rows_of(photo: Photo, *, faces: str, min_face: int, on_error: str) -> list[PhotoRow]:
-    """Return the rows of one photo, at least one.
+def search_photo(photo: Photo, *, faces: str, min_face: int, on_error: str, keep_pixels: bool = False) -> SearchedPhoto:
+    """Read a photo and find its faces.
 
     Raises
     ------
@@ -202,21 +223,27 @@ def rows_of(photo: Photo, *, faces: str, min_face: int, on_error: str) -> list[P
     except DataError as error:
         if on_error == "fail":
             raise
-        return [PhotoRow(name, None, None, error.message)]
+        return SearchedPhoto(photo, [PhotoRow(name, None, None, error.message)], [], None)
+    kept = pixels if keep_pixels else None
     if faces != DETECT:
-        return [PhotoRow(name, 1, whole_face(pixels))]
+        whole = whole_face(pixels)
+        return SearchedPhoto(photo, [PhotoRow(name, 1, whole)], [whole.box], kept)
     found = search(pixels, min_face)
     by_place: list[FoundFace | Detection] = sorted([*found.faces, *found.too_small], key=lambda face: face.box)
-    if not by_place:
-        return [PhotoRow(name, None, None, NO_FACE)]
-    return [_row(name, number, face, min_face) for number, face in enumerate(by_place, start=1)]
+    rows = [_row(name, number, face, min_face) for number, face in enumerate(by_place, start=1)]
+    boxes = [face.box for face in by_place]
+    return SearchedPhoto(photo, rows or [PhotoRow(name, None, None, NO_FACE)], boxes, kept)
 
 
 def _row(name: str, number: int, face: FoundFace | Detection, min_face: int) -> PhotoRow:
     if isinstance(face, FoundFace):
         return PhotoRow(name, number, face)
-    size = f"{face.box.width:.0f}x{face.box.height:.0f} pixels"
-    return PhotoRow(name, number, None, f"{TOO_SMALL}: {size}, expected at least {min_face}")
+    return PhotoRow(name, number, None, too_small(face, min_face))
+
+
+def too_small(face: Detection, min_face: int) -> str:
+    """Return the reason for a face that is smaller than `min_face` pixels."""
+    return f"{TOO_SMALL}: {face.box.width:.0f}x{face.box.height:.0f} pixels, expected at least {min_face}"
 
 
 def columns_for(config: ScoreConfig, classes: Sequence[str]) -> list[Column]:
@@ -240,9 +267,8 @@ def detail_columns(config: PhotoConfig) -> list[Column]:
     return [Column(name, "position") for name in (*landmarks, *quality)]
 
 
-def box_cells(row: PhotoRow, config: PhotoConfig) -> list[float | None]:
+def box_cells(face: FoundFace | None, config: PhotoConfig) -> list[float | None]:
     """Return the cells of `BOX_COLUMNS`, the detection score and `detail_columns`, empty without a face."""
-    face = row.face
     if face is None:
         return [None] * (len(BOX_COLUMNS) + 1 + len(detail_columns(config)))
     values = [*face.box, face.detection]
@@ -269,7 +295,7 @@ def table_rows(
         yield [
             row.file,
             row.number,
-            *box_cells(row, config),
+            *box_cells(row.face, config),
             classes[label] if config.names else label,
             *(numbers if config.columns != "id-label" else []),
             None,

@@ -28,7 +28,7 @@ from fer_infer.scorer import Scorer
 from fer_infer.scoring.prediction_writer import PredictionWriter
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
-from fer_infer.scoring.summary import Counts, PhotoSummary, ScoreSummary
+from fer_infer.scoring.summary import Counts, FilmSummary, PhotoSummary, ScoreSummary
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""
@@ -53,7 +53,7 @@ def score(
     *,
     force: bool = False,
     **settings: Any,
-) -> ScoreSummary | PhotoSummary:
+) -> ScoreSummary | PhotoSummary | FilmSummary:
     """Predict the expression of every face in a file, or in photos, and write the predictions to a file.
 
     Parameters
@@ -61,7 +61,8 @@ def score(
     data : str, Path or sequence of them
         CSV (plain or compressed), `-` for a CSV on standard input, Parquet file, or folder of 48x48 images; see
         `fer_core.iter_faces`. Only pixels and ids are read. With ``faces="detect"`` or ``"whole"``: photos, folders of
-        photos and patterns, also several, as `fer_infer.photos.listing.list_photos` takes them.
+        photos and patterns, also several, as `fer_infer.photos.listing.list_photos` takes them. With ``"detect"``
+        also one film.
     model : str or Path
         Exports folder, or an ONNX file in one.
     output : str or Path
@@ -77,7 +78,7 @@ def score(
 
     Returns
     -------
-    ScoreSummary or PhotoSummary
+    ScoreSummary, PhotoSummary or FilmSummary
         With ``on_error="skip"``, rejected rows of a data set are listed in the file `OUTPUT.rejects.csv`.
 
     Raises
@@ -94,9 +95,14 @@ def score(
     """
     inputs = [data] if isinstance(data, str | os.PathLike) else list(data)
     if settings.get("faces", ALIGNED) != ALIGNED:
+        from fer_infer.photos.listing import is_film
         from fer_infer.scoring.photos import score_photos
+        from fer_infer.scoring.video import score_film
 
-        return score_photos(inputs, model, output, ScoreConfig.of_photos(settings), force=force)
+        config = ScoreConfig.of_photos(settings)
+        if len(inputs) == 1 and is_film(os.path.expanduser(inputs[0])):  # noqa: PTH111 - as below
+            return score_film(inputs[0], model, output, config, force=force)
+        return score_photos(inputs, model, output, config, force=force)
     if len(inputs) != 1:
         raise ConfigError(f"expected one file or folder, found {len(inputs)}; {SEVERAL}", parameter="data")
     return _score_data_set(inputs[0], model, output, ScoreConfig(**settings), force=force)

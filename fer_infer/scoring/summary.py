@@ -138,13 +138,68 @@ class PhotoSummary(Counts):
             lines.append(f"rows without a prediction: {', '.join(without)}; see the column `reason`")
         if self.rows:
             lines.append(self.predicted_text())
-        if "detector" in self.about:
-            detector, template = (
-                f"{self.about[name]} (SHA-256 {self.about[f'{name}_sha256'][:12]}...)"
-                for name in ("detector", "template")
-            )
-            lines.append(f"faces found by {detector}, aligned to {template}")
+        lines += detector_lines(self.about)
         return "\n".join([*lines, provider_text(self.provider, self.provider_note, self.precision, self.tta)])
+
+
+@dataclass(frozen=True)
+class FilmSummary(Counts):
+    """Summary of a scored film.
+
+    Attributes
+    ----------
+    rows, rejected : int
+        Scored faces, and rows without a prediction.
+    label_counts : dict of str to int
+        Faces per predicted class.
+    frames : int
+        Frames that were searched.
+    film_s : float
+        Time of the last of them, in seconds.
+    ids : int
+        Different faces, as far as they could be followed.
+    about : dict of str to str
+        Names and SHA-256 of the detector and the template, and of the weights of the model.
+    precision, provider, provider_note, tta : str
+        Attributes of `ScoreSummary`.
+    elapsed_s : float
+        Wall time in seconds, including the time to load the model.
+    output : Path
+        File of predictions.
+    """
+
+    frames: int
+    film_s: float
+    ids: int
+    about: dict[str, str]
+    precision: str
+    provider: str
+    provider_note: str
+    tta: str
+    elapsed_s: float
+    output: Path
+
+    def to_text(self) -> str:
+        """Return the summary as the lines that a command prints."""
+        found = f"{_counted(self.rows, 'face')} in {_counted(self.frames, 'frame')} of {self.film_s:.2f} s"
+        speed = f"{self.elapsed_s:.2f} s, {self.frames / self.elapsed_s:,.1f} frames/s"
+        lines = [f"{self.output}: {found}, followed as {_counted(self.ids, 'id')}, {speed}"]
+        if self.rejected:
+            lines.append(f"rows without a prediction: {self.rejected:,}; see the column `reason`")
+        if self.rows:
+            lines.append(self.predicted_text())
+        lines += detector_lines(self.about)
+        return "\n".join([*lines, provider_text(self.provider, self.provider_note, self.precision, self.tta)])
+
+
+def detector_lines(about: dict[str, str]) -> list[str]:
+    """Return a line that names the detector and the template; none if no face was searched."""
+    if "detector" not in about:
+        return []
+    detector, template = (
+        f"{about[name]} (SHA-256 {about[f'{name}_sha256'][:12]}...)" for name in ("detector", "template")
+    )
+    return [f"faces found by {detector}, aligned to {template}"]
 
 
 def _counted(count: int, noun: str) -> str:

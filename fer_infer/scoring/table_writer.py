@@ -11,13 +11,14 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 from fer_core.extras import needed_from
 from fer_core.io.csv_output import open_csv
 
-Kind = Literal["text", "integer", "position", "number", "pixels"]
+Kind = Literal["text", "integer", "position", "time", "number", "pixels"]
 Row = Sequence[str | int | float | bytes | None]
 
 FORMATS: Final[Mapping[Kind, str]] = {
     "text": "%s",
     "integer": "%d",
     "position": "%.2f",
+    "time": "%.6f",
     "number": "%.9g",
     "pixels": "%s",
 }
@@ -27,7 +28,7 @@ ROW_GROUP_ROWS: Final = 1 << 14
 
 
 class Column(NamedTuple):
-    """A column: its name, and the kind of its values. A position is in pixels, or a time in seconds.
+    """A column: its name, and the kind of its values. A position is in pixels, a time in seconds.
 
     Pixels are bytes, written in a CSV as numbers separated by spaces, as in FER2013.
     """
@@ -108,7 +109,13 @@ class _ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        types = {"text": pa.string(), "integer": pa.int64(), "position": pa.float64(), "number": pa.float32()}
+        types = {
+            "text": pa.string(),
+            "integer": pa.int64(),
+            "position": pa.float64(),
+            "time": pa.float64(),
+            "number": pa.float32(),
+        }
         types["pixels"] = pa.binary()
         fields = [(column.name, types[column.kind]) for column in columns]
         self._schema = pa.schema(fields, metadata=dict(about))

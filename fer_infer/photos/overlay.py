@@ -1,0 +1,153 @@
+"""Draw predictions into pictures, and make the faces in them unrecognizable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from fer_core.errors import ConfigError
+from fer_core.outputs.figures import SERIES
+from fer_infer.config import ANONYMIZE
+from fer_infer.photos.found_face import Box
+
+HEAD: Final = 1.5
+"""Side of the head, with hair and chin, relative to that of the box of the face."""
+BLOCKS: Final = 6
+"""Blocks per side to which an anonymized head is reduced: an eye is smaller than a block."""
+MASK: Final = (90, 90, 90)
+SMALLEST_TEXT: Final = 11
+
+
+class Label(NamedTuple):
+    """What is drawn at a face: its box, its title, and probabilities with the names of their classes."""
+
+    box: Box
+    title: str
+    probabilities: Sequence[float]
+    classes: Sequence[str]
+
+
+def draw_labels(pixels: NDArray[np.uint8], labels: Iterable[Label]) -> NDArray[np.uint8]:
+    """Draw boxes, titles and bars of probabilities into a picture.
+
+    Lines and texts are as large as the picture requires. A bar is as long as its probability, from 0 to 1 over the
+    width of the panel; classes are colored as in all figures of the toolkit, with a palette for any color vision.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Red, green and blue.
+    labels : iterable of Label
+        Faces.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        A copy with the labels.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.found_face import Box
+    >>> from fer_infer.photos.overlay import Label, draw_labels
+    >>> label = Label(Box(30, 30, 60, 60), "1 happy 90%", [0.1, 0.9], ["sad", "happy"])
+    >>> draw_labels(np.zeros((120, 160, 3), np.uint8), [label]).shape
+    (120, 160, 3)
+    """
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image, "RGBA")
+    unit = max(1, round(max(image.size) / 400))
+    for label in labels:
+        _draw(draw, image.size, label, unit)
+    return np.asarray(image)
+
+
+def _draw(draw: ImageDraw.ImageDraw, size: tuple[int, int], label: Label, unit: int) -> None:
+    left, top, width, height = label.box
+    winner = int(np.argmax(label.probabilities))
+    color = SERIES[winner % len(SERIES)]
+    # a dark edge keeps the line visible on any background
+    for grown, line in ((unit, "#000000a0"), (0, color)):
+        edges = (left - grown, top - grown, left + width + grown, top + height + grown)
+        draw.rectangle(edges, outline=line, width=unit + grown)
+    text = max(SMALLEST_TEXT, round(min(0.09 * height + 6, 9 * unit)))
+    font = ImageFont.load_default(text)
+    line_height = round(1.3 * text)
+    names = max(draw.textlength(name, font) for name in (*label.classes, "0"))
+    panel_width = max(round(names + 5 * text), round(draw.textlength(label.title, font) + text))
+    panel_height = line_height * (len(label.classes) + 1) + text // 2
+    x, y = _place(size, label.box, panel_width, panel_height, 3 * unit)
+    draw.rectangle((x, y, x + panel_width, y + panel_height), fill="#ffffffd8")
+    draw.text((x + text // 2, y + text // 4), label.title, fill="black", font=font)
+    room = panel_width - names - 1.5 * text
+    for place, (name, share) in enumerate(zip(label.classes, label.probabilities, strict=True)):
+        row = y + line_height * (place + 1) + text // 4
+        draw.text((x + text // 2, row), name, fill="black", font=font)
+        start = x + text + names
+        bar = (start, row + text // 4, start + max(1.0, room * share), row + text)
+        draw.rectangle(bar, fill=SERIES[place % len(SERIES)])
+
+
+def _place(size: tuple[int, int], box: Box, width: int, height: int, gap: int) -> tuple[float, float]:
+    """Return the corner of a panel beside a box: on the right, else on the left, else inside the picture."""
+    right = box.left + box.width + gap
+    x = right if right + width <= size[0] else box.left - gap - width
+    return max(0, min(x, size[0] - width)), max(0, min(box.top, size[1] - height))
+
+
+def anonymize(pixels: NDArray[np.uint8], boxes: Iterable[Box], how: str) -> NDArray[np.uint8]:
+    """Make faces unrecognizable, with the head around them.
+
+    The head is reduced to a few blocks, whose colors are means of many pixels, and then blurred ("blur"), or covered by
+    gray ("mask"). What is lost cannot be computed back. A face that was not found stays as it is.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Red, green and blue.
+    boxes : iterable of Box
+        Boxes of all faces, also those that are too small to be scored.
+    how : {"none", "blur", "mask"}
+        Method; "none" returns the picture unchanged.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        A copy, or the picture itself if nothing is changed.
+
+    Raises
+    ------
+    ConfigError
+        If `how` is another text.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.found_face import Box
+    >>> from fer_infer.photos.overlay import anonymize
+    >>> anonymize(np.zeros((80, 80, 3), np.uint8), [Box(20, 20, 30, 30)], "mask").max()
+    np.uint8(90)
+    """
+    if how not in ANONYMIZE:
+        raise ConfigError(f"expected one of {', '.join(ANONYMIZE)}, found {how!r}", parameter="anonymize")
+    if how == "none":
+        return pixels
+    image = Image.fromarray(pixels)
+    for box in boxes:
+        x, y = box.left + box.width / 2, box.top + box.height / 2
+        w, h = (HEAD * side / 2 for side in (box.width, box.height))
+        left, top = max(0, int(x - w)), max(0, int(y - h))
+        right, bottom = min(image.width, int(x + w) + 1), min(image.height, int(y + h) + 1)
+        if right <= left or bottom <= top:
+            continue
+        region = image.crop((left, top, right, bottom))
+        if how == "mask":
+            covered = Image.new("RGB", region.size, MASK)
+        else:
+            few = region.resize((BLOCKS, BLOCKS), Image.Resampling.BOX)
+            covered = few.resize(region.size, Image.Resampling.NEAREST)
+            covered = covered.filter(ImageFilter.GaussianBlur(max(region.size) / BLOCKS / 2))
+        image.paste(covered, (left, top))
+    return np.asarray(image)

@@ -1,0 +1,89 @@
+"""Write photos with the predictions drawn in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_core import ConfigError
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_infer.config import ScoreConfig
+from fer_infer.photos.overlay import Label, anonymize, draw_labels
+
+if TYPE_CHECKING:
+    from fer_infer.scoring.photos import PhotoBatch, SearchedPhoto
+
+ENDINGS: Final = (".png", ".jpg", ".jpeg")
+RECORD: Final = "overlay.json"
+FOLDER: Final = OutputFolder(always=(RECORD,), sometimes=("*.png",))
+JPEG_QUALITY: Final = 92
+
+
+class PhotoOverlay:
+    """Writes one picture, or a folder of PNG pictures; EXIF data such as a position are not copied."""
+
+    def __init__(self, stage: Path, target: str, how: str, *, single: bool) -> None:
+        self._stage, self._target, self._how, self._single = stage, target, how, single
+        self._used: set[str] = set()
+
+    def write(self, batch: PhotoBatch, probabilities: NDArray[np.float32], classes: Sequence[str]) -> None:
+        """Write the photos of a batch that could be read."""
+        scores = iter(probabilities)
+        for photo in batch.photos:
+            labels = []
+            for row in photo.rows:
+                if row.face is not None:
+                    shares = next(scores)
+                    best = int(shares.argmax())
+                    title = f"{row.number}  {classes[best]} {shares[best]:.0%}"
+                    labels.append(Label(row.face.box, title, shares.tolist(), classes))
+            if photo.pixels is not None:
+                covered = anonymize(photo.pixels, photo.boxes, self._how)
+                self._save(photo, Image.fromarray(draw_labels(covered, labels)))
+
+    def _save(self, photo: SearchedPhoto, image: Image.Image) -> None:
+        if self._single:
+            is_png = self._target.lower().endswith(".png")
+            image.save(self._stage, "PNG" if is_png else "JPEG", quality=JPEG_QUALITY)
+            return
+        given = PurePosixPath(photo.rows[0].file)
+        name = given.name if photo.photo.file == photo.photo.name else "-".join(given.parts)
+        while name in self._used:
+            name += "-2"
+        self._used.add(name)
+        image.save(self._stage / f"{name}.png")
+
+
+def open_overlay(
+    stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path], *, single: bool, force: bool
+) -> PhotoOverlay | None:
+    """Open the output of `overlay`: a picture for one photo if its name ends so, else a folder; None if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If one picture was asked for, but there are several photos.
+    OutputError
+        If the output cannot be written.
+    """
+    if config.overlay is None:
+        if config.anonymize != "none":
+            raise ConfigError("requires an `overlay`, in which faces are made unrecognizable", parameter="anonymize")
+        return None
+    target = os.path.expanduser(config.overlay)  # noqa: PTH111 - Path.expanduser raises for an unknown user
+    is_picture = target.lower().endswith(ENDINGS)
+    if is_picture and not single:
+        raise ConfigError(f"expected a folder for several photos, found {config.overlay}", parameter="overlay")
+    stage = stack.enter_context(staged(target, force=force, folder=None if is_picture else FOLDER, inputs=inputs))
+    if not is_picture:
+        (stage / RECORD).write_text(json.dumps({"anonymize": config.anonymize}) + "\n")
+    return PhotoOverlay(stage, target, config.anonymize, single=is_picture)
