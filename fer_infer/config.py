@@ -98,6 +98,11 @@ class OverlayConfig(Settings):
     )
     anonymize: str = setting("none", "Make the faces found unrecognizable in the overlay.", choices=ANONYMIZE)
 
+    def require_nothing_to_cover(self) -> None:
+        """Raise ConfigError if faces are to be made unrecognizable, for an output without an overlay."""
+        if self.anonymize != "none":
+            raise ConfigError("requires an `overlay`, in which faces are made unrecognizable", parameter="anonymize")
+
 
 @dataclass(frozen=True)
 class FilmConfig(OverlayConfig):

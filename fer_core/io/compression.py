@@ -26,10 +26,12 @@ from fer_core.io.file_types import (
     ARCHIVES,
     BZIP2,
     COMPRESSIONS,
+    FILM,
     GZIP,
     HEAD_BYTES,
     IMAGES,
     LFS_POINTER,
+    PICTURES,
     TABLES,
     XZ,
     ZIP,
@@ -143,6 +145,11 @@ def _require_table(kind: str | None, source: str, within: str | None) -> None:
         raise DataError(source, f"contains {kind} inside {inside}; unpack it first")
     if kind in IMAGES:
         raise DataError(source, f"is {kind}; expected the folder of images it lies in, or a CSV, Parquet or Arrow file")
+    if kind == FILM:
+        raise DataError(source, "is a film; `fer-infer score` finds the faces in it with `faces='detect'`")
+    if kind in PICTURES:
+        remedy = "`faces='detect'` finds the faces in it, `faces='whole'` resizes it"
+        raise DataError(source, f"is {kind}, expected PNG or JPEG; {remedy}")
     if kind is not None and kind not in TABLES | ARCHIVES | COMPRESSIONS:
         raise DataError(source, f"is {kind}; expected a CSV, Parquet or Arrow file, or a folder of images")
 

@@ -76,8 +76,7 @@ def open_overlay(
         If the output cannot be written.
     """
     if config.overlay is None:
-        if config.anonymize != "none":
-            raise ConfigError("requires an `overlay`, in which faces are made unrecognizable", parameter="anonymize")
+        config.require_nothing_to_cover()
         return None
     target = os.path.expanduser(config.overlay)  # noqa: PTH111 - Path.expanduser raises for an unknown user
     is_picture = target.lower().endswith(ENDINGS)

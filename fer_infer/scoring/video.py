@@ -146,6 +146,7 @@ def score_film(
 
 def _overlay(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path], force: bool) -> FilmWriter | None:
     if config.overlay is None:
+        config.require_nothing_to_cover()
         return None
     target = os.path.expanduser(config.overlay)  # noqa: PTH111 - as above
     stage = stack.enter_context(staged(target, force=force, endings=FILM_ENDINGS, inputs=inputs))
