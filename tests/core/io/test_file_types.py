@@ -93,7 +93,6 @@ def test_a_database_is_recognized(tmp_path: Path) -> None:
         b"emotion,pixels,Usage\n",
         b"BZhang,pixels\n",
         b"BMI,pixels\n70,0 0 0",
-        b"\0\0\0\x18ftypmp42",
         b"0 " * 256,
         bytes(512),
         b"\xff\xfee\x00",
@@ -104,9 +103,7 @@ def test_text_and_anything_else_is_no_known_format(head: bytes) -> None:
     assert file_type(head) is None
 
 
-NOT_TABLES = [
-    name for name in WRITTEN if name.startswith(("a NumPy", "a Py", "an HT", "an HD", "a PDF", "a Feather", "a GIF"))
-]
+NOT_TABLES = [name for name in WRITTEN if name.startswith(("a NumPy", "a Py", "an HT", "an HD", "a PDF", "a Feather"))]
 
 
 @pytest.mark.parametrize("name", NOT_TABLES)
@@ -119,6 +116,26 @@ def test_a_file_without_faces_is_named_by_its_format(
     with pytest.raises(DataError) as failure:
         read_faces(path)
     assert str(failure.value) == f"{path}: is {name}; expected a CSV, Parquet or Arrow file, or a folder of images"
+
+
+@pytest.mark.parametrize("name", ["a GIF image", "a WebP image", "an HEIF or AVIF image"])
+def test_another_picture_is_named_with_the_settings_that_read_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_bytes(WRITTEN[name])
+    remedy = "`faces='detect'` finds the faces in it, `faces='whole'` resizes it"
+    with pytest.raises(DataError) as failure:
+        read_faces(path)
+    assert str(failure.value) == f"{path}: is {name}, expected PNG or JPEG; {remedy}"
+
+
+@pytest.mark.parametrize(
+    "head", [b"\0\0\0\x18ftypmp42", b"\x1aE\xdf\xa3", b"RIFF\0\0\0\0AVI LIST", b"FLV\x01", (b"G" + bytes(187)) * 3]
+)
+def test_a_film_is_named_with_the_command_that_scores_it(head: bytes, tmp_path: Path) -> None:
+    assert file_type(head) == "a film"
+    (tmp_path / "faces.csv").write_bytes(head)
+    with pytest.raises(DataError, match="is a film; `fer-infer score` finds the faces in it with `faces='detect'`$"):
+        read_faces(tmp_path / "faces.csv")
 
 
 REMEDY = "is a Git LFS pointer, not the file itself; `git lfs pull` downloads it"

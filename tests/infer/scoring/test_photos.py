@@ -147,7 +147,7 @@ def test_an_unreadable_photo_stops_the_batch_only_if_it_is_asked_for(album: Path
         ),
         ({"faces": "cropped"}, "faces: expected one of aligned, detect, whole, found 'cropped'"),
         ({"faces": "detect", "min_face": 0}, "min_face: expected at least 1, found 0"),
-        ({"landmarks": True}, "landmarks: requires photos: `faces='detect'`"),
+        ({"landmarks": True}, "landmarks: requires photos or a film: `faces='detect'`"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
