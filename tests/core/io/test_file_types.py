@@ -134,7 +134,7 @@ def test_another_picture_is_named_with_the_settings_that_read_it(tmp_path: Path,
 def test_a_film_is_named_with_the_command_that_scores_it(head: bytes, tmp_path: Path) -> None:
     assert file_type(head) == "a film"
     (tmp_path / "faces.csv").write_bytes(head)
-    with pytest.raises(DataError, match="is a film; `fer-infer score` finds the faces in it with `faces='detect'`$"):
+    with pytest.raises(DataError, match=r"is a film; `fer-infer score` finds the faces in it with `faces='detect'`$"):
         read_faces(tmp_path / "faces.csv")
 
 
