@@ -10,6 +10,7 @@ import click
 
 from fer_core import FerError
 from fer_core.extras import needed_from
+from fer_core.io.crop import ALIGNED
 from fer_core.settings import Setting
 from fer_core.terminal.options import (
     columns_option,
@@ -23,7 +24,7 @@ from fer_core.terminal.options import (
     split_option,
 )
 from fer_core.terminal.program import Program
-from fer_infer.config import BenchmarkConfig, EvaluationConfig, ScoreConfig
+from fer_infer.config import BenchmarkConfig, CropConfig, EvaluationConfig, InferenceConfig, PhotoConfig, ScoreConfig
 
 # Heavy imports are inside the commands, so that --help is fast.
 
@@ -43,10 +44,12 @@ def main() -> None:
     required=True,
     help="File to write: .csv, .csv.gz, .csv.zst or .parquet. With --engine ray, a folder.",
 )
+@settings_options(ScoreConfig, only=("faces",))
 @split_option
-@settings_options(ScoreConfig, only=("columns", "tta"))
+@settings_options(ScoreConfig, only=("columns", "names", "tta"))
 @columns_option
-@settings_options(ScoreConfig, without=("columns", "tta", "split"))
+@settings_options(PhotoConfig, without=("faces",))
+@settings_options(InferenceConfig, without=("tta", "split"))
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -76,9 +79,14 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     0. With --on-error skip, rejects.csv is named OUTPUT.rejects.csv. With --engine ray, DATA are files, folders,
     patterns and URIs.
 
+    With --faces detect, DATA are photos, folders of photos at any depth, patterns, or `-` for one photo. OUTPUT has
+    one row per face, with its box, and one row with a `reason` for each photo without a face; the defaults are then
+    --columns probabilities and --on-error skip, and --limit counts photos.
+
     \b
-    Example:
+    Examples:
       fer-infer score test.csv --model exports/best --output predictions.csv
+      fer-infer score photos --faces detect --model exports/best --output faces.csv
     """
     if engine == "ray":
         with needed_from("ray"):
@@ -87,11 +95,33 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
         return
     if workers is not None or ray_address is not None:
         raise click.UsageError("--workers and --ray-address require --engine ray")
-    if len(data) != 1:
-        raise click.UsageError(f"--engine local takes one DATA, found {len(data)}; --engine ray takes several")
+    if len(data) != 1 and settings["faces"] in (None, ALIGNED):
+        several = "--engine ray and photos (--faces detect) may be several"
+        raise click.UsageError(f"expected one DATA, found {len(data)}; {several}")
     from fer_infer.scoring.pipeline import score as run
 
-    click.echo(run(data[0], **given(settings)).to_text())
+    click.echo(run(data, **given(settings)).to_text())
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True)
+@output_option("Folder of PNG images to create, or a table: .csv, .csv.gz, .csv.zst or .parquet.")
+@settings_options(CropConfig)
+@force_option
+def crop(photos: tuple[str, ...], output: Path, force: bool, **settings: Any) -> None:
+    """Cut the faces from PHOTOS and write them as a data set of 48x48 faces.
+
+    PHOTOS are photos, folders of photos at any depth, patterns, or `-` for one photo. A folder of label folders, such
+    as happy and sad, gives labeled faces, one per photo; from other photos, every face is taken. OUTPUT.boxes.csv lists
+    the box of each face, and the photos without a face.
+
+    \b
+    Example:
+      fer-infer crop photos --output faces.csv
+    """
+    from fer_infer.scoring.crop import crop as run
+
+    click.echo(run(photos, output, force=force, **given(settings)).to_text())
 
 
 @main.command()

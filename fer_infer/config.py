@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fer_core.errors import ConfigError
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import split_of
-from fer_core.io.crop import FacesConfig
+from fer_core.io.crop import DETECT, WHOLE, FacesConfig
 from fer_core.settings import Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -17,6 +18,10 @@ COLUMNS: Final = ("id-label", "probabilities", "logits")
 TTA_KINDS: Final = ("none", "flip", "flip-shift")
 DEFAULT_BATCH_SIZE: Final = 128
 """Enough faces to amortize a call, few enough that the activations fit in a CPU's cache."""
+
+
+MIN_FACE: Final = 24
+"""Half the side of the faces that models see; a smaller face would be enlarged more than twice."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,71 @@ class InferenceConfig(RuntimeConfig):
 
 
 @dataclass(frozen=True)
-class ScoreConfig(InferenceConfig):
+class PhotoConfig(FacesConfig):
+    """Settings of predictions for photos."""
+
+    min_face: int = setting(
+        MIN_FACE,
+        "Smallest side of a face in pixels; smaller faces are reported, not scored.",
+        at_least=1,
+        metavar="PIXELS",
+    )
+    landmarks: bool = setting(
+        False, "Write the landmarks of each face: eyes, nose and corners of the mouth, in pixels."
+    )
+    quality: bool = setting(
+        False, "Write the size of each face in pixels, its blur (variance of the Laplacian) and its roll in degrees."
+    )
+
+
+@dataclass(frozen=True)
+class CropConfig(PhotoConfig):
+    """Settings of `fer_infer.crop`."""
+
+    faces: str = setting(
+        DETECT,
+        "How to take faces from photos: detect finds them and aligns each to 48x48, whole resizes each whole picture.",
+        choices=(DETECT, WHOLE),
+    )
+    on_error: Literal["fail", "skip"] = setting(
+        "skip", "For a photo without a face: stop, or list it in OUTPUT.boxes.csv.", choices=("fail", "skip")
+    )
+    threads: int | None = setting(None, "Number of CPU threads.", at_least=1, metavar="N", default_text="one per core")
+
+
+@dataclass(frozen=True)
+class ScoreConfig(InferenceConfig, PhotoConfig):
     """Settings of `fer_infer.score`."""
 
     columns: str = setting(
         "id-label",
         "Columns to write: `id,label`; with probabilities or logits, also one column per class.",
         choices=COLUMNS,
+        default_text="id-label; probabilities for photos",
     )
+    names: bool = setting(False, "Write the name of the predicted class as `label`, instead of its number.")
+
+    @classmethod
+    def of_photos(cls, settings: Mapping[str, Any]) -> ScoreConfig:
+        """Return the settings for photos, whose defaults differ in `columns` and `on_error`.
+
+        Raises
+        ------
+        ConfigError
+            If a setting has no meaning for photos.
+        """
+        config = cls(**{"columns": "probabilities", "on_error": "skip", **settings})
+        if config.split is not None:
+            raise ConfigError(f"expected none, as photos have no splits, found {config.split!r}", parameter="split")
+        if config.input_columns:
+            raise ConfigError("expected none, as photos have no columns", parameter="input_columns")
+        return config
+
+    def require_for_data_sets(self) -> None:
+        """Raise ConfigError if a setting has a meaning for photos only."""
+        for name in ("landmarks", "quality"):
+            if getattr(self, name):
+                raise ConfigError("requires photos: `faces='detect'`", parameter=name)
 
 
 @dataclass(frozen=True)

@@ -170,14 +170,25 @@ class Scorer:
         """See the attributes of the class; it may change while faces are scored."""
         return self._device_note or self.runner.note
 
-    def predict(self, faces: FacesLike, *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none") -> Any:
+    def predict(
+        self,
+        data: FacesLike,
+        *,
+        faces: str | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        tta: str = "none",
+    ) -> Any:
         """Predict the class of each face.
 
         Parameters
         ----------
-        faces : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
+        data : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
             Path of faces as `fer_core.read_faces` takes it; uint8 array (N, 48, 48) or (48, 48); images of 48x48
-            pixels; or a DataFrame with a column `pixels`.
+            pixels; or a DataFrame with a column `pixels`. Also photos: the path of one, a PIL image or a uint8 array of
+            shape (H, W) gray or (H, W, 3) in the order red, green, blue, or a sequence of them.
+        faces : {"aligned", "detect", "whole"}, optional
+            How to take faces from images: they have 48x48 pixels, or are found in photos, or are whole pictures. By
+            default, faces are found in a photo in memory or in one file, and everything else must have 48x48 pixels.
         batch_size : int
             Faces per batch, see `run`.
         tta : {"none", "flip", "flip-shift"}
@@ -186,12 +197,13 @@ class Scorer:
         Returns
         -------
         ndarray of str, shape (N,), or pandas.Series
-            Class names; for a DataFrame, a Series with its index.
+            Class names, one per face; for a DataFrame, a Series with its index. The faces of a photo are ordered from
+            left to right; `fer_infer.find_faces` returns where they are.
 
         Raises
         ------
         DataError, ModelError, DeviceError, ConfigError
-            If the faces cannot be read or the model fails.
+            If the faces cannot be read, a photo has no face, or the model fails.
 
         Examples
         --------
@@ -200,16 +212,25 @@ class Scorer:
         ...     model.predict(np.zeros((3, 48, 48), np.uint8)).shape
         (3,)
         """
-        logits, _ = self.run(images_of(faces), batch_size=batch_size, tta=tta)
-        return names_for(faces, self.classes_[logits.argmax(axis=1)])
+        logits, _ = self.run(images_of(data, faces), batch_size=batch_size, tta=tta)
+        return names_for(data, self.classes_[logits.argmax(axis=1)])
 
-    def predict_proba(self, faces: FacesLike, *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none") -> Any:
+    def predict_proba(
+        self,
+        data: FacesLike,
+        *,
+        faces: str | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        tta: str = "none",
+    ) -> Any:
         """Predict the probability of each class for each face.
 
         Parameters
         ----------
-        faces : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
-            Faces, see `predict`.
+        data : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
+            Faces or photos, see `predict`.
+        faces : {"aligned", "detect", "whole"}, optional
+            How to take faces from images, see `predict`.
         batch_size : int
             Faces per batch, see `run`.
         tta : {"none", "flip", "flip-shift"}
@@ -234,8 +255,8 @@ class Scorer:
         >>> bool(np.allclose(probabilities.sum(axis=1), 1, atol=1e-5))
         True
         """
-        _, probabilities = self.run(images_of(faces), batch_size=batch_size, tta=tta)
-        return probabilities_for(faces, probabilities, self.classes_)
+        _, probabilities = self.run(images_of(data, faces), batch_size=batch_size, tta=tta)
+        return probabilities_for(data, probabilities, self.classes_)
 
     def run(
         self, images: NDArray[np.uint8], *, batch_size: int = DEFAULT_BATCH_SIZE, tta: str = "none"

@@ -19,6 +19,7 @@ from fer_train.cli import main as train
 EXPORTS = Path(__file__).resolve().parents[1] / "exports"
 MODEL = str(EXPORTS / "course-cnn")
 FOLDERS: list[tuple[click.Group, str]] = [
+    (infer, "crop absent.jpg"),
     (infer, f"evaluate absent.csv --model {MODEL}"),
     (train, "audit absent.csv"),
     (train, f"evaluate absent.csv --model {MODEL}"),

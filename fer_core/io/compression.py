@@ -112,7 +112,7 @@ def table_type(path: str | Path) -> str | None:
 
 
 def is_image(path: str | Path, types: Collection[str] = IMAGES) -> bool:
-    """Return whether a path is a file with an image of one of the `types`, by default PNG and JPEG."""
+    """Return whether a path is a file of one of the `types`, by default a PNG or JPEG image."""
     if str(path) == "-" or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file can raise
         return False
     with open(path, "rb") as file:

@@ -25,6 +25,7 @@ TIFF: Final = "a TIFF image"
 WEBP: Final = "a WebP image"
 BMP: Final = "a BMP image"
 HEIF: Final = "an HEIF or AVIF image"
+FILM: Final = "a film"
 LFS_POINTER: Final = "a Git LFS pointer"
 
 COMPRESSIONS: Final = frozenset({GZIP, ZSTD, XZ, BZIP2})
@@ -37,6 +38,9 @@ PICTURES: Final = IMAGES | {GIF, TIFF, WEBP, BMP, HEIF}
 
 _HEIF_BRANDS: Final = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 """Major brands of pictures in the container of ISO/IEC 14496-12, which also holds films."""
+
+_TS_PACKET: Final = 188
+"""Bytes of a packet of an MPEG transport stream, each of which begins with G (ISO/IEC 13818-1)."""
 
 PARQUET_MAGIC: Final = b"PAR1"
 _ZSTD_SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
@@ -101,6 +105,8 @@ def file_type(head: bytes) -> str | None:
         return TAR
     if (picture := _picture_type(head)) is not None:
         return picture
+    if _is_film(head):
+        return FILM
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None
 
@@ -114,6 +120,17 @@ def _picture_type(head: bytes) -> str | None:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return HEIF
     return None
+
+
+def _is_film(head: bytes) -> bool:
+    """Return whether a file is MP4 or QuickTime, Matroska or WebM, AVI, Flash Video, or an MPEG stream."""
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        return True
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return True
+    if head.startswith(b"G") and len(head) > 2 * _TS_PACKET:
+        return head[_TS_PACKET] == head[2 * _TS_PACKET] == head[0]
+    return head.startswith((b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba"))
 
 
 def _is_tar_header(head: bytes) -> bool:

@@ -53,7 +53,8 @@ class OutputFolder:
     def _knows(self, entry: PurePosixPath, *, is_folder: bool) -> bool:
         names = (*self.always, *self.sometimes)
         if is_folder:
-            return any(str(entry) in map(str, PurePosixPath(name).parents) for name in names)
+            parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+            return any(fnmatchcase(str(entry), parent) for parent in parents)
         return any(fnmatchcase(str(entry), name) for name in names)
 
 

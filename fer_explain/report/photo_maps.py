@@ -106,7 +106,7 @@ def _map_photo(file: Path, number: int | None, taken: str, explained: ExplainedF
 
 def _find_again(pixels: NDArray[np.uint8], number: int | None, taken: str) -> FoundFace | None:
     """Return a face of a photo: face `number` from 1, or the most prominent one; None if there is none."""
-    from fer_infer.photos.detector import MIN_FACE
+    from fer_infer.config import MIN_FACE
     from fer_infer.photos.find import whole_face
 
     if taken != DETECT:

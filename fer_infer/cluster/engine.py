@@ -21,6 +21,7 @@ from fer_core import ConfigError, DataError, DataWarning, FerError, ModelCard, O
 from fer_core.errors import first_line
 from fer_core.exports_folder import CARD_FILE
 from fer_core.fer2013 import split_of
+from fer_core.io.crop import ALIGNED
 from fer_core.outputs.claims import claimed
 from fer_core.terminal.progress import progress
 from fer_infer.cluster import storage
@@ -166,6 +167,9 @@ def score_files(
 
 def _cluster_config(settings: dict[str, Any]) -> ScoreConfig:
     config = ScoreConfig(**settings)
+    config.require_for_data_sets()
+    if config.faces != ALIGNED:
+        raise ConfigError(f"expected {ALIGNED} on a cluster, found {config.faces}", parameter="faces")
     if config.limit is not None:
         raise ConfigError("expected no limit for files on a cluster", parameter="limit")
     return replace(config, threads=config.threads or 1)
@@ -213,6 +217,8 @@ def _record(work: Work, card: ModelCard) -> dict[str, Any]:
         "on_error": work.config.on_error,
         "form": work.suffix.removeprefix("."),
     }
+    if work.config.names:
+        record["names"] = True
     if work.config.split is not None:
         record["split"] = split_of(work.config.split) or work.config.split
     if work.config.input_columns:

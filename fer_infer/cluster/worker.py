@@ -16,7 +16,7 @@ from fer_infer.cluster.manifest import Part
 from fer_infer.cluster.storage import InputFile, join, local_copy, place, sha256
 from fer_infer.config import ScoreConfig
 from fer_infer.scorer import Scorer
-from fer_infer.scoring.pipeline import batches_for, scored, write_predictions
+from fer_infer.scoring.pipeline import batches_for, row_name, scored, write_predictions
 from fer_infer.scoring.predictions import prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
 
@@ -110,8 +110,10 @@ class FileScorer:
 
             with (
                 RejectWriter(part, force=False) as rejects,
-                read_ahead(lambda: scored(read, scorer, work.config)) as batches,
-                prediction_writer(part)(part, work.config.columns, scorer.card.labels, with_source=True) as predictions,
+                read_ahead(lambda: scored(read, scorer, work.config, row_name)) as batches,
+                prediction_writer(part)(
+                    part, work.config.columns, scorer.card.labels, with_source=True, names=work.config.names
+                ) as predictions,
             ):
                 counts = write_predictions(batches, predictions, rejects, scorer.card.labels)
             rejects_name = f"rejects-{position:05d}.csv" if rejects.n else None

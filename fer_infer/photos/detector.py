@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core.per_process import PerProcess
+from fer_infer.config import MIN_FACE
 from fer_infer.photos.found_face import Box
 from fer_infer.photos.yunet import open_network, run_network
-
-MIN_FACE: Final = 24
-"""Default of the smallest side of a face in pixels; smaller faces are reported but not scored."""
 
 SCORE_THRESHOLD: Final = 0.6
 """Smallest score of a face."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core.fer2013 import IMAGE_SIZE
+from fer_infer.config import MIN_FACE
 from fer_infer.photos.alignment import gray_of, inverse, load_template, similarity, warp
-from fer_infer.photos.detector import MIN_FACE, Detection, FaceDetector, transformed
+from fer_infer.photos.detector import Detection, FaceDetector, transformed
 from fer_infer.photos.found_face import Box, FoundFace, roll_of
 from fer_infer.photos.images import read_photo
 

@@ -31,8 +31,9 @@ class CsvPredictionWriter(PredictionWriter):
         *,
         with_source: bool = False,
         name: str | Path = "",
+        names: bool = False,
     ) -> None:
-        super().__init__(path, columns, class_names, with_source=with_source, name=name)
+        super().__init__(path, columns, class_names, with_source=with_source, name=name, names=names)
         self._file = open_csv(path, name, errors="backslashreplace")
         # The csv module quotes ids that contain a comma, a quote or a line break. It writes into a list, because the
         # numbers after an id need no quotes and are formatted faster without it.
@@ -49,7 +50,7 @@ class CsvPredictionWriter(PredictionWriter):
         probabilities: NDArray[np.float32],
     ) -> None:
         """Write one batch; arguments are those of `PredictionWriter.write`."""
-        columns: list[Iterable[Any]] = [face_ids(faces), labels.tolist()]
+        columns: list[Iterable[Any]] = [face_ids(faces), self._labels(labels)]
         if self._with_source:
             columns.insert(0, [faces.source] * len(faces))
         values = self._values(logits, probabilities)

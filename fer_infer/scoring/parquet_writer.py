@@ -33,9 +33,11 @@ class ParquetPredictionWriter(PredictionWriter):
         *,
         with_source: bool = False,
         name: str | Path = "",
+        names: bool = False,
     ) -> None:
-        super().__init__(path, columns, class_names, with_source=with_source)
-        self._schema = pa.schema([(name, TYPES.get(name, pa.float32())) for name in self.header])
+        super().__init__(path, columns, class_names, with_source=with_source, names=names)
+        types = {**TYPES, "label": pa.string()} if names else TYPES
+        self._schema = pa.schema([(name, types.get(name, pa.float32())) for name in self.header])
         self._file = open(path, "wb")  # noqa: SIM115 - closed at the end of the context
         self._parquet = pq.ParquetWriter(self._file, self._schema)
         self._waiting: list[pa.RecordBatch] = []
@@ -48,7 +50,7 @@ class ParquetPredictionWriter(PredictionWriter):
         probabilities: NDArray[np.float32],
     ) -> None:
         """Write one batch; arguments are those of `PredictionWriter.write`."""
-        columns: list[Any] = [pa.array(face_ids(faces)).cast(pa.string()), labels]
+        columns: list[Any] = [pa.array(face_ids(faces)).cast(pa.string()), self._labels(labels)]
         if self._with_source:
             columns.insert(0, pa.repeat(faces.source, len(faces)))
         values = self._values(logits, probabilities)

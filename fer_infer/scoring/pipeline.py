@@ -10,13 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataWarning, Faces, ModelError, iter_faces
+from fer_core import ConfigError, DataWarning, Faces, ModelError, iter_faces
 from fer_core.cores import available_cores
+from fer_core.io.crop import ALIGNED
 from fer_core.io.read_ahead import read_ahead
 from fer_core.io.reader import check_layout, no_such_split
 from fer_core.outputs.staging import require_apart, require_free, staged
@@ -27,7 +28,7 @@ from fer_infer.scorer import Scorer
 from fer_infer.scoring.prediction_writer import PredictionWriter
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
-from fer_infer.scoring.summary import Counts, ScoreSummary
+from fer_infer.scoring.summary import Counts, PhotoSummary, ScoreSummary
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""
@@ -39,34 +40,45 @@ CPU_BATCHES: Final = 4
 ROLES_READ: Final = ("id",)
 """Columns read besides the pixels: an invalid label must not keep a face from being scored."""
 
+SEVERAL: Final = "photos may be several, with `faces='detect'` or `faces='whole'`"
+
 IN_FLIGHT: Final = 2
 """Calls scored concurrently: a core that finishes its share of one call starts on the next."""
 
 
 def score(
-    data: str | Path, model: str | Path, output: str | Path, *, force: bool = False, **settings: Any
-) -> ScoreSummary:
-    """Predict the expression of every face in a file and write the predictions to a file.
+    data: str | Path | Sequence[str | Path],
+    model: str | Path,
+    output: str | Path,
+    *,
+    force: bool = False,
+    **settings: Any,
+) -> ScoreSummary | PhotoSummary:
+    """Predict the expression of every face in a file, or in photos, and write the predictions to a file.
 
     Parameters
     ----------
-    data : str or Path
-        CSV (plain or compressed), `-` for a CSV on standard input, Parquet file, or folder of images; see
-        `fer_core.iter_faces`. Only pixels and ids are read.
+    data : str, Path or sequence of them
+        CSV (plain or compressed), `-` for a CSV on standard input, Parquet file, or folder of 48x48 images; see
+        `fer_core.iter_faces`. Only pixels and ids are read. With ``faces="detect"`` or ``"whole"``: photos, folders of
+        photos and patterns, also several, as `fer_infer.photos.listing.list_photos` takes them.
     model : str or Path
         Exports folder, or an ONNX file in one.
     output : str or Path
         File to write: `.csv`, `.csv.gz`, `.csv.zst` or `.parquet`. It appears complete or not at all. It has the
-        columns `id` and `label` (the number of the predicted class) and those that the setting `columns` adds.
+        columns `id` and `label` (the number of the predicted class) and those that the setting `columns` adds. For
+        photos it has one row per face, and one for each photo without a face: `file`, `face`, `left`, `top`, `width`,
+        `height`, `detection`, `label`, one column per class, and `reason`, why there is no prediction.
     force : bool
         Replace an existing output.
     **settings
-        Settings of `fer_infer.config.ScoreConfig`, e.g. ``columns="probabilities"``.
+        Settings of `fer_infer.config.ScoreConfig`, e.g. ``columns="probabilities"``. For photos, `columns` is
+        ``"probabilities"`` and `on_error` ``"skip"`` by default.
 
     Returns
     -------
-    ScoreSummary
-        With ``on_error="skip"``, rejected rows are listed in the file `OUTPUT.rejects.csv`.
+    ScoreSummary or PhotoSummary
+        With ``on_error="skip"``, rejected rows of a data set are listed in the file `OUTPUT.rejects.csv`.
 
     Raises
     ------
@@ -80,8 +92,21 @@ def score(
     >>> done.rows
     64
     """
+    inputs = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if settings.get("faces", ALIGNED) != ALIGNED:
+        from fer_infer.scoring.photos import score_photos
+
+        return score_photos(inputs, model, output, ScoreConfig.of_photos(settings), force=force)
+    if len(inputs) != 1:
+        raise ConfigError(f"expected one file or folder, found {len(inputs)}; {SEVERAL}", parameter="data")
+    return _score_data_set(inputs[0], model, output, ScoreConfig(**settings), force=force)
+
+
+def _score_data_set(
+    data: str | Path, model: str | Path, output: str | Path, config: ScoreConfig, *, force: bool
+) -> ScoreSummary:
     start_s = time.perf_counter()
-    config = ScoreConfig(**settings)
+    config.require_for_data_sets()
     data, model, target = (os.path.expanduser(path) for path in (data, model, output))  # noqa: PTH111 - no Path: `-`
     with (
         staged(target, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
@@ -93,10 +118,12 @@ def score(
         )  # fails faster than loading the model
         scorer = Scorer(model, config.device, config.precision, threads=config.threads)
         with (
-            read_ahead(lambda: scored(lambda: batches_for(scorer, data, config), scorer, config)) as batches,
+            read_ahead(lambda: scored(lambda: batches_for(scorer, data, config), scorer, config, row_name)) as batches,
             closing(scorer),  # before the reading thread is waited for
             progress("score", None) as advance,
-            prediction_writer(target)(stage, config.columns, scorer.card.labels, name=target) as predictions,
+            prediction_writer(target)(
+                stage, config.columns, scorer.card.labels, name=target, names=config.names
+            ) as predictions,
         ):
             counts = write_predictions(batches, predictions, rejects, scorer.card.labels, advance)
         if config.split is not None and not counts.rows:
@@ -185,7 +212,25 @@ def first_of(faces: Faces, n: int) -> Faces:
     return replace(taken, rejected=tuple(error for error in faces.rejected if (error.row or 0) < taken.rows[-1]))
 
 
-def scored(start: Callable[[], Iterator[Faces]], scorer: Scorer, config: InferenceConfig) -> Iterator[Scored]:
+class HasImages(Protocol):
+    """A batch of faces: `images` are uint8 (N, 48, 48)."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """Gray levels."""
+
+
+B = TypeVar("B", bound=HasImages)
+
+
+def row_name(faces: Faces, face: int) -> str:
+    """Return the name of a face in errors."""
+    return f"{faces.source}, row {faces.rows[face]}"
+
+
+def scored(
+    start: Callable[[], Iterator[B]], scorer: Scorer, config: InferenceConfig, name_of: Callable[[B, int], str]
+) -> Iterator[tuple[B, NDArray[np.float32], NDArray[np.float32]]]:
     """Score batches that another thread reads.
 
     Parameters
@@ -196,30 +241,32 @@ def scored(start: Callable[[], Iterator[Faces]], scorer: Scorer, config: Inferen
         Model that scores them.
     config : InferenceConfig
         Settings, of which `batch_size` and `tta` are used.
+    name_of : callable
+        Returns the name of a face of a batch in errors.
 
     Yields
     ------
-    Scored
+    batch, logits, probabilities
         Batches in order.
 
     Raises
     ------
     DataError, ModelError, ConfigError
-        As raised by `start` and `Scorer.run`. If a logit is not finite, the error names the row of the face.
+        As raised by `start` and `Scorer.run`. If a logit is not finite, the error names the face.
     """
 
-    def run(faces: Faces) -> Scored:
+    def run(batch: B) -> tuple[B, NDArray[np.float32], NDArray[np.float32]]:
         try:
-            return faces, *scorer.run(faces.images, batch_size=config.batch_size, tta=config.tta)
+            return batch, *scorer.run(batch.images, batch_size=config.batch_size, tta=config.tta)
         except NotFiniteError as error:
-            where = f"{faces.source}, row {faces.rows[error.face]}"
+            where = name_of(batch, error.face)
             raise ModelError(f"{scorer.path}: the logits of {where}, are not finite") from None
 
     with _pool() as pool:
 
-        def submitted() -> Iterator[Future[Scored]]:
-            for faces in start():
-                yield pool.submit(run, faces)
+        def submitted() -> Iterator[Future[tuple[B, NDArray[np.float32], NDArray[np.float32]]]]:
+            for batch in start():
+                yield pool.submit(run, batch)
 
         with read_ahead(submitted) as calls:
             for call in calls:

@@ -31,6 +31,8 @@ class PredictionWriter(ABC):
         Start each row with the column `source`, for predictions of several files.
     name : str or Path
         Name of the finished file if `path` is a temporary one: a CSV is compressed if it ends in `.gz` or `.zst`.
+    names : bool
+        Write class names as labels, instead of numbers.
 
     Attributes
     ----------
@@ -46,10 +48,12 @@ class PredictionWriter(ABC):
         *,
         with_source: bool = False,
         name: str | Path = "",
+        names: bool = False,
     ) -> None:
         require("columns", columns)
         self._columns = columns
         self._with_source = with_source
+        self._names = list(class_names) if names else None
         source = ["source"] if with_source else []
         self.header = [*source, "id", "label", *([] if columns == "id-label" else class_names)]
 
@@ -79,6 +83,11 @@ class PredictionWriter(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """Close the file without completing it."""
+
+    def _labels(self, labels: NDArray[np.int64]) -> list[Any]:
+        """Return the cells of the column `label`."""
+        numbers: list[int] = labels.tolist()
+        return numbers if self._names is None else [self._names[number] for number in numbers]
 
     def _values(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the values of the class columns, or None if there are no such columns."""

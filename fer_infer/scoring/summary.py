@@ -89,3 +89,63 @@ class ScoreSummary(Counts):
             lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
         provider = provider_text(self.provider, self.provider_note, self.precision, self.tta)
         return "\n".join([*lines, self.predicted_text(), provider])
+
+
+@dataclass(frozen=True)
+class PhotoSummary(Counts):
+    """Summary of scored photos.
+
+    Attributes
+    ----------
+    rows, rejected : int
+        Scored faces, and rows without a prediction.
+    label_counts : dict of str to int
+        Faces per predicted class.
+    photos : int
+        Photos.
+    reasons : dict of str to int
+        Rows without a prediction by reason: no face, too small, unreadable.
+    shown : tuple of str
+        The predictions as lines, if they are few; else empty.
+    about : dict of str to str
+        Names and SHA-256 of the detector and the template, and of the weights of the model.
+    precision, provider, provider_note, tta : str
+        Attributes of `ScoreSummary`.
+    elapsed_s : float
+        Wall time in seconds, including the time to load the model.
+    output : Path
+        File of predictions.
+    """
+
+    photos: int
+    reasons: dict[str, int]
+    shown: tuple[str, ...]
+    about: dict[str, str]
+    precision: str
+    provider: str
+    provider_note: str
+    tta: str
+    elapsed_s: float
+    output: Path
+
+    def to_text(self) -> str:
+        """Return the summary as the lines that a command prints."""
+        speed = f"{self.elapsed_s:.2f} s, {self.photos / self.elapsed_s:,.1f} photos/s"
+        found = f"{_counted(self.rows, 'face')} in {_counted(self.photos, 'photo')}"
+        lines = [*self.shown, f"{self.output}: {found}, {speed}"]
+        without = [f"{reason} {count:,}" for reason, count in self.reasons.items() if count]
+        if without:
+            lines.append(f"rows without a prediction: {', '.join(without)}; see the column `reason`")
+        if self.rows:
+            lines.append(self.predicted_text())
+        if "detector" in self.about:
+            detector, template = (
+                f"{self.about[name]} (SHA-256 {self.about[f'{name}_sha256'][:12]}...)"
+                for name in ("detector", "template")
+            )
+            lines.append(f"faces found by {detector}, aligned to {template}")
+        return "\n".join([*lines, provider_text(self.provider, self.provider_note, self.precision, self.tta)])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

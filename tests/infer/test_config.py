@@ -30,10 +30,12 @@ def test_every_setting_is_an_option_of_its_command(command: str, config: type) -
 @pytest.mark.parametrize("command", [*COMMANDS, "doctor"])
 def test_every_command_shows_an_example_that_it_can_parse(command: str) -> None:
     lines = [line.strip() for line in str(main.commands[command].help).splitlines()]
-    (example,) = [line for line in lines if line.startswith("fer-infer ")]
-    program, name, *arguments = example.split()
-    assert (program, name) == ("fer-infer", command)
-    main.commands[command].make_context(name, arguments, resilient_parsing=False)
+    examples = [line for line in lines if line.startswith("fer-infer ")]
+    assert examples
+    for example in examples:
+        program, name, *arguments = example.split()
+        assert (program, name) == ("fer-infer", command)
+        main.commands[command].make_context(name, arguments, resilient_parsing=False)
 
 
 @pytest.mark.parametrize(

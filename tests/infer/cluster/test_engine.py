@@ -476,7 +476,7 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.csv", "b.csv"], "--engine local takes one DATA, found 2; --engine ray takes several"),
+        (["a.csv", "b.csv"], "expected one DATA, found 2; --engine ray and photos (--faces detect) may be several"),
         (["a.csv", "--workers", "2"], "--workers and --ray-address require --engine ray"),
         (["a.csv", "--ray-address", "auto"], "--workers and --ray-address require --engine ray"),
     ],

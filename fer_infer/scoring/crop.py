@@ -1,0 +1,272 @@
+"""Cut the faces from photos and write them as a data set that all other commands read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_core import DataError
+from fer_core.cores import available_cores
+from fer_core.fer2013 import EXPRESSIONS
+from fer_core.io.csv_output import CSV_ENDINGS
+from fer_core.io.image_folder import list_images
+from fer_core.io.read_ahead import map_ahead
+from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.staging import staged
+from fer_core.terminal.progress import progress
+from fer_infer.config import CropConfig
+from fer_infer.photos.crops import most_prominent
+from fer_infer.photos.listing import Photo, list_photos
+from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, rows_of
+from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
+
+TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
+BOXES: Final = ".boxes.csv"
+"""Suffix that turns the name of the output into that of the list of photos and boxes."""
+RECORD: Final = "crop.json"
+"""How the faces in a folder were cut; readers of faces leave it out."""
+FOLDER: Final = OutputFolder(always=(RECORD,), sometimes=("*.png", "*/*.png", "*/*/*.png"))
+LONGEST_NAME: Final = 200
+
+
+class Source(NamedTuple):
+    """A photo, and the label and split that its folders state."""
+
+    photo: Photo
+    label: int | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class CropSummary:
+    """Summary of cut faces.
+
+    Attributes
+    ----------
+    photos, faces : int
+        Photos, and faces that were written.
+    reasons : dict of str to int
+        Rows without a face by reason.
+    output, boxes : Path
+        The faces, and the list of all photos with the boxes of their faces or the reason why there is none.
+    """
+
+    photos: int
+    faces: int
+    reasons: dict[str, int]
+    output: Path
+    boxes: Path
+
+    def to_text(self) -> str:
+        """Return the summary as the lines that a command prints."""
+        without = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
+        return "\n".join(
+            [
+                f"{self.output}: {self.faces:,} faces of {self.photos:,} photos",
+                f"{self.boxes}: their boxes" + (f", and the photos without a face: {without}" if without else ""),
+            ]
+        )
+
+
+def crop(
+    photos: str | Path | Sequence[str | Path], output: str | Path, *, force: bool = False, **settings: object
+) -> CropSummary:
+    """Cut the faces from photos and write them as a data set of 48x48 faces.
+
+    A folder of label folders, such as `happy` and `sad`, or of split folders that contain them, gives labeled faces:
+    the most prominent face of each photo. From other photos, every face is taken.
+
+    Parameters
+    ----------
+    photos : str, Path or sequence of them
+        Photos, folders and patterns, as `fer_infer.photos.listing.list_photos` takes them.
+    output : str or Path
+        `.csv`, `.csv.gz`, `.csv.zst` or `.parquet` for a table with the columns `emotion` and `Usage` (if known),
+        `pixels` and `id`; else a folder of PNG images, in label folders if the labels are known.
+    force : bool
+        Replace an existing output.
+    **settings
+        Settings of `fer_infer.config.CropConfig`, e.g. ``faces="whole"``.
+
+    Returns
+    -------
+    CropSummary
+        The file `OUTPUT.boxes.csv` lists every photo, the boxes of its faces, or the reason why it has none.
+
+    Raises
+    ------
+    DataError
+        If there is no photo, or no face in any photo; with ``on_error="fail"``, also for a photo without a face.
+    OutputError
+        If an output exists and `force` is false, or cannot be written.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from fer_infer import crop
+    >>> Image.new("RGB", (200, 220)).save("portrait.jpg")
+    >>> done = crop("portrait.jpg", "faces.parquet", faces="whole")
+    >>> done.faces, str(done.boxes)
+    (1, 'faces.parquet.boxes.csv')
+    """
+    config = CropConfig(**settings)  # type: ignore[arg-type]
+    target = Path(os.path.expanduser(output))  # noqa: PTH111 - Path.expanduser raises for an unknown user
+    boxes = target.with_name(f"{target.name}{BOXES}")
+    inputs = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
+    is_table = target.name.lower().endswith(TABLE_ENDINGS)
+    with ExitStack() as stack:
+        stage = stack.enter_context(staged(target, force=force, folder=None if is_table else FOLDER, inputs=inputs))
+        boxes_stage = stack.enter_context(staged(boxes, force=force, inputs=inputs))
+        sources = sources_of(inputs)
+        writer = TableOutput(stage, target, sources, config) if is_table else FolderOutput(stage, config)
+        stack.enter_context(writer)
+        details = stack.enter_context(
+            open_table(boxes_stage, box_columns(config), name=boxes, about=about_faces(config.faces))
+        )
+        counts = _write(sources, writer, details, config)
+        if not counts.faces:
+            raise DataError(os.fspath(inputs[0]), f"has no face in {len(sources):,} photos")
+    return CropSummary(len(sources), counts.faces, counts.reasons, target, boxes)
+
+
+def sources_of(inputs: Sequence[str | Path]) -> list[Source]:
+    """List photos, with labels and splits if they are in one folder whose subfolders state them."""
+    if len(inputs) == 1 and os.path.isdir(root := os.path.expanduser(inputs[0])):  # noqa: PTH111, PTH112 - as above
+        try:
+            entries = list_images(Path(root))
+        except DataError:  # folders that are not labels
+            return [Source(photo) for photo in list_photos(inputs)]
+        names = [entry.file.relative_to(root).as_posix() for entry in entries]
+        photos = [Photo(str(entry.file), name) for entry, name in zip(entries, names, strict=True)]
+        return [Source(photo, entry.label, entry.split) for photo, entry in zip(photos, entries, strict=True)]
+    return [Source(photo) for photo in list_photos(inputs)]
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.faces = 0
+        self.reasons: dict[str, int] = {}
+
+
+def _write(
+    sources: Sequence[Source], writer: TableOutput | FolderOutput, boxes: TableWriter, config: CropConfig
+) -> _Counts:
+    counts = _Counts()
+    find = partial(_found, config=config)
+    with progress("crop", len(sources), "photos") as advance:
+        for source, rows in zip(sources, map_ahead(find, sources, config.threads or available_cores()), strict=True):
+            for row in rows:
+                name = None
+                if row.face is not None:
+                    name = writer.write(source, row, row.face.image)
+                    counts.faces += 1
+                else:
+                    reason = row.reason.partition(":")[0]
+                    counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
+                boxes.write([[row.file, row.number, name, *box_cells(row, config), row.reason or None]])
+            advance(1)
+    return counts
+
+
+def _found(source: Source, *, config: CropConfig) -> list[PhotoRow]:
+    rows = rows_of(source.photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
+    found = [row for row in rows if row.face is not None]
+    if config.on_error == "fail" and not found:
+        raise DataError(source.photo.name, rows[0].reason)
+    if source.label is None or not found:
+        return rows
+    main = most_prominent([row.face for row in found if row.face is not None])
+    return [row for row in found if row.face is main]
+
+
+def box_columns(config: CropConfig) -> list[Column]:
+    """Return the columns of the list of boxes."""
+    first = (Column("file", "text"), Column("face", "integer"), Column("id", "text"))
+    return [*first, *BOX_COLUMNS, Column("detection", "number"), *detail_columns(config), Column("reason", "text")]
+
+
+class TableOutput:
+    """Writes faces into a CSV or Parquet file; ids are `FILE#FACE`."""
+
+    def __init__(self, stage: Path, target: Path, sources: Sequence[Source], config: CropConfig) -> None:
+        self._labeled = any(source.label is not None for source in sources)
+        self._split = any(source.split is not None for source in sources)
+        columns = [Column("emotion", "integer")] if self._labeled else []
+        columns += [Column("pixels", "pixels")]
+        columns += [Column("Usage", "text")] if self._split else []
+        columns += [Column("id", "text")]
+        self._table = open_table(stage, columns, name=target, about=about_faces(config.faces))
+
+    def __enter__(self) -> TableOutput:
+        self._table.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._table.__exit__(kind, *rest)
+
+    def write(self, source: Source, row: PhotoRow, image: NDArray[np.uint8]) -> str:
+        """Write a face; return its id."""
+        name = f"{row.file}#{row.number}"
+        cells: Row = [
+            *([source.label] if self._labeled else []),
+            image.tobytes(),
+            *([source.split] if self._split else []),
+            name,
+        ]
+        self._table.write([cells])
+        return name
+
+
+class FolderOutput:
+    """Writes faces as PNG images into a folder, `SPLIT/LABEL/NAME.png`, `LABEL/NAME.png` or `NAME.png`."""
+
+    def __init__(self, stage: Path, config: CropConfig) -> None:
+        self._stage = stage
+        self._used: set[PurePosixPath] = set()
+        (stage / RECORD).write_text(json.dumps(about_faces(config.faces), indent=2) + "\n")
+
+    def __enter__(self) -> FolderOutput:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        return
+
+    def write(self, source: Source, row: PhotoRow, image: NDArray[np.uint8]) -> str:
+        """Write a face; return the path of its image in the folder."""
+        from PIL import Image
+
+        for path in _paths(source, row):
+            if path not in self._used:
+                break
+        self._used.add(path)
+        file = self._stage / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+        return str(path)
+
+
+def _paths(source: Source, row: PhotoRow) -> Iterator[PurePosixPath]:
+    """Yield possible paths of the image of a face: files of several folders can have the same name."""
+    folder = PurePosixPath(*[part for part in (source.split, _label(source)) if part is not None])
+    given = PurePosixPath(row.file)
+    is_below = source.photo.file != source.photo.name and source.label is None
+    name = "-".join(given.parts) if is_below else given.name
+    stem = f"{name[-LONGEST_NAME:]}-{row.number}"
+    yield folder / f"{stem}.png"
+    number = 2
+    while True:
+        yield folder / f"{stem}-{number}.png"
+        number += 1
+
+
+def _label(source: Source) -> str | None:
+    return None if source.label is None else EXPRESSIONS[source.label]
