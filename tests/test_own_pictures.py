@@ -174,3 +174,24 @@ def test_a_typing_error_is_a_usage_error(name: str, tmp_path: Path) -> None:
 def test_help_does_not_load_the_detector() -> None:
     code = "import sys, fer_train.cli, fer_infer.cli, fer_explain.cli; sys.exit('fer_infer.photos.find' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_photos_without_a_face_are_skipped_and_listed_by_every_explanation(tree: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (90, 60), "white").save(photos / "a.png")
+    from skimage import data
+
+    for name in ("b.jpg", "c.jpg"):
+        Image.fromarray(data.astronaut()).save(photos / name)
+    options = ("--faces", "detect", "--model", "exports/compact")
+    result = run(fer_explain, "attribute", photos, *options, "--output", tmp_path / "maps.npz")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("a.png: no face; --on-error skip leaves such pictures out\n")
+    for command in (("attribute",), ("filters", "--layer", "0"), ("feature-maps", "--layer", "0", "--row", 3)):
+        output = tmp_path / ("maps.npz" if command[0] == "attribute" else command[0])
+        done(fer_explain, command[0], photos, *command[1:], *options, "--on-error", "skip", "--output", output)
+        rejects = Path(f"{output}.rejects.csv") if command[0] == "attribute" else output / "rejects.csv"
+        assert rejects.read_text().splitlines()[1:] == [f"{photos / 'a.png'},1,,no face"]
+    with np.load(tmp_path / "maps.npz") as maps:
+        assert maps["rows"].tolist() == [2, 3]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, DataError, Faces, iter_faces, read_faces
 from fer_core.faces import take_rows
 from fer_core.io.crop import ALIGNED
-from fer_core.io.reader import no_such_split, threads_for
+from fer_core.io.reader import OnError, no_such_split, threads_for
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
@@ -27,6 +27,7 @@ from fer_explain.attribution.registry import find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.verification import load_verified
 from fer_infer.photos.crops import crop_for
+from fer_infer.scoring.rejects import RejectWriter
 
 FACES_AT_ONCE: Final = 1024
 """Number of faces that are read, explained and written before the next ones are read."""
@@ -46,12 +47,15 @@ class MapFile:
         Properties of the network that make the maps inexact; the file contains their messages.
     missed : float
         Median of the relative convergence deltas, see `missed_shares`; NaN for a method without a defined sum.
+    rows_left_out : int
+        Number of rows that could not be read; they are listed in `OUTPUT.rejects.csv`.
     """
 
     path: Path
     faces: int
     cautions: tuple[Caution, ...]
     missed: float
+    rows_left_out: int = 0
 
 
 def attribute(  # noqa: PLR0913 - options of a public function
@@ -69,6 +73,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
     force: bool = False,
     input_columns: Mapping[str, str] | None = None,
     faces: str = ALIGNED,
+    on_error: OnError = "fail",
 ) -> MapFile:
     """Explain the faces of a file and write the attribution maps as numbers.
 
@@ -104,6 +109,8 @@ def attribute(  # noqa: PLR0913 - options of a public function
         Role to column name of `data`, as `columns` of `fer_core.iter_faces`.
     faces : {"aligned", "detect", "whole"}
         How to take faces from images, see `fer_infer.photos.crops.crop_for`.
+    on_error : {"fail", "skip"}
+        For a row that cannot be read: stop, or leave it out and list it in `OUTPUT.rejects.csv`.
 
     Returns
     -------
@@ -123,22 +130,30 @@ def attribute(  # noqa: PLR0913 - options of a public function
     """
     chosen, crop = find_method(method), crop_for(faces)
     shares: list[NDArray[np.float64]] = []
-    with staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage, ExitStack() as stack:
+    with (
+        RejectWriter(Path(output), force=force, needed=on_error == "skip") as rejects,
+        staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage,
+        ExitStack() as stack,
+    ):
         explainer = Explainer.prepare(load_verified(model), chosen, target, config or AttributionConfig(), memory_mb)
         columns = _Columns(stage.parent, stack)
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
         roles = ("label",) if target == "true" else ()
-        read = _read(data, rows, split=split, roles=roles, columns=input_columns, crop=crop)
+        read = _read(data, rows, split=split, roles=roles, columns=input_columns, crop=crop, on_error=on_error)
         for batch in _first(limit, read):
+            rejects.write(batch.rejected)
+            if not len(batch):
+                continue
             arrays = explainer.arrays(batch, advance=advance)
             columns.append(arrays)
             shares.append(deltas_missed(arrays))
         columns.save(stage, {**explainer.texts(), "faces": faces})
-    return MapFile(Path(output), columns.length, explainer.cautions, median_of(np.concatenate(shares)))
+    missed = median_of(np.concatenate(shares))
+    return MapFile(Path(output), columns.length, explainer.cautions, missed, rejects.n)
 
 
 def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:
-    """Yield the faces to explain, at least one; `options` are split, roles, columns and crop."""
+    """Yield the faces to explain, at least one; `options` are those of `iter_faces`."""
     if rows is not None:
         if not rows:
             raise ConfigError("expected at least one row number, found none", parameter="rows")
@@ -146,9 +161,8 @@ def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Ite
         return
     empty = True
     for faces in iter_faces(data, batch_rows=FACES_AT_ONCE, threads=threads_for(options["crop"]), **options):
-        if len(faces):
-            empty = False
-            yield faces
+        empty = empty and not len(faces)
+        yield faces
     if empty and options["split"] is not None:
         raise no_such_split(data, options["split"], columns=options["columns"], crop=options["crop"])
     if empty:

@@ -16,6 +16,7 @@ from fer_core.terminal.options import (
     force_option,
     given,
     limit_option,
+    on_error_option,
     output_option,
     range_option,
     rows_option,
@@ -73,6 +74,7 @@ def _known(_: click.Context, __: click.Parameter, name: str) -> str:
 )
 @faces_option
 @columns_option
+@on_error_option
 @force_option
 def attribute(data: Path, model: Path, method: str, output: Path, **options: Any) -> None:
     """Compute attribution maps of the faces in DATA: how much the prediction depends on each pixel.
@@ -86,6 +88,7 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
     settings = given({name: options.pop(name) for name in settings_of(AttributionConfig)})
     find_method(method).require_names(settings)
     from fer_explain.attribution.map_file import attribute as attribute_file
+    from fer_infer.scoring.rejects import REJECTS
 
     written = attribute_file(data, model, method, output, config=AttributionConfig(**settings), **options)
     for caution in written.cautions:
@@ -98,6 +101,8 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
             err=True,
         )
     click.echo(f"{written.path}: attributions, targets, logits, rows")
+    if written.rows_left_out:
+        click.echo(f"rows left out: {written.rows_left_out:,}, listed in {written.path}{REJECTS}")
 
 
 @click.command()

@@ -14,6 +14,7 @@ from fer_core.terminal.options import (
     force_option,
     given,
     numbers_option,
+    on_error_option,
     output_option,
     settings_options,
     split_option,
@@ -77,6 +78,7 @@ def layers(model: Path) -> None:
 @split_option
 @faces_option
 @columns_option
+@on_error_option
 @force_option
 def filters(
     data: Path,
@@ -113,6 +115,7 @@ def filters(
 @output_option("Folder to create: sheet.png and feature_maps.npz.")
 @faces_option
 @columns_option
+@on_error_option
 @force_option
 def feature_maps(
     data: Path,

@@ -15,6 +15,7 @@ from fer_core.terminal.options import (
     force_option,
     given,
     numbers_option,
+    on_error_option,
     output_option,
     setting_option,
     settings_options,
@@ -56,6 +57,7 @@ from fer_explain.config import AscentConfig, FilterConfig
 @setting_option(FilterConfig, "limit")
 @faces_option
 @columns_option
+@on_error_option
 @settings_options(AscentConfig)
 @force_option
 def maximize(

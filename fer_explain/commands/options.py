@@ -18,6 +18,7 @@ from fer_core.terminal.options import (
     combined,
     force_option,
     limit_option,
+    on_error_option,
     rows_option,
     settings_options,
     split_option,
@@ -64,12 +65,15 @@ def sample_options(config: type) -> Callable[[Command], Command]:
         split_option,
         limit_option,
         columns_option,
+        on_error_option,
         force_option,
     )
 
 
 def sample_of(config: type, options: dict[str, Any]) -> Any:
     """Take the options of `sample_options` out of `options`, without `force`, and return the config they make."""
-    chosen = {name: options.pop(name) for name in ("sample_size", "faces", "target", "rows", "split", "limit")}
+    chosen = {
+        name: options.pop(name) for name in ("sample_size", "faces", "target", "rows", "split", "limit", "on_error")
+    }
     chosen["columns"] = options.pop("input_columns")
     return config(**{name: value for name, value in chosen.items() if value is not None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from fer_core.errors import ConfigError
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
@@ -24,7 +24,7 @@ class SampleConfig(FacesConfig):
     """Faces that attribution maps are evaluated on, and the class that the maps explain.
 
     `rows` are row numbers to use instead of drawing faces, `split` and `limit` restrict the faces to draw from, and
-    `columns` maps roles to column names as in `fer_core.iter_faces`.
+    `columns` and `on_error` are those of `fer_core.iter_faces`.
 
     Examples
     --------
@@ -40,6 +40,7 @@ class SampleConfig(FacesConfig):
     split: str | None = None
     limit: int | None = None
     columns: Mapping[str, str] | None = None
+    on_error: Literal["fail", "skip"] = "fail"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.config import FaithfulnessConfig, SampleConfig
@@ -34,7 +35,7 @@ TITLES: Final = {
 """Scores that are drawn, and their titles."""
 FOLDER: Final = OutputFolder(
     always=("faithfulness.json", "faithfulness.csv"),
-    sometimes=("scores.npz", "curves.png", "ranking.png"),
+    sometimes=("scores.npz", "curves.png", "ranking.png", REJECTS_FILE),
 )
 """Names of all output files."""
 
@@ -94,6 +95,7 @@ def measure_faithfulness(
     require_methods(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         loaded = load_sample(data, model, with_controls(methods), sample, seed=config.seed)
+        save_rejects(stage, loaded.faces.rejected)
         measured = _measure(loaded, with_controls(methods), config)
         compared = compare_methods(
             measured.methods, measured.scores, measured.controls, SCORES, RANKED_BY, seed=config.seed

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from fer_core import DataError, Faces
 from fer_core.faces import take_rows
 from fer_core.io.crop import ALIGNED
-from fer_core.io.in_memory import as_faces
 from fer_explain.attribution.targets import resolve_targets
 from fer_explain.config import SampleConfig
 from fer_explain.evaluation.compared_maps import cautions_about
 from fer_explain.evaluation.skill import Skill, assess_skill
+from fer_explain.face_file import FaceFile
 from fer_explain.verification import VerifiedModel, load_verified
-from fer_infer.photos.crops import crop_for
 from fer_train.prediction import predict_logits, softmax
 
 
@@ -89,12 +88,10 @@ def load_sample(
         If data, model or a setting is not as expected, a method does not suit the network, or there are fewer than two
         faces.
     """
-    crop = crop_for(config.faces)
+    source = FaceFile(data, config.split, config.columns, config.on_error, config.faces)
     verified = load_verified(model)
     cautions = cautions_about(verified.network, methods)
-    limit = None if config.rows else config.limit
-    options: dict[str, Any] = {"split": config.split, "columns": config.columns, "crop": crop}
-    faces = as_faces(str(data), limit=limit, roles=("label",), **options)
+    faces = source.read(limit=None if config.rows else config.limit, roles=("label",))
     faces = _draw(faces, config, seed)
     if len(faces) < 2:
         raise DataError(faces.source, f"expected at least 2 faces for an interval, found {len(faces)}")

@@ -18,6 +18,7 @@ from torch import nn
 
 from fer_core import ModelCard
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.config import SampleConfig, SanitySampleConfig
@@ -39,7 +40,7 @@ RANK_CORRELATIONS: Final = ("spearman_absolute", "spearman_signed")
 
 FOLDER: Final = OutputFolder(
     always=("sanity.json", "sanity.csv"),
-    sometimes=("similarity.npz", "cascading.png", "independent.png"),
+    sometimes=("similarity.npz", "cascading.png", "independent.png", REJECTS_FILE),
 )
 """Names of all output files."""
 
@@ -141,6 +142,7 @@ def check_sanity(
     named = with_controls(methods)
     with staged(output, force=force, folder=FOLDER, inputs=(data, model)) as stage:
         loaded = load_sample(data, model, named, sample, seed=seed)
+        save_rejects(stage, loaded.faces.rejected)
         network, n = loaded.model.network, len(loaded.faces)
         explainers = {method: partial(maps_of, method, seed=seed) for method in named}
         total = len(named) * (len(MODES) * len(weight_stages(network)) - 1) * n

@@ -13,6 +13,7 @@ from torch import nn
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.faces import take_rows
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_explain.face_file import DataSource, load_faces, path_of
 from fer_explain.layers.structure import Layer, device_of, evaluation_mode, find_layer, find_named_layer, run_to
@@ -23,7 +24,7 @@ from fer_explain.verification import load_verified
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FOLDER: Final = OutputFolder(always=("feature_maps.npz",), sometimes=("sheet.png",))
+FOLDER: Final = OutputFolder(always=("feature_maps.npz",), sometimes=("sheet.png", REJECTS_FILE))
 """Names of the files in the output folder."""
 
 
@@ -145,6 +146,7 @@ def draw_feature_maps(
         verified = load_verified(model)
         found, class_names = find_named_layer(verified.network, layer, verified.card.labels)
         faces = load_faces(data, limit=1 if row is None else None, roles=())
+        save_rejects(stage, faces.rejected)
         face = faces if row is None else take_rows(faces, [row])
         number = int(face.rows[0])
         values = layer_output(verified.network, face.images[0], found.name)

@@ -15,6 +15,7 @@ from torch import nn
 
 from fer_core import ConfigError, Faces
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import Advance, progress
 from fer_explain.config import FilterConfig
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = OutputFolder(
     always=("filters.csv", "filters.npz"),
-    sometimes=("duplicates.csv", "patches.png", "weights.png"),
+    sometimes=("duplicates.csv", "patches.png", "weights.png", REJECTS_FILE),
 )
 """Names of the files in the output folder."""
 
@@ -207,6 +208,7 @@ def draw_filters(
         found, class_names = find_named_layer(network, layer, verified.card.labels)
         weights = weights_of(network, found)
         faces = load_faces(data, limit=config.limit, roles=())
+        save_rejects(stage, faces.rejected)
         drawn_inputs = _inputs_to_draw(weights, found, inputs)
         with progress(f"activations of {found.name}", len(faces)) as advance:
             report, activations = examine_filters(network, found, faces, config, advance=advance)

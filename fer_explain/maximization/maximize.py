@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fer_core import ConfigError, Faces
 from fer_core.faces import take_rows
 from fer_core.outputs.output_folder import OutputFolder
+from fer_core.outputs.rejects import REJECTS_FILE, save_rejects
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.config import FACE_LIMIT, AscentConfig
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 MAX_CAPTION_LETTERS: Final = 18
 """Longest caption that fits above a tile of normal size."""
 
-FOLDER: Final = OutputFolder(always=("maximization.npz",), sometimes=("sheet.png",))
+FOLDER: Final = OutputFolder(always=("maximization.npz",), sometimes=("sheet.png", REJECTS_FILE))
 """Names of the files in the output folder."""
 
 
@@ -117,6 +118,7 @@ def maximize(  # noqa: PLR0913 - options of a public function
         all_faces = start.startswith("row:")
         faces = None if data is None else load_faces(data, limit=None if all_faces else limit, roles=())
         compared = None if faces is None else load_faces(faces, limit=limit)
+        save_rejects(stage, () if faces is None else faces.rejected)
         start_image = _start_image(start, faces, compared)
         steps = config.steps * config.images * len(objectives)
         with progress(f"maximize {objectives.layer.name}", steps, "steps") as advance:
