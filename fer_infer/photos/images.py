@@ -8,7 +8,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from threading import Lock
 from typing import Any, Final
 
@@ -47,7 +47,12 @@ TRANSPOSITIONS: Final = {
 
 _AVIF_BRANDS: Final = (b"avif", b"avis")
 _ONE_AT_A_TIME: Final = Lock()
-_BOMB: Final = re.compile(r"\((\d+) pixels\)")
+_BOMB: Final = re.compile(r"\((\d+) pixels\) exceeds limit of (\d+) pixels")
+_CHUNK: Final = 1 << 20
+_NOT_A_FILE: Final = "expected a file, found a folder, pipe or device"
+_BITS_PER_SAMPLE: Final = 258
+_PHOTOMETRIC: Final = 262
+_WHITE_IS_ZERO: Final = 0
 
 
 class PhotoError(DataError):
@@ -65,7 +70,8 @@ def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
     """Read a picture.
 
     The EXIF orientation is applied, transparent pixels are laid over white, the first frame of an animation and the
-    first page of a TIFF are taken, and 16 bits per channel become 8. Color profiles are ignored: a model sees gray.
+    first page of a TIFF are taken, and 12 or 16 bits per channel become 8. Color profiles are ignored: a model sees
+    gray.
 
     Parameters
     ----------
@@ -111,29 +117,47 @@ class _Reason(Exception):  # noqa: N818 - the text of an error that is raised wi
 
 def _read(photo: Any) -> bytes:
     """Return the content of a file, which is read only once, as it may change."""
+    if isinstance(photo, str | os.PathLike):
+        return _read_path(photo)
     if hasattr(photo, "read"):
-        content = photo.read(MOST_BYTES + 1)
-    elif isinstance(photo, str | os.PathLike):
-        content = _read_path(photo)
-    else:
-        raise _Reason(f"expected a path, bytes, a PIL image or a uint8 array, found {type(photo).__name__}")
-    if len(content) > MOST_BYTES:
-        raise _Reason(f"expected at most {MOST_BYTES >> 20} MiB, found more")
-    return bytes(content)
+        return _read_file(photo)
+    raise _Reason(f"expected a path, bytes, a PIL image or a uint8 array, found {type(photo).__name__}")
 
 
 def _read_path(path: str | os.PathLike[str]) -> bytes:
     try:
-        # does not wait for the writer of a pipe
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - opening a device can already have effects
+            raise _Reason(_NOT_A_FILE)
+        # if a pipe has replaced the file since, this does not wait for its writer
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(handle, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise _Reason("expected a file, found a folder, pipe or device")
-            return file.read(MOST_BYTES + 1)
-    except IsADirectoryError:
-        raise _Reason("expected a file, found a folder, pipe or device") from None
+                raise _Reason(_NOT_A_FILE)
+            with open(handle, "rb", closefd=False) as file:
+                return _read_file(file)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise _Reason(getattr(error, "strerror", None) or first_line(error)) from None
+        raise _Reason(_why(error)) from None
+
+
+def _read_file(file: Any) -> bytes:
+    """Read a binary file in chunks: asking for `MOST_BYTES` at once would reserve as much memory for every file."""
+    content = io.BytesIO()
+    try:
+        while content.tell() <= MOST_BYTES and (chunk := file.read(_CHUNK)):
+            content.write(chunk)
+    except TypeError:
+        raise _Reason("expected a file opened in binary mode, found text") from None
+    except (OSError, ValueError) as error:  # ValueError: a closed file
+        raise _Reason(_why(error)) from None
+    if content.tell() > MOST_BYTES:
+        raise _Reason(f"expected at most {MOST_BYTES >> 20} MiB, found more")
+    return content.getvalue()
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _decode(content: bytes) -> NDArray[np.uint8]:
@@ -144,16 +168,14 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
         raise _Reason(LFS_REMEDY)
     if kind is not None and kind not in PICTURES:
         raise _Reason(f"expected a picture, found {kind}")
-    formats = FORMATS
-    if kind == HEIF and content[8:12] not in _AVIF_BRANDS:
-        formats = _formats_with_heif()
     try:
         with _silent():
-            image = Image.open(io.BytesIO(content), formats=formats)
+            image = _open(content, kind)
+    except _Reason:
+        raise
     except Image.DecompressionBombError as error:
-        found = _BOMB.search(str(error))
-        count = f"{int(found[1]):,}" if found else "more"
-        raise _Reason(f"expected at most {MOST_PIXELS:,} pixels, found {count}") from None
+        found, most = map(int, _BOMB.findall(str(error))[0])
+        raise _Reason(f"expected at most {most:,} pixels, found {found:,}") from None
     except Exception as error:  # the exceptions that Pillow raises for damaged files have no common base
         damaged = kind in PICTURES and not isinstance(error, UnidentifiedImageError)
         raise _Reason(f"is damaged ({first_line(error)})" if damaged else f"is {_other(kind)}") from None
@@ -161,24 +183,33 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
         return _rgb(image)
 
 
-def _other(kind: str | None) -> str:
-    return "not a picture of a known format" if kind is None else f"{kind} that is damaged"
-
-
-def _formats_with_heif() -> tuple[str, ...]:
+def _open(content: bytes, kind: str | None) -> Image.Image:
+    """Open a picture without decoding it."""
+    if kind != HEIF or _is_avif(content):
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     try:
-        import pillow_heif
+        from pillow_heif import HeifImageFile  # not registered with Pillow, which the caller may use as well
     except ModuleNotFoundError:
         raise _Reason(f"is an HEIF image, and {remedy('pillow-heif', 'photos')}") from None
-    pillow_heif.register_heif_opener()
-    return (*FORMATS, "HEIF")
+    image: Image.Image = HeifImageFile(io.BytesIO(content))
+    return image
+
+
+def _is_avif(content: bytes) -> bool:
+    """Return whether the major brand of a file or a compatible one is AVIF (ISO/IEC 14496-12, section 4.3)."""
+    end = min(int.from_bytes(content[:4], "big"), HEAD_BYTES)
+    return any(content[place : place + 4] in _AVIF_BRANDS for place in range(8, end, 4))
+
+
+def _other(kind: str | None) -> str:
+    return "not a picture of a known format" if kind is None else f"{kind} that is damaged or of a rare variant"
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Suppress warnings, about large pictures and damaged metadata; filters are global, so threads take turns."""
+    """Suppress Pillow's warnings of large pictures and damaged metadata; filters are global, so threads take turns."""
     with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # warnings of other threads still appear
         yield
 
 
@@ -189,7 +220,8 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if not image.width * image.height:
         raise _Reason("has no pixels")
     try:
-        image.load()
+        with _silent() if hasattr(image, "tag_v2") else nullcontext():  # only TIFF reads its metadata while decoding
+            image.load()
         orientation = _orientation(image)
         pixels = _eight_bits(image)
         turned = TRANSPOSITIONS.get(orientation)
@@ -212,14 +244,27 @@ def _orientation(image: Image.Image) -> int:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Convert an image to red, green and blue, laid over white."""
     if image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")  # 65535 is 255 * 257
+        return _scaled(image).convert("RGB")
     if image.mode in ("I", "F"):
-        raise _Reason("expected 8 or 16 bits per channel, found 32, whose range is not stated")
+        raise _Reason(
+            "expected unsigned pixels of 8 or 16 bits, found signed ones or 32 bits, whose range is not stated"
+        )
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
     return image.convert("RGB")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Scale gray pixels of 12 or 16 bits to 8 bits; Pillow leaves white as zero, and transparency, to its callers."""
+    tags = getattr(image, "tag_v2", {})
+    most = (1 << tags.get(_BITS_PER_SAMPLE, (16,))[0]) - 1
+    levels = np.asarray(image).astype(np.uint32)
+    scaled = ((levels * 255 + most // 2) // most).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        scaled = 255 - scaled
+    scaled[levels == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(scaled)
 
 
 def _rgb_of_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
