@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from threading import Lock
 from typing import Any, Final
@@ -191,8 +191,8 @@ def _open(content: bytes, kind: str | None) -> Image.Image:
         from pillow_heif import HeifImageFile  # not registered with Pillow, which the caller may use as well
     except ModuleNotFoundError:
         raise _Reason(f"is an HEIF image, and {remedy('pillow-heif', 'photos')}") from None
-    image: Image.Image = HeifImageFile(io.BytesIO(content))
-    return image
+    opener: Callable[..., Image.Image] = HeifImageFile
+    return opener(io.BytesIO(content))
 
 
 def _is_avif(content: bytes) -> bool:
