@@ -35,7 +35,6 @@ BOXES: Final = ".boxes.csv"
 RECORD: Final = "crop.json"
 """How the faces in a folder were cut; readers of faces leave it out."""
 FOLDER: Final = OutputFolder(always=(RECORD,), sometimes=("*.png", "*/*.png", "*/*/*.png"))
-LONGEST_NAME: Final = 200
 
 
 class Source(NamedTuple):
@@ -257,10 +256,7 @@ class FolderOutput:
 def _paths(source: Source, row: PhotoRow) -> Iterator[PurePosixPath]:
     """Yield possible paths of the image of a face: files of several folders can have the same name."""
     folder = PurePosixPath(*[part for part in (source.split, _label(source)) if part is not None])
-    given = PurePosixPath(row.file)
-    is_below = source.photo.file != source.photo.name and source.label is None
-    name = "-".join(given.parts) if is_below else given.name
-    stem = f"{name[-LONGEST_NAME:]}-{row.number}"
+    stem = f"{source.photo.flat_name()}-{row.number}"
     yield folder / f"{stem}.png"
     number = 2
     while True:

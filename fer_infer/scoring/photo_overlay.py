@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -55,8 +55,7 @@ class PhotoOverlay:
             is_png = self._target.lower().endswith(".png")
             image.save(self._stage, "PNG" if is_png else "JPEG", quality=JPEG_QUALITY)
             return
-        given = PurePosixPath(photo.rows[0].file)
-        name = given.name if photo.photo.file == photo.photo.name else "-".join(given.parts)
+        name = photo.photo.flat_name()
         while name in self._used:
             name += "-2"
         self._used.add(name)

@@ -184,7 +184,7 @@ def score_photos(
 def require_no_films(photos: Sequence[Photo]) -> None:
     """Raise DataError if a film was given with other data; films in a folder are rows with a reason."""
     for photo in photos:
-        if photo.file == photo.name and is_film(photo.file):
+        if not photo.in_folder and is_film(photo.file):
             raise DataError(photo.name, "is a film; score films one at a time")
 
 
@@ -217,7 +217,7 @@ def search_photo(photo: Photo, *, faces: str, min_face: int, on_error: str, keep
     DataError
         With ``on_error="fail"``, if the photo cannot be read.
     """
-    name = photo.name.encode("utf-8", "backslashreplace").decode()
+    name = photo.text()
     try:
         pixels = read_photo(photo.source(), photo.name)
     except DataError as error:

@@ -148,6 +148,13 @@ def test_an_unreadable_photo_stops_the_batch_only_if_it_is_asked_for(album: Path
         ({"faces": "cropped"}, "faces: expected one of aligned, detect, whole, found 'cropped'"),
         ({"faces": "detect", "min_face": 0}, "min_face: expected at least 1, found 0"),
         ({"landmarks": True}, "landmarks: requires photos or a film: `faces='detect'`"),
+        ({"min_face": 40}, "min_face: requires photos or a film: `faces='detect'`"),
+        ({"anonymize": "blur"}, "anonymize: requires photos or a film: `faces='detect'`"),
+        ({"smooth_s": 2.0}, "smooth_s: requires photos or a film: `faces='detect'`"),
+        ({"faces": "detect", "smooth_s": 2.0}, "smooth_s: requires a film"),
+        ({"faces": "detect", "every_s": 2.0}, "every_s: requires a film"),
+        ({"faces": "whole", "min_face": 40}, "min_face: requires `faces='detect'`"),
+        ({"faces": "whole", "landmarks": True}, "landmarks: requires `faces='detect'`"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -296,6 +303,22 @@ def test_photos_of_several_folders_with_one_name_all_are_written(tmp_path: Path,
     done = crop([tmp_path / "x" / "me.png", tmp_path / "y" / "me.png"], tmp_path / "out")
     assert done.faces == 2
     assert sorted(file.name for file in (tmp_path / "out").glob("*.png")) == ["me.png-1-2.png", "me.png-1.png"]
+
+
+def test_photos_of_several_folders_can_be_distinguished(
+    tmp_path: Path, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("x", "y/z"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(astronaut).save(tmp_path / folder / "me.png")
+    monkeypatch.chdir(tmp_path)
+    score(["x", "y"], MODEL, "out.csv", faces="detect", device="cpu", overlay="seen")
+    assert [row["file"] for row in rows_of(Path("out.csv"))] == ["x/me.png", "y/z/me.png"]
+    assert sorted(file.name for file in Path("seen").glob("*.png")) == ["x-me.png.png", "y-z-me.png.png"]
+    crop(["x", "y"], "faces.csv")
+    assert read_faces("faces.csv").ids.tolist() == ["x/me.png#1", "y/z/me.png#1"]
+    crop([tmp_path / "x", tmp_path / "y"], "faces")  # absolute names stay below the output, too
+    assert len(list(Path("faces").rglob("*.png"))) == 2
 
 
 def test_without_any_face_nothing_is_written(album: Path, tmp_path: Path) -> None:
