@@ -19,14 +19,15 @@ from fer_core.cores import available_cores
 from fer_core.fer2013 import EXPRESSIONS
 from fer_core.io.csv_output import CSV_ENDINGS
 from fer_core.io.image_folder import list_images
-from fer_core.io.read_ahead import map_ahead
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import CropConfig
 from fer_infer.photos.crops import most_prominent
+from fer_infer.photos.find import search_ahead
 from fer_infer.photos.listing import Photo, list_photos
 from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, search_photo
+from fer_infer.scoring.summary import counted
 from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
@@ -70,7 +71,7 @@ class CropSummary:
         without = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
         return "\n".join(
             [
-                f"{self.output}: {self.faces:,} faces of {self.photos:,} photos",
+                f"{self.output}: {counted(self.faces, 'face')} of {counted(self.photos, 'photo')}",
                 f"{self.boxes}: their boxes" + (f", and the photos without a face: {without}" if without else ""),
             ]
         )
@@ -133,7 +134,7 @@ def crop(
         )
         counts = _write(sources, writer, details, config)
         if not counts.faces:
-            raise DataError(os.fspath(inputs[0]), f"has no face in {len(sources):,} photos")
+            raise DataError(os.fspath(inputs[0]), f"has no face in {counted(len(sources), 'photo')}")
     return CropSummary(len(sources), counts.faces, counts.reasons, target, boxes)
 
 
@@ -160,10 +161,11 @@ def _write(
     sources: Sequence[Source], writer: TableOutput | FolderOutput, boxes: TableWriter, config: CropConfig
 ) -> _Counts:
     counts = _Counts()
-    find = partial(_found, config=config)
+    find = partial(search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
+    searched = search_ahead(find, [source.photo for source in sources], config.threads or available_cores())
     with progress("crop", len(sources), "photos") as advance:
-        for source, rows in zip(sources, map_ahead(find, sources, config.threads or available_cores()), strict=True):
-            for row in rows:
+        for source, (_, rows, _, _) in zip(sources, searched, strict=True):
+            for row in _taken(source, rows, config):
                 name = None
                 if row.face is not None:
                     name = writer.write(source, row, row.face.image)
@@ -176,8 +178,8 @@ def _write(
     return counts
 
 
-def _found(source: Source, *, config: CropConfig) -> list[PhotoRow]:
-    rows = search_photo(source.photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error).rows
+def _taken(source: Source, rows: list[PhotoRow], config: CropConfig) -> list[PhotoRow]:
+    """Return the rows of a photo, or of a labeled photo with faces, only that of its most prominent face."""
     found = [row for row in rows if row.face is not None]
     if config.on_error == "fail" and not found:
         raise DataError(source.photo.name, rows[0].reason)

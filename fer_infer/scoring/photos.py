@@ -19,14 +19,14 @@ from fer_core import DataError
 from fer_core.cores import available_cores
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.crop import DETECT
-from fer_core.io.read_ahead import map_ahead, read_ahead
+from fer_core.io.read_ahead import read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import PhotoConfig, ScoreConfig
 from fer_infer.photos import yunet
 from fer_infer.photos.alignment import load_template
 from fer_infer.photos.detector import Detection
-from fer_infer.photos.find import search, shared_detector, whole_face
+from fer_infer.photos.find import search, search_ahead, shared_detector, whole_face
 from fer_infer.photos.found_face import LANDMARKS, Box, FoundFace
 from fer_infer.photos.images import UNREADABLE, read_photo
 from fer_infer.photos.listing import Photo, is_film, list_photos
@@ -195,7 +195,7 @@ def batches_of(photos: Iterable[Photo], config: ScoreConfig) -> Iterator[PhotoBa
         search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error, keep_pixels=keep
     )
     batch: list[SearchedPhoto] = []
-    for searched in map_ahead(find, photos, config.threads or available_cores()):
+    for searched in search_ahead(find, photos, config.threads or available_cores()):
         batch.append(searched)
         if sum(len(one.rows) for one in batch) >= config.batch_size or (keep and len(batch) >= OVERLAY_PHOTOS):
             yield _batch(batch)
@@ -243,7 +243,8 @@ def _row(name: str, number: int, face: FoundFace | Detection, min_face: int) -> 
 
 def too_small(face: Detection, min_face: int) -> str:
     """Return the reason for a face that is smaller than `min_face` pixels."""
-    return f"{TOO_SMALL}: {face.box.width:.0f}x{face.box.height:.0f} pixels, expected at least {min_face}"
+    width, height = math.floor(face.box.width), math.floor(face.box.height)  # 23.9 is not the 24 that is expected
+    return f"{TOO_SMALL}: {width}x{height} pixels, expected at least {min_face}"
 
 
 def columns_for(config: ScoreConfig, classes: Sequence[str]) -> list[Column]:
