@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import cache
+from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -89,7 +90,9 @@ def search(pixels: NDArray[np.uint8], min_face: int = MIN_FACE, detector: FaceDe
     return Found([align(pixels, face, detector) for face in large], too_small)
 
 
-def search_ahead(search_one: Callable[[Photo], Result], photos: Iterable[Photo], threads: int) -> Iterator[Result]:
+def search_ahead(
+    search_one: Callable[[Photo], Result], photos: Iterable[Photo], threads: int, stop: Event | None = None
+) -> Iterator[Result]:
     """Search photos in several threads, large ones one after another in a thread of their own.
 
     Memory is then bounded by one large photo, whatever the number of threads. A lock would not suffice: each thread
@@ -103,18 +106,26 @@ def search_ahead(search_one: Callable[[Photo], Result], photos: Iterable[Photo],
         Photos.
     threads : int
         Number of threads, in addition to the one for large photos; with 1, there is no other.
+    stop : threading.Event, optional
+        Once it is set, no further search begins: a program that is interrupted waits for those in progress.
 
     Yields
     ------
     object
-        Results in the order of the photos. An exception is raised here, after the results before it.
+        Results in the order of the photos. An exception is raised here, after the results before it; CancelledError
+        after `stop` was set.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="large-photos") as large:
 
+        def search_unless_stopped(photo: Photo) -> Result:
+            if stop is not None and stop.is_set():
+                raise CancelledError
+            return search_one(photo)
+
         def search_in_turn(photo: Photo) -> Result:
             if threads > 1 and is_large(photo.file):
-                return large.submit(search_one, photo).result()
-            return search_one(photo)
+                return large.submit(search_unless_stopped, photo).result()
+            return search_unless_stopped(photo)
 
         yield from map_ahead(search_in_turn, photos, threads)
 

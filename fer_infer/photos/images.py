@@ -108,6 +108,27 @@ def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
         raise PhotoError(name, f"{UNREADABLE}: {reason}") from None
 
 
+def read_content(photo: Any, source: str) -> bytes:
+    """Return the content of the file of a picture, which `read_photo` takes.
+
+    Parameters
+    ----------
+    photo : str, Path or binary file
+        Picture.
+    source : str
+        Name of the picture in errors.
+
+    Raises
+    ------
+    PhotoError
+        If the file cannot be read.
+    """
+    try:
+        return _read(photo)
+    except _Reason as reason:
+        raise PhotoError(source, f"{UNREADABLE}: {reason}") from None
+
+
 def is_large(photo: Any) -> bool:
     """Return whether the file of a picture states more than `LARGE_PIXELS` pixels.
 

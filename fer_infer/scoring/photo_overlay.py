@@ -17,6 +17,7 @@ from fer_core import ConfigError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_infer.config import ScoreConfig
+from fer_infer.photos.images import read_photo
 from fer_infer.photos.overlay import Label, anonymize, draw_labels
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class PhotoOverlay:
                     best = int(shares.argmax())
                     title = f"{row.number}  {classes[best]} {shares[best]:.0%}"
                     labels.append(Label(row.face.box, title, shares.tolist(), classes))
-            if photo.pixels is not None:
-                covered = anonymize(photo.pixels, photo.boxes, self._how)
+            if photo.content is not None:
+                pixels = read_photo(photo.content, photo.photo.name)  # kept as a file, which is smaller
+                covered = anonymize(pixels, photo.boxes, self._how)
                 self._save(photo, Image.fromarray(draw_labels(covered, labels)))
 
     def _save(self, photo: SearchedPhoto, image: Image.Image) -> None:

@@ -6,10 +6,11 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from fer_infer.photos.alignment import load_template
 from fer_infer.photos.detector import Detection
 from fer_infer.photos.find import search, search_ahead, shared_detector, whole_face
 from fer_infer.photos.found_face import LANDMARKS, Box, FoundFace
-from fer_infer.photos.images import UNREADABLE, read_photo
+from fer_infer.photos.images import UNREADABLE, read_content, read_photo
 from fer_infer.photos.listing import Photo, is_film, list_photos
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.photo_overlay import open_overlay
@@ -43,8 +44,9 @@ TOO_SMALL: Final = "too small"
 
 BOX_COLUMNS: Final = tuple(Column(name, "position") for name in ("left", "top", "width", "height"))
 
-OVERLAY_PHOTOS: Final = 8
-"""Photos per batch if their pixels are kept for an overlay."""
+BATCH_PHOTOS: Final = 16
+OVERLAY_PHOTOS: Final = 4
+"""Photos per batch, without and with their files, which an overlay needs; predictions keep up with the search."""
 
 MOST_SHOWN: Final = 10
 """Predictions that the summary shows one by one, if there are no more."""
@@ -73,12 +75,12 @@ class PhotoRow:
 
 
 class SearchedPhoto(NamedTuple):
-    """A photo: its rows, at least one, the boxes of all faces, and the pixels, if they could be read and are needed."""
+    """A photo: its rows, at least one, the boxes of all faces, and its file, if it could be read and is needed."""
 
     photo: Photo
     rows: list[PhotoRow]
     boxes: list[Box]
-    pixels: NDArray[np.uint8] | None
+    content: bytes | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +150,13 @@ def score_photos(
         with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
             classes = scorer.card.labels
             about = {**about_faces(config.faces), "weights_sha256": scorer.card.weights_sha256}
-            tally = PhotoTally(classes)
+            tally, stop = PhotoTally(classes), Event()
             with (
                 read_ahead(
-                    lambda: scored(lambda: batches_of(listed, config), scorer, config, PhotoBatch.name_of)
+                    lambda: scored(lambda: batches_of(listed, config, stop), scorer, config, PhotoBatch.name_of)
                 ) as batches,
-                closing(scorer),  # before the reading thread is waited for
+                closing(scorer),  # before the reading thread is waited for, as is the next
+                _setting(stop),
                 progress("score", len(listed), "photos") as advance,
                 open_table(stage, columns_for(config, classes), name=target, about=about) as table,
             ):
@@ -181,6 +184,15 @@ def score_photos(
     )
 
 
+@contextmanager
+def _setting(event: Event) -> Iterator[None]:
+    """Set an event at the end, also after an error."""
+    try:
+        yield
+    finally:
+        event.set()
+
+
 def require_no_films(photos: Sequence[Photo]) -> None:
     """Raise DataError if a film was given with other data; films in a folder are rows with a reason."""
     for photo in photos:
@@ -188,16 +200,19 @@ def require_no_films(photos: Sequence[Photo]) -> None:
             raise DataError(photo.name, "is a film; score films one at a time")
 
 
-def batches_of(photos: Iterable[Photo], config: ScoreConfig) -> Iterator[PhotoBatch]:
-    """Search photos in several threads; yield them in order, with about `batch_size` faces per batch."""
+def batches_of(photos: Iterable[Photo], config: ScoreConfig, stop: Event | None = None) -> Iterator[PhotoBatch]:
+    """Search photos in several threads, until `stop` is set; yield them in order, in batches."""
     keep = config.overlay is not None
     find = partial(
-        search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error, keep_pixels=keep
+        search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error, keep_content=keep
     )
     batch: list[SearchedPhoto] = []
-    for searched in search_ahead(find, photos, config.threads or available_cores()):
+    for searched in search_ahead(find, photos, config.threads or available_cores(), stop):
         batch.append(searched)
-        if sum(len(one.rows) for one in batch) >= config.batch_size or (keep and len(batch) >= OVERLAY_PHOTOS):
+        if (
+            len(batch) >= (OVERLAY_PHOTOS if keep else BATCH_PHOTOS)
+            or sum(len(one.rows) for one in batch) >= config.batch_size
+        ):
             yield _batch(batch)
             batch = []
     yield _batch(batch)
@@ -209,7 +224,9 @@ def _batch(photos: list[SearchedPhoto]) -> PhotoBatch:
     return PhotoBatch(rows, np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), photos)
 
 
-def search_photo(photo: Photo, *, faces: str, min_face: int, on_error: str, keep_pixels: bool = False) -> SearchedPhoto:
+def search_photo(
+    photo: Photo, *, faces: str, min_face: int, on_error: str, keep_content: bool = False
+) -> SearchedPhoto:
     """Read a photo and find its faces.
 
     Raises
@@ -219,12 +236,13 @@ def search_photo(photo: Photo, *, faces: str, min_face: int, on_error: str, keep
     """
     name = photo.text()
     try:
-        pixels = read_photo(photo.source(), photo.name)
+        content = read_content(photo.source(), photo.name)
+        pixels = read_photo(content, photo.name)
     except DataError as error:
         if on_error == "fail":
             raise
         return SearchedPhoto(photo, [PhotoRow(name, None, None, error.message)], [], None)
-    kept = pixels if keep_pixels else None
+    kept = content if keep_content else None
     if faces != DETECT:
         whole = whole_face(pixels)
         return SearchedPhoto(photo, [PhotoRow(name, 1, whole)], [whole.box], kept)

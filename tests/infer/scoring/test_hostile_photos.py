@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import zlib
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 from fer_core import DataError
 from fer_infer import Scorer, crop
 from fer_infer.cli import main
+from fer_infer.config import ScoreConfig
 from fer_infer.photos import images
 from fer_infer.photos.detector import Detection
 from fer_infer.photos.find import search_ahead
@@ -29,7 +31,7 @@ from fer_infer.photos.found_face import Box
 from fer_infer.photos.images import is_large
 from fer_infer.photos.listing import Photo, list_photos
 from fer_infer.scoring import photos as scoring
-from fer_infer.scoring.photos import too_small
+from fer_infer.scoring.photos import BATCH_PHOTOS, OVERLAY_PHOTOS, batches_of, too_small
 
 data = pytest.importorskip("skimage.data")
 MODEL = Path(__file__).resolve().parents[3] / "exports" / "compact"
@@ -215,3 +217,47 @@ def test_one_face_is_counted_in_the_singular(tmp_path: Path, astronaut: NDArray[
     Image.fromarray(astronaut).save(tmp_path / "me.png")
     done = crop(tmp_path / "me.png", tmp_path / "faces")
     assert done.to_text().splitlines()[0] == f"{tmp_path / 'faces'}: 1 face of 1 photo"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_after_a_stop_no_search_begins(threads: int) -> None:
+    stop, begun = threading.Event(), []
+
+    def search_one(photo: Photo) -> str:
+        begun.append(photo.name)
+        stop.set()
+        return photo.name
+
+    found = search_ahead(search_one, [Photo("-", str(number)) for number in range(100)], threads, stop)
+    with pytest.raises(CancelledError):
+        list(found)
+    assert len(begun) <= threads
+
+
+def test_a_stop_reaches_the_photos_that_wait_for_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LARGE_PIXELS", 100)
+    Image.new("L", (20, 20)).save(tmp_path / "large.png")
+    stop, begun = threading.Event(), []
+
+    def search_one(photo: Photo) -> str:
+        begun.append(photo.name)
+        stop.set()
+        return photo.name
+
+    photos = [Photo(str(tmp_path / "large.png"), str(number)) for number in range(8)]
+    with pytest.raises(CancelledError):
+        list(search_ahead(search_one, photos, 4, stop))
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize(("overlay", "most"), [(None, BATCH_PHOTOS), ("seen", OVERLAY_PHOTOS)])
+def test_batches_have_few_photos_and_keep_files_only_for_an_overlay(
+    overlay: str | None, most: int, tmp_path: Path
+) -> None:
+    Image.new("RGB", (80, 60)).save(tmp_path / "x.png")
+    photos = [Photo(str(tmp_path / "x.png"), str(number)) for number in range(40)]
+    batches = list(batches_of(photos, ScoreConfig.of_photos({"faces": "whole", "overlay": overlay})))
+    assert [photo.photo for batch in batches for photo in batch.photos] == photos
+    assert max(len(batch.photos) for batch in batches) == most
+    expected = (tmp_path / "x.png").read_bytes() if overlay else None
+    assert {photo.content for batch in batches for photo in batch.photos} == {expected}
