@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError
+from fer_core import DataError, OutputError
 from fer_core.cores import available_cores
 from fer_core.fer2013 import EXPRESSIONS
+from fer_core.io.archives import COMPRESSION_SUFFIXES, IMAGE_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES
 from fer_core.io.csv_output import CSV_ENDINGS
 from fer_core.io.image_folder import list_images
 from fer_core.outputs.output_folder import OutputFolder
@@ -26,11 +27,14 @@ from fer_infer.config import CropConfig
 from fer_infer.photos.crops import most_prominent
 from fer_infer.photos.find import search_ahead
 from fer_infer.photos.listing import Photo, list_photos
-from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, search_photo
+from fer_infer.scoring.photo_search import PhotoRow, search_photo
+from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.summary import counted
 from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
+OTHER_FILES: Final = IMAGE_SUFFIXES | TABLE_SUFFIXES | COMPRESSION_SUFFIXES | TEXT_SUFFIXES | {".xlsx", ".zip", ".npz"}
+"""Endings of files that are not written; a folder of such a name would surprise."""
 BOXES: Final = ".boxes.csv"
 """Suffix that turns the name of the output into that of the list of photos and boxes."""
 RECORD: Final = "crop.json"
@@ -123,6 +127,9 @@ def crop(
     boxes = target.with_name(f"{target.name}{BOXES}")
     inputs = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
     is_table = target.name.lower().endswith(TABLE_ENDINGS)
+    if not is_table and target.suffix.lower() in OTHER_FILES:
+        expected = f"expected the name of a folder, or of a table that ends in {', '.join(TABLE_ENDINGS)}"
+        raise OutputError(f"{output}: {expected}")
     with ExitStack() as stack:
         stage = stack.enter_context(staged(target, force=force, folder=None if is_table else FOLDER, inputs=inputs))
         boxes_stage = stack.enter_context(staged(boxes, force=force, inputs=inputs))

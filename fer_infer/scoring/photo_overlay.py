@@ -21,7 +21,7 @@ from fer_infer.photos.images import read_photo
 from fer_infer.photos.overlay import Label, anonymize, draw_labels
 
 if TYPE_CHECKING:
-    from fer_infer.scoring.photos import PhotoBatch, SearchedPhoto
+    from fer_infer.scoring.photo_search import PhotoBatch, SearchedPhoto
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg")
 RECORD: Final = "overlay.json"

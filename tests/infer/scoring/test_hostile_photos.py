@@ -31,7 +31,7 @@ from fer_infer.photos.found_face import Box
 from fer_infer.photos.images import is_large
 from fer_infer.photos.listing import Photo, list_photos
 from fer_infer.scoring import photos as scoring
-from fer_infer.scoring.photos import BATCH_PHOTOS, OVERLAY_PHOTOS, batches_of, too_small
+from fer_infer.scoring.photo_search import BATCH_PHOTOS, OVERLAY_PHOTOS, batches_of, too_small
 
 data = pytest.importorskip("skimage.data")
 MODEL = Path(__file__).resolve().parents[3] / "exports" / "compact"

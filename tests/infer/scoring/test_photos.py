@@ -195,6 +195,8 @@ def test_a_photo_on_standard_input_is_scored(astronaut: NDArray[np.uint8], tmp_p
             ["one.png", "coffee.jpg"],
             "expected one DATA, found 2; --engine ray and photos (--faces detect) may be several",
         ),
+        (["one.png", "--faces", "detect", "--engine", "ray"], "--faces: expected aligned on a cluster, found detect"),
+        (["one.png", "--faces", "whole", "--min-face", "40"], "--min-face: requires --faces detect"),
         (["missing.png", "--faces", "detect"], "missing.png: cannot be read: No such file or directory"),
         (["one.png", "--faces", "detect", "--usage", "test"], "--split: expected none, as photos have no splits"),
         (["film.mp4", "coffee.jpg", "--faces", "detect"], "film.mp4: is a film; score films one at a time"),
@@ -214,7 +216,8 @@ def test_errors_name_the_option_that_helps(
 def test_scorers_take_photos_in_memory_and_in_files(album: Path, astronaut: NDArray[np.uint8]) -> None:
     image = Image.fromarray(astronaut)
     with Scorer(MODEL, device="cpu") as scorer:
-        for photo in (album / "one.png", str(album / "one.png"), astronaut, image, [image], [astronaut]):
+        one = album / "one.png"
+        for photo in (one, str(one), astronaut, image, [image], [astronaut], [one], [str(one)]):
             assert scorer.predict(photo).tolist() == ["happy"]
         assert scorer.predict_proba(album / "deep" / "two.png").shape == (2, 7)
         assert scorer.predict(np.zeros((3, 48, 48), np.uint8)).shape == (3,)
@@ -223,6 +226,15 @@ def test_scorers_take_photos_in_memory_and_in_files(album: Path, astronaut: NDAr
             scorer.predict(data.coffee())
         with pytest.raises(DataError, match="expected a 48x48 image, found 512x512"):
             scorer.predict(album / "one.png", faces="aligned")
+
+
+def test_a_color_image_of_48x48_is_refused_with_the_settings_that_read_it(astronaut: NDArray[np.uint8]) -> None:
+    small = Image.fromarray(astronaut).resize((48, 48))
+    remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
+    with Scorer(MODEL, device="cpu") as scorer:
+        with pytest.raises(DataError, match=f"^image: expected a gray image, found color; {remedy}$"):
+            scorer.predict(small)
+        assert scorer.predict(small, faces="whole").shape == (1,)
 
 
 def test_channels_are_never_swapped(astronaut: NDArray[np.uint8]) -> None:
@@ -330,6 +342,13 @@ def test_without_any_face_nothing_is_written(album: Path, tmp_path: Path) -> Non
         crop(album / "coffee.jpg", tmp_path / "out", on_error="fail")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.boxes.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["faces.xlsx", "faces.PNG", "faces.csv.xz", "faces.json"])
+def test_a_folder_never_gets_the_name_of_a_file(name: str, album: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=f"{name}: expected the name of a folder, or of a table that ends in .csv, "):
+        crop(album, tmp_path / name)
+    assert crop(album / "one.png", tmp_path / "faces-1.0").faces == 1
 
 
 def test_the_crop_command_says_where_the_faces_are(album: Path, tmp_path: Path) -> None:
