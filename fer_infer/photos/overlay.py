@@ -92,7 +92,7 @@ def _draw(draw: ImageDraw.ImageDraw, size: tuple[int, int], label: Label, unit: 
 
 
 def _place(size: tuple[int, int], box: Box, width: int, height: int, gap: int) -> tuple[float, float]:
-    """Return the corner of a panel beside a box: on the right, else on the left, else inside the picture."""
+    """Return the corner of a panel next to a box: on the right, else on the left, else inside the picture."""
     right = box.left + box.width + gap
     x = right if right + width <= size[0] else box.left - gap - width
     return max(0, min(x, size[0] - width)), max(0, min(box.top, size[1] - height))

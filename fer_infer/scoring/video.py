@@ -19,6 +19,7 @@ from fer_core import ConfigError, DataWarning
 from fer_core.cores import available_cores
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.crop import DETECT
+from fer_core.io.images import NO_FACE
 from fer_core.io.read_ahead import map_ahead, read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
@@ -33,7 +34,8 @@ from fer_infer.photos.tracking import LOST_S, Tracker
 from fer_infer.photos.video import BrokenFilmError, Frame, iter_frames
 from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
 from fer_infer.scorer import Scorer
-from fer_infer.scoring.photos import BOX_COLUMNS, NO_FACE, about_faces, box_cells, detail_columns, too_small
+from fer_infer.scoring.photo_search import too_small
+from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import FilmSummary
