@@ -22,6 +22,46 @@ MASK: Final = (90, 90, 90)
 SMALLEST_TEXT: Final = 11
 
 
+class HeldBoxes:
+    """Boxes of the faces of a film that are to be covered, also where a face is missed in single frames.
+
+    The last box of a followed face is held for a while after the face is no longer found. A face that the detector has
+    not found before is not covered.
+
+    Parameters
+    ----------
+    hold_s : float
+        Time in seconds for which a box is held.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.found_face import Box
+    >>> from fer_infer.photos.overlay import HeldBoxes
+    >>> held = HeldBoxes(hold_s=1.0)
+    >>> box = Box(30, 30, 60, 60)
+    >>> [len(held.at(time_s, found)) for time_s, found in ((0.0, [(1, box)]), (0.5, []), (1.5, []))]
+    [1, 1, 0]
+    """
+
+    def __init__(self, hold_s: float) -> None:
+        self._hold_s = hold_s
+        self._last: dict[int, tuple[float, Box]] = {}
+
+    def at(self, time_s: float, found: Iterable[tuple[int | None, Box]]) -> list[Box]:
+        """Return the boxes to cover at a time in seconds, given the ids and boxes that were found.
+
+        Faces without an id, such as those that are too small to be scored, are covered, but not held.
+        """
+        boxes = []
+        for face, box in found:
+            if face is None:
+                boxes.append(box)
+            else:
+                self._last[face] = time_s, box
+        self._last = {face: last for face, last in self._last.items() if time_s - last[0] <= self._hold_s}
+        return boxes + [box for _, box in self._last.values()]
+
+
 class Label(NamedTuple):
     """What is drawn at a face: its box, its title, and probabilities with the names of their classes."""
 

@@ -26,6 +26,20 @@ VELOCITY_S: Final = 0.2
 """Time constant of the mean velocity of a face, in seconds."""
 
 
+def lost_s(every_s: float | None) -> float:
+    """Return the time after which a face is forgotten in a film of which one frame per `every_s` seconds is taken.
+
+    It is `LOST_S`, but long enough for a face to be followed from one of these frames to the next.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.tracking import lost_s
+    >>> lost_s(None), lost_s(5)
+    (1.0, 10)
+    """
+    return max(LOST_S, 2 * (every_s or 0))  # neighbors are less than that apart
+
+
 @dataclass
 class _Track:
     """A face: its id, landmarks (5, 2), size, velocity in pixels per second, and time when it was seen last."""
