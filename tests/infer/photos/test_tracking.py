@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_infer.photos.found_face import Box, FoundFace
-from fer_infer.photos.tracking import Tracker
+from fer_infer.photos.tracking import Tracker, lost_s
 
 SHAPE = np.array([[-0.2, -0.15], [0.2, -0.15], [0.0, 0.05], [-0.15, 0.2], [0.15, 0.2]])
 
@@ -88,3 +88,16 @@ def test_all_faces_are_assigned_together() -> None:
     tracker.assign([face_at(100, 100), face_at(150, 100)], 0)
     # the nearest pair, 2 with the left face, would leave face 1 a distance of 90
     assert tracker.assign([face_at(130, 100), face_at(190, 100)], 0.04) == [1, 2]
+
+
+def test_after_a_cut_faces_elsewhere_are_new() -> None:
+    tracker = Tracker()
+    assert tracker.assign([face_at(100, 100), face_at(300, 100)], 0) == [1, 2]
+    assert tracker.assign([face_at(200, 300, 200), face_at(300, 100)], 0.04) == [3, 2]
+
+
+@pytest.mark.parametrize("every_s", [1, 2, 60])
+def test_faces_are_followed_through_films_of_which_few_frames_are_taken(every_s: float) -> None:
+    tracker = Tracker(lost_s(every_s))
+    assert [tracker.assign([face_at(100, 100)], number * every_s * 1.01) for number in range(4)] == [[1]] * 4
+    assert tracker.assign([face_at(100, 100)], 9 * every_s) == [2]
