@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,21 +21,31 @@ MOST_POINTS: Final = 4000
 
 @dataclass
 class _Observations:
-    """Every `stride`-th observation of a face: times in seconds and probabilities; and how many there were."""
+    """Every `stride`-th observation of a face, and how many there were.
 
-    points: list[tuple[float, NDArray[np.floating]]] = field(default_factory=list)
+    The time in seconds and the probabilities of one observation after the other are in a single array: small arrays
+    that live long, allocated between the frames of an overlay, would keep the memory of those frames from being reused.
+    """
+
+    values: array[float] = field(default_factory=lambda: array("d"))
     stride: int = 1
     count: int = 0
     last_s: float = 0.0
 
     def add(self, time_s: float, probabilities: NDArray[np.floating]) -> None:
         if self.count % self.stride == 0:
-            self.points.append((time_s, probabilities))
-        if len(self.points) > MOST_POINTS:
-            del self.points[1::2]
+            self.values.append(time_s)
+            self.values.extend(probabilities.tolist())
+        width = 1 + len(probabilities)
+        if len(self.values) > MOST_POINTS * width:
+            self.values = array("d", self.points(width)[::2].tobytes())
             self.stride *= 2
         self.count += 1
         self.last_s = time_s
+
+    def points(self, width: int) -> NDArray[np.float64]:
+        """Return a copy of the observations, shape (points, width), with the times in the first column."""
+        return np.array(self.values).reshape(-1, width)
 
 
 class Timeline:
@@ -106,8 +117,8 @@ class Timeline:
 
     def _draw(self, axis: Any, face: int) -> None:
         seen = self._faces[face]
-        times = np.array([time_s for time_s, _ in seen.points])
-        values = np.array([shares for _, shares in seen.points])
+        points = seen.points(1 + len(self._classes))
+        times, values = points[:, 0], points[:, 1:]
         longest = self._gap_s * seen.stride
         parts = np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > longest) + 1)
         colors = [SERIES[number % len(SERIES)] for number in range(len(self._classes))]

@@ -103,7 +103,10 @@ def test_a_timeline_is_drawn_in_bounded_memory_with_gaps(tmp_path: Path) -> None
             timeline.add(1, time_s, np.array(SHARES))
         if number % 900 == 0:
             timeline.add(2 + number // 900, time_s, np.array(SHARES))
-    assert len(timeline._faces[1].points) <= 4000
+    points = timeline._faces[1].points(8)
+    assert 2000 <= len(points) <= 4000
+    assert points[:, 0].tolist() == [time_s for time_s in points[:, 0] if not 100 < time_s < 200]
+    np.testing.assert_allclose(points[:, 1:], np.tile(SHARES, (len(points), 1)))
     timeline.save(tmp_path / "t.png", "film.mp4")
     image = np.asarray(Image.open(tmp_path / "t.png").convert("RGB"))
     assert (image == color(SERIES[3])).all(axis=2).any()
