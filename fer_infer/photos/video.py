@@ -101,7 +101,8 @@ def iter_frames(film: str | Path, *, every_s: float | None = None) -> Iterator[F
     name = os.fspath(film)
     av.logging.set_level(None)  # errors are raised
     try:
-        container = av.open(name, metadata_errors="replace")
+        # without a protocol, FFmpeg takes the start of a name such as `12:30.mp4` for one
+        container = av.open(f"file:{name}", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(name, f"cannot be read as a film ({_reason(error)})") from None
     with closing(container):

@@ -45,7 +45,7 @@ class FilmWriter:
         with needed_from("photos"):
             import av
         self._name = name or str(path)
-        self._container: Any = av.open(str(path), "w", format="mp4")
+        self._container: Any = av.open(f"file:{path}", "w", format="mp4")  # the name may contain a colon
         self._codec = next(codec for codec in CODECS if codec in av.codecs_available)
         self._stream: Any = None
         self._size = (0, 0)

@@ -43,6 +43,24 @@ def test_containers_are_read(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose([frame.time_s for frame in frames], STEADY, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "2026-01-01T12:30:00.mp4", "file:film.mp4", "concat:a|b.mp4", "%03d.mp4"]
+)
+def test_names_are_those_of_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_film(tmp_path / "film.mp4", STEADY[:3], still).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)  # no folder comes before the colon
+    frames = list(iter_frames(name))
+    assert len(frames) == 3
+    with FilmWriter(Path(f"new:{name}")) as writer:
+        writer.write_all(frames)
+    assert len(list(iter_frames(f"new:{name}"))) == 3
+
+
+def test_addresses_are_not_opened() -> None:
+    with pytest.raises(DataError, match=r"^http://127.0.0.1:9/film.mp4: cannot be read as a film \(No such file"):
+        next(iter_frames("http://127.0.0.1:9/film.mp4"))
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
 def test_the_rotation_of_the_display_is_applied(rotation: int, tmp_path: Path) -> None:
     frame = next(iter_frames(write_film(tmp_path / "film.mp4", STEADY[:3], still, rotation=rotation)))
