@@ -32,7 +32,7 @@ class HeldBoxes:
     Parameters
     ----------
     hold_s : float
-        Time in seconds for which a box is held.
+        Time in seconds for which a box is held, from the first frame without the face: that of the tracker.
 
     Examples
     --------
@@ -40,13 +40,13 @@ class HeldBoxes:
     >>> from fer_infer.photos.overlay import HeldBoxes
     >>> held = HeldBoxes(hold_s=1.0)
     >>> box = Box(30, 30, 60, 60)
-    >>> [len(held.at(time_s, found)) for time_s, found in ((0.0, [(1, box)]), (0.5, []), (1.5, []))]
-    [1, 1, 0]
+    >>> [len(held.at(time_s, found)) for time_s, found in ((0.0, [(1, box)]), (0.5, []), (1.5, []), (1.6, []))]
+    [1, 1, 1, 0]
     """
 
     def __init__(self, hold_s: float) -> None:
         self._hold_s = hold_s
-        self._last: dict[int, tuple[float, Box]] = {}
+        self._last: dict[int, tuple[float | None, Box]] = {}
 
     def at(self, time_s: float, found: Iterable[tuple[int | None, Box]]) -> list[Box]:
         """Return the boxes to cover at a time in seconds, given the ids and boxes that were found.
@@ -54,12 +54,20 @@ class HeldBoxes:
         Faces without an id, such as those that are too small to be scored, are covered, but not held.
         """
         boxes = []
+        self._last = {
+            face: (time_s if missed_s is None else missed_s, box) for face, (missed_s, box) in self._last.items()
+        }
         for face, box in found:
             if face is None:
                 boxes.append(box)
             else:
-                self._last[face] = time_s, box
-        self._last = {face: last for face, last in self._last.items() if time_s - last[0] <= self._hold_s}
+                self._last[face] = None, box
+        longest = self._hold_s + 1e-9
+        self._last = {
+            face: (missed_s, box)
+            for face, (missed_s, box) in self._last.items()
+            if missed_s is None or time_s - missed_s <= longest
+        }
         return boxes + [box for _, box in self._last.values()]
 
 

@@ -60,7 +60,7 @@ class Timeline:
     gap_s : float
         Time in seconds without an observation that is drawn as a gap.
     lost_s : float
-        Time in seconds after which a face that is not seen never returns, as that of the tracker.
+        Time in seconds since its last observation after which a face never returns.
 
     Examples
     --------

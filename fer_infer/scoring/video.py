@@ -243,7 +243,9 @@ class _Sink:
         self._smoother = Smoother(config.smooth_s)
         self._labels: dict[int, list[Label]] = {}
         self._held = HeldBoxes(lost_s(config.every_s))
-        self.timeline = Timeline(classes, max(LOST_S / 2, 2 * (config.every_s or 0)), lost_s(config.every_s))
+        # the frames before and after an absence may be as far apart from it as it is long
+        never_s = 3 * lost_s(config.every_s)
+        self.timeline = Timeline(classes, max(LOST_S / 2, 2 * (config.every_s or 0)), never_s)
         self.by_class = np.zeros(len(classes), np.int64)
         self.without_face = self.frames = 0
         self.time_s = 0.0

@@ -66,7 +66,10 @@ def test_boxes_are_held_where_faces_are_missed() -> None:
     assert held.at(0.0, [(1, one), (None, small)]) == [small, one]
     assert held.at(0.5, [(1, moved)]) == [moved]
     assert held.at(1.5, []) == [moved]
-    assert held.at(1.6, []) == []
+    assert held.at(2.5, []) == [moved]  # as long as the tracker keeps the id
+    assert held.at(2.6, []) == []
+    assert held.at(3.0, [(1, one)]) == [one]
+    assert held.at(3.1, []) == [one]
 
 
 @pytest.mark.parametrize("how", ["blur", "mask"])
