@@ -92,7 +92,7 @@ class OverlayConfig(Settings):
 
     overlay: str | None = setting(
         None,
-        "Picture, film (.mp4) or, for several photos, folder to write, with boxes and predictions drawn in.",
+        "Picture, film (.mp4, without sound) or folder of pictures to write, with boxes and predictions drawn in.",
         metavar="PATH",
         default_text="none",
     )
