@@ -27,6 +27,7 @@ SMALLEST = {
     "initialization": "--faces 8 --epochs 1 --seeds 0 --scheme He",
     "memory": "--faces 16 --times 2",
     "read_csv": "--faces 16 --repeats 1",
+    "photos_round_trip": "--faces 12 --curve-faces 2 --figure curves.png",
     "scale_ray": "--files 2 --faces 4 --repeats 1",
 }
 SMALLEST |= {name: SMALLEST[name] + DNN for name in ("score_csv", "attribute", "cuda_options", "accuracy")}
