@@ -64,7 +64,8 @@ class OpenCvLoop:
         return logits
 
     def _by_haar(self, _: Any, gray: Any) -> Boxes:
-        for left, top, width, height in self._cascade.detectMultiScale(gray, 1.1, 10):
+        for box in self._cascade.detectMultiScale(gray, 1.1, 10):
+            left, top, width, height = map(int, box)
             yield left, top, width, height
 
     def _by_yunet(self, pixels: Any, _: Any) -> Boxes:
