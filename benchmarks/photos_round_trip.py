@@ -209,6 +209,44 @@ def _draw_line(
     axis.fill_between(x, *zip(*intervals, strict=True), color=color, alpha=0.2, linewidth=0)  # type: ignore[attr-defined]
 
 
+def measure_table(report: Report, faces: Faces, models: tuple[Path, ...], name: str) -> None:
+    """Print the main table and the goals."""
+    goals: list[Goal] = []
+
+    def rows() -> Iterator[tuple[Cell, ...]]:
+        for background in BACKGROUNDS:
+            trip = round_trip(faces, lambda rng, where=background: drawn_condition(rng, where))  # type: ignore[misc]
+            goals.append(Goal(f"faces found, {background}, %", 100 * trip.found, at_least=97))
+            low, high = wilson_interval(len(trip.places), trip.n)
+            about = (trip.n, trip.found, f"{low:.2%} to {high:.2%}", trip.false / trip.n)
+            for model in models:
+                with Scorer(model, report.device, "fp32") as scorer:
+                    direct = Direct(scorer, faces)
+                    losses = {rule: direct.loss(trip, rule) for rule in trip.crops}
+                for rule, loss in losses.items():
+                    yield background, model.name, rule, *about, *astuple(loss)
+                if OURS in losses:
+                    goals.append(Goal(f"points lost, {background}, {model.name}", losses[OURS].points, at_most=1))
+
+    report.table(f"Round trip, {name}", COLUMNS, rows(), conditions="fp32, without test-time augmentation")
+    report.goals(*goals)
+
+
+def measure_curves(report: Report, faces: Faces, model: Path, name: str, figure: Path) -> None:
+    """Print the table of the curves, and draw them."""
+    curves: dict[str, list[Point]] = {quantity: [] for quantity in CURVES}
+
+    def rows(direct: Direct) -> Iterator[tuple[Cell, ...]]:
+        for quantity, (label, _) in CURVES.items():
+            for point in points_of(quantity, faces, direct):
+                curves[quantity].append(point)
+                yield label, point.value, point.n, point.found, point.loss.direct, point.loss.cropped
+
+    with Scorer(model, report.device, "fp32") as scorer:
+        report.table(f"Curves of {model.name}, {name}", CURVE_COLUMNS, rows(Direct(scorer, faces)))
+    draw_curves(curves, f"{model.name}, {len(faces):,} faces of {name} per point", figure)
+
+
 @benchmark(
     data_argument,
     models_option("best", "compact"),
@@ -230,39 +268,9 @@ def main(
     some = drawn_faces(faces or 200) if path is None else read_faces(path, "PublicTest")
     some = some.take(slice(faces))
     name = "drawn faces" if path is None else f"PublicTest of {path.name}"
-    goals: list[Goal] = []
-
-    def rows() -> Iterator[tuple[Cell, ...]]:
-        for background in BACKGROUNDS:
-            trip = round_trip(some, lambda rng, where=background: drawn_condition(rng, where))  # type: ignore[misc]
-            goals.append(Goal(f"faces found, {background}, %", 100 * trip.found, at_least=97))
-            low, high = wilson_interval(len(trip.places), trip.n)
-            about = (trip.n, trip.found, f"{low:.2%} to {high:.2%}", trip.false / trip.n)
-            for model in models:
-                with Scorer(model, report.device, "fp32") as scorer:
-                    direct = Direct(scorer, some)
-                    losses = {rule: direct.loss(trip, rule) for rule in trip.crops}
-                for rule, loss in losses.items():
-                    yield background, model.name, rule, *about, *astuple(loss)
-                if OURS in losses:
-                    goals.append(Goal(f"points lost, {background}, {model.name}", losses[OURS].points, at_most=1))
-
-    report.table(f"Round trip, {name}", COLUMNS, rows(), conditions="fp32, without test-time augmentation")
-    report.goals(*goals)
-    if figure is None:
-        return
-    few = some.take(slice(curve_faces))
-    curves: dict[str, list[Point]] = {quantity: [] for quantity in CURVES}
-
-    def curve_rows(direct: Direct) -> Iterator[tuple[Cell, ...]]:
-        for quantity, (label, _) in CURVES.items():
-            for point in points_of(quantity, few, direct):
-                curves[quantity].append(point)
-                yield label, point.value, point.n, point.found, point.loss.direct, point.loss.cropped
-
-    with Scorer(models[0], report.device, "fp32") as scorer:
-        report.table(f"Curves of {models[0].name}, {name}", CURVE_COLUMNS, curve_rows(Direct(scorer, few)))
-    draw_curves(curves, f"{models[0].name}, {len(few):,} faces of {name} per point", figure)
+    measure_table(report, some, models, name)
+    if figure is not None:
+        measure_curves(report, some.take(slice(curve_faces)), models[0], name, figure)
 
 
 if __name__ == "__main__":
