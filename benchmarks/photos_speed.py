@@ -2,8 +2,8 @@
 
 The photos have one megapixel and are JPEG files of quality 90: pictures of scikit-image, most of them with one to three
 times the face of its astronaut. Each way reads the files, finds faces, predicts them and writes a CSV. Detections are
-counted, and not compared with the faces in the photos one by one. CPU time is that of all threads, also of those of
-OpenCV that wait for each other. Nothing is warmed up: starting is part of the time of the first run.
+counted, and not compared with the faces in the photos one by one. CPU time is that of all threads of the
+process. Nothing is warmed up: starting is part of the time of the first run.
 """
 
 from __future__ import annotations
