@@ -202,6 +202,8 @@ def _draw_line(
     color: str,
     label: str,
 ) -> None:
+    if not points:
+        return
     x = [point.value for point in points]
     shares = [share_of(point) or 0.0 for point in points]
     intervals = [wilson_interval(round(share * n_of(p)), n_of(p)) for share, p in zip(shares, points, strict=True)]

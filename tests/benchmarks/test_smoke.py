@@ -28,11 +28,12 @@ SMALLEST = {
     "memory": "--faces 16 --times 2",
     "read_csv": "--faces 16 --repeats 1",
     "photos_speed": "--photos 3 --repeats 1",
-    "photos_round_trip": "--faces 12 --curve-faces 2 --figure curves.png",
+    "photos_round_trip": "--faces 4 --curve-faces 1 --figure curves.png",
     "scale_ray": "--files 2 --faces 4 --repeats 1",
 }
 SMALLEST |= {
-    name: SMALLEST[name] + DNN for name in ("score_csv", "attribute", "cuda_options", "accuracy", "photos_speed")
+    name: SMALLEST[name] + DNN
+    for name in ("score_csv", "attribute", "cuda_options", "accuracy", "photos_speed", "photos_round_trip")
 }
 
 
