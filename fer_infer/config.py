@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,8 +19,8 @@ ANONYMIZE: Final = ("none", "blur", "mask")
 TTA_KINDS: Final = ("none", "flip", "flip-shift")
 DEFAULT_BATCH_SIZE: Final = 128
 """Enough faces to amortize a call, few enough that the activations fit in a CPU's cache."""
-
-
+FILM_SETTINGS: Final = ("every_s", "smooth_s", "timeline")
+"""Settings that have a meaning for films only."""
 MIN_FACE: Final = 24
 """Half the side of the faces that models see; a smaller face would be enlarged more than twice."""
 
@@ -92,7 +92,7 @@ class OverlayConfig(Settings):
 
     overlay: str | None = setting(
         None,
-        "Picture, film (.mp4) or, for several photos, folder to write, with boxes and predictions drawn in.",
+        "Picture, film (.mp4, without sound) or folder of pictures to write, with boxes and predictions drawn in.",
         metavar="PATH",
         default_text="none",
     )
@@ -173,15 +173,19 @@ class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig):
 
     def require_for_data_sets(self) -> None:
         """Raise ConfigError if a setting has a meaning for photos only."""
-        for name in ("landmarks", "quality", "overlay", "every_s", "timeline"):
-            if getattr(self, name):
-                raise ConfigError("requires photos or a film: `faces='detect'`", parameter=name)
+        names = ("min_face", "landmarks", "quality", "overlay", "anonymize", *FILM_SETTINGS)
+        self._require_defaults(names, "requires photos or a film: `faces='detect'`")
 
     def require_for_photos(self) -> None:
-        """Raise ConfigError if a setting has a meaning for films only."""
-        for name in ("every_s", "timeline"):
-            if getattr(self, name):
-                raise ConfigError("requires a film", parameter=name)
+        """Raise ConfigError if a setting has a meaning for films only, or for faces that are found only."""
+        self._require_defaults(FILM_SETTINGS, "requires a film")
+        if self.faces != DETECT:
+            self._require_defaults(("min_face", "landmarks"), f"requires `faces={DETECT!r}`")
+
+    def _require_defaults(self, names: Sequence[str], problem: str) -> None:
+        for name in names:
+            if getattr(self, name) != getattr(ScoreConfig, name):  # the default, an attribute of the class
+                raise ConfigError(problem, parameter=name)
 
 
 @dataclass(frozen=True)

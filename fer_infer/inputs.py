@@ -46,8 +46,8 @@ def images_of(data: FacesLike, faces: str | None = None) -> NDArray[np.uint8]:
 
 def _is_photo(data: Any) -> bool:
     """Return whether data are pictures, in memory or in one file, rather than faces of 48x48 pixels."""
-    if isinstance(data, str):
-        return is_image(data, PICTURES) and _is_another_size(data)
+    if isinstance(data, str | os.PathLike):
+        return is_image(os.fspath(data), PICTURES) and _is_another_size(data)
     if isinstance(data, list | tuple):
         return any(map(_is_photo, data))
     if isinstance(data, np.ndarray):
@@ -57,7 +57,7 @@ def _is_photo(data: Any) -> bool:
     return isinstance(size, tuple) and size != FACE
 
 
-def _is_another_size(path: str) -> bool:
+def _is_another_size(path: str | os.PathLike[str]) -> bool:
     from fer_core.io.images import NotAlignedError, read_image
 
     try:

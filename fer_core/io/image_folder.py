@@ -219,7 +219,7 @@ def iter_image_folder(
     with_splits = "split" in roles and (not listing or listing[0][1].split is not None)
     rows = _cut(root, listing, crop, threads)
     for batch_number in count():
-        batch = [_checked(row, on_error) for row in islice(rows, batch_rows)]
+        batch = [_checked(row, on_error, root) for row in islice(rows, batch_rows)]
         if not batch and batch_number:
             return
         kept = [row for row in batch if row.image is not None]
@@ -271,14 +271,15 @@ def _aligned(file: Path) -> list[NDArray[np.uint8]]:
     return [read_image(file)]
 
 
-def _checked(row: _Row, on_error: str) -> _Row:
+def _checked(row: _Row, on_error: str, root: Path) -> _Row:
     """Return a row, or raise its error without the number, which the name of the file replaces."""
     if row.error is None or on_error == "skip":
         return row
     error = row.error
     if isinstance(error, NotAlignedError):
         raise error.with_remedy()
-    remedy = "; `on_error='skip'` leaves such pictures out" if error.message == NO_FACE else ""
+    of_several = error.message == NO_FACE and not root.is_file()  # of one picture, nothing would be left
+    remedy = "; `on_error='skip'` leaves such pictures out" if of_several else ""
     raise DataError(error.source, error.message + remedy)
 
 

@@ -16,7 +16,7 @@ from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.columns import ROLES
 from fer_core.io.crop import Crop, no_images
 from fer_core.io.data_frame import DataFrame, faces_of_frame
-from fer_core.io.images import cut_faces, gray_levels
+from fer_core.io.images import NotAlignedError, cut_faces, gray_levels
 from fer_core.io.reader import first_faces, read_faces
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def _pixels(image: Any, source: str) -> NDArray[np.uint8]:
         raise DataError(source, f"expected a PIL image or a uint8 array (48, 48), found {type(image).__name__}")
     try:
         return gray_levels(image, source)
+    except NotAlignedError as error:
+        raise error.with_remedy() from None
     except (OSError, ValueError) as error:  # Pillow decodes the pixels of an opened file on first use
         raise DataError(source, f"expected an image that can be decoded ({error})") from None
 

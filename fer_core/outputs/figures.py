@@ -34,8 +34,8 @@ INK: Final = "#333333"
 """Color of axes and captions."""
 FRAME: Final = "#bbbbbb"
 """Color of frames around images."""
-SERIES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colors of lines and bars, distinguishable with any color vision (Okabe and Ito 2008)."""
+SERIES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Colors of lines and bars, distinguishable with any color vision (Okabe and Ito 2008, with gray instead of yellow)."""
 
 STYLE: Final = {
     "figure.dpi": DPI,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import cache
-from typing import Any, Final, NamedTuple
+from threading import Event
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core.fer2013 import IMAGE_SIZE
+from fer_core.io.read_ahead import map_ahead
 from fer_infer.config import MIN_FACE
 from fer_infer.photos.alignment import gray_of, inverse, load_template, similarity, warp
 from fer_infer.photos.detector import Detection, FaceDetector, transformed
 from fer_infer.photos.found_face import Box, FoundFace, roll_of
-from fer_infer.photos.images import read_photo
+from fer_infer.photos.images import is_large, read_photo
+from fer_infer.photos.listing import Photo
+
+Result = TypeVar("Result")
 
 ENLARGEMENT: Final = 4
 """Enlargement of 48x48 faces in which landmarks are found to align them, and to fit the template."""
@@ -81,6 +88,46 @@ def search(pixels: NDArray[np.uint8], min_face: int = MIN_FACE, detector: FaceDe
     large = [face for face in detections if min(face.box.width, face.box.height) >= min_face]
     too_small = [face for face in detections if min(face.box.width, face.box.height) < min_face]
     return Found([align(pixels, face, detector) for face in large], too_small)
+
+
+def search_ahead(
+    search_one: Callable[[Photo], Result], photos: Iterable[Photo], threads: int, stop: Event | None = None
+) -> Iterator[Result]:
+    """Search photos in several threads, large ones one after another in a thread of their own.
+
+    Memory is then bounded by one large photo, whatever the number of threads. A lock would not suffice: each thread
+    that has read a large photo keeps memory that Pillow has freed.
+
+    Parameters
+    ----------
+    search_one : callable
+        Searches a photo.
+    photos : iterable of Photo
+        Photos.
+    threads : int
+        Number of threads, in addition to the one for large photos; with 1, there is no other.
+    stop : threading.Event, optional
+        Once it is set, no further search begins: a program that is interrupted waits for those in progress.
+
+    Yields
+    ------
+    object
+        Results in the order of the photos. An exception is raised here, after the results before it; CancelledError
+        after `stop` was set.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="large-photos") as large:
+
+        def search_unless_stopped(photo: Photo) -> Result:
+            if stop is not None and stop.is_set():
+                raise CancelledError
+            return search_one(photo)
+
+        def search_in_turn(photo: Photo) -> Result:
+            if threads > 1 and is_large(photo.file):
+                return large.submit(search_unless_stopped, photo).result()
+            return search_unless_stopped(photo)
+
+        yield from map_ahead(search_in_turn, photos, threads)
 
 
 def align(pixels: NDArray[np.uint8], detection: Detection, detector: FaceDetector) -> FoundFace:

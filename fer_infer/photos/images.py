@@ -31,6 +31,9 @@ MOST_BYTES: Final = 1 << 29
 MOST_PIXELS: Final = 178_956_970
 """Largest number of pixels that is decoded, the limit beyond which Pillow refuses a picture."""
 
+LARGE_PIXELS: Final = 1 << 25
+"""Number of pixels beyond which a picture is large: its search needs about 12 bytes per pixel."""
+
 UNREADABLE: Final = "unreadable"
 """First word of the reason for a picture that cannot be read."""
 
@@ -109,6 +112,42 @@ def read_photo(photo: Any, source: str = "") -> NDArray[np.uint8]:
         return _decode(content)
     except _Reason as reason:
         raise PhotoError(name, f"{UNREADABLE}: {reason}") from None
+
+
+def read_content(photo: Any, source: str) -> bytes:
+    """Return the content of the file of a picture, which `read_photo` takes.
+
+    Parameters
+    ----------
+    photo : str, Path or binary file
+        Picture.
+    source : str
+        Name of the picture in errors.
+
+    Raises
+    ------
+    PhotoError
+        If the file cannot be read.
+    """
+    try:
+        return _read(photo)
+    except _Reason as reason:
+        raise PhotoError(source, f"{UNREADABLE}: {reason}") from None
+
+
+def is_large(photo: Any) -> bool:
+    """Return whether the file of a picture states more than `LARGE_PIXELS` pixels.
+
+    Parameters
+    ----------
+    photo : str, Path or other object
+        Picture as `read_photo` takes it; False if it is not a file, or cannot be read.
+    """
+    if not isinstance(photo, str | os.PathLike) or not os.path.isfile(photo):  # noqa: PTH113 - Path.is_file can raise
+        return False
+    with suppress(Exception), _silent(), Image.open(photo, formats=FORMATS) as image:  # `read_photo` reports errors
+        return image.width * image.height > LARGE_PIXELS
+    return False
 
 
 class _Reason(Exception):  # noqa: N818 - the text of an error that is raised with the name of the picture
@@ -252,7 +291,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a copy of a large photo needs much memory
 
 
 def _scaled(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from fer_core.errors import DataError
@@ -15,6 +15,8 @@ from fer_core.io.compression import is_image
 from fer_core.io.file_types import FILM
 
 STANDARD_INPUT: Final = "-"
+LONGEST_NAME: Final = 200
+"""Bytes of the name of a file made from a picture, which leave room for a suffix; file systems allow 255."""
 
 
 class Photo(NamedTuple):
@@ -25,15 +27,32 @@ class Photo(NamedTuple):
     file : str
         Path, or `-` for standard input.
     name : str
-        Name in the column `file`: the path as given, or the path below a given folder.
+        Name in the column `file`: the path as given, or the path below a given folder, which it includes if there are
+        several inputs.
+    in_folder : bool
+        Whether the picture was found in a given folder, rather than named itself.
     """
 
     file: str
     name: str
+    in_folder: bool = False
 
     def source(self) -> object:
         """Return what `fer_infer.photos.images.read_photo` reads."""
         return sys.stdin.buffer if self.file == STANDARD_INPUT else self.file
+
+    def text(self) -> str:
+        """Return `name` as text that can be written, with bytes that are not UTF-8 as escapes."""
+        return self.name.encode("utf-8", "backslashreplace").decode()
+
+    def flat_name(self) -> str:
+        """Return a name without folders for files made from the picture, of at most `LONGEST_NAME` bytes.
+
+        For a picture in a given folder it contains the names of the folders, joined by hyphens.
+        """
+        path = PurePosixPath(self.text())
+        parts = [part for part in path.parts if part not in (path.root, "..")] if self.in_folder else [path.name]
+        return "-".join(parts).encode()[-LONGEST_NAME:].decode(errors="ignore")
 
 
 def list_photos(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
@@ -60,7 +79,7 @@ def list_photos(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     Examples
     --------
     >>> from PIL import Image
-    >>> from pathlib import Path
+    >>> from pathlib import Path, PurePosixPath
     >>> from fer_infer.photos.listing import list_photos
     >>> Path("album/holidays").mkdir(parents=True)
     >>> Image.new("RGB", (64, 48)).save("album/holidays/beach.jpg")
@@ -69,18 +88,18 @@ def list_photos(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     """
     listed: dict[str, Photo] = {}
     for given in inputs:
-        for photo in _photos_of(os.fspath(given)):
+        for photo in _photos_of(os.fspath(given), several=len(inputs) > 1):
             listed.setdefault(os.path.abspath(photo.file) if photo.file != STANDARD_INPUT else photo.file, photo)  # noqa: PTH100 - keeps links
     return list(listed.values())
 
 
-def _photos_of(given: str) -> Iterator[Photo]:
+def _photos_of(given: str, *, several: bool) -> Iterator[Photo]:
     if given == STANDARD_INPUT:
         yield Photo(given, given)
         return
     path = os.path.expanduser(given)  # noqa: PTH111 - Path.expanduser raises for an unknown user
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir can raise
-        yield from _photos_in(path)
+        yield from _photos_in(path, given if several else "")
     elif os.path.lexists(path):
         yield Photo(path, given)
     elif glob.has_magic(path):
@@ -93,11 +112,13 @@ def _photos_of(given: str) -> Iterator[Photo]:
         raise DataError(given, "cannot be read: No such file or directory")
 
 
-def _photos_in(folder: str) -> Iterator[Photo]:
+def _photos_in(folder: str, prefix: str) -> Iterator[Photo]:
     found = sorted(_files_below(folder, frozenset()))
     if not found:
         raise DataError(folder, "contains no picture")
-    yield from (Photo(file, os.path.relpath(file, folder).replace(os.sep, "/")) for file in found)
+    for file in found:
+        name = os.path.join(prefix, os.path.relpath(file, folder))  # noqa: PTH118 - keeps `./`
+        yield Photo(file, name.replace(os.sep, "/"), in_folder=True)
 
 
 def _files_below(folder: str, above: frozenset[str]) -> Iterator[str]:

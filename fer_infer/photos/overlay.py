@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,55 @@ BLOCKS: Final = 6
 """Blocks per side to which an anonymized head is reduced: an eye is smaller than a block."""
 MASK: Final = (90, 90, 90)
 SMALLEST_TEXT: Final = 11
+THINNEST_LINE: Final = 2
+
+
+class HeldBoxes:
+    """Boxes of the faces of a film that are to be covered, also where a face is missed in single frames.
+
+    The last box of a followed face is held for a while after the face is no longer found. A face that the detector has
+    not found before is not covered.
+
+    Parameters
+    ----------
+    hold_s : float
+        Time in seconds for which a box is held, from the first frame without the face: that of the tracker.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.found_face import Box
+    >>> from fer_infer.photos.overlay import HeldBoxes
+    >>> held = HeldBoxes(hold_s=1.0)
+    >>> box = Box(30, 30, 60, 60)
+    >>> [len(held.at(time_s, found)) for time_s, found in ((0.0, [(1, box)]), (0.5, []), (1.5, []), (1.6, []))]
+    [1, 1, 1, 0]
+    """
+
+    def __init__(self, hold_s: float) -> None:
+        self._hold_s = hold_s
+        self._last: dict[int, tuple[float | None, Box]] = {}
+
+    def at(self, time_s: float, found: Iterable[tuple[int | None, Box]]) -> list[Box]:
+        """Return the boxes to cover at a time in seconds, given the ids and boxes that were found.
+
+        Faces without an id, such as those that are too small to be scored, are covered, but not held.
+        """
+        boxes = []
+        self._last = {
+            face: (time_s if missed_s is None else missed_s, box) for face, (missed_s, box) in self._last.items()
+        }
+        for face, box in found:
+            if face is None:
+                boxes.append(box)
+            else:
+                self._last[face] = None, box
+        longest = self._hold_s + 1e-9
+        self._last = {
+            face: (missed_s, box)
+            for face, (missed_s, box) in self._last.items()
+            if missed_s is None or time_s - missed_s <= longest
+        }
+        return boxes + [box for _, box in self._last.values()]
 
 
 class Label(NamedTuple):
@@ -34,8 +83,9 @@ class Label(NamedTuple):
 def draw_labels(pixels: NDArray[np.uint8], labels: Iterable[Label]) -> NDArray[np.uint8]:
     """Draw boxes, titles and bars of probabilities into a picture.
 
-    Lines and texts are as large as the picture requires. A bar is as long as its probability, from 0 to 1 over the
-    width of the panel; classes are colored as in all figures of the toolkit, with a palette for any color vision.
+    Lines and texts are as large as the picture requires; where it has no room beside a face, only the title is drawn.
+    A bar is as long as its probability, from 0 to 1 over the width of the panel. Classes are colored as in all figures
+    of the toolkit, with a palette for any color vision.
 
     Parameters
     ----------
@@ -68,34 +118,54 @@ def draw_labels(pixels: NDArray[np.uint8], labels: Iterable[Label]) -> NDArray[n
 def _draw(draw: ImageDraw.ImageDraw, size: tuple[int, int], label: Label, unit: int) -> None:
     left, top, width, height = label.box
     winner = int(np.argmax(label.probabilities))
-    color = SERIES[winner % len(SERIES)]
+    color, line = SERIES[winner % len(SERIES)], max(THINNEST_LINE, unit)
     # a dark edge keeps the line visible on any background
-    for grown, line in ((unit, "#000000a0"), (0, color)):
+    for grown, paint in ((unit, "#000000a0"), (0, color)):
         edges = (left - grown, top - grown, left + width + grown, top + height + grown)
-        draw.rectangle(edges, outline=line, width=unit + grown)
+        draw.rectangle(edges, outline=paint, width=line + grown)
     text = max(SMALLEST_TEXT, round(min(0.09 * height + 6, 9 * unit)))
     font = ImageFont.load_default(text)
     line_height = round(1.3 * text)
     names = max(draw.textlength(name, font) for name in (*label.classes, "0"))
-    panel_width = max(round(names + 5 * text), round(draw.textlength(label.title, font) + text))
-    panel_height = line_height * (len(label.classes) + 1) + text // 2
-    x, y = _place(size, label.box, panel_width, panel_height, 3 * unit)
-    draw.rectangle((x, y, x + panel_width, y + panel_height), fill="#ffffffd8")
-    draw.text((x + text // 2, y + text // 4), label.title, fill="black", font=font)
+    title_width = round(draw.textlength(label.title, font) + text)
+    panel_width, panel_height = max(round(names + 5 * text), title_width), line_height * (len(label.classes) + 1)
+    place = _beside(size, label.box, panel_width, panel_height + text // 2, 3 * unit)
+    if place is None:  # the picture has no room for bars that leave the face visible
+        x, y = _within(size, left, top - line_height - text // 2 - 2 * unit, title_width, line_height + text // 2)
+        _panel(draw, (x, y, title_width, line_height + text // 2), label.title, font)
+        return
+    x, y = place
+    _panel(draw, (x, y, panel_width, panel_height + text // 2), label.title, font)
     room = panel_width - names - 1.5 * text
-    for place, (name, share) in enumerate(zip(label.classes, label.probabilities, strict=True)):
-        row = y + line_height * (place + 1) + text // 4
+    for number, (name, share) in enumerate(zip(label.classes, label.probabilities, strict=True)):
+        row = y + line_height * (number + 1) + text // 4
         draw.text((x + text // 2, row), name, fill="black", font=font)
         start = x + text + names
         bar = (start, row + text // 4, start + max(1.0, room * share), row + text)
-        draw.rectangle(bar, fill=SERIES[place % len(SERIES)])
+        draw.rectangle(bar, fill=SERIES[number % len(SERIES)])
 
 
-def _place(size: tuple[int, int], box: Box, width: int, height: int, gap: int) -> tuple[float, float]:
-    """Return the corner of a panel beside a box: on the right, else on the left, else inside the picture."""
-    right = box.left + box.width + gap
-    x = right if right + width <= size[0] else box.left - gap - width
-    return max(0, min(x, size[0] - width)), max(0, min(box.top, size[1] - height))
+def _panel(draw: ImageDraw.ImageDraw, box: tuple[float, float, int, int], title: str, font: Any) -> None:
+    x, y, width, height = box
+    draw.rectangle((x, y, x + width, y + height), fill="#ffffffd8")
+    draw.text((x + font.size // 2, y + font.size // 4), title, fill="black", font=font)
+
+
+def _beside(size: tuple[int, int], box: Box, width: int, height: int, gap: int) -> tuple[float, float] | None:
+    """Return the corner of a panel to the right of a box, else to the left, below or above; None without room."""
+    right, bottom = box.left + box.width + gap, box.top + box.height + gap
+    corners = (
+        (right, box.top, right + width <= size[0]),
+        (box.left - gap - width, box.top, box.left - gap - width >= 0),
+        (box.left, bottom, bottom + height <= size[1]),
+        (box.left, box.top - gap - height, box.top - gap - height >= 0),
+    )
+    return next((_within(size, x, y, width, height) for x, y, has_room in corners if has_room), None)
+
+
+def _within(size: tuple[int, int], x: float, y: float, width: int, height: int) -> tuple[float, float]:
+    """Return the corner of a panel, moved into the picture."""
+    return max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
 
 
 def anonymize(pixels: NDArray[np.uint8], boxes: Iterable[Box], how: str) -> NDArray[np.uint8]:

@@ -26,15 +26,33 @@ VELOCITY_S: Final = 0.2
 """Time constant of the mean velocity of a face, in seconds."""
 
 
+def lost_s(every_s: float | None) -> float:
+    """Return the time of `Tracker` for a film of which one frame per `every_s` seconds is taken.
+
+    It is `LOST_S`, but long enough for a face to be followed from one of these frames to the next.
+
+    Examples
+    --------
+    >>> from fer_infer.photos.tracking import lost_s
+    >>> lost_s(None), lost_s(5)
+    (1.0, 10)
+    """
+    return max(LOST_S, 2 * (every_s or 0))  # neighbors are less than that apart
+
+
 @dataclass
 class _Track:
-    """A face: its id, landmarks (5, 2), size, velocity in pixels per second, and time when it was seen last."""
+    """A face: its id, landmarks (5, 2), size, velocity in pixels per second, and time when it was seen last.
+
+    `missed_s` is the time of the first frame since then, or None if it is in the latest frame.
+    """
 
     id: int
     landmarks: NDArray[np.float64]
     size: float
     velocity: NDArray[np.float64]
     time_s: float
+    missed_s: float | None = None
 
     def predicted(self, time_s: float) -> NDArray[np.float64]:
         """Return the landmarks at a time, by constant velocity, which is trusted for a short time only."""
@@ -46,6 +64,7 @@ class _Track:
         moved = (face.landmarks.mean(axis=0) - self.landmarks.mean(axis=0)) / max(elapsed, 1e-6)
         self.velocity += (moved - self.velocity) * (1 - math.exp(-elapsed / VELOCITY_S))
         self.landmarks, self.size, self.time_s = face.landmarks, _size(face), time_s
+        self.missed_s = None
 
 
 class Tracker:
@@ -53,13 +72,15 @@ class Tracker:
 
     A face continues the track whose landmarks, moved on by its velocity, are nearest relative to the size of the face;
     all faces of a frame are assigned at once at the least sum of costs (Kuhn, Naval Research Logistics 2, 1955). Tracks
-    of faces that are not found survive `lost_s`. Faces are not recognized: a face that returns later gets a new id, and
-    after a cut a face at the same place keeps the id.
+    of faces that are not found survive `lost_s`, measured from the first to the last frame without them, so that an
+    occlusion of this length is survived at every frame rate. Faces are not recognized: a face that returns later gets
+    a new id, and after a cut a face at the same place keeps the id.
 
     Parameters
     ----------
     lost_s : float
-        Time in seconds after which a face that is not found is forgotten.
+        Time in seconds after which a face that is not found is forgotten. Between frames that are further apart, no
+        face is followed.
 
     Examples
     --------
@@ -72,6 +93,7 @@ class Tracker:
         self._lost_s = lost_s
         self._tracks: list[_Track] = []
         self._next = 1
+        self._last_s = 0.0
 
     @property
     def count(self) -> int:
@@ -93,7 +115,7 @@ class Tracker:
         list of int
             Ids, from 1 in the order of appearance, never used again.
         """
-        self._tracks = [track for track in self._tracks if time_s - track.time_s <= self._lost_s + 1e-9]
+        self._forget(time_s)
         costs = np.array([[_cost(track, face, time_s) for face in faces] for track in self._tracks])
         costs = costs.reshape(len(self._tracks), len(faces))
         ids = dict[int, int]()
@@ -102,12 +124,25 @@ class Tracker:
             if costs[row, column] <= GATE:
                 self._tracks[row].update(faces[column], time_s)
                 ids[int(column)] = self._tracks[row].id
+        for track in self._tracks:
+            if track.time_s < time_s and track.missed_s is None:
+                track.missed_s = time_s
         for place, face in enumerate(faces):
             if place not in ids:
                 self._tracks.append(_Track(self._next, face.landmarks, _size(face), np.zeros(2), time_s))
                 ids[place] = self._next
                 self._next += 1
         return [ids[place] for place in range(len(faces))]
+
+    def _forget(self, time_s: float) -> None:
+        """Drop the tracks that were missed for too long before the frame at `time_s`."""
+        longest = self._lost_s + 1e-9
+        self._tracks = [
+            track
+            for track in self._tracks
+            if time_s - self._last_s <= longest and (track.missed_s is None or self._last_s - track.missed_s <= longest)
+        ]
+        self._last_s = time_s
 
 
 def _cost(track: _Track, face: FoundFace, time_s: float) -> float:

@@ -14,28 +14,32 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import DataError
+from fer_core import DataError, OutputError
 from fer_core.cores import available_cores
 from fer_core.fer2013 import EXPRESSIONS
+from fer_core.io.archives import COMPRESSION_SUFFIXES, IMAGE_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES
 from fer_core.io.csv_output import CSV_ENDINGS
 from fer_core.io.image_folder import list_images
-from fer_core.io.read_ahead import map_ahead
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import CropConfig
 from fer_infer.photos.crops import most_prominent
+from fer_infer.photos.find import search_ahead
 from fer_infer.photos.listing import Photo, list_photos
-from fer_infer.scoring.photos import BOX_COLUMNS, PhotoRow, about_faces, box_cells, detail_columns, search_photo
+from fer_infer.scoring.photo_search import PhotoRow, search_photo
+from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
+from fer_infer.scoring.summary import counted
 from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
+OTHER_FILES: Final = IMAGE_SUFFIXES | TABLE_SUFFIXES | COMPRESSION_SUFFIXES | TEXT_SUFFIXES | {".xlsx", ".zip", ".npz"}
+"""Endings of files that are not written; a folder of such a name would surprise."""
 BOXES: Final = ".boxes.csv"
 """Suffix that turns the name of the output into that of the list of photos and boxes."""
 RECORD: Final = "crop.json"
 """How the faces in a folder were cut; readers of faces leave it out."""
 FOLDER: Final = OutputFolder(always=(RECORD,), sometimes=("*.png", "*/*.png", "*/*/*.png"))
-LONGEST_NAME: Final = 200
 
 
 class Source(NamedTuple):
@@ -71,7 +75,7 @@ class CropSummary:
         without = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
         return "\n".join(
             [
-                f"{self.output}: {self.faces:,} faces of {self.photos:,} photos",
+                f"{self.output}: {counted(self.faces, 'face')} of {counted(self.photos, 'photo')}",
                 f"{self.boxes}: their boxes" + (f", and the photos without a face: {without}" if without else ""),
             ]
         )
@@ -123,6 +127,9 @@ def crop(
     boxes = target.with_name(f"{target.name}{BOXES}")
     inputs = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
     is_table = target.name.lower().endswith(TABLE_ENDINGS)
+    if not is_table and target.suffix.lower() in OTHER_FILES:
+        expected = f"expected the name of a folder, or of a table that ends in {', '.join(TABLE_ENDINGS)}"
+        raise OutputError(f"{output}: {expected}")
     with ExitStack() as stack:
         stage = stack.enter_context(staged(target, force=force, folder=None if is_table else FOLDER, inputs=inputs))
         boxes_stage = stack.enter_context(staged(boxes, force=force, inputs=inputs))
@@ -134,7 +141,7 @@ def crop(
         )
         counts = _write(sources, writer, details, config)
         if not counts.faces:
-            raise DataError(os.fspath(inputs[0]), f"has no face in {len(sources):,} photos")
+            raise DataError(os.fspath(inputs[0]), f"has no face in {counted(len(sources), 'photo')}")
     return CropSummary(len(sources), counts.faces, counts.reasons, target, boxes)
 
 
@@ -161,10 +168,11 @@ def _write(
     sources: Sequence[Source], writer: TableOutput | FolderOutput, boxes: TableWriter, config: CropConfig
 ) -> _Counts:
     counts = _Counts()
-    find = partial(_found, config=config)
+    find = partial(search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
+    searched = search_ahead(find, [source.photo for source in sources], config.threads or available_cores())
     with progress("crop", len(sources), "photos") as advance:
-        for source, rows in zip(sources, map_ahead(find, sources, config.threads or available_cores()), strict=True):
-            for row in rows:
+        for source, (_, rows, _, _) in zip(sources, searched, strict=True):
+            for row in _taken(source, rows, config):
                 name = None
                 if row.face is not None:
                     name = writer.write(source, row, row.face.image)
@@ -177,8 +185,8 @@ def _write(
     return counts
 
 
-def _found(source: Source, *, config: CropConfig) -> list[PhotoRow]:
-    rows = search_photo(source.photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error).rows
+def _taken(source: Source, rows: list[PhotoRow], config: CropConfig) -> list[PhotoRow]:
+    """Return the rows of a photo, or of a labeled photo with faces, only that of its most prominent face."""
     found = [row for row in rows if row.face is not None]
     if config.on_error == "fail" and not found:
         raise DataError(source.photo.name, rows[0].reason)
@@ -257,10 +265,7 @@ class FolderOutput:
 def _paths(source: Source, row: PhotoRow) -> Iterator[PurePosixPath]:
     """Yield possible paths of the image of a face: files of several folders can have the same name."""
     folder = PurePosixPath(*[part for part in (source.split, _label(source)) if part is not None])
-    given = PurePosixPath(row.file)
-    is_below = source.photo.file != source.photo.name and source.label is None
-    name = "-".join(given.parts) if is_below else given.name
-    stem = f"{name[-LONGEST_NAME:]}-{row.number}"
+    stem = f"{source.photo.flat_name()}-{row.number}"
     yield folder / f"{stem}.png"
     number = 2
     while True:

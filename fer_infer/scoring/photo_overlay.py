@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,10 +17,11 @@ from fer_core import ConfigError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_infer.config import ScoreConfig
+from fer_infer.photos.images import read_photo
 from fer_infer.photos.overlay import Label, anonymize, draw_labels
 
 if TYPE_CHECKING:
-    from fer_infer.scoring.photos import PhotoBatch, SearchedPhoto
+    from fer_infer.scoring.photo_search import PhotoBatch, SearchedPhoto
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg")
 RECORD: Final = "overlay.json"
@@ -46,8 +47,9 @@ class PhotoOverlay:
                     best = int(shares.argmax())
                     title = f"{row.number}  {classes[best]} {shares[best]:.0%}"
                     labels.append(Label(row.face.box, title, shares.tolist(), classes))
-            if photo.pixels is not None:
-                covered = anonymize(photo.pixels, photo.boxes, self._how)
+            if photo.content is not None:
+                pixels = read_photo(photo.content, photo.photo.name)  # kept as a file, which is smaller
+                covered = anonymize(pixels, photo.boxes, self._how)
                 self._save(photo, Image.fromarray(draw_labels(covered, labels)))
 
     def _save(self, photo: SearchedPhoto, image: Image.Image) -> None:
@@ -55,8 +57,7 @@ class PhotoOverlay:
             is_png = self._target.lower().endswith(".png")
             image.save(self._stage, "PNG" if is_png else "JPEG", quality=JPEG_QUALITY)
             return
-        given = PurePosixPath(photo.rows[0].file)
-        name = given.name if photo.photo.file == photo.photo.name else "-".join(given.parts)
+        name = photo.photo.flat_name()
         while name in self._used:
             name += "-2"
         self._used.add(name)

@@ -5,94 +5,41 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from threading import Event
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import DataError
-from fer_core.cores import available_cores
-from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.crop import DETECT
-from fer_core.io.read_ahead import map_ahead, read_ahead
+from fer_core.io.images import NO_FACE
+from fer_core.io.read_ahead import read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import PhotoConfig, ScoreConfig
 from fer_infer.photos import yunet
 from fer_infer.photos.alignment import load_template
-from fer_infer.photos.detector import Detection
-from fer_infer.photos.find import search, shared_detector, whole_face
-from fer_infer.photos.found_face import LANDMARKS, Box, FoundFace
-from fer_infer.photos.images import UNREADABLE, read_photo
+from fer_infer.photos.crops import TOO_SMALL
+from fer_infer.photos.find import shared_detector
+from fer_infer.photos.found_face import LANDMARKS, FoundFace
+from fer_infer.photos.images import UNREADABLE
 from fer_infer.photos.listing import Photo, is_film, list_photos
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.photo_overlay import open_overlay
+from fer_infer.scoring.photo_search import PhotoBatch, batches_of
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import PhotoSummary
 from fer_infer.scoring.table_writer import Column, Row, open_table
 
-NO_FACE: Final = "no face"
-TOO_SMALL: Final = "too small"
-"""First words of the reasons for rows without a prediction; `UNREADABLE` is the third."""
-
 BOX_COLUMNS: Final = tuple(Column(name, "position") for name in ("left", "top", "width", "height"))
-
-OVERLAY_PHOTOS: Final = 8
-"""Photos per batch if their pixels are kept for an overlay."""
 
 MOST_SHOWN: Final = 10
 """Predictions that the summary shows one by one, if there are no more."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoRow:
-    """A row of the output: a face in a photo, or the reason why there is none.
-
-    Attributes
-    ----------
-    file : str
-        Name of the photo.
-    number : int or None
-        Number of the face in the photo, from 1.
-    face : FoundFace or None
-        The face; None where there is a `reason`.
-    reason : str
-        Why there is no prediction; empty if there is one.
-    """
-
-    file: str
-    number: int | None
-    face: FoundFace | None
-    reason: str = ""
-
-
-class SearchedPhoto(NamedTuple):
-    """A photo: its rows, at least one, the boxes of all faces, and the pixels, if they could be read and are needed."""
-
-    photo: Photo
-    rows: list[PhotoRow]
-    boxes: list[Box]
-    pixels: NDArray[np.uint8] | None
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoBatch:
-    """Rows, and the 48x48 faces of those that have one, uint8 (N, 48, 48); and the photos that they are of."""
-
-    rows: Sequence[PhotoRow]
-    images: NDArray[np.uint8]
-    photos: Sequence[SearchedPhoto]
-
-    def name_of(self, face: int) -> str:
-        """Return the name of a face in errors."""
-        row = [row for row in self.rows if row.face is not None][face]
-        return f"{row.file}, face {row.number}"
 
 
 def about_faces(faces: str) -> dict[str, str]:
@@ -148,12 +95,13 @@ def score_photos(
         with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
             classes = scorer.card.labels
             about = {**about_faces(config.faces), "weights_sha256": scorer.card.weights_sha256}
-            tally = PhotoTally(classes)
+            tally, stop = PhotoTally(classes), Event()
             with (
                 read_ahead(
-                    lambda: scored(lambda: batches_of(listed, config), scorer, config, PhotoBatch.name_of)
+                    lambda: scored(lambda: batches_of(listed, config, stop), scorer, config, PhotoBatch.name_of)
                 ) as batches,
-                closing(scorer),  # before the reading thread is waited for
+                closing(scorer),  # before the reading thread is waited for, as is the next
+                _setting(stop),
                 progress("score", len(listed), "photos") as advance,
                 open_table(stage, columns_for(config, classes), name=target, about=about) as table,
             ):
@@ -181,69 +129,20 @@ def score_photos(
     )
 
 
+@contextmanager
+def _setting(event: Event) -> Iterator[None]:
+    """Set an event at the end, also after an error."""
+    try:
+        yield
+    finally:
+        event.set()
+
+
 def require_no_films(photos: Sequence[Photo]) -> None:
     """Raise DataError if a film was given with other data; films in a folder are rows with a reason."""
     for photo in photos:
-        if photo.file == photo.name and is_film(photo.file):
+        if not photo.in_folder and is_film(photo.file):
             raise DataError(photo.name, "is a film; score films one at a time")
-
-
-def batches_of(photos: Iterable[Photo], config: ScoreConfig) -> Iterator[PhotoBatch]:
-    """Search photos in several threads; yield them in order, with about `batch_size` faces per batch."""
-    keep = config.overlay is not None
-    find = partial(
-        search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error, keep_pixels=keep
-    )
-    batch: list[SearchedPhoto] = []
-    for searched in map_ahead(find, photos, config.threads or available_cores()):
-        batch.append(searched)
-        if sum(len(one.rows) for one in batch) >= config.batch_size or (keep and len(batch) >= OVERLAY_PHOTOS):
-            yield _batch(batch)
-            batch = []
-    yield _batch(batch)
-
-
-def _batch(photos: list[SearchedPhoto]) -> PhotoBatch:
-    rows = [row for photo in photos for row in photo.rows]
-    images = [row.face.image for row in rows if row.face is not None]
-    return PhotoBatch(rows, np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), photos)
-
-
-def search_photo(photo: Photo, *, faces: str, min_face: int, on_error: str, keep_pixels: bool = False) -> SearchedPhoto:
-    """Read a photo and find its faces.
-
-    Raises
-    ------
-    DataError
-        With ``on_error="fail"``, if the photo cannot be read.
-    """
-    name = photo.name.encode("utf-8", "backslashreplace").decode()
-    try:
-        pixels = read_photo(photo.source(), photo.name)
-    except DataError as error:
-        if on_error == "fail":
-            raise
-        return SearchedPhoto(photo, [PhotoRow(name, None, None, error.message)], [], None)
-    kept = pixels if keep_pixels else None
-    if faces != DETECT:
-        whole = whole_face(pixels)
-        return SearchedPhoto(photo, [PhotoRow(name, 1, whole)], [whole.box], kept)
-    found = search(pixels, min_face)
-    by_place: list[FoundFace | Detection] = sorted([*found.faces, *found.too_small], key=lambda face: face.box)
-    rows = [_row(name, number, face, min_face) for number, face in enumerate(by_place, start=1)]
-    boxes = [face.box for face in by_place]
-    return SearchedPhoto(photo, rows or [PhotoRow(name, None, None, NO_FACE)], boxes, kept)
-
-
-def _row(name: str, number: int, face: FoundFace | Detection, min_face: int) -> PhotoRow:
-    if isinstance(face, FoundFace):
-        return PhotoRow(name, number, face)
-    return PhotoRow(name, number, None, too_small(face, min_face))
-
-
-def too_small(face: Detection, min_face: int) -> str:
-    """Return the reason for a face that is smaller than `min_face` pixels."""
-    return f"{TOO_SMALL}: {face.box.width:.0f}x{face.box.height:.0f} pixels, expected at least {min_face}"
 
 
 def columns_for(config: ScoreConfig, classes: Sequence[str]) -> list[Column]:

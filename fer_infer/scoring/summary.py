@@ -131,7 +131,7 @@ class PhotoSummary(Counts):
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
         speed = f"{self.elapsed_s:.2f} s, {self.photos / self.elapsed_s:,.1f} photos/s"
-        found = f"{_counted(self.rows, 'face')} in {_counted(self.photos, 'photo')}"
+        found = f"{counted(self.rows, 'face')} in {counted(self.photos, 'photo')}"
         lines = [*self.shown, f"{self.output}: {found}, {speed}"]
         without = [f"{reason} {count:,}" for reason, count in self.reasons.items() if count]
         if without:
@@ -181,9 +181,9 @@ class FilmSummary(Counts):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        found = f"{_counted(self.rows, 'face')} in {_counted(self.frames, 'frame')} of {self.film_s:.2f} s"
+        found = f"{counted(self.rows, 'face')} in {counted(self.frames, 'frame')} of {self.film_s:.2f} s"
         speed = f"{self.elapsed_s:.2f} s, {self.frames / self.elapsed_s:,.1f} frames/s"
-        lines = [f"{self.output}: {found}, followed as {_counted(self.ids, 'id')}, {speed}"]
+        lines = [f"{self.output}: {found}, followed as {counted(self.ids, 'id')}, {speed}"]
         if self.rejected:
             lines.append(f"rows without a prediction: {self.rejected:,}; see the column `reason`")
         if self.rows:
@@ -202,5 +202,6 @@ def detector_lines(about: dict[str, str]) -> list[str]:
     return [f"faces found by {detector}, aligned to {template}"]
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 face`` or ``2 faces``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -19,6 +19,7 @@ from fer_core import ConfigError, DataWarning
 from fer_core.cores import available_cores
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.crop import DETECT
+from fer_core.io.images import NO_FACE
 from fer_core.io.read_ahead import map_ahead, read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
@@ -26,14 +27,15 @@ from fer_infer.config import ScoreConfig
 from fer_infer.photos.detector import Detection
 from fer_infer.photos.find import search, shared_detector
 from fer_infer.photos.found_face import Box, FoundFace
-from fer_infer.photos.overlay import Label, anonymize, draw_labels
+from fer_infer.photos.overlay import HeldBoxes, Label, anonymize, draw_labels
 from fer_infer.photos.smoothing import Smoother
 from fer_infer.photos.timeline import Timeline
-from fer_infer.photos.tracking import LOST_S, Tracker
+from fer_infer.photos.tracking import LOST_S, Tracker, lost_s
 from fer_infer.photos.video import BrokenFilmError, Frame, iter_frames
 from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
 from fer_infer.scorer import Scorer
-from fer_infer.scoring.photos import BOX_COLUMNS, NO_FACE, about_faces, box_cells, detail_columns, too_small
+from fer_infer.scoring.photo_search import too_small
+from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import FilmSummary
@@ -99,7 +101,7 @@ def score_film(
     if config.faces != DETECT:
         raise ConfigError(f"expected {DETECT} for a film, found {config.faces}", parameter="faces")
     film, target = (os.path.expanduser(path) for path in (film, output))  # noqa: PTH111 - no Path, as in `score`
-    tracker = Tracker()
+    tracker = Tracker(lost_s(config.every_s))
     inputs = (film, model)
     with ExitStack() as stack:
         stage = stack.enter_context(staged(target, force=force, endings=ENDINGS, inputs=inputs))
@@ -150,7 +152,7 @@ def _overlay(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path]
         return None
     target = os.path.expanduser(config.overlay)  # noqa: PTH111 - as above
     stage = stack.enter_context(staged(target, force=force, endings=FILM_ENDINGS, inputs=inputs))
-    return stack.enter_context(FilmWriter(stage))
+    return stack.enter_context(FilmWriter(stage, target))
 
 
 def _timeline_stage(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path], force: bool) -> Path | None:
@@ -242,7 +244,10 @@ class _Sink:
         self._config, self._classes = config, classes
         self._smoother = Smoother(config.smooth_s)
         self._labels: dict[int, list[Label]] = {}
-        self.timeline = Timeline(classes, max(LOST_S / 2, 2 * (config.every_s or 0)))
+        self._held = HeldBoxes(lost_s(config.every_s))
+        # the frames before and after an absence may be as far apart from it as it is long
+        never_s = 3 * lost_s(config.every_s)
+        self.timeline = Timeline(classes, max(LOST_S / 2, 2 * (config.every_s or 0)), never_s)
         self.by_class = np.zeros(len(classes), np.int64)
         self.without_face = self.frames = 0
         self.time_s = 0.0
@@ -287,10 +292,11 @@ class _Sink:
 
     def drawn(self, batch: FrameBatch) -> Iterator[Frame]:
         """Yield the frames of the batch whose rows were yielded last, with their labels drawn in."""
-        boxes: dict[int, list[Box]] = {}
+        found: dict[int, list[tuple[int | None, Box]]] = {}
         for row in batch.rows:
             if row.box is not None:
-                boxes.setdefault(row.frame, []).append(row.box)
+                found.setdefault(row.frame, []).append((row.id, row.box))
         for frame in batch.frames:
-            covered = anonymize(frame.pixels, boxes.get(frame.number, []), self._config.anonymize)
+            boxes = self._held.at(frame.time_s, found.get(frame.number, []))
+            covered = anonymize(frame.pixels, boxes, self._config.anonymize)
             yield frame._replace(pixels=draw_labels(covered, self._labels.get(frame.number, [])))

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import benchmarks
 from benchmarks.on_gpu import QUICK
-from benchmarks.peers.fer_package import FerPackage
+from benchmarks.peers import fer_package
 from fer_core.io.csv.writer import write_csv
 from fer_core.synthetic.data_set import synthesize
 
@@ -27,17 +27,22 @@ SMALLEST = {
     "initialization": "--faces 8 --epochs 1 --seeds 0 --scheme He",
     "memory": "--faces 16 --times 2",
     "read_csv": "--faces 16 --repeats 1",
+    "photos_speed": "--photos 3 --repeats 1",
+    "photos_round_trip": "--faces 4 --curve-faces 1 --figure curves.png",
     "scale_ray": "--files 2 --faces 4 --repeats 1",
 }
-SMALLEST |= {name: SMALLEST[name] + DNN for name in ("score_csv", "attribute", "cuda_options", "accuracy")}
+SMALLEST |= {
+    name: SMALLEST[name] + DNN
+    for name in ("score_csv", "attribute", "cuda_options", "accuracy", "photos_speed", "photos_round_trip")
+}
 
 
 @pytest.fixture(autouse=True)
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(_: FerPackage) -> None:
+    def absent(_: Path) -> Path:
         raise LookupError("tests do not download it")
 
-    monkeypatch.setattr(FerPackage, "__init__", absent)
+    monkeypatch.setattr(fer_package, "download", absent)
 
 
 def test_every_benchmark_is_run_here() -> None:

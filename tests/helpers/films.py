@@ -31,10 +31,13 @@ def write_film(
     *,
     rotation: int = 0,
     options: dict[str, str] | None = None,
+    codec: str = "libx264",
+    metadata: dict[str, str] | None = None,
 ) -> Path:
     """Write a film whose frames show the portrait at the places of their times; `rotation` is that of the display."""
     with av.open(str(path), "w", options=options or {}) as film:
-        stream = film.add_stream("libx264", rate=25, options={"g": "10"})
+        film.metadata.update(metadata or {})
+        stream = film.add_stream(codec, rate=25, options={"g": "10"})
         turned = rotation % 180 != 0
         stream.width, stream.height = SIZE[::-1] if turned else SIZE
         stream.pix_fmt = "yuv420p"

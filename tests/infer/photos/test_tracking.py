@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_infer.photos.found_face import Box, FoundFace
-from fer_infer.photos.tracking import Tracker
+from fer_infer.photos.tracking import Tracker, lost_s
 
 SHAPE = np.array([[-0.2, -0.15], [0.2, -0.15], [0.0, 0.05], [-0.15, 0.2], [0.15, 0.2]])
 
@@ -57,6 +57,25 @@ def test_a_face_keeps_its_id_through_a_second_of_occlusion(hidden_s: float, expe
     assert found[-1] == expected
 
 
+@pytest.mark.parametrize("rate", [2, 5, 7, 12, 25, 60])
+@pytest.mark.parametrize(("hidden_s", "expected"), [(1.0, [1]), (2.1, [2])])
+def test_an_occlusion_of_a_second_is_survived_at_every_frame_rate(
+    rate: float, hidden_s: float, expected: list[int]
+) -> None:
+    for start in (1.0, 1.13, 1.3, 1.49):
+        path: Path = lambda t, start=start: None if start <= t <= start + hidden_s else (200.0, 150.0)  # type: ignore[misc]  # noqa: E731
+        found = ids_of([path], every(rate, 4.5))
+        assert [None] in found
+        assert found[-1] == expected
+
+
+def test_no_face_is_followed_through_a_hole_in_the_film() -> None:
+    tracker = Tracker()
+    assert tracker.assign([face_at(100, 100)], 0) == [1]
+    assert tracker.assign([face_at(100, 100)], 1.0) == [1]
+    assert tracker.assign([face_at(100, 100)], 2.1) == [2]
+
+
 def test_a_moving_face_is_found_again_after_a_short_occlusion() -> None:
     path: Path = lambda t: None if 1 < t < 1.3 else (100 + 120 * t, 150.0)  # noqa: E731
     assert ids_of([path], every(25, 2))[-1] == [1]
@@ -88,3 +107,16 @@ def test_all_faces_are_assigned_together() -> None:
     tracker.assign([face_at(100, 100), face_at(150, 100)], 0)
     # the nearest pair, 2 with the left face, would leave face 1 a distance of 90
     assert tracker.assign([face_at(130, 100), face_at(190, 100)], 0.04) == [1, 2]
+
+
+def test_after_a_cut_faces_elsewhere_are_new() -> None:
+    tracker = Tracker()
+    assert tracker.assign([face_at(100, 100), face_at(300, 100)], 0) == [1, 2]
+    assert tracker.assign([face_at(200, 300, 200), face_at(300, 100)], 0.04) == [3, 2]
+
+
+@pytest.mark.parametrize("every_s", [1, 2, 60])
+def test_faces_are_followed_through_films_of_which_few_frames_are_taken(every_s: float) -> None:
+    tracker = Tracker(lost_s(every_s))
+    assert [tracker.assign([face_at(100, 100)], number * every_s * 1.01) for number in range(4)] == [[1]] * 4
+    assert tracker.assign([face_at(100, 100)], 9 * every_s) == [2]

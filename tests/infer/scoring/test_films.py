@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 pytest.importorskip("av")
 pytest.importorskip("skimage")
@@ -15,6 +16,7 @@ pytest.importorskip("skimage")
 from fer_core import EXPRESSIONS, ConfigError, DataError, DataWarning, OutputError
 from fer_infer import find_faces, score
 from fer_infer.cli import main
+from fer_infer.photos.find import Found, search
 from fer_infer.photos.video import BrokenFilmError, iter_frames
 from tests.helpers.films import frame_at, write_film
 
@@ -113,6 +115,48 @@ def test_anonymized_overlays_have_no_face(film: Path, tmp_path: Path) -> None:
     score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", **settings)
     for frame in iter_frames(tmp_path / "seen.mp4"):
         assert find_faces(frame.pixels) == []
+
+
+def test_a_face_that_is_missed_in_a_frame_stays_covered(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = {frame.pixels.tobytes(): frame.number for frame in iter_frames(film)}
+
+    def missing(pixels: NDArray[np.uint8], min_face: int) -> Found:
+        return Found([], []) if frames[pixels.tobytes()] in (2, 4) else search(pixels, min_face)
+
+    monkeypatch.setattr("fer_infer.scoring.video.search", missing)
+    settings = {"overlay": str(tmp_path / "seen.mp4"), "anonymize": "blur", "limit": 6}
+    score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", **settings)
+    assert [row["reason"] for row in rows_of(tmp_path / "out.csv")] == ["", "", "no face", "", "no face", ""]
+    for frame in iter_frames(tmp_path / "seen.mp4"):
+        assert find_faces(frame.pixels) == []
+
+
+def test_faces_keep_their_ids_if_few_frames_are_scored(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", [number / 2 for number in range(14)], lambda _: [(40, 30)])
+    done = score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", every_s=2)
+    assert [(row["frame"], row["face"]) for row in rows_of(tmp_path / "out.csv")] == [
+        ("0", "1"),
+        ("4", "1"),
+        ("8", "1"),
+        ("12", "1"),
+    ]
+    assert done.ids == 1
+
+
+def test_overlays_have_no_metadata_of_the_film(tmp_path: Path) -> None:
+    import av
+
+    secret = {"title": "holiday", "comment": "+48.2082+016.3738/"}
+    film = write_film(tmp_path / "film.mp4", TIMES[:3], places, metadata=secret)
+    score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", overlay=str(tmp_path / "seen.mp4"))
+    content = (tmp_path / "seen.mp4").read_bytes()
+    for value in secret.values():
+        assert value.encode() in film.read_bytes()
+        assert value.encode() not in content
+    with av.open(str(tmp_path / "seen.mp4")) as seen:
+        assert not seen.streams.audio
 
 
 def test_a_film_that_breaks_off_keeps_its_rows_and_says_where(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_every_photo_has_a_row_per_face_or_a_reason(album: Path, tmp_path: Path)
         ("loop.png", "", "unreadable: Too many levels of symbolic links"),
         ("one.png", "1", ""),
         ("text.jpg", "", "unreadable: is not a picture of a known format"),
-        ("tiny.png", "1", "too small: 10x11 pixels, expected at least 24"),
+        ("tiny.png", "1", "too small: 9x10 pixels, expected at least 24"),
     ]
     for row in rows:
         empty = [row[name] == "" for name in (*BOX, "label", *EXPRESSIONS)]
@@ -148,6 +148,13 @@ def test_an_unreadable_photo_stops_the_batch_only_if_it_is_asked_for(album: Path
         ({"faces": "cropped"}, "faces: expected one of aligned, detect, whole, found 'cropped'"),
         ({"faces": "detect", "min_face": 0}, "min_face: expected at least 1, found 0"),
         ({"landmarks": True}, "landmarks: requires photos or a film: `faces='detect'`"),
+        ({"min_face": 40}, "min_face: requires photos or a film: `faces='detect'`"),
+        ({"anonymize": "blur"}, "anonymize: requires photos or a film: `faces='detect'`"),
+        ({"smooth_s": 2.0}, "smooth_s: requires photos or a film: `faces='detect'`"),
+        ({"faces": "detect", "smooth_s": 2.0}, "smooth_s: requires a film"),
+        ({"faces": "detect", "every_s": 2.0}, "every_s: requires a film"),
+        ({"faces": "whole", "min_face": 40}, "min_face: requires `faces='detect'`"),
+        ({"faces": "whole", "landmarks": True}, "landmarks: requires `faces='detect'`"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -188,6 +195,8 @@ def test_a_photo_on_standard_input_is_scored(astronaut: NDArray[np.uint8], tmp_p
             ["one.png", "coffee.jpg"],
             "expected one DATA, found 2; --engine ray and photos (--faces detect) may be several",
         ),
+        (["one.png", "--faces", "detect", "--engine", "ray"], "--faces: expected aligned on a cluster, found detect"),
+        (["one.png", "--faces", "whole", "--min-face", "40"], "--min-face: requires --faces detect"),
         (["missing.png", "--faces", "detect"], "missing.png: cannot be read: No such file or directory"),
         (["one.png", "--faces", "detect", "--usage", "test"], "--split: expected none, as photos have no splits"),
         (["film.mp4", "coffee.jpg", "--faces", "detect"], "film.mp4: is a film; score films one at a time"),
@@ -207,7 +216,8 @@ def test_errors_name_the_option_that_helps(
 def test_scorers_take_photos_in_memory_and_in_files(album: Path, astronaut: NDArray[np.uint8]) -> None:
     image = Image.fromarray(astronaut)
     with Scorer(MODEL, device="cpu") as scorer:
-        for photo in (album / "one.png", str(album / "one.png"), astronaut, image, [image], [astronaut]):
+        one = album / "one.png"
+        for photo in (one, str(one), astronaut, image, [image], [astronaut], [one], [str(one)]):
             assert scorer.predict(photo).tolist() == ["happy"]
         assert scorer.predict_proba(album / "deep" / "two.png").shape == (2, 7)
         assert scorer.predict(np.zeros((3, 48, 48), np.uint8)).shape == (3,)
@@ -216,6 +226,15 @@ def test_scorers_take_photos_in_memory_and_in_files(album: Path, astronaut: NDAr
             scorer.predict(data.coffee())
         with pytest.raises(DataError, match="expected a 48x48 image, found 512x512"):
             scorer.predict(album / "one.png", faces="aligned")
+
+
+def test_a_color_image_of_48x48_is_refused_with_the_settings_that_read_it(astronaut: NDArray[np.uint8]) -> None:
+    small = Image.fromarray(astronaut).resize((48, 48))
+    remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
+    with Scorer(MODEL, device="cpu") as scorer:
+        with pytest.raises(DataError, match=f"^image: expected a gray image, found color; {remedy}$"):
+            scorer.predict(small)
+        assert scorer.predict(small, faces="whole").shape == (1,)
 
 
 def test_channels_are_never_swapped(astronaut: NDArray[np.uint8]) -> None:
@@ -298,8 +317,24 @@ def test_photos_of_several_folders_with_one_name_all_are_written(tmp_path: Path,
     assert sorted(file.name for file in (tmp_path / "out").glob("*.png")) == ["me.png-1-2.png", "me.png-1.png"]
 
 
+def test_photos_of_several_folders_can_be_distinguished(
+    tmp_path: Path, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("x", "y/z"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(astronaut).save(tmp_path / folder / "me.png")
+    monkeypatch.chdir(tmp_path)
+    score(["x", "y"], MODEL, "out.csv", faces="detect", device="cpu", overlay="seen")
+    assert [row["file"] for row in rows_of(Path("out.csv"))] == ["x/me.png", "y/z/me.png"]
+    assert sorted(file.name for file in Path("seen").glob("*.png")) == ["x-me.png.png", "y-z-me.png.png"]
+    crop(["x", "y"], "faces.csv")
+    assert read_faces("faces.csv").ids.tolist() == ["x/me.png#1", "y/z/me.png#1"]
+    crop([tmp_path / "x", tmp_path / "y"], "faces")  # absolute names stay below the output, too
+    assert len(list(Path("faces").rglob("*.png"))) == 2
+
+
 def test_without_any_face_nothing_is_written(album: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"coffee.jpg: has no face in 1 photos"):
+    with pytest.raises(DataError, match=r"coffee.jpg: has no face in 1 photo$"):
         crop(album / "coffee.jpg", tmp_path / "out")
     with pytest.raises(DataError, match=r"empty.jpg: unreadable: the file is empty$"):
         crop(album / "empty.jpg", tmp_path / "out", on_error="fail")
@@ -307,6 +342,13 @@ def test_without_any_face_nothing_is_written(album: Path, tmp_path: Path) -> Non
         crop(album / "coffee.jpg", tmp_path / "out", on_error="fail")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.boxes.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["faces.xlsx", "faces.PNG", "faces.csv.xz", "faces.json"])
+def test_a_folder_never_gets_the_name_of_a_file(name: str, album: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=f"{name}: expected the name of a folder, or of a table that ends in .csv, "):
+        crop(album, tmp_path / name)
+    assert crop(album / "one.png", tmp_path / "faces-1.0").faces == 1
 
 
 def test_the_crop_command_says_where_the_faces_are(album: Path, tmp_path: Path) -> None:
