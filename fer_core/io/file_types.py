@@ -39,6 +39,8 @@ PICTURES: Final = IMAGES | {GIF, TIFF, WEBP, BMP, HEIF}
 _HEIF_BRANDS: Final = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 """Major brands of pictures in the container of ISO/IEC 14496-12, which also holds films."""
 
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+
 _TS_PACKET: Final = 188
 """Bytes of a packet of an MPEG transport stream, each of which begins with G (ISO/IEC 13818-1)."""
 
@@ -109,6 +111,12 @@ def file_type(head: bytes) -> str | None:
         return FILM
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None
+
+
+def is_avif(content: bytes) -> bool:
+    """Return whether the major brand of a file or a compatible one is AVIF (ISO/IEC 14496-12, section 4.3)."""
+    end = min(int.from_bytes(content[:4], "big"), HEAD_BYTES)
+    return any(content[place : place + 4] in _AVIF_BRANDS for place in range(8, end, 4))
 
 
 def _picture_type(head: bytes) -> str | None:

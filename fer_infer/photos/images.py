@@ -19,8 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from fer_core.errors import DataError, first_line
 from fer_core.extras import remedy
 from fer_core.git_lfs import LFS_REMEDY
-from fer_core.io.file_types import HEAD_BYTES, HEIF, LFS_POINTER, PICTURES, file_type
+from fer_core.io.file_types import HEAD_BYTES, HEIF, LFS_POINTER, PICTURES, file_type, is_avif
 from fer_core.io.images import ORIENTATION
+from fer_infer.photos.gray_depth import eight_bit_gray
 
 FORMATS: Final[tuple[str, ...]] = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Pillow's formats that are read; others, such as EPS, would start programs or are not photos."""
@@ -48,14 +49,10 @@ TRANSPOSITIONS: Final = {
 }
 """What makes a picture upright, by its EXIF orientation."""
 
-_AVIF_BRANDS: Final = (b"avif", b"avis")
 _ONE_AT_A_TIME: Final = Lock()
 _BOMB: Final = re.compile(r"\((\d+) pixels\) exceeds limit of (\d+) pixels")
 _CHUNK: Final = 1 << 20
 _NOT_A_FILE: Final = "expected a file, found a folder, pipe or device"
-_BITS_PER_SAMPLE: Final = 258
-_PHOTOMETRIC: Final = 262
-_WHITE_IS_ZERO: Final = 0
 
 
 class PhotoError(DataError):
@@ -224,7 +221,7 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
 
 def _open(content: bytes, kind: str | None) -> Image.Image:
     """Open a picture without decoding it."""
-    if kind != HEIF or _is_avif(content):
+    if kind != HEIF or is_avif(content):
         return Image.open(io.BytesIO(content), formats=FORMATS)
     try:
         from pillow_heif import HeifImageFile  # not registered with Pillow, which the caller may use as well
@@ -232,12 +229,6 @@ def _open(content: bytes, kind: str | None) -> Image.Image:
         raise _Reason(f"is an HEIF image, and {remedy('pillow-heif', 'photos')}") from None
     opener: Callable[..., Image.Image] = HeifImageFile
     return opener(io.BytesIO(content))
-
-
-def _is_avif(content: bytes) -> bool:
-    """Return whether the major brand of a file or a compatible one is AVIF (ISO/IEC 14496-12, section 4.3)."""
-    end = min(int.from_bytes(content[:4], "big"), HEAD_BYTES)
-    return any(content[place : place + 4] in _AVIF_BRANDS for place in range(8, end, 4))
 
 
 def _other(kind: str | None) -> str:
@@ -283,7 +274,7 @@ def _orientation(image: Image.Image) -> int:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Convert an image to red, green and blue, laid over white."""
     if image.mode.startswith("I;16"):
-        return _scaled(image).convert("RGB")
+        return eight_bit_gray(image).convert("RGB")
     if image.mode in ("I", "F"):
         raise _Reason(
             "expected unsigned pixels of 8 or 16 bits, found signed ones or 32 bits, whose range is not stated"
@@ -292,18 +283,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         opaque = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # a copy of a large photo needs much memory
-
-
-def _scaled(image: Image.Image) -> Image.Image:
-    """Scale gray pixels of 12 or 16 bits to 8 bits; Pillow leaves white as zero, and transparency, to its callers."""
-    tags = getattr(image, "tag_v2", {})
-    most = (1 << tags.get(_BITS_PER_SAMPLE, (16,))[0]) - 1
-    levels = np.asarray(image).astype(np.uint32)
-    scaled = ((levels * 255 + most // 2) // most).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        scaled = 255 - scaled
-    scaled[levels == image.info.get("transparency", -1)] = 255
-    return Image.fromarray(scaled)
 
 
 def _rgb_of_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
