@@ -82,6 +82,7 @@ def test_the_programs_that_draw_are_all_tried(program: object) -> None:
         "distill",
         "ensemble",
         "score",
+        "crop",
         "bench",
         "doctor",
         "methods",

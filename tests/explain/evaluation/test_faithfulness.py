@@ -512,7 +512,7 @@ def test_a_method_that_does_not_suit_the_network_is_refused_before_any_work(
 def test_one_face_is_too_few_to_estimate_from(exports: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at least 2 faces for an interval, found 1"):
         measure_faithfulness(data, exports, ["saliency"], tmp_path / "truth", sample=SampleConfig(rows=(3,)))
-    with pytest.raises(ConfigError, match="faces: expected at least 2, found 1"):
+    with pytest.raises(ConfigError, match="sample_size: expected at least 2, found 1"):
         SampleConfig(sample_size=1)
 
 
