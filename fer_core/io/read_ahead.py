@@ -86,17 +86,27 @@ def map_ahead(function: Callable[[T], Result], items: Iterable[T], threads: int)
         yield from map(function, items)
         return
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="map-ahead") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > READ_AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    with workers(threads, "map-ahead") as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > READ_AHEAD * threads:
                 yield waiting.popleft().result()
-        finally:  # after an error or an early end, do not process what nobody takes
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def workers(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads for a generator; at the end, calls that have not started are cancelled, and none is waited for.
+
+    A generator that an error has left may be closed by the garbage collector, in any thread and at any point, also
+    while that thread holds the lock that it would wait with (`threading._shutdown_locks_lock` in Python 3.11).
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

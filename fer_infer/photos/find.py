@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from functools import cache
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.io.read_ahead import map_ahead
+from fer_core.io.read_ahead import map_ahead, workers
 from fer_infer.config import MIN_FACE
 from fer_infer.photos.alignment import gray_of, inverse, load_template, similarity, warp
 from fer_infer.photos.detector import Detection, FaceDetector, transformed
@@ -115,7 +115,7 @@ def search_ahead(
         Results in the order of the photos. An exception is raised here, after the results before it; CancelledError
         after `stop` was set.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="large-photos") as large:
+    with workers(1, "large-photos") as large:
 
         def search_unless_stopped(photo: Photo) -> Result:
             if stop is not None and stop.is_set():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,6 +27,7 @@ from fer_core.io.csv.blocks import Block, BlockReader
 from fer_core.io.csv.lines import END, GOOD, MAX_LINE_BYTES, SHORTEST, START, TABLE_COLUMNS
 from fer_core.io.csv.rows import UTF8_BOM, Dialect, is_blank, parse_row
 from fer_core.io.file_types import PARQUET_MAGIC
+from fer_core.io.read_ahead import workers
 
 LEAST_LINES: Final = 256
 """Minimum number of rows of a table; lines that are shorter than a face may need several tables per block."""
@@ -88,7 +88,7 @@ def _in_order(
             blocks.give_back(block)
             block = blocks.read()
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    with workers(threads, "decode") as pool:
         waiting = deque([(first, pool.submit(_decode, first, dialect))])
         while waiting:
             while len(waiting) <= threads and (block := blocks.read()) is not None:

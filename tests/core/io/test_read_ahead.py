@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator
+from threading import Event, Thread
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_mapping_ahead_is_bounded_and_stops_with_its_consumer() -> None:
     assert len(begun) <= READ_AHEAD * 2 + 1
     results.close()  # type: ignore[attr-defined]
     assert len(begun) <= READ_AHEAD * 2 + 1
+
+
+def test_closing_a_mapping_waits_for_no_call() -> None:
+    """The garbage collector may close it in a thread that holds the lock of the waiting."""
+    go_on = Event()
+    results = map_ahead(lambda item: go_on.wait(60) if item else item, range(9), 2)
+    assert next(results) == 0
+    closing = Thread(target=results.close, daemon=True)  # type: ignore[attr-defined]
+    closing.start()
+    closing.join(timeout=20)
+    assert not closing.is_alive()
+    go_on.set()
