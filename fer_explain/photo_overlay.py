@@ -95,11 +95,9 @@ def overlay_pixels(
 
 def corners_of(face: FoundFace) -> NDArray[np.float64]:
     """Return the corners of the square that the model sees, (4, 2), in pixels of the photo, clockwise."""
-    from fer_infer.photos.alignment import inverse
+    from fer_infer.photos.alignment import inverse, transformed
 
-    to_photo = inverse(face.transform)
-    corners: NDArray[np.float64] = CORNERS @ to_photo[:, :2].T + to_photo[:, 2]
-    return corners
+    return transformed(inverse(face.transform), CORNERS)
 
 
 def bounds_of(face: FoundFace, shape: tuple[int, ...], margin: float = 0.0) -> tuple[int, int, int, int]:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from fer_core import read_faces
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_infer.photos.alignment import TEMPLATE_FILE, similarity
-from fer_infer.photos.detector import Detection, FaceDetector, transformed
+from fer_infer.photos.alignment import TEMPLATE_FILE, similarity, transformed
+from fer_infer.photos.detector import Detection, FaceDetector
 from fer_infer.photos.find import ENLARGEMENT
 
 ITERATIONS = 3

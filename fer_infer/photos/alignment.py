@@ -152,6 +152,11 @@ def warp(pixels: NDArray[np.uint8], transform: NDArray[np.float64], size: int = 
     return face
 
 
+def transformed(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Apply an affine transform, shape (2, 3), to points, shape (..., 2)."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
 def inverse(transform: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the inverse of an affine transform, both of shape (2, 3)."""
     linear = np.linalg.inv(transform[:, :2])
@@ -162,7 +167,7 @@ def _region(
     pixels: NDArray[np.uint8], to_photo: NDArray[np.float64], size: int, margin: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the part of a photo that a face covers, extended beyond the borders, and its upper left corner."""
-    ends = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]]) @ to_photo.T
+    ends = transformed(to_photo, np.array([[0, 0], [size, 0], [0, size], [size, size]]))
     low = np.floor(ends.min(axis=0)).astype(np.int64) - margin
     high = np.ceil(ends.max(axis=0)).astype(np.int64) + margin
     columns, rows = (np.arange(low[axis], high[axis]) for axis in (0, 1))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fer_core.per_process import PerProcess
 from fer_infer.config import MIN_FACE
+from fer_infer.photos.alignment import transformed
 from fer_infer.photos.found_face import Box
 from fer_infer.photos.yunet import open_network, run_network
 
@@ -176,11 +177,6 @@ def _is_plausible(box: NDArray[np.float64], landmarks: NDArray[np.float64]) -> b
     """Return whether a box is finite and its landmarks are far enough apart to align a face by them."""
     size = math.sqrt(box[2] * box[3])
     return math.isfinite(size) and float(np.std(landmarks, axis=0).max()) >= SMALLEST_SPREAD * size
-
-
-def transformed(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Apply an affine transform, shape (2, 3), to points, shape (..., 2)."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def windows(pixels: NDArray[np.uint8], min_face: int) -> Iterator[Window]:

