@@ -33,7 +33,7 @@ from fer_infer.scoring.photo_overlay import open_overlay
 from fer_infer.scoring.photo_search import PhotoBatch, batches_of
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
-from fer_infer.scoring.summary import PhotoSummary
+from fer_infer.scoring.summary import PhotoSummary, run_facts
 from fer_infer.scoring.table_writer import Column, Row, open_table
 
 BOX_COLUMNS: Final = tuple(Column(name, "position") for name in ("left", "top", "width", "height"))
@@ -120,12 +120,7 @@ def score_photos(
         reasons=tally.reasons,
         shown=tuple(tally.shown) if len(tally.shown) <= MOST_SHOWN else (),
         about=about,
-        precision=scorer.card.precision,
-        provider=scorer.provider,
-        provider_note=scorer.provider_note,
-        tta=config.tta,
-        elapsed_s=time.perf_counter() - start_s,
-        output=Path(target),
+        **run_facts(scorer, config.tta, start_s, target),
     )
 
 

@@ -28,7 +28,7 @@ from fer_infer.scorer import Scorer
 from fer_infer.scoring.prediction_writer import PredictionWriter
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
-from fer_infer.scoring.summary import Counts, FilmSummary, PhotoSummary, ScoreSummary
+from fer_infer.scoring.summary import Counts, FilmSummary, PhotoSummary, ScoreSummary, run_facts
 
 Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
 """Faces with their logits and probabilities."""
@@ -139,12 +139,7 @@ def _score_data_set(
         warnings.warn(f"{data}: contains no face, so {target} contains no prediction", DataWarning, stacklevel=2)
     return ScoreSummary(
         **vars(counts),
-        precision=scorer.card.precision,
-        provider=scorer.provider,
-        provider_note=scorer.provider_note,
-        tta=config.tta,
-        elapsed_s=time.perf_counter() - start_s,
-        output=Path(target),
+        **run_facts(scorer, config.tta, start_s, target),
         rejects=rejects.path if rejects.n else None,
     )
 

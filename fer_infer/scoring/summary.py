@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fer_infer.runtime.session import provider_text
+
+if TYPE_CHECKING:
+    from fer_infer.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,13 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class ScoreSummary(Counts):
-    """Summary of a scored file.
+class RunSummary(Counts):
+    """Counts, and how the model ran.
 
     Attributes
     ----------
-    rows, rejected : int
-        Scored faces, and rows that were skipped.
-    label_counts : dict of str to int
-        Faces per predicted class.
+    rows, rejected, label_counts
+        Attributes of `Counts`.
     precision : {"fp32", "int8", "fp16"}
         Precision of the graph.
     provider : str
@@ -64,8 +67,6 @@ class ScoreSummary(Counts):
         Wall time in seconds, including the time to load the model.
     output : Path
         File of predictions.
-    rejects : Path or None
-        File that lists the rejected rows; None if no row was rejected.
     """
 
     precision: str
@@ -74,6 +75,36 @@ class ScoreSummary(Counts):
     tta: str
     elapsed_s: float
     output: Path
+
+    def ran_text(self) -> str:
+        """Return on which provider and in which precision the model ran, as a line."""
+        return provider_text(self.provider, self.provider_note, self.precision, self.tta)
+
+
+def run_facts(scorer: Scorer, tta: str, start_s: float, output: str | Path) -> dict[str, Any]:
+    """Return the attributes that `RunSummary` adds, for a run that started at `start_s` of `time.perf_counter`."""
+    return {
+        "precision": scorer.card.precision,
+        "provider": scorer.provider,
+        "provider_note": scorer.provider_note,
+        "tta": tta,
+        "elapsed_s": time.perf_counter() - start_s,
+        "output": Path(output),
+    }
+
+
+@dataclass(frozen=True)
+class ScoreSummary(RunSummary):
+    """Summary of a scored file.
+
+    Attributes
+    ----------
+    rows, rejected : int
+        Scored faces, and rows that were skipped.
+    rejects : Path or None
+        File that lists the rejected rows; None if no row was rejected.
+    """
+
     rejects: Path | None
 
     @property
@@ -83,24 +114,21 @@ class ScoreSummary(Counts):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        unit = "row" if self.rows == 1 else "rows"
-        lines = [f"{self.output}: {self.rows:,} {unit} in {self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"]
+        speed = f"{self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"
+        lines = [f"{self.output}: {counted(self.rows, 'row')} in {speed}"]
         if self.rejects is not None:
             lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
-        provider = provider_text(self.provider, self.provider_note, self.precision, self.tta)
-        return "\n".join([*lines, self.predicted_text(), provider])
+        return "\n".join([*lines, self.predicted_text(), self.ran_text()])
 
 
 @dataclass(frozen=True)
-class PhotoSummary(Counts):
+class PhotoSummary(RunSummary):
     """Summary of scored photos.
 
     Attributes
     ----------
     rows, rejected : int
         Scored faces, and rows without a prediction.
-    label_counts : dict of str to int
-        Faces per predicted class.
     photos : int
         Photos.
     reasons : dict of str to int
@@ -109,24 +137,12 @@ class PhotoSummary(Counts):
         The predictions as lines, if they are few; else empty.
     about : dict of str to str
         Names and SHA-256 of the detector and the template, and of the weights of the model.
-    precision, provider, provider_note, tta : str
-        Attributes of `ScoreSummary`.
-    elapsed_s : float
-        Wall time in seconds, including the time to load the model.
-    output : Path
-        File of predictions.
     """
 
     photos: int
     reasons: dict[str, int]
     shown: tuple[str, ...]
     about: dict[str, str]
-    precision: str
-    provider: str
-    provider_note: str
-    tta: str
-    elapsed_s: float
-    output: Path
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
@@ -136,22 +152,17 @@ class PhotoSummary(Counts):
         without = [f"{reason} {count:,}" for reason, count in self.reasons.items() if count]
         if without:
             lines.append(f"rows without a prediction: {', '.join(without)}; see the column `reason`")
-        if self.rows:
-            lines.append(self.predicted_text())
-        lines += detector_lines(self.about)
-        return "\n".join([*lines, provider_text(self.provider, self.provider_note, self.precision, self.tta)])
+        return "\n".join([*lines, *found_lines(self, self.about)])
 
 
 @dataclass(frozen=True)
-class FilmSummary(Counts):
+class FilmSummary(RunSummary):
     """Summary of a scored film.
 
     Attributes
     ----------
     rows, rejected : int
         Scored faces, and rows without a prediction.
-    label_counts : dict of str to int
-        Faces per predicted class.
     frames : int
         Frames that were searched.
     film_s : float
@@ -160,24 +171,12 @@ class FilmSummary(Counts):
         Different faces, as far as they could be followed.
     about : dict of str to str
         Names and SHA-256 of the detector and the template, and of the weights of the model.
-    precision, provider, provider_note, tta : str
-        Attributes of `ScoreSummary`.
-    elapsed_s : float
-        Wall time in seconds, including the time to load the model.
-    output : Path
-        File of predictions.
     """
 
     frames: int
     film_s: float
     ids: int
     about: dict[str, str]
-    precision: str
-    provider: str
-    provider_note: str
-    tta: str
-    elapsed_s: float
-    output: Path
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
@@ -186,20 +185,18 @@ class FilmSummary(Counts):
         lines = [f"{self.output}: {found}, followed as {counted(self.ids, 'id')}, {speed}"]
         if self.rejected:
             lines.append(f"rows without a prediction: {self.rejected:,}; see the column `reason`")
-        if self.rows:
-            lines.append(self.predicted_text())
-        lines += detector_lines(self.about)
-        return "\n".join([*lines, provider_text(self.provider, self.provider_note, self.precision, self.tta)])
+        return "\n".join([*lines, *found_lines(self, self.about)])
 
 
-def detector_lines(about: dict[str, str]) -> list[str]:
-    """Return a line that names the detector and the template; none if no face was searched."""
-    if "detector" not in about:
-        return []
-    detector, template = (
-        f"{about[name]} (SHA-256 {about[f'{name}_sha256'][:12]}...)" for name in ("detector", "template")
-    )
-    return [f"faces found by {detector}, aligned to {template}"]
+def found_lines(run: RunSummary, about: dict[str, str]) -> list[str]:
+    """Return the last lines of a summary: predictions, if any, the detector and the template, and the provider."""
+    lines = [run.predicted_text()] if run.rows else []
+    if "detector" in about:
+        detector, template = (
+            f"{about[name]} (SHA-256 {about[f'{name}_sha256'][:12]}...)" for name in ("detector", "template")
+        )
+        lines.append(f"faces found by {detector}, aligned to {template}")
+    return [*lines, run.ran_text()]
 
 
 def counted(count: int, noun: str) -> str:

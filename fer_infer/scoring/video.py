@@ -38,7 +38,7 @@ from fer_infer.scoring.photo_search import too_small
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
-from fer_infer.scoring.summary import FilmSummary
+from fer_infer.scoring.summary import FilmSummary, run_facts
 from fer_infer.scoring.table_writer import Column, Kind, Row, open_table
 
 BATCH_FRAMES: Final = 64
@@ -137,12 +137,7 @@ def score_film(
         film_s=sink.time_s,
         ids=tracker.count,
         about=about,
-        precision=scorer.card.precision,
-        provider=scorer.provider,
-        provider_note=scorer.provider_note,
-        tta=config.tta,
-        elapsed_s=time.perf_counter() - start_s,
-        output=Path(target),
+        **run_facts(scorer, config.tta, start_s, target),
     )
 
 
