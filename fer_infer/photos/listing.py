@@ -55,6 +55,16 @@ class Photo(NamedTuple):
         return "-".join(parts).encode()[-LONGEST_NAME:].decode(errors="ignore")
 
 
+def free_name(stem: str, used: set[str]) -> str:
+    """Return `stem`, or `stem-2`, `stem-3` and so on if it is used, and add it to `used`."""
+    name, number = stem, 1
+    while name in used:
+        number += 1
+        name = f"{stem}-{number}"
+    used.add(name)
+    return name
+
+
 def list_photos(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     """List pictures.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,11 +27,11 @@ from fer_core.terminal.progress import progress
 from fer_infer.config import CropConfig
 from fer_infer.photos.crops import most_prominent
 from fer_infer.photos.find import search_ahead
-from fer_infer.photos.listing import Photo, list_photos
+from fer_infer.photos.listing import Photo, free_name, list_photos
 from fer_infer.scoring.photo_search import PhotoRow, search_photo
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.summary import counted
-from fer_infer.scoring.table_writer import Column, Row, TableWriter, open_table
+from fer_infer.scoring.table_writer import Column, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
 OTHER_FILES: Final = IMAGE_SUFFIXES | TABLE_SUFFIXES | COMPRESSION_SUFFIXES | TEXT_SUFFIXES | {".xlsx", ".zip", ".npz"}
@@ -39,6 +40,8 @@ BOXES: Final = ".boxes.csv"
 """Suffix that turns the name of the output into that of the list of photos and boxes."""
 RECORD: Final = "crop.json"
 """How the faces in a folder were cut; readers of faces leave it out."""
+FACE: Final = "face"
+"""What the rows with a face are counted as, next to the reasons of the others."""
 FOLDER: Final = OutputFolder(always=(RECORD,), sometimes=("*.png", "*/*.png", "*/*/*.png"))
 
 
@@ -134,15 +137,19 @@ def crop(
         stage = stack.enter_context(staged(target, force=force, folder=None if is_table else FOLDER, inputs=inputs))
         boxes_stage = stack.enter_context(staged(boxes, force=force, inputs=inputs))
         sources = sources_of(inputs)
-        writer = TableOutput(stage, target, sources, config) if is_table else FolderOutput(stage, config)
-        stack.enter_context(writer)
-        details = stack.enter_context(
-            open_table(boxes_stage, box_columns(config), name=boxes, about=about_faces(config.faces))
-        )
-        counts = _write(sources, writer, details, config)
-        if not counts.faces:
+        about = about_faces(config.faces)
+        writer: TableOutput | FolderOutput
+        if is_table:
+            columns = face_columns(sources)
+            writer = TableOutput(stack.enter_context(open_table(stage, columns, name=target, about=about)), columns)
+        else:
+            writer = FolderOutput(stage, about)
+        details = stack.enter_context(open_table(boxes_stage, box_columns(config), name=boxes, about=about))
+        reasons = _write(sources, writer, details, config)
+        faces = reasons.pop(FACE)
+        if not faces:
             raise DataError(os.fspath(inputs[0]), f"has no face in {counted(len(sources), 'photo')}")
-    return CropSummary(len(sources), counts.faces, counts.reasons, target, boxes)
+    return CropSummary(len(sources), faces, dict(reasons), target, boxes)
 
 
 def sources_of(inputs: Sequence[str | Path]) -> list[Source]:
@@ -158,28 +165,18 @@ def sources_of(inputs: Sequence[str | Path]) -> list[Source]:
     return [Source(photo) for photo in list_photos(inputs)]
 
 
-class _Counts:
-    def __init__(self) -> None:
-        self.faces = 0
-        self.reasons: dict[str, int] = {}
-
-
 def _write(
     sources: Sequence[Source], writer: TableOutput | FolderOutput, boxes: TableWriter, config: CropConfig
-) -> _Counts:
-    counts = _Counts()
+) -> Counter[str]:
+    """Write the faces of photos and their boxes; return the number of faces, and of rows without one by reason."""
+    counts = Counter({FACE: 0})
     find = partial(search_photo, faces=config.faces, min_face=config.min_face, on_error=config.on_error)
     searched = search_ahead(find, [source.photo for source in sources], config.threads or available_cores())
     with progress("crop", len(sources), "photos") as advance:
         for source, (_, rows, _, _) in zip(sources, searched, strict=True):
             for row in _taken(source, rows, config):
-                name = None
-                if row.face is not None:
-                    name = writer.write(source, row, row.face.image)
-                    counts.faces += 1
-                else:
-                    reason = row.reason.partition(":")[0]
-                    counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
+                name = None if row.face is None else writer.write(source, row, row.face.image)
+                counts[row.reason.partition(":")[0] or FACE] += 1
                 boxes.write([[row.file, row.number, name, *box_cells(row.face, config), row.reason or None]])
             advance(1)
     return counts
@@ -203,75 +200,53 @@ def box_columns(config: CropConfig) -> list[Column]:
 
 
 class TableOutput:
-    """Writes faces into a CSV or Parquet file; ids are `FILE#FACE`."""
+    """Writes faces into a table; ids are `FILE#FACE`."""
 
-    def __init__(self, stage: Path, target: Path, sources: Sequence[Source], config: CropConfig) -> None:
-        self._labeled = any(source.label is not None for source in sources)
-        self._split = any(source.split is not None for source in sources)
-        columns = [Column("emotion", "integer")] if self._labeled else []
-        columns += [Column("pixels", "pixels")]
-        columns += [Column("Usage", "text")] if self._split else []
-        columns += [Column("id", "text")]
-        self._table = open_table(stage, columns, name=target, about=about_faces(config.faces))
-
-    def __enter__(self) -> TableOutput:
-        self._table.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._table.__exit__(kind, *rest)
+    def __init__(self, table: TableWriter, columns: Sequence[Column]) -> None:
+        self._table = table
+        self._names = [column.name for column in columns]
 
     def write(self, source: Source, row: PhotoRow, image: NDArray[np.uint8]) -> str:
         """Write a face; return its id."""
-        name = f"{row.file}#{row.number}"
-        cells: Row = [
-            *([source.label] if self._labeled else []),
-            image.tobytes(),
-            *([source.split] if self._split else []),
-            name,
-        ]
-        self._table.write([cells])
-        return name
+        cells = {
+            "emotion": source.label,
+            "pixels": image.tobytes(),
+            "Usage": source.split,
+            "id": f"{row.file}#{row.number}",
+        }
+        self._table.write([[cells[name] for name in self._names]])
+        return str(cells["id"])
+
+
+def face_columns(sources: Sequence[Source]) -> list[Column]:
+    """Return the columns of a table of faces; it has labels and splits if any photo has."""
+    labeled = any(source.label is not None for source in sources)
+    split = any(source.split is not None for source in sources)
+    return [
+        *([Column("emotion", "integer")] if labeled else []),
+        Column("pixels", "pixels"),
+        *([Column("Usage", "text")] if split else []),
+        Column("id", "text"),
+    ]
 
 
 class FolderOutput:
     """Writes faces as PNG images into a folder, `SPLIT/LABEL/NAME.png`, `LABEL/NAME.png` or `NAME.png`."""
 
-    def __init__(self, stage: Path, config: CropConfig) -> None:
+    def __init__(self, stage: Path, about: Mapping[str, str]) -> None:
         self._stage = stage
-        self._used: set[PurePosixPath] = set()
-        (stage / RECORD).write_text(json.dumps(about_faces(config.faces), indent=2) + "\n")
-
-    def __enter__(self) -> FolderOutput:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        return
+        self._used: set[str] = set()
+        (stage / RECORD).write_text(json.dumps(about, indent=2) + "\n")
 
     def write(self, source: Source, row: PhotoRow, image: NDArray[np.uint8]) -> str:
         """Write a face; return the path of its image in the folder."""
         from PIL import Image
 
-        for path in _paths(source, row):
-            if path not in self._used:
-                break
-        self._used.add(path)
+        label = None if source.label is None else EXPRESSIONS[source.label]
+        folder = PurePosixPath(*[part for part in (source.split, label) if part is not None])
+        # files of several folders can have the same name
+        path = f"{free_name(str(folder / f'{source.photo.flat_name()}-{row.number}'), self._used)}.png"
         file = self._stage / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(file)
-        return str(path)
-
-
-def _paths(source: Source, row: PhotoRow) -> Iterator[PurePosixPath]:
-    """Yield possible paths of the image of a face: files of several folders can have the same name."""
-    folder = PurePosixPath(*[part for part in (source.split, _label(source)) if part is not None])
-    stem = f"{source.photo.flat_name()}-{row.number}"
-    yield folder / f"{stem}.png"
-    number = 2
-    while True:
-        yield folder / f"{stem}-{number}.png"
-        number += 1
-
-
-def _label(source: Source) -> str | None:
-    return None if source.label is None else EXPRESSIONS[source.label]
+        return path

@@ -18,6 +18,7 @@ from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_infer.config import ScoreConfig
 from fer_infer.photos.images import read_photo
+from fer_infer.photos.listing import free_name
 from fer_infer.photos.overlay import Label, anonymize, draw_labels
 
 if TYPE_CHECKING:
@@ -57,11 +58,7 @@ class PhotoOverlay:
             is_png = self._target.lower().endswith(".png")
             image.save(self._stage, "PNG" if is_png else "JPEG", quality=JPEG_QUALITY)
             return
-        name = photo.photo.flat_name()
-        while name in self._used:
-            name += "-2"
-        self._used.add(name)
-        image.save(self._stage / f"{name}.png")
+        image.save(self._stage / f"{free_name(photo.photo.flat_name(), self._used)}.png")
 
 
 def open_overlay(

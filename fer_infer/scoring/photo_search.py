@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +93,21 @@ def batches_of(photos: Iterable[Photo], config: ScoreConfig, stop: Event | None 
 
 def _batch(photos: list[SearchedPhoto]) -> PhotoBatch:
     rows = [row for photo in photos for row in photo.rows]
+    return PhotoBatch(rows, images_of(rows), photos)
+
+
+class HasFace(Protocol):
+    """A row of a table of photos or frames; `face` is None where there is no prediction."""
+
+    @property
+    def face(self) -> FoundFace | None:
+        """The face."""
+
+
+def images_of(rows: Iterable[HasFace]) -> NDArray[np.uint8]:
+    """Return the 48x48 faces of the rows that have one, uint8 (N, 48, 48)."""
     images = [row.face.image for row in rows if row.face is not None]
-    return PhotoBatch(rows, np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), photos)
+    return np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
 def search_photo(

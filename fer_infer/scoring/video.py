@@ -7,69 +7,34 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError, DataWarning
-from fer_core.cores import available_cores
-from fer_core.fer2013 import IMAGE_SIZE
 from fer_core.io.crop import DETECT
 from fer_core.io.images import NO_FACE
-from fer_core.io.read_ahead import map_ahead, read_ahead
+from fer_core.io.read_ahead import read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_infer.config import ScoreConfig
-from fer_infer.photos.detector import Detection
-from fer_infer.photos.find import search, shared_detector
-from fer_infer.photos.found_face import Box, FoundFace
+from fer_infer.photos.find import shared_detector
+from fer_infer.photos.found_face import Box
 from fer_infer.photos.overlay import HeldBoxes, Label, anonymize, draw_labels
 from fer_infer.photos.smoothing import Smoother
 from fer_infer.photos.timeline import Timeline
 from fer_infer.photos.tracking import LOST_S, Tracker, lost_s
-from fer_infer.photos.video import BrokenFilmError, Frame, iter_frames
+from fer_infer.photos.video import Frame
 from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
 from fer_infer.scorer import Scorer
-from fer_infer.scoring.photo_search import too_small
+from fer_infer.scoring.film_search import FrameBatch, batches_of
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import FilmSummary, run_facts
 from fer_infer.scoring.table_writer import Column, Kind, Row, open_table
-
-BATCH_FRAMES: Final = 64
-OVERLAY_FRAMES: Final = 8
-"""Frames per batch, without and with the pixels that an overlay needs."""
-
-
-@dataclass(frozen=True, eq=False)
-class FrameRow:
-    """A face of a frame, or the reason why there is none; `id` is that of the tracker."""
-
-    frame: int
-    time_s: float
-    id: int | None
-    face: FoundFace | None
-    box: Box | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class FrameBatch:
-    """Rows of frames, the 48x48 faces of those that have one, and the frames, whose pixels are empty if not needed."""
-
-    rows: Sequence[FrameRow]
-    images: NDArray[np.uint8]
-    frames: Sequence[Frame]
-
-    def name_of(self, face: int) -> str:
-        """Return the name of a face in errors."""
-        row = [row for row in self.rows if row.face is not None][face]
-        return f"frame {row.frame}, face {row.id}"
 
 
 def score_film(
@@ -155,62 +120,6 @@ def _timeline_stage(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str 
         return None
     target = os.path.expanduser(config.timeline)  # noqa: PTH111 - as above
     return stack.enter_context(staged(target, force=force, endings=(".png",), inputs=inputs))
-
-
-def batches_of(film: str | Path, tracker: Tracker, config: ScoreConfig) -> Iterator[FrameBatch]:
-    """Find and follow the faces of a film; yield its rows in order."""
-    broken: list[BrokenFilmError] = []
-    keep = config.overlay is not None
-    find = partial(_found, config=config)
-    rows: list[FrameRow] = []
-    frames: list[Frame] = []
-    last = Frame(0, 0.0, _NOTHING)
-    for frame, faces, small in map_ahead(find, _frames(film, config, broken), config.threads or available_cores()):
-        last = frame if keep else frame._replace(pixels=_NOTHING)
-        frames.append(last)
-        rows += _rows(last, faces, small, tracker, config)
-        if len(frames) >= (OVERLAY_FRAMES if keep else BATCH_FRAMES):
-            yield _batch(rows, frames)
-            rows, frames = [], []
-    for error in broken:
-        rows.append(FrameRow(last.number, last.time_s, None, None, reason=error.message))
-    yield _batch(rows, frames)
-
-
-_NOTHING: Final = np.empty((0, 0, 3), np.uint8)
-
-
-def _frames(film: str | Path, config: ScoreConfig, broken: list[BrokenFilmError]) -> Iterator[Frame]:
-    """Yield frames; where the film breaks off, end and append the error."""
-    try:
-        for number, frame in enumerate(iter_frames(film, every_s=config.every_s)):
-            if number == config.limit:
-                return
-            yield frame
-    except BrokenFilmError as error:
-        if config.on_error == "fail":
-            raise
-        broken.append(error)
-
-
-def _found(frame: Frame, *, config: ScoreConfig) -> tuple[Frame, list[FoundFace], list[Detection]]:
-    return frame, *search(frame.pixels, config.min_face)
-
-
-def _rows(
-    frame: Frame, faces: list[FoundFace], small: list[Detection], tracker: Tracker, config: ScoreConfig
-) -> list[FrameRow]:
-    ids = tracker.assign(faces, frame.time_s)
-    rows = [FrameRow(frame.number, frame.time_s, one, face, face.box) for one, face in zip(ids, faces, strict=True)]
-    rows += [
-        FrameRow(frame.number, frame.time_s, None, None, face.box, too_small(face, config.min_face)) for face in small
-    ]
-    return rows or [FrameRow(frame.number, frame.time_s, None, None, reason=NO_FACE)]
-
-
-def _batch(rows: list[FrameRow], frames: list[Frame]) -> FrameBatch:
-    images = [row.face.image for row in rows if row.face is not None]
-    return FrameBatch(rows, np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), frames)
 
 
 def columns_for(config: ScoreConfig, classes: Sequence[str]) -> list[Column]:
