@@ -125,7 +125,7 @@ def test_a_face_that_is_missed_in_a_frame_stays_covered(
     def missing(pixels: NDArray[np.uint8], min_face: int) -> Found:
         return Found([], []) if frames[pixels.tobytes()] in (2, 4) else search(pixels, min_face)
 
-    monkeypatch.setattr("fer_infer.scoring.video.search", missing)
+    monkeypatch.setattr("fer_infer.scoring.film_search.search", missing)
     settings = {"overlay": str(tmp_path / "seen.mp4"), "anonymize": "blur", "limit": 6}
     score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", **settings)
     assert [row["reason"] for row in rows_of(tmp_path / "out.csv")] == ["", "", "no face", "", "no face", ""]
