@@ -52,7 +52,7 @@ def _is_photo(data: Any) -> bool:
         return any(map(_is_photo, data))
     if isinstance(data, np.ndarray):
         is_color = data.ndim == 3 and data.shape[2] in (3, 4)
-        return data.ndim == 2 or is_color if data.shape[-2:] != FACE and data.shape[1:] != FACE else False
+        return (data.ndim == 2 or is_color) and FACE not in (data.shape, data.shape[1:])
     size = getattr(data, "size", None)  # of a PIL image
     return isinstance(size, tuple) and size != FACE
 

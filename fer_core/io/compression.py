@@ -22,6 +22,7 @@ from fer_core.errors import DataError
 from fer_core.git_lfs import LFS_REMEDY
 from fer_core.io import zstd
 from fer_core.io.archives import choose_tar_member, open_tar_member, open_zip_member
+from fer_core.io.crop import OTHER_PICTURES
 from fer_core.io.file_types import (
     ARCHIVES,
     BZIP2,
@@ -148,8 +149,7 @@ def _require_table(kind: str | None, source: str, within: str | None) -> None:
     if kind == FILM:
         raise DataError(source, "is a film; `fer-infer score` finds the faces in it with `faces='detect'`")
     if kind in PICTURES:
-        remedy = "`faces='detect'` finds the faces in it, `faces='whole'` resizes it"
-        raise DataError(source, f"is {kind}, expected PNG or JPEG; {remedy}")
+        raise DataError(source, f"is {kind}, expected PNG or JPEG; {OTHER_PICTURES}")
     if kind is not None and kind not in TABLES | ARCHIVES | COMPRESSIONS:
         raise DataError(source, f"is {kind}; expected a CSV, Parquet or Arrow file, or a folder of images")
 

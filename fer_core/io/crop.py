@@ -19,6 +19,9 @@ FACES: Final = ("aligned", "detect", "whole")
 
 ALIGNED, DETECT, WHOLE = FACES
 
+OTHER_PICTURES: Final = f"`faces={WHOLE!r}` resizes pictures, `faces={DETECT!r}` finds the faces in them"
+"""Remedy for a picture that is not a face of 48x48 gray pixels."""
+
 Image: TypeAlias = Path | bytes | Any
 """A file, its content, or an image in memory that the functions of a `Crop` accept."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fer_core.errors import DataError
 from fer_core.fer2013 import IMAGE_SIZE, PIXELS
 from fer_core.git_lfs import LFS_REMEDY
+from fer_core.io.crop import OTHER_PICTURES
 from fer_core.io.crop import Image as AnyImage
 from fer_core.io.file_types import HEAD_BYTES, IMAGES, LFS_POINTER, PICTURES, file_type
 from fer_core.io.read_ahead import map_ahead
@@ -41,8 +42,7 @@ class NotAlignedError(DataError):
 
     def with_remedy(self) -> DataError:
         """Return the error with the settings that read such pictures."""
-        remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
-        return DataError(self.source, f"{self.message}; {remedy}")
+        return DataError(self.source, f"{self.message}; {OTHER_PICTURES}")
 
 
 def is_encoded(data: bytes) -> bool:

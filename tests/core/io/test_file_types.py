@@ -122,7 +122,7 @@ def test_a_file_without_faces_is_named_by_its_format(
 def test_another_picture_is_named_with_the_settings_that_read_it(tmp_path: Path, name: str) -> None:
     path = tmp_path / "faces.csv"
     path.write_bytes(WRITTEN[name])
-    remedy = "`faces='detect'` finds the faces in it, `faces='whole'` resizes it"
+    remedy = "`faces='whole'` resizes pictures, `faces='detect'` finds the faces in them"
     with pytest.raises(DataError) as failure:
         read_faces(path)
     assert str(failure.value) == f"{path}: is {name}, expected PNG or JPEG; {remedy}"
