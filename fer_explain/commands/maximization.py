@@ -79,7 +79,7 @@ def maximize(
         raise click.UsageError("--split, --faces and --column require --data")
     from fer_explain.maximization.maximize import maximize as maximize_model
 
-    faces = file_of(data or Path(), options)
+    faces = file_of(data, options)
     config = AscentConfig(**given({name: options.pop(name) for name in settings_of(AscentConfig)}))
-    folder = maximize_model(model, data=None if data is None else faces, limit=limit, config=config, **options)
+    folder = maximize_model(model, data=faces, limit=limit, config=config, **options)
     click.echo(f"{folder}: sheet.png, maximization.npz")

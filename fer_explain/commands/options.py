@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import click
 
@@ -49,12 +49,17 @@ def methods_option(help: str, *, required: bool = True) -> Callable[[Command], C
     return click.option("--methods", metavar="NAMES", required=required, callback=parse, help=help)
 
 
-def file_of(data: Path, options: dict[str, Any]) -> FaceFile:
-    """Take the options that say how DATA is read out of `options`, and return the faces that they choose."""
+@overload
+def file_of(data: Path, options: dict[str, Any]) -> FaceFile: ...
+@overload
+def file_of(data: None, options: dict[str, Any]) -> None: ...
+def file_of(data: Path | None, options: dict[str, Any]) -> FaceFile | None:
+    """Take the options that say how DATA is read out of `options`, and return the faces that they choose, if any."""
     from fer_explain.face_file import FaceFile
 
     given = {name: options.pop(name) for name in ("split", "on_error", "faces") if name in options}
-    return FaceFile(data, columns=options.pop("input_columns"), **given)
+    columns = options.pop("input_columns")
+    return None if data is None else FaceFile(data, columns=columns, **given)
 
 
 def sample_options(config: type) -> Callable[[Command], Command]:

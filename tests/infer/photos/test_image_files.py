@@ -22,6 +22,7 @@ from PIL import Image
 
 from fer_infer.photos import images
 from fer_infer.photos.images import PhotoError, read_photo
+from tests.helpers.orientations import stored_as
 
 RGB = np.asarray(
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)).resize((40, 30), Image.BICUBIC)
@@ -87,17 +88,7 @@ def test_the_first_picture_of_a_multi_picture_jpeg_is_taken() -> None:
 def test_the_orientation_in_the_container_is_applied_once(format: str, orientation: int) -> None:
     upright = np.zeros((32, 48), np.uint8)
     upright[:16, :24] = 255
-    undo = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.T,
-        6: np.rot90(upright, 1),
-        7: upright[::-1, ::-1].T,
-        8: np.rot90(upright, -1),
-    }
-    stored = Image.fromarray(np.ascontiguousarray(undo[orientation])).convert("RGB")
+    stored = Image.fromarray(np.ascontiguousarray(stored_as(upright, orientation))).convert("RGB")
     exif = Image.Exif()
     exif[images.ORIENTATION] = orientation
     content = encoded(stored, format, exif=exif) if format == "AVIF" else heif(stored, exif=exif.tobytes())

@@ -21,6 +21,7 @@ from PIL import Image
 
 from fer_infer.photos import images
 from fer_infer.photos.images import MOST_PIXELS, PhotoError, read_photo
+from tests.helpers.orientations import stored_as
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 GRAY = RGB[..., 0]
@@ -79,22 +80,11 @@ def test_a_heif_picture_without_the_package_says_what_to_install(monkeypatch: py
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_the_exif_orientation_is_applied(orientation: int, format: str) -> None:
-    # corners of the stored picture by what a viewer shows, from the table of the EXIF standard
     upright = np.zeros((16, 24), np.uint8)
     upright[:8, :12] = 255  # bright upper left corner
-    undo = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.T,
-        6: np.rot90(upright, 1),
-        7: upright[::-1, ::-1].T,
-        8: np.rot90(upright, -1),
-    }
     exif = Image.Exif()
     exif[images.ORIENTATION] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(undo[orientation]))
+    stored = Image.fromarray(np.ascontiguousarray(stored_as(upright, orientation)))
     pixels = read_photo(encoded(stored, format, exif=exif))
     assert pixels.shape == (16, 24, 3)
     assert np.abs(pixels[..., 0].astype(int) - upright).mean() < 3
