@@ -112,7 +112,8 @@ def _saliency(parity: SaliencyParity) -> str:
     )
     return (
         f"\n## saliency\n\n`{SALIENCY_FILE}` also takes `target`, int64 (batch): a class, or -1 for the\n"
-        f"predicted one. It returns `saliency`, the gradient of its logit at the pixels, float32 (batch, 48, 48){cam}.\n"
+        f"predicted one. It returns `saliency`, the gradient of its logit at the pixels,\n"
+        f"float32 (batch, 48, 48){cam}.\n"
         f"Compared with PyTorch's gradients: {parity.to_text()}.\n"
     )
 
