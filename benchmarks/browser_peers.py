@@ -32,7 +32,6 @@ from benchmarks.harness.side_by_side import compare_rates
 from benchmarks.peers.browser.library import BrowserLibrary, Found, Predictions, install, nearest
 from benchmarks.photos_round_trip import NEAR
 from fer_core import EXPRESSIONS, IMAGE_SIZE, Faces, read_faces
-from fer_core.exports_folder import GRAPH_FILES
 from fer_infer import Scorer
 from fer_infer.diagnostics.stopwatch import timed
 from fer_infer.evaluation.metrics import Evaluation, evaluate_predictions, wilson_interval
@@ -40,8 +39,11 @@ from fer_infer.evaluation.seen_in_training import TrainingFaces
 from fer_infer.photos.detector import FaceDetector
 from fer_infer.photos.find import align
 
-PRECISIONS: Final = ("int8", "fp32")
-DETECTORS: Final = {"ssd": "face-api, SSD MobileNet", "tiny": "face-api, tiny detector"}
+FINDERS: Final = {
+    "human": ("human", "blazeface"),
+    "face-api, SSD MobileNet": ("face-api", "ssd"),
+    "face-api, tiny detector": ("face-api", "tiny"),
+}
 AT_ONCE: Final = 16
 """Faces that a way predicts before the next one has its turn."""
 BATCH_SIZE: Final = 64
@@ -129,7 +131,7 @@ def predict_in_python(scorer: Scorer, batch_size: int, faces: NDArray[np.uint8])
 
 def peers_of(packages: Path, stack: ExitStack) -> Iterator[Way]:
     """Yield the packages, whose processes `stack` ends."""
-    human = stack.enter_context(BrowserLibrary(packages, "human"))
+    human = stack.enter_context(BrowserLibrary(packages, "human", "none"))
     face_api = stack.enter_context(BrowserLibrary(packages, "face-api", "tiny"))
     yield Way("@vladmandic/human", "TensorFlow.js", human.predict, is_peer=True)
     in_batches = partial(face_api.predict, per_call=BATCH_SIZE)
@@ -137,19 +139,15 @@ def peers_of(packages: Path, stack: ExitStack) -> Iterator[Way]:
 
 
 def ours_of(folder: Path, packages: Path | None, stack: ExitStack) -> Iterator[Way]:
-    """Yield each graph of a model in ONNX Runtime Web, if there are `packages`, and in Python."""
-    for precision in PRECISIONS:
-        graph = GRAPH_FILES[precision]
-        if not (folder / graph).is_file():
-            continue
-        name = f"{folder.name}, {precision}"
-        if packages is not None:
-            web = stack.enter_context(BrowserLibrary(packages, "onnxruntime-web", str(folder.resolve()), graph))
-            in_batches = partial(web.predict, per_call=BATCH_SIZE)
-            yield Way(name, "ONNX Runtime Web", web.predict, in_batches=in_batches)
-        scorer = stack.enter_context(Scorer(folder, "cpu", precision, threads=1))
-        in_batches = partial(predict_in_python, scorer, BATCH_SIZE)
-        yield Way(name, "Python", partial(predict_in_python, scorer, 1), in_batches=in_batches)
+    """Yield the graph that `auto` selects on a CPU, in ONNX Runtime Web if there are `packages`, and in Python."""
+    scorer = stack.enter_context(Scorer(folder, "cpu", threads=1))
+    name = f"{folder.name}, {scorer.card.precision}"
+    if packages is not None:
+        web = stack.enter_context(BrowserLibrary(packages, "onnxruntime-web", str(folder.resolve()), scorer.path.name))
+        in_batches = partial(web.predict, per_call=BATCH_SIZE)
+        yield Way(name, "ONNX Runtime Web", web.predict, in_batches=in_batches)
+    in_batches = partial(predict_in_python, scorer, BATCH_SIZE)
+    yield Way(name, "Python", partial(predict_in_python, scorer, 1), in_batches=in_batches)
 
 
 def measure_faces(report: Report, ways: Sequence[Way], faces: Faces, seen: NDArray[np.bool_] | None, name: str) -> None:
@@ -198,9 +196,10 @@ def find_in_python(detector: FaceDetector, scorer: Scorer, placed: Placed) -> Se
     """Find the face of a picture with YuNet, align it and predict it."""
     start_s = time.perf_counter()
     aligned = [align(placed.pixels, detection, detector) for detection in detector.detect(placed.pixels)]
-    _, probabilities = scorer.run(np.array([face.image for face in aligned])) if aligned else ([], [])
+    images = np.array([face.image for face in aligned], np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    _, rows = scorer.run(images)
     elapsed_s = time.perf_counter() - start_s
-    found = [Found(tuple(face.box), face.detection, row) for face, row in zip(aligned, probabilities, strict=True)]
+    found = [Found(face.box, face.detection, row) for face, row in zip(aligned, rows, strict=True)]
     best = nearest(found, placed.center, NEAR * side_of(placed))
     return Seen(None if best is None else int(best.probabilities.argmax()), elapsed_s)
 
@@ -236,10 +235,8 @@ def finders_of(packages: Path | None, models: Sequence[Path], stack: ExitStack) 
     """Return the ways to find and predict the face in a picture, by their names."""
     finders: dict[str, Find] = {}
     if packages is not None:
-        finders["human"] = partial(find_in_browser, stack.enter_context(BrowserLibrary(packages, "human")))
-        for detector, name in DETECTORS.items():
-            library = stack.enter_context(BrowserLibrary(packages, "face-api", detector))
-            finders[name] = partial(find_in_browser, library)
+        for name, arguments in FINDERS.items():
+            finders[name] = partial(find_in_browser, stack.enter_context(BrowserLibrary(packages, *arguments)))
     detector = FaceDetector()
     for folder in models:
         scorer = stack.enter_context(Scorer(folder, "cpu", threads=1))

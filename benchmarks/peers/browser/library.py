@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fer_core.errors import shorten
 from fer_core.fer2013 import EXPRESSIONS, label_of
+from fer_infer.photos.found_face import Box
 
 FOLDER: Final = Path(__file__).parent
 PACKAGE_FILES: Final = ("package.json", "package-lock.json", ".npmrc")
@@ -24,9 +25,9 @@ TIMEOUT_S: Final = 1200
 
 
 class Found(NamedTuple):
-    """A face that a library found: its box (left, top, width, height), its score, and probabilities, (7,)."""
+    """A face that a library found: its box, its score, and probabilities, (7,)."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     probabilities: NDArray[np.float32]
 
@@ -85,7 +86,8 @@ def probabilities_of(by_name: Mapping[str, float]) -> NDArray[np.float32]:
         row[label] = value
     if not (np.isfinite(row).all() and row.min() >= 0 and row.sum() > 0):
         raise ValueError(f"expected probabilities, found {dict(by_name)}")
-    return row / row.sum()
+    row /= row.sum()
+    return row
 
 
 class BrowserLibrary:
@@ -98,8 +100,8 @@ class BrowserLibrary:
     library : {"face-api", "human", "onnxruntime-web"}
         The library.
     *arguments : str
-        For `face-api`, its detector: `ssd` or `tiny`. For `onnxruntime-web`, an exports folder and the file name of a
-        graph in it.
+        For `face-api`, its detector: `ssd` or `tiny`. For `human`, `blazeface`, or `none` to predict faces. For
+        `onnxruntime-web`, an exports folder and the file name of a graph in it.
 
     Raises
     ------
@@ -131,7 +133,7 @@ class BrowserLibrary:
         """Find the faces in a gray picture, uint8 (H, W), and predict them; return them and the seconds it took."""
         answer = self._ask(picture[None], 1, find=True)
         [faces] = answer["faces"]
-        found = [Found(tuple(face["box"]), face["score"], probabilities_of(face["probabilities"])) for face in faces]
+        found = [Found(Box(*face["box"]), face["score"], probabilities_of(face["probabilities"])) for face in faces]
         return found, answer["ms"] / 1000
 
     def _ask(self, images: NDArray[np.uint8], per_call: int, *, find: bool) -> Any:
@@ -167,9 +169,9 @@ class BrowserLibrary:
 
 def nearest(found: Sequence[Found], center: NDArray[np.float64], distance: float) -> Found | None:
     """Return the face of the highest score whose center is within a distance of `center` (x, y); None if none is."""
-    near = [
-        face
-        for face in found
-        if np.hypot(face.box[0] + face.box[2] / 2 - center[0], face.box[1] + face.box[3] / 2 - center[1]) < distance
-    ]
+    near = [face for face in found if np.hypot(*(_center(face.box) - center)) < distance]
     return max(near, key=lambda face: face.score, default=None)
+
+
+def _center(box: Box) -> NDArray[np.float64]:
+    return np.array([box.left + box.width / 2, box.top + box.height / 2])

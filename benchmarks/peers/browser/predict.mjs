@@ -1,9 +1,11 @@
 // Predict gray images with a JavaScript library, for benchmarks/peers/browser/library.py.
 //
-//   node predict.mjs PACKAGES LIBRARY [FOLDER GRAPH]
+//   node predict.mjs PACKAGES face-api ssd|tiny
+//   node predict.mjs PACKAGES human blazeface|none
+//   node predict.mjs PACKAGES onnxruntime-web FOLDER GRAPH
 //
-// PACKAGES contains node_modules, LIBRARY is a key of LIBRARIES, and onnxruntime-web takes an exports folder and the
-// name of a graph in it. Standard input has requests: five little-endian uint32 numbers (count, height, width, images
+// PACKAGES contains node_modules, and FOLDER is an exports folder. A detector follows the name of a library; without
+// one, Human takes each image for a face. Standard input has requests: five little-endian uint32 numbers (count, height, width, images
 // per call, and 1 to find the faces in the images, or 0 if each image is a face), then count * height * width bytes.
 // The answer to each is a line of JSON: `faces`, a list of faces for each image, and `ms`, the time that they took.
 // A face has `probabilities` by the library's own class names, and, where it was found, `box` and `score`.
@@ -129,33 +131,33 @@ function facesOf({ face, error }) {
   }));
 }
 
-async function human() {
+async function human(detector) {
   fetchFiles();
   const { tf, wasmPath } = await startTensorFlow();
   const off = { enabled: false };
-  const onFaces = await startHuman(wasmPath, { detector: { scale: 1 }, mesh: off, iris: off });
-  takeWholeImages(onFaces);
-  const onImages = await startHuman(wasmPath, {});
-  let [start, ms] = [0, 0];
-  onFaces.analyze = (step) => { // the library calls it before and after its prediction of a face
-    if (step === 'Start Emotion:') start = performance.now();
-    if (step === 'End Emotion:') ms += performance.now() - start;
-  };
-  const detect = async (instance, image, height, width) => {
+  const wholeImages = detector === 'none';
+  const instance = await startHuman(wasmPath, wholeImages ? { detector: { scale: 1 }, mesh: off, iris: off } : {});
+  if (wholeImages) takeWholeImages(instance);
+  const detect = async (image, height, width) => {
     const tensor = tensorOf(tf, image, height, width);
     const result = await instance.detect(tensor);
     tf.dispose(tensor);
     return facesOf(result);
   };
+  let [start, ms] = [0, 0];
+  instance.analyze = (step) => { // the library calls it before and after its prediction of a face
+    if (step === 'Start Emotion:') start = performance.now();
+    if (step === 'End Emotion:') ms += performance.now() - start;
+  };
   return {
     predict: async (images, height, width) => {
       ms = 0;
       const value = [];
-      for (const image of images) value.push(...await detect(onFaces, image, height, width));
+      for (const image of images) value.push(...await detect(image, height, width));
       if (value.length !== images.length) throw new Error(`${images.length} faces gave ${value.length} predictions`);
       return { value, ms };
     },
-    find: (image, height, width) => timed(() => detect(onImages, image, height, width)),
+    find: (image, height, width) => timed(() => detect(image, height, width)),
   };
 }
 
