@@ -50,8 +50,8 @@ def find_file() -> Path:
     return path
 
 
-def read_file() -> bytes:
-    """Return the network's file, an ONNX graph.
+def read_graph() -> bytes:
+    """Return the network as an ONNX graph for inputs of any size.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_file() -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
         raise ModelError(f"{path}: expected SHA-256 {SHA256[:12]}..., found {found[:12]}...; {CONFLICT}")
-    return content
+    return _with_free_sizes(content)
 
 
 def open_network() -> Any:
@@ -83,9 +83,9 @@ def open_network() -> Any:
     ModelError
         If the file has another SHA-256 or cannot be loaded.
     """
-    content = read_file()
+    content = read_graph()
     try:
-        session, _ = open_session(_with_free_sizes(content), "cpu")
+        session, _ = open_session(content, "cpu")
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(f"{find_file()}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
     return session

@@ -194,7 +194,7 @@ def _write_model(folder: Path, stage: Path) -> tuple[str, ...]:
 
 def _write_detector(stage: Path) -> None:
     template = files("fer_infer.photos").joinpath(TEMPLATE_FILE).read_bytes()
-    _write_all(stage, {yunet.FILE: yunet.read_file(), TEMPLATE_FILE: template})
+    _write_all(stage, {yunet.FILE: yunet.read_graph(), TEMPLATE_FILE: template})
 
 
 def _write_all(stage: Path, contents: dict[str, bytes]) -> None:
