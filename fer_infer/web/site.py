@@ -41,7 +41,7 @@ SEED, POSITION = 0, 7
 FOLDER: Final = OutputFolder(
     always=("index.html", SITE_FILE, FILE_LIST),
     sometimes=(
-        *("*.css", "*.js", "*.svg", "*.webmanifest", "*/*.js"),
+        *("*.css", "*.js", "*.svg", "*.webmanifest", "*/*.js", "*/*/*.js"),
         *("runtime/*.mjs", "runtime/*.wasm", "model/*.onnx", "model/*.json", "detector/*.onnx", "detector/*.json"),
         DRAWN_FACE,
     ),

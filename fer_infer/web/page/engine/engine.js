@@ -62,22 +62,16 @@ export class Engine {
 
   /**
    * @param {Uint8Array[]} images of 2,304 gray levels each
-   * @param {number | null} target class that the maps explain; null for the predicted ones
+   * @param {number[]} targets class that the maps of each image explain
    * @returns {Promise<FaceMaps[]>} one per image
    */
-  async explain(images, target) {
+  async explain(images, targets) {
     if (images.length === 0) return [];
-    const targets = target === null ? null : images.map(() => target);
     /** @type {Explanation} */
     const found = await this.#call("explain", [joined(images), images.length, targets]);
-    const probabilities = split(found.probabilities, images.length);
     const saliency = split(found.saliency, images.length);
     const gradCam = found.gradCam === null ? null : split(found.gradCam, images.length);
-    return images.map((_, i) => ({
-      probabilities: probabilities[i],
-      saliency: saliency[i],
-      gradCam: gradCam === null ? null : gradCam[i],
-    }));
+    return images.map((_, i) => ({ saliency: saliency[i], gradCam: gradCam === null ? null : gradCam[i] }));
   }
 
   /**
@@ -130,9 +124,8 @@ export class Engine {
 }
 
 /**
- * Attribution maps of a face and the probabilities of its classes.
+ * Attribution maps of a face, 2,304 values each.
  * @typedef {object} FaceMaps
- * @property {Float32Array} probabilities
  * @property {Float32Array} saliency
  * @property {Float32Array | null} gradCam null if the network has no convolution
  */

@@ -52,8 +52,9 @@ function augment(costs, first, rowOf, rowPrices, columnPrices) {
     columnPrices[other] += distances[other] - reached;
     rowPrices[rowOf[other]] += reached - distances[other];
   }
-  for (let previous = before[column]; column !== -1; column = previous) {
-    previous = before[column];
+  while (column !== -1) {
+    const previous = before[column];
     rowOf[column] = previous === -1 ? first : rowOf[previous];
+    column = previous;
   }
 }
