@@ -47,7 +47,10 @@ WRONG_ROWS = {
     "one value more, after a tab": (row_with_value("7\t8"), f"{IN_PIXELS}, found 2305"),
     "NUL": (row_with_value("7\0"), f"{IN_PIXELS}, found '7\\x00' as value 5"),
     "no-break space": (row_with_value("7\xa0" + "8"), f"{IN_PIXELS}, found '7\\xa08' as value 5"),
-    "comma after the last value": (row_with('"' + FACE.replace(" ", ",") + ',"'), f"{IN_PIXELS}, found '' as value 2305"),
+    "comma after the last value": (
+        row_with('"' + FACE.replace(" ", ",") + ',"'),
+        f"{IN_PIXELS}, found '' as value 2305",
+    ),
     "two commas": (
         row_with('"' + FACE.replace(" ", ",").replace(",", ",,", 1) + '"'),
         f"{IN_PIXELS}, found '' as value 2",
