@@ -110,7 +110,7 @@ async function changePrecision({ engine, controls }) {
 async function showDrawnFace(tools) {
   const response = await fetch(tools.engine.site.drawnFace);
   const file = new File([await response.blob()], "drawn face.png", { type: "image/png" });
-  await add(new PhotoResult(tools, [file], "A drawn face, to start with"));
+  await add(new PhotoResult(tools, [file], "A drawn face"));
 }
 
 async function start() {

@@ -10,7 +10,8 @@ const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */
 /** @typedef {import("../scoring/classifier.js").Classifier} Classifier */
 /** @typedef {import("../scoring/classifier.js").Card} Card */
 
-const runtime = loadRuntime();
+/** @type {Promise<any>} */
+const runtime = import(new URL("../runtime/ort.wasm.min.mjs", import.meta.url).href);
 
 /** @type {import("../scoring/detector.js").Detector} */
 let detector;
@@ -85,13 +86,6 @@ const methods = {
     return [Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")];
   },
 };
-
-/** @returns {Promise<any>} ONNX Runtime Web */
-async function loadRuntime() {
-  const ort = await import(new URL("../runtime/ort.wasm.min.mjs", import.meta.url).href);
-  ort.env.logLevel = "error"; // warnings about the sizes of the detector's outputs would be many
-  return ort;
-}
 
 worker.addEventListener("message", async ({ data: { id, method, values } }) => {
   try {

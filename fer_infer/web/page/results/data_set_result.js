@@ -9,7 +9,7 @@ import { Result } from "./result.js";
 const CHUNK = 256;
 
 /** Faces that are shown at once. */
-const PAGE = 48;
+const PAGE = 24;
 
 const PIXELS = 48 * 48;
 

@@ -31,6 +31,7 @@ export class TimedResult extends Result {
   constructor(tools, title, everyS) {
     super(tools, title);
     this.everyS = everyS;
+    tools.controls.offerSeries();
     this.tracker = new Tracker(lostS(everyS));
     this.smoother = new Smoother();
     /** @type {FilmRow[]} */

@@ -54,15 +54,15 @@ function factsOf({ card, parity }) {
   const facts = Object.entries(card.scores).map(([split, { accuracy, n, wilson_95: [low, high] }]) =>
     fact(
       `Accuracy on ${split}`,
-      percent(accuracy, 1),
-      `95% interval ${percent(low, 1)} to ${percent(high, 1)}, ${n.toLocaleString("en-US")} faces`,
+      percent(accuracy, 2),
+      `95% interval ${percent(low, 2)} to ${percent(high, 2)}, ${n.toLocaleString("en-US")} faces`,
     ),
   );
   const { rows, source } = card.training_data;
   if (rows.Training) facts.push(fact("Trained on", rows.Training.toLocaleString("en-US"), `faces of ${source}`));
   const int8 = parity?.int8?.chosen.agreement;
   if (int8) {
-    facts.push(fact("Accuracy of int8", percent(int8.accuracy, 1), `${percent(int8.equal_predictions, 1)} equal predictions`));
+    facts.push(fact("Accuracy of int8", percent(int8.accuracy, 2), `${percent(int8.equal_predictions, 1)} equal predictions`));
   }
   facts.push(fact("Classes", String(card.labels.length), card.labels.join(", ")));
   return facts;

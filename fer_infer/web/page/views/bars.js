@@ -7,17 +7,17 @@ import { make, percent } from "./dom.js";
 export class Bars {
   /**
    * @param {string[]} labels
-   * @param {string} caption
+   * @param {string} label of the table
    */
-  constructor(labels, caption) {
-    this.rows = labels.map((label) => {
+  constructor(labels, label) {
+    this.rows = labels.map((name) => {
       const bar = make("div");
       const value = make("td", { class: "value" });
-      const row = make("tr", {}, make("th", { scope: "row" }, label), make("td", { class: "track" }, bar), value);
+      const row = make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "track" }, bar), value);
       return { row, bar, value };
     });
     const body = make("tbody", {}, ...this.rows.map(({ row }) => row));
-    this.element = make("table", { class: "bars" }, make("caption", { class: "hidden" }, caption), body);
+    this.element = make("table", { class: "bars", "aria-label": label }, body);
   }
 
   /** @param {ArrayLike<number>} probabilities */

@@ -1,9 +1,16 @@
 /** What the visitor wants to see: the method and class of maps, the graph, and raw or smoothed probabilities. */
 
-import { byId, make } from "./dom.js";
+import { colorScale } from "../scoring/maps.js";
+import { byId, contextOf, make } from "./dom.js";
 
 /** @typedef {"none" | "saliency" | "gradCam"} Method */
 /** @typedef {import("../engine/engine.js").Engine} Engine */
+
+/** What the lowest and the highest value of a map mean. */
+const LEGENDS = {
+  saliency: ["Darker pixels raise the logit", "brighter pixels raise it"],
+  gradCam: ["No evidence", "the region raises the logit"],
+};
 
 /** Names of the precisions. */
 const PRECISIONS = /** @type {Record<string, string>} */ ({ int8: "int8, fast", fp32: "float32, exact" });
@@ -21,10 +28,11 @@ export class Controls extends EventTarget {
     this.#offerPrecisions(engine.site.precisions);
     this.#offerMaps(engine.canExplain);
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("change", ({ target }) => {
-      const { name } = /** @type {HTMLInputElement} */ (target);
-      this.dispatchEvent(new Event(name === "precision" ? "precision" : "change"));
+    this.form.addEventListener("change", () => {
+      this.#showLegend();
+      this.dispatchEvent(new Event("change"));
     });
+    byId("precision").addEventListener("change", () => this.dispatchEvent(new Event("precision")));
   }
 
   /** @returns {Method} */
@@ -47,9 +55,12 @@ export class Controls extends EventTarget {
     return this.#value("series") === "smoothed";
   }
 
-  /**
-   * Hide Grad-CAM, if the graph turns out to have no convolution.
-   */
+  /** Offer raw and smoothed probabilities, which films and the camera have. */
+  offerSeries() {
+    byId("series").hidden = false;
+  }
+
+  /** Hide Grad-CAM, if the graph turns out to have no convolution. */
   withoutGradCam() {
     const choice = /** @type {HTMLInputElement} */ (this.form.querySelector("[value=gradCam]"));
     if (choice.disabled) return;
@@ -57,8 +68,24 @@ export class Controls extends EventTarget {
     byId("maps-note").textContent = "This network has no convolution, and therefore no Grad-CAM.";
     if (choice.checked) {
       /** @type {HTMLInputElement} */ (this.form.querySelector("[value=saliency]")).checked = true;
+      this.#showLegend();
       this.dispatchEvent(new Event("change"));
     }
+  }
+
+  /** Explain the colors of the maps that are shown. */
+  #showLegend() {
+    const { method } = this;
+    byId("target-field").hidden = method === "none";
+    const legend = byId("legend");
+    legend.hidden = method === "none";
+    if (method === "none") return;
+    const [low, high] = legend.querySelectorAll("span");
+    [low.textContent, high.textContent] = LEGENDS[method];
+    const { width, height, data } = colorScale({ signed: method === "saliency" });
+    const canvas = /** @type {HTMLCanvasElement} */ (byId("scale"));
+    Object.assign(canvas, { width, height });
+    contextOf(canvas).putImageData(new ImageData(data, width, height), 0, 0);
   }
 
   /** @param {string} name */
@@ -75,7 +102,8 @@ export class Controls extends EventTarget {
   #offerPrecisions(precisions) {
     const group = byId("precision");
     precisions.forEach((precision, i) => {
-      const input = make("input", { type: "radio", name: "precision", value: precision, checked: i === 0 });
+      const about = { type: "radio", name: "precision", form: this.form.id, value: precision, checked: i === 0 };
+      const input = make("input", about);
       group.append(make("label", {}, input, make("span", {}, PRECISIONS[precision] ?? precision)));
     });
   }
@@ -83,7 +111,6 @@ export class Controls extends EventTarget {
   /** @param {boolean} canExplain */
   #offerMaps(canExplain) {
     byId("method").hidden = !canExplain;
-    /** @type {HTMLElement} */ (byId("target").closest("p")).hidden = !canExplain;
     byId("maps-note").textContent = canExplain
       ? ""
       : "This model was exported without saliency.onnx, so the page has no attribution maps.";

@@ -210,7 +210,7 @@ export class Viewer {
     const { data } = overlayFace(shown.face.image, maps[this.selected], this.#signs());
     contextOf(this.mapped).putImageData(new ImageData(data, 48, 48), 0, 0);
     const { method } = this.controls;
-    const caption = `${method === "none" ? "" : METHODS[method]} of ${this.engine.labels[this.targetOf(shown)]}`;
+    const caption = `${method === "none" ? "" : METHODS[method]} for “${this.engine.labels[this.targetOf(shown)]}”`;
     /** @type {HTMLElement} */ (this.mapFigure.lastElementChild).textContent = caption;
     this.mapped.setAttribute("aria-label", `Map: ${caption}`);
   }
