@@ -4,9 +4,17 @@
  * Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20 (2023).
  */
 
+import { roundHalfEven } from "./pixels.js";
+
 /** Pixels per cell of the three grids in which the network looks for faces. */
 const STRIDES = [8, 16, 32];
 const LARGEST_STRIDE = 32;
+
+/**
+ * Step in pixels to which landmarks are rounded, so that a face is aligned alike by every build of ONNX Runtime: the
+ * network amplifies small differences.
+ */
+const LANDMARK_STEP = 1 / 16;
 
 /**
  * A face in the pixels that the network was given.
@@ -88,7 +96,8 @@ function candidatesOf(outputs, stride, columns, threshold) {
     const height = Math.exp(logHeight) * stride;
     const landmarks = [];
     for (let i = 10 * cell; i < 10 * cell + 10; i += 2) {
-      landmarks.push([(right + points[i]) * stride, (down + points[i + 1]) * stride]);
+      const exact = [(right + points[i]) * stride, (down + points[i + 1]) * stride];
+      landmarks.push(exact.map((value) => roundHalfEven(value / LANDMARK_STEP) * LANDMARK_STEP));
     }
     const left = (right + dx) * stride - width / 2;
     const top = (down + dy) * stride - height / 2;
