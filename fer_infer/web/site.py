@@ -17,20 +17,20 @@ from PIL import Image
 
 from fer_core import ModelCard, ModelError
 from fer_core.cards.summary import card_rows
-from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, PARITY_FILE, ExportsFolder
+from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, PARITY_FILE, SALIENCY_FILE, ExportsFolder
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer.config import SiteConfig
 from fer_infer.photos import yunet
 from fer_infer.photos.alignment import TEMPLATE_FILE
+from fer_infer.saliency import SaliencyModel
 from fer_infer.scorer import Scorer
 from fer_infer.web.runtime import NAME as RUNTIME_NAME
 from fer_infer.web.runtime import runtime_files
 
 PRECISIONS: Final = ("int8", "fp32")
 """Graphs that the page offers, if the exports folder has them; the first one is selected."""
-SALIENCY_FILE: Final = "saliency.onnx"
 SITE_FILE: Final = "site.json"
 """What the page reads about the model and the files of the site."""
 FILE_LIST: Final = "files.js"
@@ -176,7 +176,7 @@ def _toolkit_version() -> str:
 
 
 def _write_model(folder: Path, stage: Path) -> tuple[str, ...]:
-    """Copy the graphs that can be loaded, the card and the parity check; return the precisions."""
+    """Check and copy the graphs, the card and the record of parity; return the precisions."""
     exports = ExportsFolder(folder)
     if not exports.exists():
         why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one from a run"
@@ -186,7 +186,9 @@ def _write_model(folder: Path, stage: Path) -> tuple[str, ...]:
     for precision in graphs:
         Scorer(folder, "cpu", precision, threads=1).close()  # checks the graph, its card and its checksum
         shutil.copyfile(exports.graph(precision), stage / GRAPH_FILES[precision])
-    for file in (exports.card, exports.parity, folder / SALIENCY_FILE):
+    if exports.saliency.is_file():
+        SaliencyModel(folder, "cpu", threads=1).close()
+    for file in (exports.card, exports.parity, exports.saliency):
         if file.is_file():
             shutil.copyfile(file, stage / file.name)
     return graphs

@@ -29,6 +29,17 @@
  * @property {number} changed_predictions
  * @property {Record<string, string>} [graph_sha256]
  * @property {{chosen: {agreement: Int8Agreement}} | null} [int8]
+ * @property {SaliencyParity | null} [saliency]
+ */
+
+/**
+ * How the maps of `saliency.onnx` differ from those of the trained network.
+ * @typedef {object} SaliencyParity
+ * @property {string} source
+ * @property {number} n
+ * @property {number} median_relative_difference
+ * @property {number} max_relative_difference
+ * @property {unknown[]} kinks
  */
 
 /**

@@ -79,7 +79,16 @@ function comparisonOf({ card, parity }) {
     pair("Changed predictions", `${parity.changed_predictions}, float32 graph against the trained network`),
     pair("Largest difference of a logit", parity.max_absolute_difference.toExponential(1)),
     pair("Largest difference of a probability", parity.max_probability_difference.toExponential(1)),
+    ...(parity.saliency ? [pair("Saliency maps", saliencyText(parity.saliency))] : []),
   ];
+}
+
+/** @param {import("../engine/site.js").SaliencyParity} parity */
+function saliencyText({ source, n, median_relative_difference: median, max_relative_difference: most, kinks }) {
+  const faces = `${n.toLocaleString("en-US")} faces of ${source}`;
+  const differences = `median relative difference ${median.toExponential(1)}, largest ${most.toExponential(1)}`;
+  const undefinedThere = kinks.length === 0 ? "" : `, except ${kinks.length} where the gradient is discontinuous`;
+  return `compared with PyTorch on ${faces}: ${differences}${undefinedThere}`;
 }
 
 /**
