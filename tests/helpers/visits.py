@@ -76,7 +76,7 @@ def visit(browser: Any, address: str, **options: Any) -> Iterator[Any]:
 
     context.route(lambda url: not url.startswith((address, "blob:", "data:")), refuse)
     page.goto(address)
-    page.wait_for_selector(".result .bars")
+    page.wait_for_selector(".result .meta:not(:empty)")
     try:
         yield page
     finally:

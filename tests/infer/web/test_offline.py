@@ -28,7 +28,7 @@ def test_the_page_works_after_its_server_has_stopped(browser: Any, page_folder: 
         assert page.evaluate(COMPLETE) == len(files) + 1
     for path in ("", "index.html", "?from=home"):
         page.goto(address + path)
-        page.wait_for_selector(".result .bars")
+        page.wait_for_selector(".result .meta:not(:empty)")
         page.locator("#checks .verdict.good").first.wait_for()
     assert page.inner_text("#errors") == ""
     context.close()
@@ -38,7 +38,7 @@ def test_the_second_visit_is_isolated_from_other_origins(browser: Any, address: 
     with visit(browser, address) as page:
         page.evaluate(COMPLETE)
         page.reload()
-        page.wait_for_selector(".result .bars")
+        page.wait_for_selector(".result .meta:not(:empty)")
         assert page.evaluate("crossOriginIsolated")
 
 
@@ -59,7 +59,7 @@ def test_a_new_version_replaces_all_files_of_the_old_one(browser: Any, page_fold
         page.goto("about:blank")
         page.wait_for_timeout(500)
         page.goto(address)
-        page.wait_for_selector(".result .bars")
+        page.wait_for_selector(".result .meta:not(:empty)")
         after = page.evaluate("caches.keys()")
     assert (len(before), len(after)) == (1, 1)
     assert after[0].endswith("0123456789abcdef")
