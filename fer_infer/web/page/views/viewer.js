@@ -61,6 +61,7 @@ export class Viewer {
     this.detail = make("div", { class: "detail" }, this.title, face, this.bars.element);
     this.element = make("div", { class: "viewer" }, this.photo, this.detail);
     for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
+    for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
     this.onChange = () => void this.render();
     controls.addEventListener("change", this.onChange);
   }
