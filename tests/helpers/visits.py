@@ -81,7 +81,7 @@ def visit(browser: Any, address: str, **options: Any) -> Iterator[Any]:
         yield page
     finally:
         context.close()
-    assert complaints == []
+    assert complaints == [], complaints
 
 
 def choose(page: Any, *files: Path) -> None:

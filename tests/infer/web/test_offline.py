@@ -18,6 +18,13 @@ COMPLETE = """async () => {
 }"""
 
 
+UPDATED = """async () => {
+  const registration = await navigator.serviceWorker.ready;
+  await registration.update();
+  while (registration.waiting === null) await new Promise((resolve) => setTimeout(resolve, 50));
+}"""
+
+
 def test_the_page_works_after_its_server_has_stopped(browser: Any, page_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(page_folder, tmp_path / "once"))
     files = json.loads((folder / "files.js").read_text().removeprefix("self.FER_SITE = ").removesuffix(";\n"))["files"]
@@ -53,8 +60,7 @@ def test_a_new_version_replaces_all_files_of_the_old_one(browser: Any, page_fold
         listed = (folder / "files.js").read_text()
         version = json.loads(listed.removeprefix("self.FER_SITE = ").removesuffix(";\n"))["version"]
         (folder / "files.js").write_text(listed.replace(version, "0123456789abcdef"))
-        page.evaluate("navigator.serviceWorker.ready.then((found) => found.update())")
-        page.wait_for_function("navigator.serviceWorker.getRegistration().then((found) => found.waiting !== null)")
+        page.evaluate(UPDATED)
         assert len(page.evaluate("caches.keys()")) == 2, "the page keeps its version"
         page.goto("about:blank")
         page.wait_for_timeout(500)

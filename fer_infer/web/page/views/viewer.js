@@ -170,6 +170,7 @@ export class Viewer {
         width: `${width * across}%`,
         height: `${height * down}%`,
       });
+      box.classList.toggle("low", top * down < 8); // there is no room above
       box.setAttribute("aria-pressed", String(i === this.selected));
       box.setAttribute("aria-label", `Face ${shown.number}: ${this.#predictionOf(shown)}`);
       /** @type {HTMLElement} */ (box.firstElementChild).textContent = `${shown.number} ${this.#predictionOf(shown)}`;
