@@ -10,16 +10,19 @@ if TYPE_CHECKING:
     from fer_infer.evaluation.evaluate import evaluate
     from fer_infer.photos.find import find_faces
     from fer_infer.photos.found_face import FoundFace
+    from fer_infer.saliency import SaliencyMaps, SaliencyModel
     from fer_infer.scorer import Scorer
     from fer_infer.scoring.crop import crop
     from fer_infer.scoring.pipeline import score
 
-__all__ = ["FoundFace", "Scorer", "crop", "evaluate", "find_faces", "score"]
+__all__ = ["FoundFace", "SaliencyMaps", "SaliencyModel", "Scorer", "crop", "evaluate", "find_faces", "score"]
 
 __getattr__ = attach(
     __name__,
     {
         "FoundFace": "fer_infer.photos.found_face",
+        "SaliencyMaps": "fer_infer.saliency",
+        "SaliencyModel": "fer_infer.saliency",
         "Scorer": "fer_infer.scorer",
         "crop": "fer_infer.scoring.crop",
         "evaluate": "fer_infer.evaluation.evaluate",
