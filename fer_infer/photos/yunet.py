@@ -57,6 +57,24 @@ def find_file() -> Path:
     return path
 
 
+def read_graph() -> bytes:
+    """Return the network as an ONNX graph for inputs of any size.
+
+    Raises
+    ------
+    FerError
+        If the package that contains the file is not installed.
+    ModelError
+        If the file has another SHA-256.
+    """
+    path = find_file()
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ModelError(f"{path}: expected SHA-256 {SHA256[:12]}..., found {found[:12]}...; {CONFLICT}")
+    return _with_free_sizes(content)
+
+
 def open_network() -> Any:
     """Create a session of the network for inputs of any size.
 
@@ -72,15 +90,11 @@ def open_network() -> Any:
     ModelError
         If the file has another SHA-256 or cannot be loaded.
     """
-    path = find_file()
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise ModelError(f"{path}: expected SHA-256 {SHA256[:12]}..., found {found[:12]}...; {CONFLICT}")
+    content = read_graph()
     try:
-        session, _ = open_session(_with_free_sizes(content), "cpu")
+        session, _ = open_session(content, "cpu")
     except Exception as error:  # ONNX Runtime's errors have no common base class
-        raise ModelError(f"{path}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
+        raise ModelError(f"{find_file()}: cannot be loaded by ONNX Runtime: {first_line(error)}") from None
     return session
 
 

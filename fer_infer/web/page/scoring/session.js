@@ -45,7 +45,7 @@ export class Session {
     const response = await fetch(url);
     if (!response.ok) throw new Error(`${url}: cannot be read: HTTP status ${response.status}`);
     const content = new Uint8Array(await response.arrayBuffer());
-    const options = { executionProviders: ["wasm"] };
+    const options = { executionProviders: ["wasm"], logSeverityLevel: 3 }; // errors: sizes of outputs differ by design
     return new Session(ort, await ort.InferenceSession.create(content, options));
   }
 
