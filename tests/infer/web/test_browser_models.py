@@ -12,25 +12,22 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from page_modules import SCORING, decoded, encoded, needs_chromium, png, served_page
+from page_modules import ROOT, decoded, encoded, needs_chromium, png, run, scoring_page
 
 from fer_core.fer2013 import PIXELS
+from fer_core.outputs.map_colors import normalize, overlay, scale_strip
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
 from fer_infer.photos.found_face import Box, FoundFace
+from fer_infer.photos.map_overlay import bounds_of, corners_of, overlay_pixels
+from fer_infer.runtime.session import open_session
 
 pytestmark = needs_chromium
 
-ROOT = Path(__file__).parents[3]
-RUNTIME = Path("/work/side/ort-web/package/dist")
 COMPACT = ROOT / "exports" / "compact"
 EIGHT = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
-START = """async () => {
-  window.ort = await import("/runtime/ort.wasm.min.mjs");
-  ort.env.wasm.wasmPaths = "/runtime/";
-  ort.env.wasm.numThreads = 1;
-  for (const name of ["classifier", "maps", "colors"]) window[name] = await import(`/scoring/${name}.js`);
+BYTES_OF_OUTPUTS = """() => {
   window.bytes = (outputs) => Object.fromEntries(
     Object.entries(outputs).map(([name, values]) => [name, values === null ? null : textOf(values)])
   );
@@ -95,20 +92,9 @@ def eight(model_class: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def page(explaining: tuple[Path, Any], eight: tuple[Path, Any]) -> Iterator[Any]:
-    served = {
-        "scoring": SCORING,
-        "runtime": RUNTIME,
-        "compact": COMPACT,
-        "eight": eight[0],
-        "explaining": explaining[0],
-    }
-    with served_page(served) as opened:
-        opened.evaluate(START)
+    with scoring_page({"compact": COMPACT, "eight": eight[0], "explaining": explaining[0]}) as opened:
+        opened.evaluate(BYTES_OF_OUTPUTS)
         yield opened
-
-
-def run(page: Any, script: str, *arguments: Any) -> Any:
-    return page.evaluate(f"async (given) => {{ {script} }}", list(arguments))
 
 
 PREDICT = """
@@ -176,6 +162,33 @@ def test_each_face_is_explained_for_its_target(
     np.testing.assert_array_equal(found["gradCam"], np.maximum(maps, 0))
 
 
+@pytest.mark.parametrize("target", [-1, 3])
+def test_maps_of_an_exported_model_are_those_of_python(page: Any, target: int) -> None:
+    images = draw_faces(20, seed=9).images
+    targets = np.full(20, target, np.int64)
+    session, _ = open_session((COMPACT / "saliency.onnx").read_bytes(), "cpu")
+    expected = dict(
+        zip(
+            ("logits", "probabilities", "saliency", "gradCam"),
+            session.run(["logits", "probabilities", "saliency", "grad_cam"], {"faces": images, "target": targets}),
+            strict=True,
+        )
+    )
+    script = """
+      const card = await (await fetch("/compact/card.json")).json();
+      const [model, saliency] = ["/compact/model.onnx", "/compact/saliency.onnx"];
+      const explaining = await classifier.createClassifier(ort, { model, saliency, card });
+      return bytes(await explaining.explain(bytesOf(given[0]), 20, given[1]));
+    """
+    found = run(page, script, encoded(images), None if target == -1 else targets.tolist())
+    for name in ("logits", "probabilities"):
+        np.testing.assert_allclose(decoded(found[name], np.float32), expected[name].ravel(), atol=1e-4)
+    for name in ("saliency", "gradCam"):
+        maps, originals = decoded(found[name], np.float32).reshape(20, -1), expected[name].reshape(20, -1)
+        differences = np.abs(maps - originals).max(axis=1) / np.abs(originals).max(axis=1)
+        assert differences.max() < 1e-3
+
+
 def test_a_network_without_convolutions_has_no_grad_cam(page: Any) -> None:
     found = run(page, EXPLAIN, "without.onnx", encoded(bytes(PIXELS)), 1, None)
     assert found["gradCam"] is None
@@ -206,6 +219,19 @@ def test_a_call_that_fails_does_not_stop_later_ones(page: Any) -> None:
     assert run(page, script) == ["failed", 8]
 
 
+@pytest.mark.parametrize("explained", [False, True])
+def test_a_released_model_ends_its_calls_first(page: Any, explained: bool) -> None:
+    script = """
+      const card = await (await fetch("/eight/card.json")).json();
+      const files = { model: "/eight/model.onnx", saliency: "/explaining/with.onnx", card };
+      const model = await classifier.createClassifier(ort, files);
+      const call = given[0] ? model.explain(new Uint8Array(2304), 1) : model.predict(new Uint8Array(2304), 1);
+      await model.release();
+      return (await call).logits.length;
+    """
+    assert run(page, script, explained) == 8
+
+
 MAPS = {
     "signed": np.random.default_rng(1).normal(0, 1, (48, 48)).astype(np.float32),
     "magnitudes": np.random.default_rng(2).gamma(0.5, 1, (48, 48)).astype(np.float32),
@@ -217,7 +243,6 @@ MAPS = {
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_are_scaled_as_in_reports(page: Any, name: str) -> None:
-    normalize = pytest.importorskip("fer_explain.plots").normalize
     found = run(page, "return textOf(maps.normalize(new Float32Array(bytesOf(given[0]).buffer)))", encoded(MAPS[name]))
     np.testing.assert_allclose(decoded(found, np.float32), normalize(MAPS[name]).ravel(), rtol=1e-5, atol=1e-6)
 
@@ -225,7 +250,6 @@ def test_maps_are_scaled_as_in_reports(page: Any, name: str) -> None:
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_map_over_the_face_has_the_colors_of_reports(page: Any, name: str, signed: bool) -> None:
-    overlay = pytest.importorskip("fer_explain.plots").overlay
     image = draw_faces(1, seed=6).images[0]
     script = """
       const map = new Float32Array(bytesOf(given[1]).buffer);
@@ -250,31 +274,29 @@ TRANSFORMS = {
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_map_over_the_photo_is_drawn_as_in_python(page: Any, name: str, signed: bool) -> None:
-    photo_overlay = pytest.importorskip("fer_explain.photo_overlay")
     scale, angle, x, y = TRANSFORMS[name]
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
     transform = np.array([[cosine, -sine, x], [sine, cosine, y]])
     photo = np.random.default_rng(5).integers(0, 256, (200, 260, 3), np.uint8)
     face = FoundFace(Box(0.0, 0.0, 1.0, 1.0), 1.0, np.zeros((5, 2)), transform, np.zeros((48, 48), np.uint8))
-    expected = photo_overlay.overlay_pixels(photo, face, MAPS["signed"], signed=signed, outline=False)
+    expected = overlay_pixels(photo, face, MAPS["signed"], signed=signed, outline=False)
     script = """
       const map = new Float32Array(bytesOf(given[1]).buffer);
       const { data, ...place } = maps.overlayPhoto(await pictureOf(given[0]), given[2], map, { signed: given[3] });
       return [place, textOf(data), maps.cornersOf(given[2])];
     """
     place, data, corners = run(page, script, png(photo), encoded(MAPS["signed"]), transform.ravel().tolist(), signed)
-    left, top, right, bottom = photo_overlay.bounds_of(face, photo.shape)
+    left, top, right, bottom = bounds_of(face, photo.shape)
     assert place == {"left": left, "top": top, "width": right - left, "height": bottom - top}
     shown = photo.astype(int)
     if place["width"] and place["height"]:
         shown[top:bottom, left:right] = decoded(data, np.uint8).reshape(bottom - top, right - left, 4)[..., :3]
     assert np.abs(shown - expected).max() <= 1
-    np.testing.assert_allclose(corners, photo_overlay.corners_of(face))
+    np.testing.assert_allclose(corners, corners_of(face))
 
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_color_scale_is_that_of_reports(page: Any, signed: bool) -> None:
-    scale_strip = pytest.importorskip("fer_explain.plots").scale_strip
     found = run(page, "return textOf(maps.colorScale({ signed: given[0] }).data)", signed)
     colors = decoded(found, np.uint8).reshape(1, 96, 4)[..., :3]
     assert np.abs(colors.astype(int) - scale_strip(signed=signed)).max() <= 1
