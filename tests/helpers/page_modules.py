@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -18,7 +19,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-SCORING = Path(__file__).parents[2] / "fer_infer" / "web" / "page" / "scoring"
+from fer_core import FerError
+from fer_infer.web.runtime import PACKAGE, cache_folder, runtime_files
+
+ROOT = Path(__file__).parents[2]
+SCORING = ROOT / "fer_infer" / "web" / "page" / "scoring"
 
 MISSING: str | None
 try:
@@ -30,6 +35,16 @@ except ModuleNotFoundError:
     CHROMIUM, MISSING = None, "playwright is not installed"
 
 needs_chromium = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+
+
+def runtime_folder(folder: Path) -> Path:
+    """Write ONNX Runtime Web into a folder; skip the test if it was not downloaded, as tests download nothing."""
+    for source in (ROOT / "node_modules" / PACKAGE, cache_folder()):
+        with suppress(FerError):
+            for name, content in runtime_files(source).items():
+                (folder / name).write_bytes(content)
+            return folder
+    pytest.skip(f"{PACKAGE} was not downloaded: npm ci")
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -78,6 +93,31 @@ def served_page(served: Mapping[str, Path]) -> Iterator[Any]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+MODULES = ("alignment", "classifier", "colors", "detector", "faces", "maps", "pixels", "resampling")
+
+START = """async (names) => {
+  window.ort = await import("/runtime/ort.wasm.min.mjs");
+  ort.env.wasm.wasmPaths = "/runtime/";
+  ort.env.wasm.numThreads = 1;
+  for (const name of names) window[name] = await import(`/scoring/${name}.js`);
+}"""
+
+
+@contextmanager
+def scoring_page(served: Mapping[str, Path]) -> Iterator[Any]:
+    """Open a page that has loaded the runtime as `ort`, and the modules by their names."""
+    with TemporaryDirectory() as folder:
+        runtime = runtime_folder(Path(folder))
+        with served_page({"scoring": SCORING, "runtime": runtime, **served}) as page:
+            page.evaluate(START, MODULES)
+            yield page
+
+
+def run(page: Any, script: str, *arguments: Any) -> Any:
+    """Run the body of a function in a page; the arguments are the list `given` in it."""
+    return page.evaluate(f"async (given) => {{ {script} }}", list(arguments))
 
 
 BYTES = """

@@ -96,6 +96,12 @@ export class Classifier {
     };
   }
 
+  /** Free the memory of the graphs once all calls have ended. */
+  async release() {
+    const explaining = await this.saliency?.catch(() => null);
+    await Promise.all([this.model.release(), explaining?.release()]);
+  }
+
   /**
    * @param {Session} session
    * @param {Uint8Array} images

@@ -25,8 +25,10 @@
  * @param {number} value
  */
 export function roundHalfEven(value) {
-  const rounded = Math.round(value);
-  return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+  const below = Math.floor(value);
+  const rest = value - below;
+  if (rest === 0.5) return below + (below & 1);
+  return rest < 0.5 ? below : below + 1;
 }
 
 /**

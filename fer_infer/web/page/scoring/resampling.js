@@ -3,12 +3,12 @@
 import { roundHalfEven } from "./pixels.js";
 
 /**
- * Interleaved 8-bit samples; of four channels, the first three are resampled.
+ * Interleaved 8-bit samples: gray levels, or red, green and blue. A fourth channel is left out of what is made of it.
  * @typedef {object} Raster
  * @property {number} width
  * @property {number} height
  * @property {Uint8Array | Uint8ClampedArray} data
- * @property {1 | 4} channels
+ * @property {1 | 3 | 4} channels
  */
 
 /** Bits after the binary point of a weight. */
@@ -78,11 +78,11 @@ export function reduce(raster, across, down) {
   const columns = Math.ceil(width / across);
   const rows = Math.ceil(height / down);
   const reduced = blank(columns, rows, channels);
-  const bands = Math.min(channels, 3);
+  const bands = reduced.channels;
   for (let row = 0, place = 0; row < rows; row += 1) {
     const top = row * down;
     const bottom = Math.min(height, top + down);
-    for (let column = 0; column < columns; column += 1, place += channels) {
+    for (let column = 0; column < columns; column += 1, place += bands) {
       const left = column * across;
       const right = Math.min(width, left + across);
       const count = (right - left) * (bottom - top);
@@ -101,21 +101,21 @@ export function reduce(raster, across, down) {
 }
 
 /**
- * Rotate a raster of four channels about its center, with bilinear interpolation; what comes from outside is black.
+ * Rotate a colored raster about its center, with bilinear interpolation; what comes from outside is black.
  * @param {Raster} raster
  * @param {number} degrees counterclockwise
  * @returns {Raster}
  */
 export function rotate(raster, degrees) {
-  const { width, height, data } = raster;
+  const { width, height, data, channels } = raster;
   const radians = (-degrees * Math.PI) / 180;
   const cosine = Number(Math.cos(radians).toFixed(15));
   const sine = Number(Math.sin(radians).toFixed(15));
   const left = width / 2 - cosine * (width / 2) - sine * (height / 2);
   const top = height / 2 + sine * (width / 2) - cosine * (height / 2);
-  const rotated = blank(width, height, 4);
+  const rotated = blank(width, height, channels);
   for (let row = 0, place = 0; row < height; row += 1) {
-    for (let column = 0; column < width; column += 1, place += 4) {
+    for (let column = 0; column < width; column += 1, place += 3) {
       let x = cosine * (column + 0.5) + sine * (row + 0.5) + left;
       let y = -sine * (column + 0.5) + cosine * (row + 0.5) + top;
       if (x < 0 || x >= width || y < 0 || y >= height) continue;
@@ -125,10 +125,10 @@ export function rotate(raster, degrees) {
       const row0 = Math.floor(y);
       const right = x - column0;
       const down = y - row0;
-      const x0 = 4 * Math.max(0, column0);
-      const x1 = 4 * Math.min(width - 1, column0 + 1);
-      const above = 4 * width * Math.max(0, row0);
-      const below = 4 * width * Math.min(height - 1, row0 + 1);
+      const x0 = channels * Math.max(0, column0);
+      const x1 = channels * Math.min(width - 1, column0 + 1);
+      const above = channels * width * Math.max(0, row0);
+      const below = channels * width * Math.min(height - 1, row0 + 1);
       for (let band = 0; band < 3; band += 1) {
         const upper = data[above + x0 + band];
         const first = upper + (data[above + x1 + band] - upper) * right;
@@ -197,18 +197,26 @@ function resampleColumns(raster, columns) {
   const { size, starts, counts, stride, weights } = columns;
   const result = blank(size, height, channels);
   const out = result.data;
-  const bands = Math.min(channels, 3);
+  const half = 1 << (PRECISION_BITS - 1);
   for (let row = 0, place = 0; row < height; row += 1) {
-    const line = row * width * channels;
-    for (let column = 0; column < size; column += 1, place += channels) {
+    for (let column = 0; column < size; column += 1) {
       const first = column * stride;
       const last = first + counts[column];
-      const begin = line + starts[column] * channels;
-      for (let band = 0; band < bands; band += 1) {
-        let sum = 1 << (PRECISION_BITS - 1);
-        for (let k = first, i = begin + band; k < last; k += 1, i += channels) sum += data[i] * weights[k];
-        out[place + band] = sum >> PRECISION_BITS;
+      let [one, two, three] = [half, half, half];
+      for (let k = first, i = (row * width + starts[column]) * channels; k < last; k += 1, i += channels) {
+        const weight = weights[k];
+        one += data[i] * weight;
+        if (channels > 1) {
+          two += data[i + 1] * weight;
+          three += data[i + 2] * weight;
+        }
       }
+      out[place] = one >> PRECISION_BITS;
+      if (channels > 1) {
+        out[place + 1] = two >> PRECISION_BITS;
+        out[place + 2] = three >> PRECISION_BITS;
+      }
+      place += result.channels;
     }
   }
   return result;
@@ -223,17 +231,25 @@ function resampleRows(raster, rows) {
   const { width, data, channels } = raster;
   const { size, starts, counts, stride, weights } = rows;
   const result = blank(width, size, channels);
-  const out = result.data;
-  const line = width * channels;
-  const sums = new Int32Array(line);
+  const bands = result.channels;
+  const sums = new Int32Array(width * bands);
   for (let row = 0; row < size; row += 1) {
     sums.fill(1 << (PRECISION_BITS - 1));
     for (let k = 0; k < counts[row]; k += 1) {
       const weight = weights[row * stride + k];
-      const begin = (starts[row] + k) * line;
-      for (let i = 0; i < line; i += 1) sums[i] += data[begin + i] * weight;
+      let i = (starts[row] + k) * width * channels;
+      if (channels === bands) {
+        for (let place = 0; place < sums.length; place += 1, i += 1) sums[place] += data[i] * weight;
+      } else {
+        for (let place = 0; place < sums.length; place += 3, i += channels) {
+          sums[place] += data[i] * weight;
+          sums[place + 1] += data[i + 1] * weight;
+          sums[place + 2] += data[i + 2] * weight;
+        }
+      }
     }
-    for (let i = 0, place = row * line; i < line; i += 1, place += 1) out[place] = sums[i] >> PRECISION_BITS;
+    const begin = row * sums.length;
+    for (let place = 0; place < sums.length; place += 1) result.data[begin + place] = sums[place] >> PRECISION_BITS;
   }
   return result;
 }
@@ -241,9 +257,10 @@ function resampleRows(raster, rows) {
 /**
  * @param {number} width
  * @param {number} height
- * @param {1 | 4} channels
- * @returns {Raster}
+ * @param {1 | 3 | 4} channels of the source
+ * @returns {Raster} without a fourth channel
  */
 function blank(width, height, channels) {
-  return { width, height, data: new Uint8Array(width * height * channels), channels };
+  const bands = channels === 1 ? 1 : 3;
+  return { width, height, data: new Uint8Array(width * height * bands), channels: bands };
 }

@@ -37,7 +37,7 @@ export class Yunet {
 
   /**
    * Find the faces in a picture in its own size.
-   * @param {import("./resampling.js").Raster} raster of four channels, or of one for gray levels
+   * @param {import("./resampling.js").Raster} raster
    * @param {number} threshold smallest score
    * @returns {Promise<Candidate[]>}
    */
