@@ -56,11 +56,13 @@ MOUTH_DOWN: Final = 0.34
 CHIN_REACH: Final = 0.5
 """Half width of the chin."""
 
+FACES_AT_ONCE: Final = 256
+"""Number of faces divided at once; more would need much memory."""
 _SMALLEST: Final = 1e-6
 """Smallest length that is divided by; lengths are about 1."""
 
 
-def partition(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def partition(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Divide 48x48 faces into regions.
 
     Parameters
@@ -71,7 +73,7 @@ def partition(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
     Returns
     -------
-    ndarray of int64, shape (N, 48, 48)
+    ndarray of uint8, shape (N, 48, 48)
         Number of the region of each pixel, a position in `REGIONS`.
 
     Raises
@@ -81,15 +83,8 @@ def partition(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """
     points = np.asarray(landmarks, np.float64)
     _require_landmarks(points)
-    origin = points[:, :2].mean(axis=1)
-    across = points[:, 1] - points[:, 0]
-    unit = across / (across**2).sum(axis=1, keepdims=True)  # length 1 in units is one pixel over the distance
-    axes = np.stack([unit, unit[:, ::-1] * (-1, 1)], axis=2)
-    centers = np.arange(IMAGE_SIZE) + 0.5
-    pixels = np.stack(np.meshgrid(centers, centers), axis=-1).reshape(-1, 2)
-    placed = (pixels - origin[:, None]) @ axes
-    anchors = (points - origin[:, None]) @ axes
-    return _numbers(placed, anchors).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    parts = [points[start : start + FACES_AT_ONCE] for start in range(0, len(points), FACES_AT_ONCE)]
+    return np.concatenate([np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8), *map(_partition, parts)])
 
 
 def units_shown(label: str, region: str) -> tuple[int, ...]:
@@ -112,6 +107,18 @@ def _require_landmarks(points: NDArray[np.float64]) -> None:
         face = int(np.argmin(usable))
         found = f"{points[face].tolist()} for face {face}"
         raise ConfigError(f"expected finite positions and two eyes apart, found {found}", parameter="landmarks")
+
+
+def _partition(points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    origin = points[:, :2].mean(axis=1)
+    across = points[:, 1] - points[:, 0]
+    unit = across / (across**2).sum(axis=1, keepdims=True)  # a product with it is a length over the distance
+    axes = np.stack([unit, unit[:, ::-1] * (-1, 1)], axis=2)
+    centers = np.arange(IMAGE_SIZE) + 0.5
+    pixels = np.stack(np.meshgrid(centers, centers), axis=-1).reshape(-1, 2)
+    placed = (pixels - origin[:, None]) @ axes
+    anchors = (points - origin[:, None]) @ axes
+    return _numbers(placed, anchors).reshape(-1, IMAGE_SIZE, IMAGE_SIZE).astype(np.uint8)
 
 
 def _numbers(placed: NDArray[np.float64], anchors: NDArray[np.float64]) -> NDArray[np.int64]:

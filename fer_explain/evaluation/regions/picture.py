@@ -26,13 +26,13 @@ OPACITY: Final = 0.45
 """Opacity of the color of a region over the face."""
 
 
-def mean_face(images: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the mean of faces, uint8 (48, 48), and the regions of their mean landmarks, int64 (48, 48)."""
+def mean_face(images: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the mean of faces, uint8 (48, 48), and the regions of their mean landmarks, uint8 (48, 48)."""
     mean: NDArray[np.uint8] = np.rint(images.mean(axis=0)).astype(np.uint8)
     return mean, partition(landmarks.mean(axis=0, keepdims=True))[0]
 
 
-def draw_regions(image: NDArray[np.uint8], numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+def draw_regions(image: NDArray[np.uint8], numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Draw the regions of a face in their colors over its gray levels, both (48, 48): uint8 (288, 288, 3)."""
     colors = np.array([[int(COLORS[name][i : i + 2], 16) for i in (1, 3, 5)] for name in REGIONS], np.float32)
     mixed = image[..., None] + OPACITY * (colors[numbers] - image[..., None].astype(np.float32))

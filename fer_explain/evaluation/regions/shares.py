@@ -106,14 +106,14 @@ class FaceShares:
     areas: NDArray[np.float64]
 
 
-def region_shares(attributions: NDArray[np.float32], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+def region_shares(attributions: NDArray[np.float32], numbers: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the fraction of each map's absolute values in each region.
 
     Parameters
     ----------
     attributions : ndarray of float32, shape (N, 48, 48)
         Maps.
-    numbers : ndarray of int64, shape (N, 48, 48)
+    numbers : ndarray of uint8, shape (N, 48, 48)
         Regions, see `fer_explain.evaluation.regions.geometry.partition`.
 
     Returns
