@@ -6,6 +6,7 @@ distinct without color. Controls are gray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,15 +158,20 @@ def region_figure(results: RegionResults, picture: NDArray[np.uint8]) -> Figure:
     """
     methods = [method for method in results.methods if method not in CONTROLS] or list(results.methods)
     panels = [_region_rows(results, method) for method in methods]
-    figure = _figure(3.4 + 5.6 * len(methods), 1.4 + 0.34 * max(len(rows) for rows in panels))
-    left, *tables = figure.subplots(1, 1 + len(methods), width_ratios=[3.2, *[5.6] * len(methods)])
-    left.imshow(picture)
-    left.set_axis_off()
-    left.set_title("Regions, on the mean face")
-    for axes, method, rows in zip(tables, methods, panels, strict=True):
+    columns = min(len(methods), 2)
+    lines = math.ceil(len(methods) / columns)
+    height = 0.9 + 0.3 * max(len(rows) for rows in panels)
+    figure = _figure(3.4 + 5.6 * columns, 0.5 + height * lines)
+    grid = figure.subplots(lines, 1 + columns, width_ratios=[3.2, *[5.6] * columns], squeeze=False)
+    for axes in (*grid[:, 0], *grid[:, 1:].flat[len(methods) :]):
+        axes.set_axis_off()
+    grid[0, 0].imshow(picture)
+    grid[0, 0].set_title("Regions, on the mean face")
+    for axes, method, rows in zip(grid[:, 1:].flat, methods, panels, strict=False):
         _draw_ratios(axes, rows)
-        axes.set_title(f"{_named(method)}, {results.n:,} faces: share of the map / share of the area")
-    tables[0].set_xlabel("bold: more or less than matched controls (95% interval)", loc="left")
+        axes.set_title(f"{_named(method)}, {results.n:,} faces")
+    note = "share of the map / share of the area; bold: more or less than matched controls (95% interval)"
+    figure.supxlabel(note, fontsize=9)
     return figure
 
 
