@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from fer_explain.layers.structure import list_layers
     from fer_explain.maximization.ascent import maximize_channels
     from fer_explain.maximization.maximize import maximize
-    from fer_explain.photo_overlay import overlay_map
     from fer_explain.report.report import write_report
     from fer_explain.verification import VerifiedModel, load_verified
+    from fer_infer.photos.map_overlay import overlay_map
 
 __all__ = [
     "METHODS",
@@ -98,7 +98,7 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.faithfulness",
-        "overlay_map": "fer_explain.photo_overlay",
+"overlay_map": "fer_infer.photos.map_overlay",
         "regions": "fer_explain.evaluation.regions.measurement",
         "salient_mask": "fer_explain.attribution.masks",
         "write_report": "fer_explain.report.report",

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
+from fer_core.outputs.map_colors import normalize
 from fer_core.terminal.progress import progress
 from fer_explain.attribution import Method, attributions_of
 from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.methods.batch import DELTAS
 from fer_explain.config import ReportConfig
-from fer_explain.plots import normalize
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.verification import VerifiedModel

@@ -7,11 +7,12 @@ from typing import Any, Final
 import numpy as np
 
 from fer_core import ModelCard
+from fer_core.outputs.map_colors import overlay
 from fer_explain.config import FilterConfig
 from fer_explain.layers.filters import FilterReport
 from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import image_captions
-from fer_explain.plots import data_uri, overlay, tint, value_limits
+from fer_explain.plots import data_uri, tint, value_limits
 from fer_explain.report.face_maps import ClassMeans
 from fer_explain.report.internals import FirstFilters, Internals, MaximizedUnits
 from fer_explain.report.page.picture import Picture, tint_scale
