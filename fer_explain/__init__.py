@@ -98,7 +98,7 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.faithfulness",
-"overlay_map": "fer_infer.photos.map_overlay",
+        "overlay_map": "fer_infer.photos.map_overlay",
         "regions": "fer_explain.evaluation.regions.measurement",
         "salient_mask": "fer_explain.attribution.masks",
         "write_report": "fer_explain.report.report",

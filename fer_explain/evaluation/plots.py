@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.figures import default_style
+from fer_core.outputs.map_colors import SIGNED
 from fer_explain.attribution.registry import METHODS
 from fer_explain.evaluation.comparison import MethodScore
 from fer_explain.evaluation.intervals import resampled_means
@@ -21,7 +22,7 @@ from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.metrics.deletion_insertion import Curves
 from fer_explain.evaluation.regions.geometry import REGIONS
 from fer_explain.evaluation.regions.summary import RegionResults
-from fer_explain.plots import DPI, SIGNED
+from fer_explain.plots import DPI
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
