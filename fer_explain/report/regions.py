@@ -75,10 +75,10 @@ def measure_regions(
         return MeasuredRegions(f"this model is {skill.title}")
     faces = scored.faces.take(means.positions)
     try:
-        landmarks = locate_landmarks(faces.images)
-        shown_landmarks = locate_landmarks(explained.faces.images)
+        found = locate_landmarks(np.concatenate([faces.images, explained.faces.images]))
     except FerError as error:
         return MeasuredRegions(str(error))
+    landmarks, shown_landmarks = np.split(found, [len(faces)])
     located = is_located(landmarks)
     if located.sum() < 2:
         return MeasuredRegions(f"landmarks were found in {located.sum()} of {len(located)} faces")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fer_core.terminal.progress import progress
 from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.intervals import LEAST_FACES, Answer, Estimate, estimate_ratios
-from fer_explain.evaluation.method_names import CENTER, CONTROLS
+from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.metrics.localization import mass_share
 from fer_explain.evaluation.regions.geometry import REGIONS, partition, units_shown
 
@@ -46,7 +46,7 @@ class RegionShare:
     ratio : Estimate
         Share divided by area: 1 if the maps do not prefer the region.
     controls : Estimate or None
-        The same ratio of matched controls; None for ``center``, whose controls are copies of it.
+        The same ratio of matched controls; None for ``random`` and ``center``, which are controls themselves.
     difference : Estimate or None
         Ratio less that of the controls, by the same resamples.
     """
@@ -96,7 +96,7 @@ class FaceShares:
     shares : mapping of str to ndarray of float64, shape (N, regions)
         By method, the fraction of the absolute values of each map that lies in each region.
     controls : mapping of str to ndarray of float64, shape (N, regions)
-        The same, as means over the matched controls of each map; without ``center``, whose controls are copies of it.
+        The same, as means over the matched controls of each map; without ``random`` and ``center``.
     areas : ndarray of float64, shape (N, regions)
         Fraction of the image that each region covers.
     """
@@ -163,7 +163,7 @@ def measure_shares(
     """
     numbers = partition(landmarks)
     shares = {method: region_shares(attributions, numbers) for method, attributions in maps.items()}
-    compared = [method for method in maps if method != CENTER]
+    compared = [method for method in maps if method not in CONTROLS]
     matched = {method: np.empty(shares[method].shape) for method in compared}
     with progress("control maps", len(compared) * len(rows), "maps") as advance:
         for method in compared:

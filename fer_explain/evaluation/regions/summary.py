@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_explain.evaluation.intervals import LEAST_FACES
-from fer_explain.evaluation.method_names import CENTER, CONTROLS
+from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.regions.geometry import OUTSIDE
 from fer_explain.evaluation.regions.shares import RegionShare
 
@@ -76,7 +76,7 @@ def describe(regions: Sequence[RegionShare]) -> str:
     preferred = sorted(
         (each for each in regions if each.is_preferred and each.region != OUTSIDE), key=lambda each: -each.ratio.mean
     )
-    specific = [each for each in preferred if each.state == "more" or each.method == CENTER]
+    specific = [each for each in preferred if each.state == "more" or each.method in CONTROLS]
     common = [each for each in preferred if each not in specific]
     parts = [f"{', '.join(map(_named, specific))} its area"] if specific else []
     if common:

@@ -277,7 +277,7 @@ def test_faces_without_landmarks_are_counted_and_left_out(
         assert each.controls is not None
         matched = arrays["controls_saliency"][:, region].mean()
         assert each.controls.mean == pytest.approx(matched / area)
-    for each in results.of("center"):
+    for each in (*results.of("random"), *results.of("center")):
         assert (each.controls, each.state) == (None, None)
     assert max(abs(each.ratio.mean - 1) for each in results.of("random")) < 0.15
 
