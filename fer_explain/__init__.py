@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         FilterConfig,
         GroundTruthConfig,
         RegionConfig,
-        RegionSampleConfig,
         ReportConfig,
         SampleConfig,
     )
@@ -46,7 +45,6 @@ __all__ = [
     "FilterConfig",
     "GroundTruthConfig",
     "RegionConfig",
-    "RegionSampleConfig",
     "ReportConfig",
     "SampleConfig",
     "VerifiedModel",
@@ -81,7 +79,6 @@ __getattr__ = attach(
         "FilterConfig": "fer_explain.config",
         "GroundTruthConfig": "fer_explain.config",
         "RegionConfig": "fer_explain.config",
-        "RegionSampleConfig": "fer_explain.config",
         "ReportConfig": "fer_explain.config",
         "SampleConfig": "fer_explain.config",
         "VerifiedModel": "fer_explain.verification",
