@@ -11,7 +11,7 @@ import numpy as np
 from fer_explain.attribution import Method, missed_shares
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.comparison import Gain
-from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlComparison, ControlRank
+from fer_explain.evaluation.controls.ranks import LEVEL, ControlComparison, ControlRank
 from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.sanity import RANK_CORRELATIONS, SAME, Verdict
 from fer_explain.plots import data_uri, overlay
@@ -245,7 +245,7 @@ def tests_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any
         "one_in": round(1 / LEVEL),
         "level": f"{LEVEL:.1%}",
         "shares": ", ".join(f"{100 * share:g}%" for share in SHARES[1:-1]),
-        "min_controls": FIRST,
+        "min_controls": compared.first if compared else 0,
         "sanity_faces": checked.sanity_faces,
         "sanity_limit": SAME,
     }
