@@ -32,7 +32,7 @@ MARGIN: Final = 1.3
 """Upper bound of the process memory per counted byte; convolutions and the allocator take the rest."""
 
 
-def attributions_of(
+def attributions_of(  # noqa: PLR0913 - options of a public function
     model: nn.Module,
     method: Method,
     images: NDArray[np.uint8],

@@ -44,9 +44,7 @@ def median_of(shares: NDArray[np.float64]) -> float:
     return float(np.median(finite)) if len(finite) else float("nan")
 
 
-def unfinished_maps(
-    method: Method, config: AttributionConfig, arrays: Mapping[str, NDArray[Any]]
-) -> NDArray[np.bool_]:
+def unfinished_maps(method: Method, config: AttributionConfig, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return which maps, (N,), have a larger error than the setting at which the method stops.
 
     Parameters

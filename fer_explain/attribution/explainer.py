@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces

@@ -175,14 +175,17 @@ class Attributions:
         if isinstance(index, int | np.integer):
             attributions: NDArray[np.float32] = self.maps[self._position(index)]
             return attributions
-        chosen = index if isinstance(index, slice) else np.asarray(index) if len(index) else np.empty(0, np.intp)
+        chosen: Any = index if isinstance(index, slice) else np.asarray(index) if len(index) else np.empty(0, np.intp)
+        of_method: dict[str, Any] = {
+            name: None if values is None else values[chosen] for name, values in self._of_method().items()
+        }
         return replace(
             self,
             faces=self.faces.take(index),
             maps=self.maps[chosen],
             targets=self.targets[chosen],
             logits=self.logits[chosen],
-            **{name: None if values is None else values[chosen] for name, values in self._of_method().items()},
+            **of_method,
         )
 
     def __repr__(self) -> str:
@@ -221,7 +224,7 @@ class Attributions:
             raise IndexError(f"expected a position below {len(self)}, found {index}")
         return index % len(self)
 
-    def _of_method(self) -> dict[str, NDArray[Any] | None]:
+    def _of_method(self) -> dict[str, Any]:
         return {DELTAS: self.deltas, SAMPLES: self.samples, ERRORS: self.errors}
 
     def _arrays(self) -> dict[str, Any]:

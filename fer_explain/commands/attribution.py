@@ -95,7 +95,9 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
         click.echo(f"fer-explain: {method}: {caution.message}", err=True)
     if written.unfinished:
         maps = f"{written.unfinished:,} of {written.faces:,} maps"
-        click.echo(f"fer-explain: {method}: {maps} {_shortfall(METHODS[method], AttributionConfig(**settings))}", err=True)
+        click.echo(
+            f"fer-explain: {method}: {maps} {_shortfall(METHODS[method], AttributionConfig(**settings))}", err=True
+        )
     elif written.missed >= INEXACT:
         click.echo(
             f"fer-explain: {method}: the sums of the maps differ from the differences of outputs by "

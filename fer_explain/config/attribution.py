@@ -50,7 +50,11 @@ class AttributionConfig(Settings):
         default_text="as many as tolerance or standard error require",
     )
     max_samples: int = setting(
-        512, "Maximum number of gradients per face, unless the number is fixed.", at_least=1, at_most=10_000, metavar="N"
+        512,
+        "Maximum number of gradients per face, unless the number is fixed.",
+        at_least=1,
+        at_most=10_000,
+        metavar="N",
     )
     tolerance: float = setting(
         0.01,
@@ -59,7 +63,7 @@ class AttributionConfig(Settings):
         at_most=1,
     )
     standard_error: float = setting(
-        0.25,
+        0.5,
         "Standard error of the mean map, relative to its norm, at which an average of random samples is finished.",
         at_least=0,
         at_most=10,

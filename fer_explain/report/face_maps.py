@@ -178,7 +178,9 @@ def _explained(
     def stacked(name: str, missing: float) -> NDArray[Any]:
         return np.stack([each.get(name, np.full(len(faces), missing, np.float32)) for each in found])
 
-    unfinished = [unfinished_maps(method, settings_of(method, 0), each) for method, each in zip(methods, found, strict=True)]
+    unfinished = [
+        unfinished_maps(method, settings_of(method, 0), each) for method, each in zip(methods, found, strict=True)
+    ]
     return ExplainedClass(
         classes,
         attributions=np.stack([each["attributions"] for each in found]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,10 @@ def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedM
     methods = [method.name for method in explained.methods]
     maps = np.stack([side.attributions for side in explained.sides], axis=1)
     n, repeats = len(explained.faces), 2 * len(methods)
+    errors: dict[str, Any] = {
+        name: np.stack([getattr(side, name) for side in explained.sides], axis=1).reshape(-1)
+        for name in (DELTAS, SAMPLES, ERRORS)
+    }
     np.savez(
         path,
         attributions=maps.reshape(-1, *maps.shape[-2:]),
@@ -53,10 +57,7 @@ def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedM
         logits=np.tile(explained.logits, (repeats, 1)),
         rows=np.tile(explained.faces.rows, repeats),
         methods=np.repeat(np.array(methods), 2 * n),
-        **{
-            name: np.stack([getattr(side, name) for side in explained.sides], axis=1).reshape(-1)
-            for name in (DELTAS, SAMPLES, ERRORS)
-        },
+        **errors,
         weights_sha256=np.array(verified.weights_sha256),
     )
 

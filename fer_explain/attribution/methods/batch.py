@@ -82,7 +82,7 @@ class Batch:
             return self.known_outputs
         with torch.no_grad():
             faces = torch.arange(len(self.images), device=self.images.device)
-            parts = [self.outputs(self.images[chunk], chunk) for chunk in faces.split(self.batch_size)]
+            parts = [self.outputs(self.images[chunk], chunk) for chunk in torch.split(faces, self.batch_size)]
         return torch.cat(parts)
 
     def outputs(self, points: Tensor, faces: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def occlusion(batch: Batch) -> MethodOutput:
     pairs = torch.arange(len(images) * len(squares), device=images.device)
     finished = 0
     with torch.no_grad():
-        for chunk in pairs.split(batch.batch_size):
+        for chunk in torch.split(pairs, batch.batch_size):
             faces, covered = chunk // len(squares), squares[chunk % len(squares)]
             drops = outputs[faces] - batch.outputs(images[faces].masked_fill(covered, batch.baseline), faces)
             total.index_add_(0, faces, drops[:, None, None, None] * covered)

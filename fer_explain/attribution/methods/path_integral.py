@@ -143,7 +143,7 @@ def _integrals(batch: Batch, faces: Tensor, starts: Tensor, ends: Tensor, nodes:
     scaled = ((ends - starts)[:, None] * weights).flatten().to(batch.images.dtype)[:, None, None, None]
     panels = torch.arange(len(faces), device=faces.device).repeat_interleave(nodes)
     total = batch.images.new_zeros((len(faces), *batch.images.shape[1:]))
-    for chunk in torch.arange(len(places), device=faces.device).split(batch.batch_size):
+    for chunk in torch.split(torch.arange(len(places), device=faces.device), batch.batch_size):
         of = faces[panels[chunk]]
         gradients = batch.gradients(_points(batch, of, places[chunk]), of)
         total.index_add_(0, panels[chunk], scaled[chunk] * gradients)
@@ -153,7 +153,7 @@ def _integrals(batch: Batch, faces: Tensor, starts: Tensor, ends: Tensor, nodes:
 @torch.no_grad()
 def _outputs(batch: Batch, faces: Tensor, places: Tensor) -> Tensor:
     """Return the explained outputs at positions of the paths of faces, float64 (n,)."""
-    chunks = zip(faces.split(batch.batch_size), places.split(batch.batch_size), strict=True)
+    chunks = zip(*(torch.split(each, batch.batch_size) for each in (faces, places)), strict=True)
     parts = [batch.outputs(_points(batch, some, at), some) for some, at in chunks if len(some)]
     return torch.cat(parts).double() if parts else places
 

@@ -59,7 +59,8 @@ def gradient_shap(batch: Batch) -> MethodOutput:
         with torch.no_grad():
             outputs = batch.outputs(level.expand_as(difference), faces)
             baseline_outputs.index_add_(0, faces, outputs.double())
-        return batch.gradients(level + fraction * difference, faces) * difference
+        contributions: Tensor = batch.gradients(level + fraction * difference, faces) * difference
+        return contributions
 
     found = mean_of_samples(batch, sample)
     expected = batch.face_outputs.double() - baseline_outputs / found[SAMPLES]
@@ -99,7 +100,7 @@ def mean_of_samples(batch: Batch, sample: Callable[[Tensor], Tensor]) -> MethodO
     step, most = batch.samples
     while len(faces):
         count = min(step, most - int(samples[faces[0]]))
-        for chunk in faces.repeat_interleave(count).split(batch.batch_size):
+        for chunk in torch.split(faces.repeat_interleave(count), batch.batch_size):
             drawn = sample(chunk)
             total.index_add_(0, chunk, drawn)
             squares.index_add_(0, chunk, drawn.double().square().sum((1, 2, 3)))

@@ -155,7 +155,7 @@ def compare_with_controls(
         ]
         tracer = CurveTracer(model, faces.images[group], targets[group], settings)
         _trace_controls(tracer, tested, first, faces.rows[group], seed)
-        for m, name in enumerate(maps):
+        for m in range(len(maps)):
             of_method = tested[m :: len(maps)]
             areas[:, m, group] = np.transpose([each.areas(first) for each in of_method])
         undecided = [each for each in tested if each.name not in briefly]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from fer_core.terminal.progress import Advance
 from fer_explain.layers.structure import evaluation_mode
 from fer_train.prediction import predict_logits
 
-Alter = Callable[[NDArray[np.intp]], NDArray[np.float32]]
-"""Numbers of the altered images of a batch, (B,), to these images, (B, 48, 48), 0..255."""
+Alter = Callable[[NDArray[np.intp]], NDArray[Any]]
+"""Numbers of the altered images of a batch, (B,), to these images, float32 (B, 48, 48), 0..255."""
 
 
 def altered_logits(

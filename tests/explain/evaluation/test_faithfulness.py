@@ -118,7 +118,9 @@ def test_curves_of_several_maps_of_a_face_fill_whole_batches(cnn: nn.Module, few
 
 
 def test_curves_of_a_single_step_are_their_endpoints(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
-    found = trace(cnn, few.images, few.require_labels(), pixel_ranks(maps, few.rows), CurveSettings(even_shares(1), 6.0, 4))
+    found = trace(
+        cnn, few.images, few.require_labels(), pixel_ranks(maps, few.rows), CurveSettings(even_shares(1), 6.0, 4)
+    )
     assert found.deletion.shape == (5, 2)
     np.testing.assert_array_equal(found.deletion[:, 0], found.insertion[:, 1])
 

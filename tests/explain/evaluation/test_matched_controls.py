@@ -215,7 +215,10 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
         found = compared.ranks["mine"][face]
         assert (found.beaten, found.n - found.beaten_by) == ((scores[: found.n] < own).sum(),) * 2
     assert compared.first == MOST_FIRST
-    assert {rank.n for rank in compared.ranks["mine"]} <= {*range(MOST_FIRST, CONTROLS_PER_MAP, ROUND), CONTROLS_PER_MAP}
+    assert {rank.n for rank in compared.ranks["mine"]} <= {
+        *range(MOST_FIRST, CONTROLS_PER_MAP, ROUND),
+        CONTROLS_PER_MAP,
+    }
 
 
 def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_maps() -> None:
