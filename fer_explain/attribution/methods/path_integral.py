@@ -39,8 +39,8 @@ def integrated_gradients(batch: Batch) -> MethodOutput:
     else:
         panels = _first_panels(batch, baseline_outputs, np.linspace(0, 1, PANELS + 1) ** 2, NODES)
         panels, samples = _refined(batch, panels, difference)
-    attributions = panels.sums(panels.maps, len(samples))
-    deltas = attributions.sum((1, 2, 3), dtype=torch.float64) - difference
+    attributions = panels.sums(panels.maps.double(), len(samples))
+    deltas = attributions.sum((1, 2, 3)) - difference
     errors = _relative(deltas, difference)
     return {"attributions": attributions, DELTAS: deltas, SAMPLES: samples, ERRORS: errors}
 
