@@ -87,7 +87,10 @@ class MapWriter:
     def to_text(self) -> str:
         """Return what was written, as a line."""
         text = f"{self.target}: {counted(self._faces, 'map')} by {self._config.method}"
-        return text + (f", {self._unfinished:,} of them above the allowed error" if self._unfinished else "")
+        limit = self._map_config.error_limit
+        if self._unfinished and limit is not None:
+            text += f", {self._unfinished:,} of them with errors above {100 * limit:g}%"
+        return text
 
 
 def open_maps(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path], *, force: bool) -> MapWriter | None:

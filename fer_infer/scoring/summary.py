@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_core.terminal.progress import speed_text
 from fer_infer.runtime.session import provider_text
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class ScoreSummary(RunSummary):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        speed = f"{self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"
+        speed = f"{self.elapsed_s:.2f} s, {speed_text(self.faces_per_s, 'faces')}"
         lines = [f"{self.output}: {counted(self.rows, 'row')} in {speed}"]
         if self.rejects is not None:
             lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
@@ -155,7 +156,7 @@ class PhotoSummary(RunSummary):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        speed = f"{self.elapsed_s:.2f} s, {self.photos / self.elapsed_s:,.1f} photos/s"
+        speed = f"{self.elapsed_s:.2f} s, {speed_text(self.photos / self.elapsed_s, 'photos')}"
         found = f"{counted(self.rows, 'face')} in {counted(self.photos, 'photo')}"
         lines = [*self.shown, f"{self.output}: {found}, {speed}"]
         without = [f"{reason} {count:,}" for reason, count in self.reasons.items() if count]

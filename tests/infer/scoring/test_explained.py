@@ -85,7 +85,7 @@ def test_maps_above_the_allowed_error_are_counted(
         device="cpu",
         limit=3,
     )
-    assert "3 maps by integrated-gradients, 3 of them above the allowed error" in done.to_text()
+    assert "3 maps by integrated-gradients, 3 of them with errors above 0%" in done.to_text()
 
 
 def test_an_input_without_faces_gives_an_empty_file(tmp_path: Path) -> None:
