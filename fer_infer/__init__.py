@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fer_core.lazy import attach
 
 if TYPE_CHECKING:
+    from fer_infer.attribution import AttributionMaps, attributions_of
     from fer_infer.evaluation.evaluate import evaluate
     from fer_infer.photos.find import find_faces
     from fer_infer.photos.found_face import FoundFace
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from fer_infer.web.site import write_site
 
 __all__ = [
+    "AttributionMaps",
     "FoundFace",
     "SaliencyMaps",
     "SaliencyModel",
     "Scorer",
+    "attributions_of",
     "crop",
     "evaluate",
     "find_faces",
@@ -31,10 +34,12 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "AttributionMaps": "fer_infer.attribution",
         "FoundFace": "fer_infer.photos.found_face",
         "SaliencyMaps": "fer_infer.saliency",
         "SaliencyModel": "fer_infer.saliency",
         "Scorer": "fer_infer.scorer",
+        "attributions_of": "fer_infer.attribution",
         "crop": "fer_infer.scoring.crop",
         "evaluate": "fer_infer.evaluation.evaluate",
         "find_faces": "fer_infer.photos.find",

@@ -28,6 +28,7 @@ from fer_infer.config import (
     BenchmarkConfig,
     CropConfig,
     EvaluationConfig,
+    ExplainConfig,
     FilmConfig,
     InferenceConfig,
     PhotoConfig,
@@ -59,6 +60,7 @@ def main() -> None:
 @columns_option
 @settings_options(PhotoConfig, without=("faces",))
 @settings_options(FilmConfig)
+@settings_options(ExplainConfig)
 @settings_options(InferenceConfig, without=("tta", "split"))
 @click.option(
     "--engine",
@@ -94,9 +96,13 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     --columns probabilities and --on-error skip, and --limit counts photos. A film is scored frame by frame; its faces
     are followed, and their probabilities smoothed.
 
+    With --explain, the same pass also writes an attribution map of each face; `fer-explain` has more methods, and tests
+    them.
+
     \b
     Examples:
       fer-infer score test.csv --model exports/best --output predictions.csv
+      fer-infer score test.csv --model exports/best --output predictions.csv --explain maps.npz
       fer-infer score photos --faces detect --model exports/best --output faces.csv
       fer-infer score film.mp4 --faces detect --model exports/best --output film.csv --overlay seen.mp4
     """

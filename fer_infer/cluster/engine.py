@@ -168,6 +168,8 @@ def score_files(
 def _cluster_config(settings: dict[str, Any]) -> ScoreConfig:
     config = ScoreConfig(**settings)
     config.require_for_data_sets()
+    if config.explain is not None:
+        raise ConfigError("expected none on a cluster", parameter="explain")
     if config.faces != ALIGNED:
         raise ConfigError(f"expected {ALIGNED} on a cluster, found {config.faces}", parameter="faces")
     if config.limit is not None:
