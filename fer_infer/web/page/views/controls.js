@@ -8,8 +8,8 @@ import { byId, contextOf, make } from "./dom.js";
 
 /** What the lowest and the highest value of a map mean. */
 const LEGENDS = {
-  saliency: ["Darker pixels raise the logit", "brighter pixels raise it"],
-  gradCam: ["No evidence", "the region raises the logit"],
+  saliency: ["Darker", "brighter pixels raise the logit of the class"],
+  gradCam: ["Little", "much evidence for the class"],
 };
 
 /** Names of the precisions. */

@@ -60,6 +60,8 @@ export class Viewer {
     const face = make("div", { class: "crops" }, this.seenFigure, this.mapFigure);
     this.detail = make("div", { class: "detail" }, this.title, face, this.bars.element);
     this.element = make("div", { class: "viewer" }, this.photo, this.detail);
+    for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
+    for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
     this.onChange = () => void this.render();
     controls.addEventListener("change", this.onChange);
   }
@@ -168,6 +170,7 @@ export class Viewer {
         width: `${width * across}%`,
         height: `${height * down}%`,
       });
+      box.classList.toggle("low", top * down < 8); // there is no room above
       box.setAttribute("aria-pressed", String(i === this.selected));
       box.setAttribute("aria-label", `Face ${shown.number}: ${this.#predictionOf(shown)}`);
       /** @type {HTMLElement} */ (box.firstElementChild).textContent = `${shown.number} ${this.#predictionOf(shown)}`;
