@@ -39,7 +39,7 @@ def test_axe_finds_nothing_with_every_kind_of_result(
     choose(page, film, astronaut, faces_csv, tmp_path / "bad.csv")
     page.locator("#errors p").wait_for()
     page.locator("#method label", has_text="Saliency").click()
-    finished(page, "drawn.csv", "60 faces").locator("figcaption", has_text="saliency for").wait_for()
+    finished(page, "drawn.csv", "60 faces, accuracy").locator("figcaption", has_text="saliency for").wait_for()
     finished(page, "astronaut.png", "1 face").locator("figcaption", has_text="saliency for").wait_for()
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(VIOLATIONS, RULES) == []

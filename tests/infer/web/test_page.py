@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import shutil
 from collections.abc import Iterator
@@ -94,6 +95,21 @@ def test_the_table_of_a_photo_is_that_of_score(exact_page: Any, astronaut: Path,
     assert exact_page.inner_text("#status").startswith("astronaut.png: 1 face, happy 9")
 
 
+DROP = """async (content) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+  transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+  for (const type of ["dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+def test_a_file_can_be_dropped_anywhere(page: Any, astronaut: Path) -> None:
+    page.evaluate(DROP, base64.b64encode(astronaut.read_bytes()).decode())
+    finished(page, "dropped.png", "1 face")
+
+
 def test_several_photos_are_one_table_and_each_can_be_shown(exact_page: Any, astronaut: Path, tmp_path: Path) -> None:
     portrait = Image.open(astronaut).convert("RGB")
     two = Image.new("RGB", (1024, 512))
@@ -149,7 +165,7 @@ def test_a_file_that_cannot_be_read_is_one_line(page: Any, tmp_path: Path, name:
 
 def test_the_table_of_a_csv_is_that_of_score(exact_page: Any, faces_csv: Path, tmp_path: Path) -> None:
     choose(exact_page, faces_csv)
-    found = finished(exact_page, "drawn.csv", "60 faces")
+    found = finished(exact_page, "drawn.csv", "60 faces, accuracy")
     score(faces_csv, COMPACT, tmp_path / "expected.csv", columns="probabilities", precision="fp32")
     rows = downloaded(found, tmp_path)
     assert_same_tables(rows, tmp_path / "expected.csv", probability=1e-5)
@@ -160,7 +176,7 @@ def test_the_table_of_a_csv_is_that_of_score(exact_page: Any, faces_csv: Path, t
 
 def test_a_csv_is_shown_page_by_page_and_each_face_in_detail(page: Any, faces_csv: Path) -> None:
     choose(page, faces_csv)
-    found = finished(page, "drawn.csv", "60 faces")
+    found = finished(page, "drawn.csv", "60 faces, accuracy")
     assert found.locator(".tiles button").count() == 24
     found.get_by_role("button", name="Next").click()
     found.get_by_role("button", name="Next").click()
@@ -264,7 +280,7 @@ def test_maps_lie_over_the_photo_and_change_with_method_and_class(page: Any, ast
 
 def test_another_graph_scores_everything_again(page: Any, faces_csv: Path, tmp_path: Path) -> None:
     choose(page, faces_csv)
-    found = finished(page, "drawn.csv", "60 faces")
+    found = finished(page, "drawn.csv", "60 faces, accuracy")
     for precision, label, tolerance in (("int8", "", INT8), ("fp32", "float32", 1e-5)):
         if label:
             page.locator("#precision label", has_text=label).click()

@@ -56,7 +56,7 @@ export class DataSetResult extends Result {
     for (let start = 0; start < faces.n && !this.closed; start += CHUNK) {
       const end = Math.min(faces.n, start + CHUNK);
       this.probabilities.push(...(await engine.predict(range(start, end).map((i) => imageOf(faces, i)))));
-      announce(`${this.title}: ${end.toLocaleString("en-US")} of ${counted(faces.n, "face")}`);
+      this.meta.textContent = `${end.toLocaleString("en-US")} of ${counted(faces.n, "face")}`;
     }
     const elapsedS = (performance.now() - startMs) / 1000;
     this.meta.textContent = `${this.#summary(faces)}, ${Math.round(faces.n / elapsedS)} faces/s`;

@@ -29,6 +29,7 @@ export class FilmResult extends TimedResult {
   async run() {
     this.video = await openFilm(this.file, this.title);
     const { duration } = this.video;
+    this.tools.announce(`${this.title}: searching ${duration.toFixed(1)} s of video …`);
     const startMs = performance.now();
     for (let i = 0; i * EVERY_S < duration && !this.stopped && !this.closed; i += 1) {
       const timeS = i * EVERY_S;
@@ -38,7 +39,7 @@ export class FilmResult extends TimedResult {
       if (this.closed) break;
       await this.viewer.show({ name: this.title, picture, faces: facesOf(frame) });
       this.drawTimeline();
-      this.tools.announce(`${this.title}: ${timeS.toFixed(1)} of ${duration.toFixed(1)} s`);
+      this.meta.textContent = `${timeS.toFixed(1)} of ${duration.toFixed(1)} s`;
     }
     this.stop.remove();
     const elapsedS = (performance.now() - startMs) / 1000;
