@@ -1,118 +1,59 @@
-"""The modules of the page in a real browser, from a server of this machine."""
+"""The modules of the page in a real browser, without the page."""
 
 from __future__ import annotations
 
 import base64
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from visits import CHROMIUM, ROOT, find_runtime, served
 
-from fer_core import FerError
-from fer_infer.web.runtime import PACKAGE, cache_folder, runtime_files
-
-ROOT = Path(__file__).parents[2]
 SCORING = ROOT / "fer_infer" / "web" / "page" / "scoring"
-
-MISSING: str | None
-try:
-    from playwright.sync_api import sync_playwright
-
-    CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    MISSING = None if CHROMIUM else "no chromium is on the PATH"
-except ModuleNotFoundError:
-    CHROMIUM, MISSING = None, "playwright is not installed"
-
-needs_chromium = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
-
-
-def runtime_folder(folder: Path) -> Path:
-    """Write ONNX Runtime Web into a folder; skip the test if it was not downloaded, as tests download nothing."""
-    for source in (ROOT / "node_modules" / PACKAGE, cache_folder()):
-        with suppress(FerError):
-            for name, content in runtime_files(source).items():
-                (folder / name).write_bytes(content)
-            return folder
-    pytest.skip(f"{PACKAGE} was not downloaded: npm ci")
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    """Serves folders, and files of the memory, below their names."""
-
-    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-    }
-
-    def __init__(self, *args: Any, served: Mapping[str, Path], **options: Any) -> None:
-        self.served = served
-        super().__init__(*args, **options)
-
-    def translate_path(self, path: str) -> str:
-        _, name, *rest = path.split("?")[0].split("/")
-        return str(self.served.get(name, Path("nowhere")).joinpath(*rest))
-
-    def do_GET(self) -> None:
-        if self.path == "/":
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><title>Modules</title>")
-            return
-        super().do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def served_page(served: Mapping[str, Path]) -> Iterator[Any]:
-    """Open an empty page whose scripts can import what is in the folders `served`, by name."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, served=served))
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = browser.new_page()
-            page.goto(f"http://127.0.0.1:{server.server_port}/")
-            page.add_script_tag(content=BYTES)
-            yield page
-            browser.close()
-    finally:
-        server.shutdown()
-        server.server_close()
-
 
 MODULES = ("alignment", "classifier", "colors", "detector", "faces", "maps", "pixels", "resampling")
 
 START = """async (names) => {
-  window.ort = await import("/runtime/ort.wasm.min.mjs");
-  ort.env.wasm.wasmPaths = "/runtime/";
+  window.ort = await import("./runtime/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
-  for (const name of names) window[name] = await import(`/scoring/${name}.js`);
+  for (const name of names) window[name] = await import(`./scoring/${name}.js`);
 }"""
 
 
 @contextmanager
-def scoring_page(served: Mapping[str, Path]) -> Iterator[Any]:
-    """Open a page that has loaded the runtime as `ort`, and the modules by their names."""
+def empty_page(**folders: Path) -> Iterator[Any]:
+    """Open an empty page whose scripts can import what is in the scoring modules and other folders, by their names."""
+    from playwright.sync_api import sync_playwright
+
     with TemporaryDirectory() as folder:
-        runtime = runtime_folder(Path(folder))
-        with served_page({"scoring": SCORING, "runtime": runtime, **served}) as page:
-            page.evaluate(START, MODULES)
+        site = Path(folder) / "site"
+        site.mkdir()
+        (site / "index.html").write_text("<!doctype html><title>Modules</title>")
+        for name, target in {"scoring": SCORING, **folders}.items():
+            (site / name).symlink_to(target, target_is_directory=True)
+        with served(site) as address, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(address)
+            page.add_script_tag(content=BYTES)
             yield page
+            browser.close()
+
+
+@contextmanager
+def scoring_page(**folders: Path) -> Iterator[Any]:
+    """Open a page that has loaded the runtime as `ort`, and the modules by their names."""
+    runtime = find_runtime()
+    assert runtime is not None
+    with empty_page(runtime=runtime, **folders) as page:
+        page.evaluate(START, MODULES)
+        yield page
 
 
 def run(page: Any, script: str, *arguments: Any) -> Any:

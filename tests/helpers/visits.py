@@ -58,8 +58,8 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def visit(browser: Any, address: str, **options: Any) -> Iterator[Any]:
-    """Open the page and wait for its first result; at the end it must have complained about nothing.
+def visit(browser: Any, address: str, *, expected: str | None = None, **options: Any) -> Iterator[Any]:
+    """Open the page and wait for its first result; at the end it must have complained about nothing but `expected`.
 
     A request to another address is refused and counts as a complaint.
     """
@@ -81,7 +81,8 @@ def visit(browser: Any, address: str, **options: Any) -> Iterator[Any]:
         yield page
     finally:
         context.close()
-    assert complaints == [], complaints
+    unexpected = [text for text in complaints if expected is None or expected not in text]
+    assert unexpected == [], unexpected
 
 
 def choose(page: Any, *files: Path) -> None:

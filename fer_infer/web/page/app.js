@@ -81,12 +81,16 @@ function listen(tools) {
     drop.classList.remove("over");
     void take(tools, [...(event.dataTransfer?.files ?? [])]);
   });
-  byId("camera").addEventListener("click", async () => {
+  const camera = /** @type {HTMLButtonElement} */ (byId("camera"));
+  camera.addEventListener("click", async () => {
     byId("errors").replaceChildren();
+    camera.disabled = true;
     try {
       await add(new CameraResult(tools, await openCamera()));
     } catch (error) {
       complain(error);
+    } finally {
+      camera.disabled = false;
     }
   });
   tools.controls.addEventListener("precision", () => void changePrecision(tools).catch(complain));

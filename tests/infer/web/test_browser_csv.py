@@ -13,16 +13,17 @@ import pandas as pd
 import pytest
 from csv_mutations import MUTATIONS, mutated
 from csv_samples import BOM, FACE, LAYOUTS, make_csv, written
-from page_modules import SCORING, decoded, encoded, needs_chromium, served_page
+from page_modules import decoded, empty_page, encoded
+from visits import require_browser
 from wrong_csv import WRONG_FILES, WRONG_ROWS, row_with
 
 from fer_core import DataError, DataWarning, read_faces
 from fer_core.fer2013 import CLASS_NAMES, PIXELS, SPLIT_NAMES
 
-pytestmark = needs_chromium
+require_browser()
 
 READ = """async ([contents, name, onError]) => {
-  const { DataError, readFaces } = await import("/scoring/csv.js");
+  const { DataError, readFaces } = await import("./scoring/csv.js");
   return contents.map((content) => {
     try {
       const { images, rejected, ...faces } = readFaces(bytesOf(content), name, { onError });
@@ -37,7 +38,7 @@ NAME = "faces.csv"
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    with served_page({"scoring": SCORING}) as opened:
+    with empty_page() as opened:
         yield opened
 
 

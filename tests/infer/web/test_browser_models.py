@@ -12,7 +12,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from page_modules import ROOT, decoded, encoded, needs_chromium, png, run, scoring_page
+from page_modules import decoded, encoded, png, run, scoring_page
+from visits import ROOT, require_browser
 
 from fer_core.fer2013 import PIXELS
 from fer_core.outputs.map_colors import normalize, overlay, scale_strip
@@ -20,9 +21,9 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
 from fer_infer.photos.found_face import Box, FoundFace
 from fer_infer.photos.map_overlay import bounds_of, corners_of, overlay_pixels
-from fer_infer.runtime.session import open_session
+from fer_infer.saliency import SaliencyModel
 
-pytestmark = needs_chromium
+require_browser()
 
 COMPACT = ROOT / "exports" / "compact"
 EIGHT = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -92,14 +93,14 @@ def eight(model_class: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def page(explaining: tuple[Path, Any], eight: tuple[Path, Any]) -> Iterator[Any]:
-    with scoring_page({"compact": COMPACT, "eight": eight[0], "explaining": explaining[0]}) as opened:
+    with scoring_page(compact=COMPACT, eight=eight[0], explaining=explaining[0]) as opened:
         opened.evaluate(BYTES_OF_OUTPUTS)
         yield opened
 
 
 PREDICT = """
-  const card = await (await fetch(`/${given[0]}/card.json`)).json();
-  const model = await classifier.createClassifier(ort, { model: `/${given[0]}/${given[1]}`, card });
+  const card = await (await fetch(`./${given[0]}/card.json`)).json();
+  const model = await classifier.createClassifier(ort, { model: `./${given[0]}/${given[1]}`, card });
   return { labels: model.labels, ...bytes(await model.predict(bytesOf(given[2]), given[3])) };
 """
 
@@ -120,7 +121,8 @@ def test_probabilities_of_the_int8_graph_are_those_of_python(page: Any) -> None:
     probabilities = decoded(found["probabilities"], np.float32).reshape(-1, 7)
     with Scorer(COMPACT, "cpu", precision="int8", threads=1) as scorer:
         expected = scorer.predict_proba(images)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-3)
+    # a sum that lies between two levels of int8 can be rounded to the other one
+    np.testing.assert_allclose(probabilities, expected, atol=1e-2)
 
 
 def test_classes_come_from_the_card(page: Any, eight: tuple[Path, Any]) -> None:
@@ -133,9 +135,9 @@ def test_classes_come_from_the_card(page: Any, eight: tuple[Path, Any]) -> None:
 
 
 EXPLAIN = """
-  const card = await (await fetch("/eight/card.json")).json();
-  const saliency = given[0] && `/explaining/${given[0]}`;
-  const model = await classifier.createClassifier(ort, { model: "/eight/model.onnx", saliency, card });
+  const card = await (await fetch("./eight/card.json")).json();
+  const saliency = given[0] && `./explaining/${given[0]}`;
+  const model = await classifier.createClassifier(ort, { model: "./eight/model.onnx", saliency, card });
   try {
     return bytes(await model.explain(bytesOf(given[1]), given[2], given[3]));
   } catch (error) {
@@ -162,31 +164,24 @@ def test_each_face_is_explained_for_its_target(
     np.testing.assert_array_equal(found["gradCam"], np.maximum(maps, 0))
 
 
-@pytest.mark.parametrize("target", [-1, 3])
-def test_maps_of_an_exported_model_are_those_of_python(page: Any, target: int) -> None:
+@pytest.mark.parametrize("target", [None, 3])
+def test_maps_of_an_exported_model_are_those_of_python(page: Any, target: int | None) -> None:
     images = draw_faces(20, seed=9).images
-    targets = np.full(20, target, np.int64)
-    session, _ = open_session((COMPACT / "saliency.onnx").read_bytes(), "cpu")
-    expected = dict(
-        zip(
-            ("logits", "probabilities", "saliency", "gradCam"),
-            session.run(["logits", "probabilities", "saliency", "grad_cam"], {"faces": images, "target": targets}),
-            strict=True,
-        )
-    )
+    with SaliencyModel(COMPACT, "cpu", threads=1) as explaining_model:
+        expected = explaining_model.explain(images, target)
     script = """
-      const card = await (await fetch("/compact/card.json")).json();
-      const [model, saliency] = ["/compact/model.onnx", "/compact/saliency.onnx"];
+      const card = await (await fetch("./compact/card.json")).json();
+      const [model, saliency] = ["./compact/model.onnx", "./compact/saliency.onnx"];
       const explaining = await classifier.createClassifier(ort, { model, saliency, card });
       return bytes(await explaining.explain(bytesOf(given[0]), 20, given[1]));
     """
-    found = run(page, script, encoded(images), None if target == -1 else targets.tolist())
-    for name in ("logits", "probabilities"):
-        np.testing.assert_allclose(decoded(found[name], np.float32), expected[name].ravel(), atol=1e-4)
-    for name in ("saliency", "gradCam"):
-        maps, originals = decoded(found[name], np.float32).reshape(20, -1), expected[name].reshape(20, -1)
-        differences = np.abs(maps - originals).max(axis=1) / np.abs(originals).max(axis=1)
-        assert differences.max() < 1e-3
+    found = run(page, script, encoded(images), None if target is None else [target] * 20)
+    for name, outputs in (("logits", expected.logits), ("probabilities", expected.probabilities)):
+        np.testing.assert_allclose(decoded(found[name], np.float32), outputs.ravel(), atol=1e-4)
+    assert expected.grad_cam is not None
+    for name, originals in (("saliency", expected.saliency), ("gradCam", expected.grad_cam)):
+        differences = np.abs(decoded(found[name], np.float32).reshape(20, 48, 48) - originals)
+        assert (differences.max(axis=(1, 2)) < 1e-3 * np.abs(originals).max(axis=(1, 2))).all()
 
 
 def test_a_network_without_convolutions_has_no_grad_cam(page: Any) -> None:
@@ -199,7 +194,7 @@ def test_a_network_without_convolutions_has_no_grad_cam(page: Any) -> None:
     ("graph", "n", "error"),
     [
         (None, 1, "the model has no graph of saliency maps"),
-        ("absent.onnx", 1, "/explaining/absent.onnx: cannot be read: HTTP status 404"),
+        ("absent.onnx", 1, "./explaining/absent.onnx: cannot be read: HTTP status 404"),
         ("with.onnx", 2, "expected 4608 gray levels, found 2304"),
     ],
 )
@@ -210,8 +205,8 @@ def test_what_cannot_be_explained_is_an_error(page: Any, graph: str | None, n: i
 
 def test_a_call_that_fails_does_not_stop_later_ones(page: Any) -> None:
     script = """
-      const card = await (await fetch("/eight/card.json")).json();
-      const model = await classifier.createClassifier(ort, { model: "/eight/model.onnx", card });
+      const card = await (await fetch("./eight/card.json")).json();
+      const model = await classifier.createClassifier(ort, { model: "./eight/model.onnx", card });
       const run = model.model.run(() => ({ faces: ["uint8", new Uint8Array(7), [7]] }), () => null);
       const after = model.predict(new Uint8Array(2304), 1);
       return [await run.then(() => "ran", () => "failed"), (await after).logits.length];
@@ -222,8 +217,8 @@ def test_a_call_that_fails_does_not_stop_later_ones(page: Any) -> None:
 @pytest.mark.parametrize("explained", [False, True])
 def test_a_released_model_ends_its_calls_first(page: Any, explained: bool) -> None:
     script = """
-      const card = await (await fetch("/eight/card.json")).json();
-      const files = { model: "/eight/model.onnx", saliency: "/explaining/with.onnx", card };
+      const card = await (await fetch("./eight/card.json")).json();
+      const files = { model: "./eight/model.onnx", saliency: "./explaining/with.onnx", card };
       const model = await classifier.createClassifier(ort, files);
       const call = given[0] ? model.explain(new Uint8Array(2304), 1) : model.predict(new Uint8Array(2304), 1);
       await model.release();

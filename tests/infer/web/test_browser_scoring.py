@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from page_modules import ROOT, decoded, encoded, needs_chromium, png, run, scoring_page
+from page_modules import decoded, encoded, png, run, scoring_page
 from PIL import Image
+from visits import ROOT, require_browser
 
 from fer_core.synthetic.drawn_faces import draw_faces
 from fer_infer import Scorer
@@ -21,12 +22,12 @@ from fer_infer.photos.find import search, whole_face
 from fer_infer.photos.found_face import FoundFace
 from fer_infer.photos.images import read_photo
 
-pytestmark = needs_chromium
+require_browser()
 
 COMPACT = ROOT / "exports" / "compact"
 
 LOAD = """async () => {
-  window.yunet = await detector.createDetector(ort, "/detector/yunet.onnx");
+  window.yunet = await detector.createDetector(ort, "./detector/yunet.onnx");
   window.shown = (face) => ({ ...face, image: textOf(face.image) });
 }"""
 
@@ -42,7 +43,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("detector")
     (folder / "yunet.onnx").write_bytes(yunet.read_graph())
     (folder / "template.json").write_text(json.dumps({"landmarks": load_template().landmarks.tolist()}))
-    with scoring_page({"detector": folder, "model": COMPACT}) as opened:
+    with scoring_page(detector=folder, model=COMPACT) as opened:
         opened.evaluate(LOAD)
         yield opened
 
@@ -227,8 +228,8 @@ def test_probabilities_of_a_photo_are_those_of_python(page: Any, name: str, astr
     pixels = np.ascontiguousarray(PICTURES[name](astronaut))
     script = """
       const found = await faces.findFaces(yunet, await pictureOf(given[0]));
-      const card = await (await fetch("/model/card.json")).json();
-      const model = await classifier.createClassifier(ort, { model: "/model/model.onnx", card });
+      const card = await (await fetch("./model/card.json")).json();
+      const model = await classifier.createClassifier(ort, { model: "./model/model.onnx", card });
       const images = new Uint8Array(2304 * found.length);
       found.forEach((face, i) => images.set(face.image, 2304 * i));
       return textOf((await model.predict(images, found.length)).probabilities);
@@ -288,6 +289,6 @@ def test_searches_at_the_same_time_do_not_disturb_each_other(page: Any, astronau
 
 def test_a_network_that_cannot_be_read_is_an_error(page: Any) -> None:
     script = """
-      try { await detector.createDetector(ort, "/detector/absent.onnx") } catch (error) { return error.message }
+      try { await detector.createDetector(ort, "./detector/absent.onnx") } catch (error) { return error.message }
     """
     assert run(page, script).endswith("/detector/absent.onnx: cannot be read: HTTP status 404")

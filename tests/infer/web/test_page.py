@@ -306,6 +306,16 @@ def test_a_graph_that_was_changed_is_found_out(browser: Any, page_folder: Path, 
         page.locator("#checks .verdict.bad", has_text="differs: SHA-256 cfed7a3c").wait_for()
 
 
+def test_a_missing_file_is_one_line_when_it_is_needed(browser: Any, page_folder: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(page_folder, tmp_path / "broken"))
+    (broken / "model" / "saliency.onnx").unlink()
+    with served(broken) as address, visit(browser, address, expected="404") as page:
+        page.locator("#errors p", has_text="saliency.onnx: cannot be read: HTTP status 404").wait_for()
+        page.locator("#method label", has_text="Saliency").click()
+        page.locator("#errors p").nth(1).wait_for()
+        assert page.locator(".result .prediction", has_text="surprise").is_visible()
+
+
 def test_a_model_without_maps_says_why(browser: Any, tmp_path: Path) -> None:
     model = Path(shutil.copytree(COMPACT, tmp_path / "plain"))
     (model / "saliency.onnx").unlink()

@@ -37,7 +37,7 @@ const methods = {
   async loadClassifier(files) {
     const before = classifier;
     classifier = await createClassifier(await runtime, files);
-    await before?.model.release();
+    await before?.release();
     return [null];
   },
 

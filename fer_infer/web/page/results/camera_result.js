@@ -36,9 +36,11 @@ export class CameraResult extends TimedResult {
     /** @type {number[]} */
     const times = [];
     this.tools.announce("Camera: on");
+    let next = nextFrame(video);
     try {
       while (this.live && !this.closed) {
-        await nextFrame(video);
+        await next;
+        next = nextFrame(video); // it may arrive while this one is searched
         const picture = shown(video);
         const timeS = (performance.now() - startMs) / 1000;
         const frame = await this.addFrame(timeS, await tools.engine.find(pixelsOf(picture.canvas, this.title), QUICK));

@@ -21,7 +21,7 @@ const PREVIEW = 96;
  * @typedef {object} SearchedPhoto
  * @property {File} file
  * @property {PhotoRow[]} rows
- * @property {boolean} isFace whether the whole picture is the face
+ * @property {boolean} isAligned whether the picture is an aligned face itself
  * @property {HTMLButtonElement} preview
  */
 
@@ -91,7 +91,7 @@ export class PhotoResult extends Result {
     this.wanted += 1;
     const { wanted } = this;
     this.photos.forEach(({ preview }, i) => preview.setAttribute("aria-pressed", String(i === place)));
-    const bitmap = photo.isFace && (await isAligned(photo.file)) ? null : await decode(photo.file, photo.file.name);
+    const bitmap = photo.isAligned ? null : await decode(photo.file, photo.file.name);
     if (wanted !== this.wanted) return; // another photo was selected meanwhile
     const picture = bitmap === null ? null : shown(bitmap);
     bitmap?.close();
@@ -105,12 +105,12 @@ export class PhotoResult extends Result {
     const bitmap = await decode(file, file.name);
     const pixels = pixelsOf(bitmap, file.name);
     const preview = this.#previewOf(bitmap, file.name);
-    const isFace = pixels.width === FACE_SIDE && pixels.height === FACE_SIDE;
+    const isAligned = pixels.width === FACE_SIDE && pixels.height === FACE_SIDE;
     bitmap.close();
-    const rows = isFace
+    const rows = isAligned
       ? [rowOf(file.name, 1, wholeFace(pixels))]
       : rowsOf(file.name, await engine.find(pixels));
-    const photo = { file, rows, isFace, preview };
+    const photo = { file, rows, isAligned, preview };
     await this.#score(photo);
     this.photos.push(photo);
     this.strip.append(preview);
@@ -168,19 +168,10 @@ export class PhotoResult extends Result {
   async #takeWhole(photo) {
     const bitmap = await decode(photo.file, photo.file.name);
     photo.rows = [rowOf(photo.file.name, 1, wholeFace(pixelsOf(bitmap, photo.file.name)))];
-    photo.isFace = true;
     bitmap.close();
     await this.#score(photo);
     await this.select(this.photos.indexOf(photo));
   }
-}
-
-/** @param {File} file */
-async function isAligned(file) {
-  const bitmap = await decode(file, file.name);
-  const { width, height } = bitmap;
-  bitmap.close();
-  return width === FACE_SIDE && height === FACE_SIDE;
 }
 
 /**

@@ -30,7 +30,7 @@ export class Result extends EventTarget {
     this.meta = make("p", { class: "meta" });
     this.actions = make("p", { class: "actions" });
     this.body = make("div", { class: "body" });
-    this.viewer = new Viewer(tools.engine, tools.controls);
+    this.viewer = new Viewer(tools.engine, tools.controls, tools.complain);
     this.body.append(this.viewer.element);
     const header = make("header", {}, heading, this.meta, this.actions);
     this.element = make("article", { class: "result panel", "aria-labelledby": heading.id }, header, this.body);

@@ -41,8 +41,9 @@ export class Viewer {
   /**
    * @param {Engine} engine
    * @param {Controls} controls
+   * @param {(error: unknown) => void} complain shows an error
    */
-  constructor(engine, controls) {
+  constructor(engine, controls, complain) {
     this.engine = engine;
     this.controls = controls;
     /** @type {Scene | null} */
@@ -62,7 +63,8 @@ export class Viewer {
     this.element = make("div", { class: "viewer" }, this.photo, this.detail);
     for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
     for (const part of [this.photo, this.detail, this.mapFigure]) part.hidden = true; // until there is a scene
-    this.onChange = () => void this.render();
+    this.complain = complain;
+    this.onChange = () => void this.render().catch(complain);
     controls.addEventListener("change", this.onChange);
   }
 
@@ -182,7 +184,7 @@ export class Viewer {
     const box = make("button", { type: "button", class: "box" }, make("span"));
     box.addEventListener("click", () => {
       this.selected = place;
-      void this.render();
+      this.render().catch(this.complain);
     });
     return box;
   }
