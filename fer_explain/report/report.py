@@ -20,6 +20,7 @@ from fer_explain.report.methods import ChosenMethods, choose_methods
 from fer_explain.report.page.render import render
 from fer_explain.report.photo_maps import map_photos
 from fer_explain.report.predictions import ScoredFaces, require_known_labels, score_faces
+from fer_explain.report.regions import measure_regions
 from fer_explain.report.results import GraphComparison, MapResults, ReportResults
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import VerifiedModel, compare_logits, compare_precisions, load_verified
@@ -49,8 +50,9 @@ def write_report(
     output : str or Path
         Folder to create: `index.html`, which needs no other file; `figures/` with its images as PNG files; and
         `attributions.npz` with one entry per map: `attributions` float32 (R, 48, 48), `targets` int64 (R,), `logits`
-        float32 (R, classes), `rows` int64 (R,), `methods` str (R,), `deltas` float32 (R,), the convergence delta of
-        methods with completeness, else NaN; and `weights_sha256`.
+        float32 (R, classes), `rows` int64 (R,), `methods` str (R,); `deltas` float32 (R,), the convergence delta of
+        methods with completeness, else NaN; `samples` int64 (R,) and `errors` float32 (R,), number of gradients and
+        relative error of maps that average gradients, else 0 and NaN; and `weights_sha256`.
     rows : sequence of int, optional
         Row numbers of the faces to show; the header of a CSV is row 1. Default, unless ``config.worst`` is given: 12
         faces of all classes and, with labels, the 6 most confident mistakes. With labels, up to 8 faces of the two most
@@ -128,11 +130,13 @@ def _compute(
     )
     skill = assess_skill(verified.card, faces, scored.probabilities)
     skill.warn(str(model))
+    means = mean_maps(verified, scored, chosen.methods[0], seed=config.seed)
     maps = MapResults(
         chosen,
         explained,
         check_maps(verified, explained, scored, skill),
-        mean_maps(verified, scored, chosen.methods[0], seed=config.seed),
+        means,
+        measure_regions(verified, scored, means, explained, skill),
         map_photos(data, explained),
     )
     internals = examine_network(verified, layer, shown if len(shown) else faces, faces, seed=config.seed)

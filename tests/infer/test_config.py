@@ -13,7 +13,12 @@ from fer_core.settings import settings_of
 from fer_infer.cli import main
 from fer_infer.config import BenchmarkConfig, EvaluationConfig, RuntimeConfig, ScoreConfig, SiteConfig
 
-COMMANDS: dict[str, type] = {"score": ScoreConfig, "evaluate": EvaluationConfig, "bench": BenchmarkConfig, "web": SiteConfig}
+COMMANDS: dict[str, type] = {
+    "score": ScoreConfig,
+    "evaluate": EvaluationConfig,
+    "bench": BenchmarkConfig,
+    "web": SiteConfig,
+}
 
 
 @pytest.mark.parametrize(("command", "config"), COMMANDS.items())
