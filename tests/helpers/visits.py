@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,17 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fer_infer.web.runtime import FILES, cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+INT8 = 5e-3
+"""Largest difference of a probability of the int8 graph."""
 WAIT_MS = 90_000
 """Generous, because other tests may use all cores."""
 
@@ -108,3 +113,27 @@ def downloaded(found: Any, folder: Path) -> Path:
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_tables(found: Path, expected: Path, *, box: float = 0.5, probability: float = 1e-3) -> None:
+    """Hold two tables to the same cells: numbers of boxes and probabilities to within a tolerance."""
+    ours, theirs = table(found), table(expected)
+    assert len(ours) == len(theirs) > 0
+    for row, other in zip(ours, theirs, strict=True):
+        assert list(row) == list(other)
+        for name, value in row.items():
+            if "." in other[name] and name not in ("file", "id", "reason"):
+                tolerance = box if name in ("left", "top", "width", "height") else probability
+                assert float(value) == pytest.approx(float(other[name]), abs=tolerance), name
+            else:
+                assert value == other[name], name
+
+
+def pixels(canvas: Any) -> NDArray[np.int16]:
+    script = "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
+    return np.array(canvas.evaluate(script), np.int16)

@@ -136,4 +136,8 @@ start().catch((error) => {
   announce("");
   complain(error);
 });
-if ("serviceWorker" in navigator) navigator.serviceWorker.register("worker.js").catch(() => undefined);
+if ("serviceWorker" in navigator) {
+  // the list of files is compared with that of the server, not with a copy of the browser; without the worker, for
+  // example in a private window, the page only does not work offline
+  navigator.serviceWorker.register("worker.js", { updateViaCache: "none" }).catch(() => undefined);
+}

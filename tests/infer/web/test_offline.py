@@ -21,7 +21,10 @@ COMPLETE = """async () => {
 UPDATED = """async () => {
   const registration = await navigator.serviceWorker.ready;
   await registration.update();
-  while (registration.waiting === null) await new Promise((resolve) => setTimeout(resolve, 50));
+  const until = performance.now() + 60_000;
+  while (registration.waiting === null && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }"""
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from visits import ROOT, choose, downloaded, find_runtime, finished, require_browser, result, served, visit
+from visits import (
+    INT8,
+    ROOT,
+    assert_same_tables,
+    choose,
+    downloaded,
+    finished,
+    pixels,
+    require_browser,
+    result,
+    table,
+    visit,
+)
 
 from fer_core import DataError, read_faces
 from fer_core.synthetic.drawn_faces import draw_faces
-from fer_infer import Scorer, score, write_site
+from fer_infer import Scorer, score
 from fer_infer.photos.smoothing import Smoother
 
 require_browser()
@@ -39,34 +49,6 @@ def exact_page(page: Any) -> Any:
     page.locator("#precision label", has_text="float32").click()
     page.locator("#status", has_text="The graph fp32 predicts from now on.").wait_for()
     return page
-
-
-INT8 = 5e-3
-"""Largest difference of a probability of the int8 graph."""
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_tables(found: Path, expected: Path, *, box: float = 0.5, probability: float = 1e-3) -> None:
-    """Hold two tables to the same cells: numbers of boxes and probabilities to within a tolerance."""
-    ours, theirs = table(found), table(expected)
-    assert len(ours) == len(theirs) > 0
-    for row, other in zip(ours, theirs, strict=True):
-        assert list(row) == list(other)
-        for name, value in row.items():
-            if "." in other[name] and name not in ("file", "id", "reason"):
-                tolerance = box if name in ("left", "top", "width", "height") else probability
-                assert float(value) == pytest.approx(float(other[name]), abs=tolerance), name
-            else:
-                assert value == other[name], name
-
-
-def pixels(canvas: Any) -> np.ndarray:
-    script = "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
-    return np.array(canvas.evaluate(script), np.int16)
 
 
 def test_a_drawn_face_is_scored_at_once(page: Any) -> None:
@@ -255,90 +237,6 @@ def test_a_refused_camera_is_one_line(browser: Any, address: str) -> None:
         page.get_by_role("button", name="Use the camera").click()
         page.locator("#errors p").wait_for()
         assert page.inner_text("#errors") == "the camera cannot be used: the browser did not allow it"
-
-
-def test_maps_lie_over_the_photo_and_change_with_method_and_class(page: Any, astronaut: Path) -> None:
-    choose(page, astronaut)
-    found = finished(page, "astronaut.png", "1 face")
-    stage, caption = found.locator(".photo > canvas"), found.locator(".crops figcaption").nth(1)
-    seen = [pixels(stage)]
-    for method, of in (("Saliency", "predicted class"), ("Grad-CAM", "predicted class"), ("Saliency", "fear")):
-        page.locator("#method label", has_text=method).click()
-        page.select_option("#target", label=of)
-        name = "happy" if of == "predicted class" else of
-        found.locator(
-            "figcaption", has_text=f"{method if method != 'Saliency' else 'saliency'} for “{name}”"
-        ).wait_for()
-        seen.append(pixels(stage))
-    assert all(np.abs(seen[i] - seen[j]).max() > 50 for i in range(4) for j in range(i))
-    outside = seen[1].reshape(512, 512, 4)[300:, 300:] - seen[0].reshape(512, 512, 4)[300:, 300:]
-    assert np.abs(outside).max() == 0
-    page.locator("#method label", has_text="None").click()
-    caption.wait_for(state="hidden")
-    assert np.array_equal(pixels(stage), seen[0])
-
-
-def test_another_graph_scores_everything_again(page: Any, faces_csv: Path, tmp_path: Path) -> None:
-    choose(page, faces_csv)
-    found = finished(page, "drawn.csv", "60 faces, accuracy")
-    for precision, label, tolerance in (("int8", "", INT8), ("fp32", "float32", 1e-5)):
-        if label:
-            page.locator("#precision label", has_text=label).click()
-            page.locator("#status", has_text="The graph fp32").wait_for()
-            page.locator("#status", has_text="accuracy").wait_for()
-        expected = tmp_path / f"{precision}.csv"
-        score(faces_csv, COMPACT, expected, columns="probabilities", precision=precision)
-        assert_same_tables(downloaded(found, tmp_path), expected, probability=tolerance)
-
-
-def test_the_card_and_the_proof_are_shown_and_the_checksums_verified(page: Any) -> None:
-    page.locator("#checks .verdict.good").nth(1).wait_for()
-    assert page.locator("#checks .verdict.bad").count() == 0
-    assert "68.65%" in page.inner_text("#facts")
-    assert "67.12% to 70.15%" in page.inner_text("#facts")
-    assert "72b0aacb9c7c2082dd5607e98b22166ce1ffa99ce67a205596592efed8880069" in page.inner_text("#checks")
-
-
-def test_a_graph_that_was_changed_is_found_out(browser: Any, page_folder: Path, tmp_path: Path) -> None:
-    changed = Path(shutil.copytree(page_folder, tmp_path / "changed"))
-    shutil.copyfile(changed / "model" / "model.onnx", changed / "model" / "model.int8.onnx")
-    with served(changed) as address, visit(browser, address) as page:
-        page.locator("#checks .verdict.bad", has_text="differs: SHA-256 cfed7a3c").wait_for()
-
-
-def test_a_missing_file_is_one_line_when_it_is_needed(browser: Any, page_folder: Path, tmp_path: Path) -> None:
-    broken = Path(shutil.copytree(page_folder, tmp_path / "broken"))
-    (broken / "model" / "saliency.onnx").unlink()
-    with served(broken) as address, visit(browser, address, expected="404") as page:
-        page.locator("#errors p", has_text="saliency.onnx: cannot be read: HTTP status 404").wait_for()
-        page.locator("#method label", has_text="Saliency").click()
-        page.locator("#errors p").nth(1).wait_for()
-        assert page.locator(".result .prediction", has_text="surprise").is_visible()
-
-
-def test_a_model_without_maps_says_why(browser: Any, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(COMPACT, tmp_path / "plain"))
-    (model / "saliency.onnx").unlink()
-    write_site(model, tmp_path / "site", runtime=find_runtime())
-    with served(tmp_path / "site") as address, visit(browser, address) as page:
-        assert not page.locator("#method").is_visible()
-        assert "exported without saliency.onnx" in page.inner_text("#maps-note")
-
-
-def test_a_model_of_eight_classes_shows_eight(browser: Any, tmp_path: Path, model_class: Any) -> None:
-    labels = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-    write_site(model_class(labels=labels).save(tmp_path / "eight"), tmp_path / "site", runtime=find_runtime())
-    with served(tmp_path / "site") as address, visit(browser, address) as page:
-        assert page.locator(".result .bars th").all_inner_texts() == list(labels)
-        assert page.locator("#target option").count() == 9
-
-
-def test_a_network_without_convolution_offers_no_grad_cam(browser: Any, tmp_path: Path) -> None:
-    write_site(ROOT / "exports" / "course-dnn", tmp_path / "site", runtime=find_runtime())
-    with served(tmp_path / "site") as address, visit(browser, address) as page:
-        page.locator("#method label", has_text="Grad-CAM").click()
-        page.locator("#maps-note", has_text="no convolution").wait_for()
-        assert page.locator("[value=saliency]").is_checked()
 
 
 def test_the_page_cannot_send_anything(browser: Any, address: str) -> None:
