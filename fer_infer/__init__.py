@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fer_infer.scorer import Scorer
     from fer_infer.scoring.crop import crop
     from fer_infer.scoring.pipeline import score
+    from fer_infer.web.site import write_site
 
 __all__ = [
     "AttributionMaps",
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "find_faces",
     "score",
+    "write_site",
 ]
 
 __getattr__ = attach(
@@ -42,5 +44,6 @@ __getattr__ = attach(
         "evaluate": "fer_infer.evaluation.evaluate",
         "find_faces": "fer_infer.photos.find",
         "score": "fer_infer.scoring.pipeline",
+        "write_site": "fer_infer.web.site",
     },
 )

@@ -33,6 +33,7 @@ from fer_infer.config import (
     InferenceConfig,
     PhotoConfig,
     ScoreConfig,
+    SiteConfig,
 )
 
 # Heavy imports are inside the commands, so that --help is fast.
@@ -210,6 +211,27 @@ def bench(data: Path, model: Path, output: Path | None, force: bool, **settings:
     click.echo(provider_text(done.provider, done.provider_note, done.precision))
     if output is not None:
         click.echo(f"{output}: all timings")
+
+
+@main.command()
+@click.option("--model", type=click.Path(path_type=Path), required=True, help="Exports folder.")
+@output_option("Folder to create; it appears complete or not at all.")
+@settings_options(SiteConfig)
+@force_option
+def web(model: Path, output: Path, force: bool, **settings: Any) -> None:
+    """Write a page that finds, scores and explains faces in the visitor's browser.
+
+    The folder OUTPUT is a static site, which any web server can serve from any path. It runs the model in ONNX Runtime
+    Web on the visitor's device, sends nothing anywhere, and works offline once it is loaded. Finding faces needs the
+    extra `photos`, and the first call needs npm, unless --runtime is given.
+
+    \b
+    Example:
+      fer-infer web --model exports/compact --output site
+    """
+    from fer_infer.web.site import write_site
+
+    click.echo(write_site(model, output, force=force, **given(settings)).to_text())
 
 
 @main.command()

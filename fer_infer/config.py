@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core.errors import ConfigError
@@ -287,6 +288,18 @@ class EvaluationConfig(InferenceConfig, FacesConfig):
     def split_name(self) -> str:
         """Canonical name of the split, however it is spelled; empty for all rows."""
         return "" if self.split is None else split_of(self.split) or self.split
+
+
+@dataclass(frozen=True)
+class SiteConfig(Settings):
+    """Settings of `fer_infer.write_site`."""
+
+    runtime: str | Path | None = setting(
+        None,
+        "Unpacked npm package onnxruntime-web, or its .tgz file.",
+        metavar="PATH",
+        default_text="downloaded by npm on first use, into the user's cache",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 
 
@@ -37,10 +38,10 @@ class ArrayFile:
         """Save columns and texts as `np.load` reads them, uncompressed and without loading them."""
         with zipfile.ZipFile(path, "w") as archive:
             for name, (file, dtype, shape) in self._columns.items():
-                array = np.memmap(file, dtype, "r", shape=(self.length, *shape))
+                header = {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": (self.length, *shape)}
                 file.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                    write_array_header_1_0(member, header)
                     shutil.copyfileobj(file, member, 1 << 20)
             for name, text in texts.items():
                 with archive.open(f"{name}.npy", "w") as member:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         attributions_of,
         batch_size_for,
         explainable,
-        missed_shares,
     )
+    from fer_explain.attribution.convergence import error_text, missed_shares, unfinished_maps
     from fer_explain.attribution.methods.batch import Batch, baseline_of
     from fer_explain.attribution.methods.hooks import cam_layer
     from fer_explain.attribution.registry import METHODS, Method, find_method, methods_table
@@ -34,20 +34,22 @@ __all__ = [
     "baseline_of",
     "batch_size_for",
     "cam_layer",
+    "error_text",
     "explainable",
     "find_method",
     "methods_table",
     "missed_shares",
     "resolve_targets",
+    "unfinished_maps",
 ]
 
 __getattr__ = attach(
     __name__,
     {
         **dict.fromkeys(
-            ("BATCH_SIZE", "attributions_of", "batch_size_for", "explainable", "missed_shares"),
-            "fer_explain.attribution.attributions",
+            ("BATCH_SIZE", "attributions_of", "batch_size_for", "explainable"), "fer_explain.attribution.attributions"
         ),
+        **dict.fromkeys(("error_text", "missed_shares", "unfinished_maps"), "fer_explain.attribution.convergence"),
         **dict.fromkeys(("Batch", "baseline_of"), "fer_explain.attribution.methods.batch"),
         **dict.fromkeys(("METHODS", "Method", "find_method", "methods_table"), "fer_explain.attribution.registry"),
         "AttributionConfig": "fer_explain.config",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,16 +20,19 @@ from fer_explain.attribution.registry import Method
 from fer_explain.attribution.targets import require_targets
 from fer_explain.config import AttributionConfig
 from fer_explain.layers.structure import device_of, evaluation_mode, find_layer
+from fer_train.prediction import softmax
 
 BATCH_SIZE: Final = 64
 """Images that pass through the network together; enough to keep two cores or a GPU busy with the course CNN."""
+FACES_AT_ONCE: Final = 64
+"""Faces that share batches in a method that needs many passes per face."""
 LARGEST_BATCH: Final = 256
 """Larger batches are not faster."""
 MARGIN: Final = 1.3
 """Upper bound of the process memory per counted byte; convolutions and the allocator take the rest."""
 
 
-def attributions_of(
+def attributions_of(  # noqa: PLR0913 - options of a public function
     model: nn.Module,
     method: Method,
     images: NDArray[np.uint8],
@@ -38,8 +41,9 @@ def attributions_of(
     rows: NDArray[np.int64] | None = None,
     config: AttributionConfig | None = None,
     batch_size: int = BATCH_SIZE,
+    logits: NDArray[np.float32] | None = None,
     advance: Advance | None = None,
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, NDArray[Any]]:
     """Compute the attribution maps of faces by one method.
 
     The map of a face does not depend on the other faces, their order or `batch_size`, up to the rounding of float32
@@ -61,22 +65,26 @@ def attributions_of(
     config : AttributionConfig, optional
         Settings of the method.
     batch_size : int
-        Images that pass through the network together; it affects speed and memory, not the result. A method that
-        needs many images per face explains fewer faces at once.
+        Images that pass through the network together; it affects speed and memory, not the result.
+    logits : ndarray of float32, shape (N, classes), optional
+        Logits of the faces, if they are known; methods that compare outputs then need one pass per face less.
     advance : callable, optional
-        Called with the number of faces after each batch.
+        Called with the number of faces whose maps are complete.
 
     Returns
     -------
-    dict of ndarray of float32
-        `attributions`, shape (N, 48, 48), and for methods whose values have a defined sum also `deltas`, shape (N,):
-        the convergence delta, in units of the explained output.
+    dict of ndarray
+        `attributions`, float32 (N, 48, 48). For methods whose values have a defined sum, `deltas`, float32 (N,): the
+        convergence delta, in units of the explained output. For methods that average gradients, `samples`, int64 (N,):
+        their number for each map; and `errors`, float32 (N,): the delta of integrated gradients relative to the
+        difference that the map should sum to, and the standard error of SmoothGrad and gradient SHAP relative to the
+        norm of the map.
 
     Raises
     ------
     ConfigError
-        If `targets` or `rows` do not have one entry per face, `batch_size` is below 1, or a setting is not used by the
-        method.
+        If `targets`, `rows` or `logits` do not have one entry per face, `batch_size` is below 1, or a setting is not
+        used by the method.
     ModelError
         If a value is not finite.
 
@@ -98,46 +106,48 @@ def attributions_of(
     rows = np.arange(len(images)) if rows is None else rows
     if rows.shape != (len(images),):
         raise ConfigError(f"expected ({len(images)},), one row number per face, found {rows.shape}", parameter="rows")
-    faces_at_once = max(1, batch_size // method.points(config))
-    parts: dict[str, list[NDArray[np.float32]]] = {"attributions": []}
+    parts: dict[str, list[NDArray[Any]]] = {"attributions": []}
     if config.of == "probabilities" and config.layer is not None:
         # By index, because the names of the layers change when a softmax is appended.
         config = replace(config, layer=find_layer(model, config.layer).index)
+    outputs = _known_outputs(logits, targets, config)
+    faces_at_once = FACES_AT_ONCE if method.fills_batches else batch_size
     with explainable(model, config) as network:
         require_targets(network, images, targets)
         for start in range(0, len(images), faces_at_once):
             chunk = slice(start, start + faces_at_once)
             pixels, classes = _tensors(network, images[chunk], targets[chunk])
-            found = method.function(Batch(network, pixels, classes, rows[chunk], config, batch_size))
-            for name, values in found.items():
-                parts.setdefault(name, []).append(values.detach().float().cpu().numpy())
+            known = None if outputs is None else outputs[chunk].to(pixels.device)
+            progress = advance if method.fills_batches else None
+            batch = Batch(network, pixels, classes, rows[chunk], config, batch_size, known, progress)
+            for name, values in method.function(batch).items():
+                parts.setdefault(name, []).append(_array(values))
             if not np.isfinite(parts["attributions"][-1]).all():
                 raise ModelError(f"{method.name}: attributions contain NaN or Inf; check the model's weights")
-            if advance is not None:
+            if advance is not None and not method.fills_batches:
                 advance(len(pixels))
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
     joined["attributions"] = joined.get("attributions", np.empty(0, np.float32)).reshape(images.shape)
     return joined
 
 
-def missed_shares(attributions: NDArray[np.float32], deltas: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the convergence deltas relative to the differences of outputs that the maps should sum to.
+def _known_outputs(
+    logits: NDArray[np.float32] | None, targets: NDArray[np.int64], config: AttributionConfig
+) -> Tensor | None:
+    """Return the explained outputs (N,) of faces whose logits are known."""
+    if logits is None:
+        return None
+    if len(logits) != len(targets):
+        expected = f"({len(targets)}, classes), one row per face"
+        raise ConfigError(f"expected {expected}, found {logits.shape}", parameter="logits")
+    values = softmax(logits, config.temperature) if config.of == "probabilities" else logits
+    return torch.from_numpy(np.take_along_axis(values, targets[:, None], axis=1)[:, 0])
 
-    Parameters
-    ----------
-    attributions : ndarray of float32, shape (N, 48, 48)
-        Maps.
-    deltas : ndarray of float32, shape (N,)
-        Convergence deltas; NaN for a method without a defined sum.
 
-    Returns
-    -------
-    ndarray of float64, shape (N,)
-        ``|delta| / |sum - delta|``; NaN without a delta, or if the difference is zero.
-    """
-    difference = np.abs(attributions.sum(axis=(1, 2), dtype=np.float64) - deltas)
-    shares: NDArray[np.float64] = np.abs(deltas) / np.where(difference == 0, np.nan, difference)
-    return shares
+def _array(values: Tensor) -> NDArray[Any]:
+    """Return integers as they are, and other values as float32."""
+    found: NDArray[Any] = (values.float() if values.is_floating_point() else values).detach().cpu().numpy()
+    return found
 
 
 def batch_size_for(model: nn.Module, method: Method, memory_mb: float) -> int:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
 from fer_core.terminal.progress import Advance
-from fer_explain.attribution.attributions import attributions_of, batch_size_for, missed_shares
-from fer_explain.attribution.methods.batch import DELTAS, baseline_of
+from fer_explain.attribution.attributions import attributions_of, batch_size_for
+from fer_explain.attribution.methods.batch import baseline_of
 from fer_explain.attribution.methods.hooks import cam_layer
 from fer_explain.attribution.preflight import Caution, require_suited
 from fer_explain.attribution.registry import Method
@@ -68,7 +66,7 @@ class Explainer:
         return cls(model, method, target, resolved, cautions, batch_size_for(model.network, method, memory_mb))
 
     def arrays(self, faces: Faces, *, advance: Advance | None = None) -> dict[str, NDArray[Any]]:
-        """Explain faces; return `attributions`, further arrays of the method, `targets`, `logits` and `rows`."""
+        """Explain faces; return the arrays of `attributions_of`, `targets`, `logits` and `rows`."""
         network = self.model.network
         logits = predict_logits(network, faces.images)
         targets = resolve_targets(self.target, logits, faces, self.model.card.labels)
@@ -80,6 +78,7 @@ class Explainer:
             rows=faces.rows,
             config=self.config,
             batch_size=self.batch_size,
+            logits=logits,
             advance=advance,
         )
         return {**found, "targets": targets, "logits": logits, "rows": faces.rows}
@@ -95,17 +94,6 @@ class Explainer:
             "cautions": "\n".join(caution.message for caution in self.cautions),
             "weights_sha256": self.model.weights_sha256,
         }
-
-
-def deltas_missed(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Return the relative convergence deltas of maps, (N,), see `missed_shares`; empty if the method has none."""
-    return missed_shares(arrays["attributions"], arrays[DELTAS]) if DELTAS in arrays else np.empty(0)
-
-
-def median_of(shares: NDArray[np.float64]) -> float:
-    """Return the median of the finite values; NaN if there are none."""
-    finite = shares[np.isfinite(shares)]
-    return float(np.median(finite)) if len(finite) else float("nan")
 
 
 def _resolved(model: VerifiedModel, method: Method, config: AttributionConfig) -> AttributionConfig:

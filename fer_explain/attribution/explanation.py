@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -17,9 +18,10 @@ from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.figures import default_style
 from fer_core.outputs.map_colors import overlay
 from fer_core.outputs.staging import staged
-from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
+from fer_explain.attribution.convergence import deltas_missed, error_text, median_of, unfinished_maps
+from fer_explain.attribution.explainer import Explainer
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS
+from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri
@@ -61,6 +63,10 @@ class Attributions:
         Temperature of the model card, by which the logits are divided before the softmax.
     deltas : ndarray of float32, shape (N,), or None
         Convergence deltas; None for a method without a defined sum.
+    samples : ndarray of int64, shape (N,), or None
+        Number of gradients that each map averages; None for a method without samples.
+    errors : ndarray of float32, shape (N,), or None
+        Relative error of each map, see `fer_explain.attribution.attributions_of`; None for a method without samples.
     texts : mapping of str to str
         How the maps were made: `method`, `target`, `settings` (JSON), `cautions`, `weights_sha256`, and `faces`, how
         the faces were taken from images.
@@ -83,6 +89,8 @@ class Attributions:
     classes: tuple[str, ...]
     temperature: float
     deltas: NDArray[np.float32] | None
+    samples: NDArray[np.int64] | None
+    errors: NDArray[np.float32] | None
     texts: Mapping[str, Any]
 
     @property
@@ -110,6 +118,12 @@ class Attributions:
     def missed(self) -> float:
         """Median of the relative convergence deltas; NaN for a method without a defined sum."""
         return median_of(deltas_missed(self._arrays()))
+
+    @property
+    def unfinished(self) -> NDArray[np.bool_]:
+        """Maps whose error exceeds the setting at which the method stops, bool (N,)."""
+        settings = AttributionConfig(**json.loads(self.texts["settings"]))
+        return unfinished_maps(METHODS[self.method], settings, self._arrays())
 
     def to_numpy(self) -> NDArray[np.float32]:
         """Return the maps, float32 (N, 48, 48)."""
@@ -162,14 +176,17 @@ class Attributions:
         if isinstance(index, int | np.integer):
             attributions: NDArray[np.float32] = self.maps[self._position(index)]
             return attributions
-        chosen = index if isinstance(index, slice) else np.asarray(index) if len(index) else np.empty(0, np.intp)
+        chosen: Any = index if isinstance(index, slice) else np.asarray(index) if len(index) else np.empty(0, np.intp)
+        of_method: dict[str, Any] = {
+            name: None if values is None else values[chosen] for name, values in self._of_method().items()
+        }
         return replace(
             self,
             faces=self.faces.take(index),
             maps=self.maps[chosen],
             targets=self.targets[chosen],
             logits=self.logits[chosen],
-            deltas=None if self.deltas is None else self.deltas[chosen],
+            **of_method,
         )
 
     def __repr__(self) -> str:
@@ -197,18 +214,24 @@ class Attributions:
         predicted, target = self.classes[int(self.logits[face].argmax())], self.classes[self.targets[face]]
         name = f"row {self.rows[face]}" if self.faces.ids is None else str(self.faces.ids[face])
         caption = f"{name}: predicted {predicted} ({self.probabilities[face].max():.0%})"
-        return caption if target == predicted else f"{caption}, explained {target}"
+        if target != predicted:
+            caption = f"{caption}, explained {target}"
+        if self.errors is None or not self.unfinished[face]:
+            return caption
+        return f"{caption}; {error_text(METHODS[self.method], float(self.errors[face]))}"
 
     def _position(self, index: int) -> int:
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected a position below {len(self)}, found {index}")
         return index % len(self)
 
+    def _of_method(self) -> dict[str, Any]:
+        return {DELTAS: self.deltas, SAMPLES: self.samples, ERRORS: self.errors}
+
     def _arrays(self) -> dict[str, Any]:
-        deltas = {} if self.deltas is None else {DELTAS: self.deltas}
         return {
             "attributions": self.maps,
-            **deltas,
+            **{name: values for name, values in self._of_method().items() if values is not None},
             "targets": self.targets,
             "logits": self.logits,
             "rows": self.rows,
@@ -277,6 +300,8 @@ def explain(
         classes=verified.card.labels,
         temperature=verified.temperature,
         deltas=arrays.get(DELTAS),
+        samples=arrays.get(SAMPLES),
+        errors=arrays.get(ERRORS),
         texts={**explainer.texts(), "faces": faces},
     )
 

@@ -19,7 +19,8 @@ from fer_core.io.reader import OnError, no_such_split, threads_for
 from fer_core.outputs.array_file import ArrayFile
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_explain.attribution.explainer import Explainer, deltas_missed, median_of
+from fer_explain.attribution.convergence import deltas_missed, median_of, unfinished_maps
+from fer_explain.attribution.explainer import Explainer
 from fer_explain.attribution.preflight import Caution
 from fer_explain.attribution.registry import find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
@@ -45,6 +46,8 @@ class MapFile:
         Properties of the network that make the maps inexact; the file contains their messages.
     missed : float
         Median of the relative convergence deltas, see `missed_shares`; NaN for a method without a defined sum.
+    unfinished : int
+        Number of maps whose error, `errors` in the file, exceeds the setting at which the method stops.
     rows_left_out : int
         Number of rows that could not be read; they are listed in `OUTPUT.rejects.csv`.
     """
@@ -53,6 +56,7 @@ class MapFile:
     faces: int
     cautions: tuple[Caution, ...]
     missed: float
+    unfinished: int = 0
     rows_left_out: int = 0
 
 
@@ -87,8 +91,9 @@ def attribute(  # noqa: PLR0913 - options of a public function
         Name in `fer_explain.METHODS`.
     output : str or Path
         The `.npz` file to write: `attributions` float32 (N, 48, 48), `targets` int64 (N,), `logits` float32
-        (N, classes), `rows` int64 (N,), `deltas` float32 (N,) if the method has convergence deltas, and as texts
-        `method`, `target`, `settings` (JSON), `cautions`, `weights_sha256` and `faces`.
+        (N, classes), `rows` int64 (N,), where the method has them `deltas` float32 (N,), `samples` int64 (N,) and
+        `errors` float32 (N,), see `fer_explain.attribution.attributions_of`, and as texts `method`, `target`,
+        `settings` (JSON), `cautions`, `weights_sha256` and `faces`.
     target : str
         Class whose output is explained: ``predicted``, ``true``, or the name of a class.
     config : AttributionConfig, optional
@@ -127,7 +132,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
     (4, (4, 48, 48))
     """
     chosen, crop = find_method(method), crop_for(faces)
-    shares: list[NDArray[np.float64]] = []
+    shares, unfinished = list[NDArray[np.float64]](), 0
     with (
         RejectWriter(Path(output), force=force, needed=on_error == "skip") as rejects,
         staged(output, force=force, endings=(".npz",), inputs=(data, model)) as stage,
@@ -145,9 +150,10 @@ def attribute(  # noqa: PLR0913 - options of a public function
             arrays = explainer.arrays(batch, advance=advance)
             columns.append(arrays)
             shares.append(deltas_missed(arrays))
+            unfinished += int(unfinished_maps(chosen, explainer.config, arrays).sum())
         columns.save(stage, {**explainer.texts(), "faces": faces})
     missed = median_of(np.concatenate(shares))
-    return MapFile(Path(output), columns.length, explainer.cautions, missed, rejects.n)
+    return MapFile(Path(output), columns.length, explainer.cautions, missed, unfinished, rejects.n)
 
 
 def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:

@@ -31,8 +31,8 @@ GUIDED: Final = ("guided-backprop", "guided-grad-cam")
 CAM: Final = ("grad-cam", "guided-grad-cam")
 LIFT: Final = ("deeplift",)
 FROM_GRAY: Final = ("integrated-gradients", "gradient-shap")
-EVERY: Final = tuple(name for name, method in METHODS.items() if method.passes != (0, 0))
-BY_GRADIENT: Final = tuple(name for name in EVERY if METHODS[name].passes[1])
+EVERY: Final = tuple(name for name, method in METHODS.items() if method.uses_network)
+BY_GRADIENT: Final = tuple(name for name in EVERY if METHODS[name].needs_gradient)
 
 PROBES: Final = 4
 """Number of drawn faces on which a network's behavior is measured."""

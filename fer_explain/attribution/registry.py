@@ -36,7 +36,9 @@ class Method:
     signed : bool
         Whether values can be negative, so that they need a diverging color scale.
     passes : tuple of int
-        Forward and backward passes per face with default settings.
+        Forward and backward passes per face with default settings, without those of samples.
+    sample_passes : tuple of int
+        Forward and backward passes per sample; none for a method without samples.
     memory : float
         Memory of a pass, relative to that of a forward pass that is kept for a gradient.
     uses : tuple of str
@@ -54,6 +56,7 @@ class Method:
     memory: float
     uses: tuple[str, ...]
     module: str
+    sample_passes: tuple[int, int] = (0, 0)
 
     @property
     def function(self) -> Callable[[Batch], MethodOutput]:
@@ -61,11 +64,36 @@ class Method:
         found: Any = getattr(import_module(f"{__package__}.methods.{self.module}"), self.name.replace("-", "_"))
         return found  # type: ignore[no-any-return] # found by name
 
-    def points(self, config: AttributionConfig) -> int:
-        """Return how many images of one face may pass through the network together."""
-        if "window" in self.uses:
-            return config.windows
-        return config.samples if "samples" in self.uses else 1
+    @property
+    def fills_batches(self) -> bool:
+        """Whether the method divides its own passes into batches that faces share, because a face needs many."""
+        return self.sample_passes != (0, 0) or "window" in self.uses
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the method needs a backward pass."""
+        return self.passes[1] + self.sample_passes[1] > 0
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the method needs a pass through the network."""
+        return self.passes[0] + self.sample_passes[0] > 0
+
+    @property
+    def cost(self) -> str:
+        """Passes per face in words, such as ``1 + 1``, or ``(1 + 1) per sample``."""
+        parts = []
+        if self.passes != (0, 0) or self.sample_passes == (0, 0):
+            parts.append("{} + {}".format(*self.passes))
+        if self.sample_passes != (0, 0):
+            parts.append("({} + {}) per sample".format(*self.sample_passes))
+        return ", and ".join(parts)
+
+    def bound(self, config: AttributionConfig) -> float | None:
+        """Return the relative error at which a map is finished; None for a method without an iteration."""
+        if "standard_error" in self.uses:
+            return config.standard_error
+        return config.tolerance if "tolerance" in self.uses else None
 
     def require(self, config: AttributionConfig) -> None:
         """Raise ConfigError if a setting that the method does not use differs from its default."""
@@ -112,10 +140,11 @@ _ALL: Final = (
         needs="a gradient, a baseline",
         sign="signed: " + _SHARES,
         signed=True,
-        passes=(34, 32),
+        passes=(1, 0),
+        sample_passes=(1, 1),
         memory=1,
-        uses=("of", "samples", "baseline"),
-        module="gradients",
+        uses=("of", "samples", "max_samples", "tolerance", "baseline"),
+        module="path_integral",
     ),
     Method(
         name="smoothgrad",
@@ -123,10 +152,11 @@ _ALL: Final = (
         needs=_GRADIENT,
         sign="absolute: magnitude of the gradient averaged over noisy copies of the face",
         signed=False,
-        passes=(32, 32),
+        passes=(0, 0),
+        sample_passes=(1, 1),
         memory=1,
-        uses=("of", "samples", "noise", "seed"),
-        module="gradients",
+        uses=("of", "samples", "max_samples", "standard_error", "noise", "seed"),
+        module="sampling",
     ),
     Method(
         name="guided-backprop",
@@ -178,10 +208,11 @@ _ALL: Final = (
         needs=_GRADIENT,
         sign=f"signed: {_TOWARDS}; they sum to the difference from the mean output for uniform gray images",
         signed=True,
-        passes=(65, 32),
+        passes=(1, 0),
+        sample_passes=(2, 1),
         memory=1,
-        uses=("of", "samples", "seed"),
-        module="gradients",
+        uses=("of", "samples", "max_samples", "standard_error", "seed"),
+        module="sampling",
     ),
     Method(
         name="occlusion",
@@ -237,7 +268,7 @@ def table_rows() -> list[tuple[str, str, str, str, str, str]]:
             method.paper,
             method.needs,
             method.sign,
-            " + ".join(map(str, method.passes)),
+            method.cost,
             ", ".join(method.uses) or "none",
         )
         for method in METHODS.values()

@@ -24,7 +24,7 @@ from fer_core.terminal.options import (
     settings_options,
     split_option,
 )
-from fer_explain.attribution.registry import METHODS, find_method, table_rows
+from fer_explain.attribution.registry import METHODS, Method, find_method, table_rows
 from fer_explain.commands.options import model_option
 from fer_explain.config import MEMORY_MB, TARGET_HELP, AttributionConfig
 
@@ -93,16 +93,28 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
     written = attribute_file(data, model, method, output, config=AttributionConfig(**settings), **options)
     for caution in written.cautions:
         click.echo(f"fer-explain: {method}: {caution.message}", err=True)
-    if written.missed >= INEXACT:
-        remedy = "; increase --samples" if "samples" in METHODS[method].uses else ""
+    if written.unfinished:
+        maps = f"{written.unfinished:,} of {written.faces:,} maps"
+        click.echo(
+            f"fer-explain: {method}: {maps} {_shortfall(METHODS[method], AttributionConfig(**settings))}", err=True
+        )
+    elif written.missed >= INEXACT:
         click.echo(
             f"fer-explain: {method}: the sums of the maps differ from the differences of outputs by "
-            f"{written.missed:.0%} (median){remedy}",
+            f"{written.missed:.0%} (median)",
             err=True,
         )
     click.echo(f"{written.path}: attributions, targets, logits, rows")
     if written.rows_left_out:
         click.echo(f"rows left out: {written.rows_left_out:,}, listed in {written.path}{REJECTS}")
+
+
+def _shortfall(method: Method, config: AttributionConfig) -> str:
+    """Say which error the maps exceed, and what helps."""
+    number = config.samples or config.max_samples
+    what = "an error of the sum" if "tolerance" in method.uses else "a standard error"
+    remedy = "--max-samples" if config.samples is None else "--samples"
+    return f"have {what} above {method.bound(config):.0%} after {number:,} samples; increase {remedy}"
 
 
 @click.command()

@@ -41,12 +41,32 @@ class AttributionConfig(Settings):
         choices=OUTPUTS,
         default_text="logits",
     )
-    samples: int = setting(
-        32,
-        "Number of gradients per face: steps of the path, noisy copies or random baselines.",
+    samples: int | None = setting(
+        None,
+        "Fixed number of gradients per face: nodes of the path, noisy copies or random baselines.",
         at_least=1,
         at_most=10_000,
         metavar="N",
+        default_text="as many as tolerance or standard error require",
+    )
+    max_samples: int = setting(
+        512,
+        "Maximum number of gradients per face, unless the number is fixed.",
+        at_least=1,
+        at_most=10_000,
+        metavar="N",
+    )
+    tolerance: float = setting(
+        0.01,
+        "Relative error of completeness at which integrated gradients are finished.",
+        at_least=0,
+        at_most=1,
+    )
+    standard_error: float = setting(
+        0.5,
+        "Standard error of the mean map, relative to its norm, at which an average of random samples is finished.",
+        at_least=0,
+        at_most=10,
     )
     baseline: float | None = setting(
         None,

@@ -127,7 +127,7 @@ class FaithfulnessConfig(Settings):
     def count_passes(self, methods: int, faces: int) -> int:
         """Return the number of images that `fer_explain.evaluation.metrics.faithfulness.measure_maps` scores."""
         maps = methods * (1 + self.count_controls(faces))
-        return faces * (maps * 2 * (self.steps - 1) + self.squares + 1 + 3 * methods)
+        return faces * (maps * 2 * (self.steps - 1) + self.squares + 1 + 3)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fer_core import Faces
 from fer_core.outputs.map_colors import normalize
 from fer_core.terminal.progress import progress
-from fer_explain.attribution import Method, attributions_of
+from fer_explain.attribution import Method, attributions_of, unfinished_maps
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS
+from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.config import ReportConfig
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
@@ -36,6 +36,12 @@ class ExplainedClass:
         Maps of the logits of these classes.
     deltas : ndarray of float32, shape (M, N)
         Convergence delta of each map in logits; NaN for methods without completeness.
+    samples : ndarray of int64, shape (M, N)
+        Number of gradients that each map averages; 0 for methods without samples.
+    errors : ndarray of float32, shape (M, N)
+        Relative error of each map that averages gradients, else NaN.
+    unfinished : ndarray of bool, shape (M, N)
+        Maps whose error exceeds the setting at which their method stops.
     masked : ndarray of uint8, shape (N, 48, 48)
         Faces reduced to the pixels that are most salient for the class by the first method.
     """
@@ -43,6 +49,9 @@ class ExplainedClass:
     classes: NDArray[np.int64]
     attributions: NDArray[np.float32]
     deltas: NDArray[np.float32]
+    samples: NDArray[np.int64]
+    errors: NDArray[np.float32]
+    unfinished: NDArray[np.bool_]
     masked: NDArray[np.uint8]
 
 
@@ -142,31 +151,51 @@ def explain_faces(
     predicted, other = ranked[:, 0], ranked[:, 1]
     if faces.labels is not None:
         other = np.where(faces.labels != predicted, faces.labels, other)
-    sides = np.stack([predicted, other])
-    maps = np.empty((2, len(methods), *faces.images.shape), np.float32)
-    deltas = np.full(maps.shape[:3], np.nan, np.float32)
-    for m, method in enumerate(methods):
+    if logits is None:
+        logits = predict_logits(verified.network, faces.images)
+    found: dict[int, list[dict[str, NDArray[Any]]]] = {0: [], 1: []}
+    for method in methods:
         with progress(method.name, 2 * len(faces), "maps") as advance:
-            for side, classes in enumerate(sides):
-                found = attributions_of(
+            for side, classes in enumerate((predicted, other)):
+                maps = attributions_of(
                     verified.network,
                     method,
                     faces.images,
                     classes,
                     rows=faces.rows,
                     config=settings_of(method, config.seed),
+                    logits=logits,
                     advance=advance,
                 )
-                maps[side, m] = found["attributions"]
-                if DELTAS in found:
-                    deltas[side, m] = found[DELTAS]
-    explained = []
-    for side, classes in enumerate(sides):
-        masked = masked_face(faces.images, salient_mask(maps[side, 0], config.share))
-        explained.append(ExplainedClass(classes, maps[side], deltas[side], masked))
-    if logits is None:
-        logits = predict_logits(verified.network, faces.images)
-    return ExplainedFaces(faces, logits, probabilities, methods, explained[0], explained[1], config)
+                found[side].append(maps)
+    sides = [_explained(faces, (predicted, other)[side], methods, found[side], config) for side in found]
+    return ExplainedFaces(faces, logits, probabilities, methods, sides[0], sides[1], config)
+
+
+def _explained(
+    faces: Faces,
+    classes: NDArray[np.int64],
+    methods: tuple[Method, ...],
+    found: list[dict[str, NDArray[Any]]],
+    config: ReportConfig,
+) -> ExplainedClass:
+    """Collect what each method found for one class per face."""
+
+    def stacked(name: str, missing: float) -> NDArray[Any]:
+        return np.stack([each.get(name, np.full(len(faces), missing, np.float32)) for each in found])
+
+    unfinished = [
+        unfinished_maps(method, settings_of(method, 0), each) for method, each in zip(methods, found, strict=True)
+    ]
+    return ExplainedClass(
+        classes,
+        attributions=np.stack([each["attributions"] for each in found]),
+        deltas=stacked(DELTAS, np.nan),
+        samples=stacked(SAMPLES, 0).astype(np.int64),
+        errors=stacked(ERRORS, np.nan),
+        unfinished=np.stack(unfinished),
+        masked=masked_face(faces.images, salient_mask(found[0]["attributions"], config.share)),
+    )
 
 
 def mean_maps(verified: VerifiedModel, scored: ScoredFaces, method: Method, *, seed: int = 0) -> ClassMeans:

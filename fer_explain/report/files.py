@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from fer_core import IMAGE_SIZE
 from fer_core.outputs.map_colors import overlay, scale_strip
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.rejects import REJECTS_FILE
-from fer_explain.attribution import Method
+from fer_explain.attribution import Method, error_text
+from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.layers.feature_maps import feature_map_sheet
 from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import maximization_sheet
@@ -39,13 +40,17 @@ SCALE_CAPTIONS: Final = {False: "no / strongest influence", True: "against / for
 
 
 def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedModel) -> None:
-    """Write one entry per map: values, row number, class, method, convergence delta and the logits of the face.
+    """Write one entry per map: values, row number, class, method, its errors and the logits of the face.
 
     Entries are ordered by method, then predicted before other classes, then by face.
     """
     methods = [method.name for method in explained.methods]
     maps = np.stack([side.attributions for side in explained.sides], axis=1)
     n, repeats = len(explained.faces), 2 * len(methods)
+    errors: dict[str, Any] = {
+        name: np.stack([getattr(side, name) for side in explained.sides], axis=1).reshape(-1)
+        for name in (DELTAS, SAMPLES, ERRORS)
+    }
     np.savez(
         path,
         attributions=maps.reshape(-1, *maps.shape[-2:]),
@@ -53,7 +58,7 @@ def save_attributions(path: Path, explained: ExplainedFaces, verified: VerifiedM
         logits=np.tile(explained.logits, (repeats, 1)),
         rows=np.tile(explained.faces.rows, repeats),
         methods=np.repeat(np.array(methods), 2 * n),
-        deltas=np.stack([side.deltas for side in explained.sides], axis=1).reshape(-1),
+        **errors,
         weights_sha256=np.array(verified.weights_sha256),
     )
 
@@ -107,7 +112,8 @@ def _save_face(path: Path, explained: ExplainedFaces, i: int, labels: tuple[str,
         captions.append(caption)
         for m, method in enumerate(explained.methods):
             tiles.append(overlay(face, side.attributions[m, i], signed=method.signed))
-            captions.append(f"{labels[side.classes[i]]}: {method.name}")
+            error = f", {error_text(method, float(side.errors[m, i]))}" if side.unfinished[m, i] else ""
+            captions.append(f"{labels[side.classes[i]]}: {method.name}{error}")
     strips, strip_captions = _scales(explained.methods)
     label = "" if faces.labels is None else f", label {labels[faces.labels[i]]}"
     title = f"Row {faces.rows[i]}: predicted {labels[explained.predicted.classes[i]]}{label}; maps of logits"

@@ -50,8 +50,9 @@ def write_report(
     output : str or Path
         Folder to create: `index.html`, which needs no other file; `figures/` with its images as PNG files; and
         `attributions.npz` with one entry per map: `attributions` float32 (R, 48, 48), `targets` int64 (R,), `logits`
-        float32 (R, classes), `rows` int64 (R,), `methods` str (R,), `deltas` float32 (R,), the convergence delta of
-        methods with completeness, else NaN; and `weights_sha256`.
+        float32 (R, classes), `rows` int64 (R,), `methods` str (R,); `deltas` float32 (R,), the convergence delta of
+        methods with completeness, else NaN; `samples` int64 (R,) and `errors` float32 (R,), number of gradients and
+        relative error of maps that average gradients, else 0 and NaN; and `weights_sha256`.
     rows : sequence of int, optional
         Row numbers of the faces to show; the header of a CSV is row 1. Default, unless ``config.worst`` is given: 12
         faces of all classes and, with labels, the 6 most confident mistakes. With labels, up to 8 faces of the two most

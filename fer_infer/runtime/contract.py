@@ -69,8 +69,8 @@ def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:
 
 
 def _shown(signatures: Signatures) -> str:
-    """Format signatures like those of the contract: `faces` uint8 (batch, 48, 48)."""
+    """Format signatures like those of the contract: 'faces' uint8 (batch, 48, 48)."""
     return ", ".join(
-        f"`{name}` {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
+        f"'{name}' {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
         for name, (kind, shape) in signatures.items()
     )

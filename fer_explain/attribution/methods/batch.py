@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_core import ModelError
+from fer_core.terminal.progress import Advance
 from fer_explain.config import AttributionConfig
 from fer_train.models.layers import Standardize
 
@@ -18,6 +21,12 @@ MethodOutput = dict[str, Tensor]
 
 DELTAS: Final = "deltas"
 """Name of the convergence deltas (B,): the sum of the attributions minus the difference of outputs it approximates."""
+SAMPLES: Final = "samples"
+"""Name of the numbers of gradients that each map averages, int64 (B,)."""
+ERRORS: Final = "errors"
+"""Name of the relative errors (B,) of maps that average gradients, at least 0; infinite if a map is only noise."""
+FIRST_SAMPLES: Final = 8
+"""Number of samples after which an unlimited method first checks its map."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Batch:
         Settings of the method.
     batch_size : int
         Number of images that may pass through the network together.
+    known_outputs : Tensor, optional
+        Explained outputs of the faces, float32 (B,), if they were computed before.
+    advance : callable, optional
+        Called with the number of faces whose maps are complete.
     """
 
     model: nn.Module
@@ -46,11 +59,46 @@ class Batch:
     rows: NDArray[np.int64]
     config: AttributionConfig
     batch_size: int
+    known_outputs: Tensor | None = None
+    advance: Advance | None = None
 
     @property
     def baseline(self) -> float:
         """Gray level of the baseline image."""
         return baseline_of(self.model, self.config)
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """Smallest and largest number of samples per face."""
+        config = self.config
+        if config.samples is not None:
+            return config.samples, config.samples
+        return min(FIRST_SAMPLES, config.max_samples), config.max_samples
+
+    @cached_property
+    def face_outputs(self) -> Tensor:
+        """Explained outputs of the faces, float32 (B,)."""
+        if self.known_outputs is not None:
+            return self.known_outputs
+        with torch.no_grad():
+            faces = torch.arange(len(self.images), device=self.images.device)
+            parts = [self.outputs(self.images[chunk], chunk) for chunk in torch.split(faces, self.batch_size)]
+        return torch.cat(parts)
+
+    def outputs(self, points: Tensor, faces: Tensor) -> Tensor:
+        """Return the explained outputs (n,) at points (n, 1, 48, 48) that belong to `faces`, int64 (n,)."""
+        outputs: Tensor = self.model(points)
+        return outputs.gather(1, self.targets[faces, None])[:, 0]
+
+    def gradients(self, points: Tensor, faces: Tensor) -> Tensor:
+        """Return the gradients (n, 1, 48, 48) of the explained outputs at points that belong to `faces`."""
+        points = points.requires_grad_()
+        return torch.autograd.grad(self.outputs(points, faces).sum(), points)[0]
+
+    def finish(self, faces: int) -> None:
+        """Report that the maps of further faces are complete."""
+        if self.advance is not None and faces:
+            self.advance(faces)
 
     def generators(self) -> list[np.random.Generator]:
         """Return one random generator per face; it does not depend on the other faces of the batch."""

@@ -8,9 +8,7 @@ from captum.attr import (  # noqa: E402
     DeepLift,
     GuidedBackprop,
     InputXGradient,
-    IntegratedGradients,
     LayerGradCam,
-    Occlusion,
     Saliency,
 )
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR  # noqa: E402
@@ -20,8 +18,6 @@ __all__ = [
     "DeepLift",
     "GuidedBackprop",
     "InputXGradient",
-    "IntegratedGradients",
     "LayerGradCam",
-    "Occlusion",
     "Saliency",
 ]

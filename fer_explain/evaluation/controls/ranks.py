@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch import nn
 
 from fer_core import Faces
 from fer_core.terminal.progress import Advance
-from fer_explain.config import CONTROLS_PER_MAP
+from fer_explain.config import CONTROLS_PER_MAP, CONTROLS_PER_METHOD
 from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
-from fer_explain.evaluation.metrics.deletion_insertion import Curves, CurveSettings, pixel_ranks, trace_curves
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings, CurveTracer, pixel_ranks
 
-FIRST: Final = 20
-"""Number of controls that every map is compared with first. If a map beats some of them and not others, more controls
-cannot change its state and are not drawn."""
+MOST_FIRST: Final = 20
+"""Largest number of controls that every map is compared with first."""
+ROUND: Final = 5
+"""Number of controls that a map which beats all or none of the controls so far is compared with next."""
+FACES_AT_ONCE: Final = 16
+"""Number of faces whose maps and controls are held in memory."""
 LEVEL: Final = 1 / (CONTROLS_PER_MAP + 1)
 """Error rate: probability that a map that is like its controls is called better, and that it is called worse."""
 MARGIN: Final = 1e-6
@@ -69,9 +73,11 @@ class ControlComparison:
     deletion, insertion : ndarray of float64, shape (M, N)
         Areas under the curves of the maps, 0..1.
     control_deletion, control_insertion : ndarray of float64, shape (M, N)
-        Means over the first `FIRST` controls of each map.
+        Means over the first controls of each map.
     ranks : mapping of str to tuple of ControlRank
         By method, the rank of each map by insertion minus deletion.
+    first : int
+        Number of controls that every map was compared with first.
     """
 
     methods: tuple[str, ...]
@@ -80,6 +86,7 @@ class ControlComparison:
     control_deletion: NDArray[np.float64]
     control_insertion: NDArray[np.float64]
     ranks: Mapping[str, tuple[ControlRank, ...]]
+    first: int
 
     @property
     def gains(self) -> NDArray[np.float64]:
@@ -100,6 +107,11 @@ def compare_with_controls(
 ) -> ControlComparison:
     """Rank each map among its controls by insertion minus deletion.
 
+    Every map is first compared with as many controls as give about `CONTROLS_PER_METHOD` per method. A map that beats
+    some of its controls and not others is no different, whatever further controls would show. The others are compared
+    with more, round by round, up to `CONTROLS_PER_MAP`. This is a sequential Monte Carlo test (Besag and Clifford 1991,
+    Sequential Monte Carlo p-values) and gives each map the state that all its controls would give it.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -108,7 +120,7 @@ def compare_with_controls(
     maps : mapping of str to ndarray of float32, shape (N, 48, 48)
         Maps of each method.
     faces : Faces
-        N faces. Their row numbers seed the controls: the result of a face does not depend on the other faces.
+        N faces. Their row numbers seed the controls: the state of a map does not depend on the other faces.
     targets : ndarray of int64, shape (N,)
         The class of each face that its maps explain.
     settings : CurveSettings
@@ -118,7 +130,7 @@ def compare_with_controls(
     seed : int
         Random seed.
     advance : callable, optional
-        Called with the number of maps after each face.
+        Called with the number of maps after each group of faces.
 
     Returns
     -------
@@ -131,37 +143,99 @@ def compare_with_controls(
     ModelError
         If a probability is not finite.
     """
+    first = first_controls(len(faces))
     areas = np.empty((4, len(maps), len(faces)))
-    ranks: dict[str, list[ControlRank]] = {name: [] for name in maps}
-    for i, row in enumerate(faces.rows.tolist()):
-        for m, (name, attributions) in enumerate(maps.items()):
-            generator = np.random.default_rng([seed, row, STREAM])
-
-            def trace_maps(drawn: NDArray[np.float32], i: int = i, row: int = row) -> tuple[Curves, ...]:
-                order = pixel_ranks(drawn, np.full(len(drawn), row), seed=seed)
-                return trace_curves(model, faces.images[i : i + 1], targets[i : i + 1], list(order[:, None]), settings)
-
-            controls = control_maps(attributions[i], FIRST, generator)
-            own, *others = trace_maps(np.concatenate([attributions[i : i + 1], controls]))
-            areas[:, m, i] = [*_areas([own]), *_areas(others)]
-            rank = _rank(own, others)
-            if name not in briefly and not rank.is_decided:
-                controls = control_maps(attributions[i], CONTROLS_PER_MAP - FIRST, generator)
-                rank = _rank(own, [*others, *trace_maps(controls)])
-            ranks[name].append(rank)
+    ranks = {name: list[ControlRank]() for name in maps}
+    for start in range(0, len(faces), FACES_AT_ONCE):
+        group = slice(start, start + FACES_AT_ONCE)
+        tested = [
+            _TestedMap(i, name, attributions[group][i], np.random.default_rng([seed, row, STREAM]))
+            for i, row in enumerate(faces.rows[group].tolist())
+            for name, attributions in maps.items()
+        ]
+        tracer = CurveTracer(model, faces.images[group], targets[group], settings)
+        _trace_controls(tracer, tested, first, faces.rows[group], seed)
+        for m in range(len(maps)):
+            of_method = tested[m :: len(maps)]
+            areas[:, m, group] = np.transpose([each.areas(first) for each in of_method])
+        undecided = [each for each in tested if each.name not in briefly]
+        while undecided := [each for each in undecided if not each.is_decided]:
+            count = min(ROUND, CONTROLS_PER_MAP - undecided[0].rank.n)
+            _trace_controls(tracer, undecided, count, faces.rows[group], seed)
+        for each in tested:
+            ranks[each.name].append(each.rank)
         if advance is not None:
-            advance(len(maps))
+            advance(len(tested))
     names = ("deletion", "insertion", "control_deletion", "control_insertion")
     ranked = {name: tuple(each) for name, each in ranks.items()}
-    return ControlComparison(tuple(maps), **dict(zip(names, areas, strict=True)), ranks=ranked)
+    return ControlComparison(tuple(maps), **dict(zip(names, areas, strict=True)), ranks=ranked, first=first)
 
 
-def _areas(curves: list[Curves]) -> tuple[float, float]:
-    """Return mean deletion and insertion AUC of maps of one face."""
-    deletion, insertion = ([getattr(curve, name)[0] for curve in curves] for name in ("deletion_auc", "insertion_auc"))
-    return float(np.mean(deletion)), float(np.mean(insertion))
+def first_controls(faces: int) -> int:
+    """Return the number of controls that every map of `faces` faces is compared with first."""
+    return min(max(math.ceil(CONTROLS_PER_METHOD / max(faces, 1)), ROUND), MOST_FIRST)
 
 
-def _rank(own: Curves, controls: list[Curves]) -> ControlRank:
-    gains = np.array([own.gap[0] - control.gap[0] for control in controls])
-    return ControlRank(int((gains > MARGIN).sum()), int((gains < -MARGIN).sum()), len(gains))
+@dataclass(eq=False)
+class _TestedMap:
+    """A map and the curves of its controls so far.
+
+    Attributes
+    ----------
+    face : int
+        Position of its face.
+    name : str
+        Its method.
+    attributions : ndarray of float32, shape (48, 48)
+        Its values.
+    generator : numpy.random.Generator
+        Source of its controls.
+    deletion, insertion : list of float
+        Areas under the curves of the map and then of its controls.
+    """
+
+    face: int
+    name: str
+    attributions: NDArray[np.float32]
+    generator: np.random.Generator
+    deletion: list[float] = field(default_factory=list)
+    insertion: list[float] = field(default_factory=list)
+
+    def next_maps(self, controls: int) -> NDArray[np.float32]:
+        """Return the maps to trace next: further controls, and before the first ones the map itself."""
+        drawn = control_maps(self.attributions, controls, self.generator)
+        return drawn if self.deletion else np.concatenate([self.attributions[None], drawn])
+
+    def areas(self, controls: int) -> tuple[float, float, float, float]:
+        """Return deletion and insertion AUC of the map, and their means over its first controls."""
+        some = slice(1, 1 + controls)
+        means = float(np.mean(self.deletion[some])), float(np.mean(self.insertion[some]))
+        return self.deletion[0], self.insertion[0], *means
+
+    @property
+    def rank(self) -> ControlRank:
+        """Rank of the map among its controls so far."""
+        gaps = np.subtract(self.insertion, self.deletion)
+        gains = gaps[0] - gaps[1:]
+        return ControlRank(int((gains > MARGIN).sum()), int((gains < -MARGIN).sum()), len(gains))
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more controls could not change the state, or all have been compared."""
+        rank = self.rank
+        return rank.is_decided or rank.n == CONTROLS_PER_MAP
+
+
+def _trace_controls(
+    tracer: CurveTracer, tested: Sequence[_TestedMap], controls: int, rows: NDArray[np.int64], seed: int
+) -> None:
+    """Trace further controls of maps, all of them together; before the first ones also the maps."""
+    maps = [each.next_maps(controls) for each in tested]
+    faces = np.repeat([each.face for each in tested], [len(each) for each in maps])
+    curves = tracer.trace(faces, pixel_ranks(np.concatenate(maps), rows[faces], seed=seed))
+    start = 0
+    for each, drawn in zip(tested, maps, strict=True):
+        own = slice(start, start + len(drawn))
+        each.deletion += curves.deletion_auc[own].tolist()
+        each.insertion += curves.insertion_auc[own].tolist()
+        start = own.stop

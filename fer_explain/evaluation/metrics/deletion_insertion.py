@@ -7,7 +7,6 @@ insertion most, while a blurred face contains too much evidence for deletion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +17,8 @@ from torch import nn
 from fer_core import IMAGE_SIZE, PIXELS, ConfigError, ModelError
 from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import require_maps
-from fer_explain.layers.structure import evaluation_mode
-from fer_train.prediction import predict_logits, softmax
+from fer_explain.evaluation.metrics.altered_images import Alter, altered_logits
+from fer_train.prediction import softmax
 
 STREAM: Final = 3
 """Random stream; other random numbers of the same seed and row number come from other streams."""
@@ -27,13 +26,13 @@ STREAM: Final = 3
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Probability of each face's class during deletion and insertion.
+    """Probability of a face's class during deletion and insertion, along T curves.
 
     Attributes
     ----------
     shares : ndarray of float64, shape (steps + 1,)
         Fraction of the pixels deleted or inserted, from 0 to 1.
-    deletion, insertion : ndarray of float32, shape (N, steps + 1)
+    deletion, insertion : ndarray of float32, shape (T, steps + 1)
         Probability of the class, 0..1.
     """
 
@@ -43,18 +42,22 @@ class Curves:
 
     @property
     def deletion_auc(self) -> NDArray[np.float64]:
-        """Area under the deletion curve, float64 (N,), 0..1: low if a map finds the evidence for the class."""
+        """Area under the deletion curve, float64 (T,), 0..1: low if a map finds the evidence for the class."""
         return _area(self.deletion, self.shares)
 
     @property
     def gap(self) -> NDArray[np.float64]:
-        """Insertion minus deletion AUC, float64 (N,), -1..1: high if a map is faithful by both."""
+        """Insertion minus deletion AUC, float64 (T,), -1..1: high if a map is faithful by both."""
         return self.insertion_auc - self.deletion_auc
 
     @property
     def insertion_auc(self) -> NDArray[np.float64]:
-        """Area under the insertion curve, float64 (N,), 0..1: high if a map finds sufficient evidence."""
+        """Area under the insertion curve, float64 (T,), 0..1: high if a map finds sufficient evidence."""
         return _area(self.insertion, self.shares)
+
+    def take(self, index: slice) -> Curves:
+        """Return some of the curves."""
+        return Curves(self.shares, self.deletion[index], self.insertion[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +140,11 @@ def even_shares(steps: int) -> NDArray[np.float64]:
     return shares
 
 
-def trace_curves(
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    targets: NDArray[np.int64],
-    ranks: Sequence[NDArray[np.int16]],
-    settings: CurveSettings,
-    *,
-    advance: Advance | None = None,
-) -> tuple[Curves, ...]:
-    """Score faces while their pixels are deleted, and inserted, in the order of each of M maps.
+class CurveTracer:
+    """Scores faces while their pixels are deleted, and inserted, in the order of maps.
 
-    The endpoints of the curves, the face, its mean gray and the blurred face, are scored once for all maps.
+    The endpoints of the curves, the face, its mean gray and the blurred face, are scored once, when the tracer is made.
+    The images between them fill whole batches, no matter to which faces and maps they belong.
 
     Parameters
     ----------
@@ -159,60 +155,87 @@ def trace_curves(
         Faces.
     targets : ndarray of int64, shape (N,)
         The class of each face whose probability is recorded.
-    ranks : sequence of ndarray of int16, shape (N, 2304)
-        M rankings, as `pixel_ranks` returns them.
     settings : CurveSettings
         Settings of the curves.
     advance : callable, optional
-        Called with the number of images after each face: 3, and 2 (steps - 1) for each map.
-
-    Returns
-    -------
-    tuple of Curves
-        Curves of each map.
-
-    Raises
-    ------
-    ModelError
-        If a probability is not finite.
+        Called with the number of images after each batch: 3 per face, and then 2 (steps - 1) per curve.
     """
-    counts = settings.counts
-    deletion, insertion = (np.empty((len(ranks), len(images), len(counts)), np.float32) for _ in range(2))
-    blurred = blur(images, settings.blur_sigma)
-    with evaluation_mode(model):
-        for i, image in enumerate(images.astype(np.float32)):
-            endpoints = np.stack([image, np.full_like(image, image.mean()), blurred[i]])
-            altered = _altered(endpoints, np.stack([rank[i] for rank in ranks]), counts)
-            logits = predict_logits(model, np.concatenate([endpoints, altered]), batch_size=settings.batch_size)
-            probabilities = softmax(logits, settings.temperature)[:, targets[i]]
-            of_face, of_gray, of_blurred = probabilities[: len(endpoints)]
-            of_altered = probabilities[len(endpoints) :].reshape(2, len(ranks), len(counts) - 2)
-            _fill(deletion[:, i], of_face, of_altered[0], of_gray)
-            _fill(insertion[:, i], of_blurred, of_altered[1], of_face)
-            if advance is not None:
-                advance(len(probabilities))
-    if not (np.isfinite(deletion).all() and np.isfinite(insertion).all()):
-        raise ModelError("deletion and insertion: probabilities contain NaN or Inf; check the model's weights")
-    return tuple(Curves(counts / PIXELS, *curves) for curves in zip(deletion, insertion, strict=True))
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: NDArray[np.uint8],
+        targets: NDArray[np.int64],
+        settings: CurveSettings,
+        *,
+        advance: Advance | None = None,
+    ) -> None:
+        self._model = model
+        self._targets = targets
+        self._settings = settings
+        self._advance = advance
+        faces = images.reshape(-1, PIXELS).astype(np.float32)
+        grays = np.broadcast_to(faces.mean(axis=1, keepdims=True), faces.shape)
+        self._kinds = np.stack([faces, grays, blur(images, settings.blur_sigma).reshape(-1, PIXELS)])
+        flat = self._kinds.reshape(-1, PIXELS)
+        endpoints = self._score(lambda chunk: _as_images(flat[chunk]), np.tile(targets, 3))
+        self._endpoints = endpoints.reshape(3, -1)
+
+    def trace(self, faces: NDArray[np.intp], ranks: NDArray[np.int16]) -> Curves:
+        """Trace T curves of deletion and of insertion.
+
+        Parameters
+        ----------
+        faces : ndarray of int, shape (T,)
+            Position of the face of each curve.
+        ranks : ndarray of int16, shape (T, 2304)
+            Order of the pixels, as `pixel_ranks` returns it.
+
+        Returns
+        -------
+        Curves
+            T curves.
+
+        Raises
+        ------
+        ModelError
+            If a probability is not finite.
+        """
+        counts = self._settings.counts
+        shape = (len(faces), 2, len(counts) - 2)
+
+        def alter(chunk: NDArray[np.intp]) -> NDArray[np.float32]:
+            curve, inserts, step = np.unravel_index(chunk, shape)
+            face, gray, blurred = self._kinds[:, faces[curve]]
+            start, end = np.where(inserts[:, None], (blurred, face), (face, gray))
+            return _as_images(np.where(ranks[curve] < counts[1 + step, None], end, start))
+
+        targets = self._targets[faces].repeat(shape[1] * shape[2])
+        between = self._score(alter, targets).reshape(shape)
+        deletion, insertion = np.empty((2, len(faces), len(counts)), np.float32)
+        of_face, of_gray, of_blurred = self._endpoints[:, faces]
+        deletion[:, 0], deletion[:, 1:-1], deletion[:, -1] = of_face, between[:, 0], of_gray
+        insertion[:, 0], insertion[:, 1:-1], insertion[:, -1] = of_blurred, between[:, 1], of_face
+        return Curves(counts / PIXELS, deletion, insertion)
+
+    def _score(self, alter: Alter, targets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the probabilities of targets (n,) for n images."""
+        settings, n = self._settings, len(targets)
+        if not n:  # curves of a single step have only endpoints
+            return np.empty(0, np.float32)
+        logits = altered_logits(self._model, n, alter, batch_size=settings.batch_size, advance=self._advance)
+        found: NDArray[np.float32] = softmax(logits, settings.temperature)[np.arange(n), targets]
+        if not np.isfinite(found).all():
+            raise ModelError("deletion and insertion: probabilities contain NaN or Inf; check the model's weights")
+        return found
 
 
-def _altered(
-    endpoints: NDArray[np.float32], ranks: NDArray[np.int16], counts: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the images between the endpoints, (2 M (steps - 1), 48, 48): all deletions, then all insertions."""
-    face, gray, blurred = endpoints.reshape(-1, PIXELS)
-    changed = ranks[:, None] < counts[1:-1, None]  # (M, steps - 1, 2304)
-    altered = np.stack([np.where(changed, gray, face), np.where(changed, face, blurred)])
-    return altered.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-
-
-def _fill(curves: NDArray[np.float32], first: np.float32, between: NDArray[np.float32], last: np.float32) -> None:
-    """Set M curves of one face, (M, steps + 1), which share their endpoints."""
-    curves[:, 0], curves[:, 1:-1], curves[:, -1] = first, between, last
+def _as_images(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
 def _area(curves: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (N,) under curves (N, steps + 1) by the trapezoidal rule."""
+    """Return the areas (T,) under curves (T, steps + 1) by the trapezoidal rule."""
     areas: NDArray[np.float64] = (curves[:, 1:] / 2 + curves[:, :-1] / 2) @ np.diff(shares)
     return areas
 

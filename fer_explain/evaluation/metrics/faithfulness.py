@@ -19,9 +19,9 @@ from fer_explain.evaluation.controls.control_maps import STREAM, control_maps
 from fer_explain.evaluation.metrics.deletion_insertion import (
     Curves,
     CurveSettings,
+    CurveTracer,
     even_shares,
     pixel_ranks,
-    trace_curves,
 )
 from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
 from fer_explain.evaluation.metrics.sparsity import gini
@@ -119,28 +119,23 @@ def measure_maps(
     drops = logit_drops(model, images, targets, removed, batch_size=config.batch_size, advance=advance)
     count = config.count_controls(len(rows))
     settings = CurveSettings(even_shares(config.steps), config.blur_sigma, config.batch_size, temperature)
+    tracer = CurveTracer(model, images, targets, settings, advance=advance)
+    traced_faces = np.tile(np.arange(len(rows)), 1 + count)
     curves: dict[str, Curves] = {}
     scores = {name: np.empty((len(maps), len(rows))) for name, better in SCORES.items() if better is not None}
     controls = {name: np.empty((len(maps), len(rows))) for name in scores}
     for m, (method, attributions) in enumerate(maps.items()):
         try:
             drawn = _with_controls(attributions, rows, count, config.seed)
-            ranks = [pixel_ranks(each, rows, seed=config.seed) for each in drawn]
+            ranks = np.concatenate([pixel_ranks(each, rows, seed=config.seed) for each in drawn])
         except ConfigError as error:
             raise ConfigError(f"{method}: {error}") from None
-        traced = trace_curves(
-            model,
-            images,
-            targets,
-            ranks,
-            settings,
-            advance=advance,
-        )
-        curves[method] = traced[0]
+        traced = tracer.trace(traced_faces, ranks)
+        curves[method] = traced.take(slice(len(rows)))
         found = {
-            "deletion_auc": np.stack([curve.deletion_auc for curve in traced]),
-            "insertion_auc": np.stack([curve.insertion_auc for curve in traced]),
-            RANKED_BY: np.stack([curve.gap for curve in traced]),
+            "deletion_auc": traced.deletion_auc.reshape(1 + count, -1),
+            "insertion_auc": traced.insertion_auc.reshape(1 + count, -1),
+            RANKED_BY: traced.gap.reshape(1 + count, -1),
             "infidelity": np.stack([infidelity(each, removed, drops) for each in drawn]),
         }
         for name, values in found.items():

@@ -19,8 +19,7 @@ from torch import nn
 from fer_core import IMAGE_SIZE, ConfigError
 from fer_core.terminal.progress import Advance
 from fer_explain.evaluation.compared_maps import require_maps
-from fer_explain.layers.structure import evaluation_mode
-from fer_train.prediction import predict_logits
+from fer_explain.evaluation.metrics.altered_images import altered_logits
 
 STREAM: Final = 1
 """Random stream; other random numbers of the same seed and row number come from other streams."""
@@ -86,21 +85,26 @@ def logit_drops(
     batch_size : int
         Images per forward pass.
     advance : callable, optional
-        Called with the number of images scored, after each face.
+        Called with the number of images scored, after each batch.
 
     Returns
     -------
     ndarray of float32, shape (N, squares)
         In logits; negative if the removal raises the logit.
     """
-    drops = np.empty(removed.shape[:2], np.float32)
-    with evaluation_mode(model):
-        for i, (image, target) in enumerate(zip(images.astype(np.float32), targets.tolist(), strict=True)):
-            altered = np.concatenate([image[None], np.where(removed[i], image.mean(), image)])
-            logits = predict_logits(model, altered, batch_size=batch_size)[:, target]
-            drops[i] = logits[0] - logits[1:]
-            if advance is not None:
-                advance(len(logits))
+    faces = images.astype(np.float32)
+    grays = faces.mean(axis=(1, 2), keepdims=True)
+    squares = removed.shape[1]
+
+    def alter(chunk: NDArray[np.intp]) -> NDArray[np.float32]:
+        face, square = np.divmod(chunk, squares + 1)  # square 0 is the whole face
+        covered = removed[face, square - 1] & (square > 0)[:, None, None]
+        return np.where(covered, grays[face], faces[face])
+
+    n = len(images) * (squares + 1)
+    logits = altered_logits(model, n, alter, batch_size=batch_size, advance=advance)
+    found = logits[np.arange(n), targets.repeat(squares + 1)].reshape(len(images), -1)
+    drops: NDArray[np.float32] = found[:, :1] - found[:, 1:]
     return drops
 
 

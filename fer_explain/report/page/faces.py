@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fer_core.outputs.map_colors import overlay
-from fer_explain.attribution import Method, missed_shares
+from fer_explain.attribution import Method, error_text, missed_shares
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.comparison import Gain
-from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlComparison, ControlRank
+from fer_explain.evaluation.controls.ranks import LEVEL, ControlComparison, ControlRank
 from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.sanity import RANK_CORRELATIONS, SAME, Verdict
 from fer_explain.plots import data_uri
@@ -56,9 +56,10 @@ class Score:
 
 @dataclass(frozen=True)
 class MapView:
-    """One map of a face, with badges and scores if it was tested."""
+    """One map of a face, with badges and scores if it was tested, and its error if it is unfinished."""
 
     picture: Picture
+    error: str | None
     badges: tuple[Badge, ...] = ()
     scores: tuple[Score, ...] = ()
 
@@ -144,14 +145,16 @@ def _side_view(
         image = overlay(explained.faces.images[i], side.attributions[m, i], signed=method.signed)
         alt = f"Row {row}: {method.name} map for {name} ({role}), {strongest(side.attributions[m, i])}"
         picture = Picture(data_uri(image), alt, method.name)
-        views.append(MapView(picture) if checked is None else _tested(picture, checked, method, i))
+        error = error_text(method, float(side.errors[m, i])) if side.unfinished[m, i] else None
+        view = MapView(picture, error)
+        views.append(view if checked is None else _tested(view, checked, method, i))
     alt = f"Row {row}: the {kept} of the pixels most salient for {name}; all others gray"
     return SideView(role, name, tuple(views), Picture(data_uri(side.masked[i]), alt, f"salient {kept}"))
 
 
-def _tested(picture: Picture, checked: CheckedMaps, method: Method, i: int) -> MapView:
+def _tested(view: MapView, checked: CheckedMaps, method: Method, i: int) -> MapView:
     if not checked.skill.shown:
-        return MapView(picture, (Badge("plain", f"not tested: model {checked.skill.title}"),))
+        return replace(view, badges=(Badge("plain", f"not tested: model {checked.skill.title}"),))
     badges, scores = list[Badge](), tuple[Score, ...]()
     if checked.compared is not None:
         m = checked.compared.methods.index(method.name)
@@ -160,7 +163,7 @@ def _tested(picture: Picture, checked: CheckedMaps, method: Method, i: int) -> M
     verdict = checked.verdicts.get(method.name)
     if verdict is not None:
         badges.append(_sanity_badge(verdict, "sanity check "))
-    return MapView(picture, tuple(badges), scores)
+    return replace(view, badges=tuple(badges), scores=scores)
 
 
 def _scores(compared: ControlComparison, which: int | tuple[int, int]) -> tuple[Score, Score]:
@@ -198,6 +201,7 @@ def methods_view(chosen: ChosenMethods, explained: ExplainedFaces) -> dict[str, 
                 "settings": _settings(method, explained.config.seed),
                 "cautions": chosen.cautions[method.name],
                 "missing_share": _missing_share(explained, m),
+                "unfinished": _unfinished(explained, m),
             }
             for m, method in enumerate(chosen.methods)
         ],
@@ -215,6 +219,16 @@ def _missing_share(explained: ExplainedFaces, m: int) -> str | None:
         return None
     median = float(np.nanmedian(shares))
     return f"{median:.0%}" if median >= 0.01 else "less than 1%"
+
+
+def _unfinished(explained: ExplainedFaces, m: int) -> str | None:
+    """Say how many maps of a method are unfinished; None if none is."""
+    unfinished = np.concatenate([side.unfinished[m] for side in explained.sides])
+    if not unfinished.any():
+        return None
+    samples = max(int(side.samples[m].max()) for side in explained.sides)
+    verb = "is" if unfinished.sum() == 1 else "are"
+    return f"{unfinished.sum()} of {len(unfinished)} maps {verb} unfinished after {samples} samples"
 
 
 def _settings(method: Method, seed: int) -> str:
@@ -246,7 +260,7 @@ def tests_view(checked: CheckedMaps, explained: ExplainedFaces) -> dict[str, Any
         "one_in": round(1 / LEVEL),
         "level": f"{LEVEL:.1%}",
         "shares": ", ".join(f"{100 * share:g}%" for share in SHARES[1:-1]),
-        "min_controls": FIRST,
+        "min_controls": compared.first if compared else 0,
         "sanity_faces": checked.sanity_faces,
         "sanity_limit": SAME,
     }

@@ -126,10 +126,17 @@ def test_smoothgrad_without_noise_is_saliency(cnn: nn.Module, faces: Faces) -> N
     assert_same_maps(found, explain(cnn, "saliency", faces.images[:2], [5, 0])["attributions"])
 
 
+def shap_samples(seed: int, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gray levels of the baselines of a face, and positions between them and the face."""
+    chance = np.random.default_rng((seed, row))
+    grays, places = np.array([(chance.normal(MEAN, STD), chance.random()) for _ in range(n)]).T
+    return grays.clip(0, 255), places
+
+
 def test_gradient_shap_of_a_linear_model_is_exact(linear: nn.Module, weights: np.ndarray, faces: Faces) -> None:
     found = explain(linear, "gradient-shap", faces.images[:2], [1, 0], samples=5, seed=4)
     for row, target in enumerate((1, 0)):
-        grays = np.random.default_rng((4, row)).normal(MEAN, STD, 5).clip(0, 255)
+        grays, _ = shap_samples(4, row, 5)
         expected = weights[target] * (faces.images[row] - grays.mean())
         assert_same_maps(found["attributions"][row], expected)
     np.testing.assert_allclose(found["deltas"], 0, atol=1e-3)
@@ -138,8 +145,7 @@ def test_gradient_shap_of_a_linear_model_is_exact(linear: nn.Module, weights: np
 def test_gradient_shap_is_the_average_over_ways_and_its_deltas_are_what_is_missed(cnn: nn.Module, faces: Faces) -> None:
     found = explain(cnn, "gradient-shap", faces.images[:1], [2], samples=4)
     image = as_tensor(faces.images[0])
-    chance = np.random.default_rng((0, 0))
-    grays, places = chance.normal(MEAN, STD, 4).clip(0, 255), chance.random(4)
+    grays, places = shap_samples(0, 0, 4)
     total, blank = torch.zeros_like(image), 0.0
     for gray, place in zip(grays, places, strict=True):
         total += gradient(cnn, gray + place * (image - gray), 2) * (image - gray) / 4

@@ -21,11 +21,12 @@ from fer_explain.evaluation.faithfulness import measure_faithfulness
 from fer_explain.evaluation.intervals import LEAST_FACES, Estimate, estimate, rank_intervals
 from fer_explain.evaluation.method_names import parse_methods, with_controls
 from fer_explain.evaluation.metrics.deletion_insertion import (
+    Curves,
     CurveSettings,
+    CurveTracer,
     blur,
     even_shares,
     pixel_ranks,
-    trace_curves,
 )
 from fer_explain.evaluation.metrics.faithfulness import RANKED_BY, SCORES, measure_maps
 from fer_explain.evaluation.metrics.infidelity import draw_squares, infidelity, logit_drops
@@ -68,6 +69,12 @@ def probability(model: nn.Module, pixels: np.ndarray, target: int, temperature: 
     return float((logits / temperature).softmax(1)[0, target])
 
 
+def trace(
+    model: nn.Module, images: np.ndarray, targets: np.ndarray, ranks: np.ndarray, settings: CurveSettings
+) -> Curves:
+    return CurveTracer(model, images, targets, settings).trace(np.arange(len(images)), ranks)
+
+
 @pytest.mark.parametrize(("batch_size", "temperature"), [(1, 1.0), (7, 0.3), (64, 2.0)])
 def test_curves_are_those_of_a_loop_over_faces_and_steps(
     cnn: nn.Module, few: Faces, maps: np.ndarray, batch_size: int, temperature: float
@@ -75,7 +82,7 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
     settings = {"shares": even_shares(6), "blur_sigma": 3.0, "batch_size": batch_size, "temperature": temperature}
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(**settings))
+    found = trace(cnn, few.images, targets, ranks, CurveSettings(**settings))
     for face, image in enumerate(few.images.astype(np.float64)):
         order = np.argsort(-maps[face].ravel())
         smooth = ndimage.gaussian_filter(image, 3.0, mode="constant", truncate=30)
@@ -94,10 +101,34 @@ def test_curves_are_those_of_a_loop_over_faces_and_steps(
     np.testing.assert_allclose(found.insertion_auc, np.trapezoid(found.insertion, found.shares, axis=1), rtol=1e-6)
 
 
+def test_curves_of_several_maps_of_a_face_fill_whole_batches(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
+    sizes = list[int]()
+    targets, settings = few.require_labels(), CurveSettings(even_shares(4), 6.0, batch_size=8)
+    alone = trace(cnn, few.images, targets, pixel_ranks(maps, few.rows), settings)
+    with cnn.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]))):
+        tracer = CurveTracer(cnn, few.images, targets, settings)
+        faces = np.array([3, 0, 3, 4])
+        found = tracer.trace(faces, pixel_ranks(maps[[3, 0, 1, 4]], few.rows[[3, 0, 3, 4]]))
+    assert sizes == [8, 7, 8, 8, 8]  # 3 images per face, and then 2 x 3 per curve
+    for name in ("deletion", "insertion"):
+        same = getattr(found, name)[[0, 1, 3]], getattr(alone, name)[[3, 0, 4]]
+        np.testing.assert_allclose(*same, atol=1e-6)
+    endpoints = found.deletion[2, [0, -1]], found.insertion[2, [0, -1]]
+    np.testing.assert_array_equal(endpoints, (found.deletion[0, [0, -1]], found.insertion[0, [0, -1]]))
+
+
+def test_curves_of_a_single_step_are_their_endpoints(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
+    found = trace(
+        cnn, few.images, few.require_labels(), pixel_ranks(maps, few.rows), CurveSettings(even_shares(1), 6.0, 4)
+    )
+    assert found.deletion.shape == (5, 2)
+    np.testing.assert_array_equal(found.deletion[:, 0], found.insertion[:, 1])
+
+
 def test_deletion_is_the_pixel_flipping_of_quantus(cnn: nn.Module, few: Faces, maps: np.ndarray) -> None:
     targets = few.require_labels()
     ranks = pixel_ranks(maps, few.rows)
-    (found,) = trace_curves(cnn, few.images, targets, [ranks], CurveSettings(even_shares(8), 6.0, 64))
+    found = trace(cnn, few.images, targets, ranks, CurveSettings(even_shares(8), 6.0, 64))
     for face in range(len(few)):  # one by one: its mean is that of all faces given
         flipping = quantus.PixelFlipping(
             features_in_step=288, perturb_baseline="mean", abs=False, normalise=False, disable_warnings=True
@@ -116,7 +147,7 @@ def test_the_best_order_of_a_linear_network_is_that_of_its_contributions(linear:
 
     def deletion(values: np.ndarray) -> np.ndarray:
         ranks = pixel_ranks(values.reshape(-1, 48, 48).astype(np.float32), few.rows)
-        (found,) = trace_curves(linear, few.images, targets, [ranks], CurveSettings(even_shares(64), 6.0, 64))
+        found = trace(linear, few.images, targets, ranks, CurveSettings(even_shares(64), 6.0, 64))
         return found.deletion
 
     best = deletion(contributions)

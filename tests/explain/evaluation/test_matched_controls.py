@@ -13,8 +13,15 @@ from fer_core.synthetic.drawn_faces import draw_faces
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.compared_maps import center_map
 from fer_explain.evaluation.controls.control_maps import control_maps
-from fer_explain.evaluation.controls.ranks import FIRST, LEVEL, ControlRank, compare_with_controls
-from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings, pixel_ranks, trace_curves
+from fer_explain.evaluation.controls.ranks import (
+    LEVEL,
+    MOST_FIRST,
+    ROUND,
+    ControlRank,
+    compare_with_controls,
+    first_controls,
+)
+from fer_explain.evaluation.metrics.deletion_insertion import CurveSettings, CurveTracer, pixel_ranks
 from fer_explain.evaluation.metrics.similarity import spearman
 
 SETTINGS = CurveSettings(np.array([0, 0.125, 0.25, 0.5, 1.0]), blur_sigma=6.0, batch_size=256)
@@ -118,9 +125,35 @@ def test_the_first_controls_decide_only_what_the_others_could_not_change() -> No
     rng = np.random.default_rng(0)
     for _ in range(2000):
         signs = rng.choice([-1, 0, 1], CONTROLS_PER_MAP, p=rng.dirichlet([1, 0.1, 1]))
-        first, full = (ControlRank(int((s > 0).sum()), int((s < 0).sum()), len(s)) for s in (signs[:FIRST], signs))
+        first, full = (ControlRank(int((s > 0).sum()), int((s < 0).sum()), len(s)) for s in (signs[:ROUND], signs))
         if first.is_decided:
             assert full.state == "no different"
+
+
+def test_the_first_controls_of_all_faces_are_enough_for_a_mean() -> None:
+    assert [first_controls(n) for n in (1, 15, 16, 30, 60, 61, 10_000)] == [20, 20, 19, 10, 5, 5, 5]
+
+
+def test_fewer_first_controls_give_every_map_the_state_that_all_controls_give_it() -> None:
+    n = 70
+    model, drawn = Projection(seed=3), draw_faces(n, seed=4)
+    weights = model.weights.detach().numpy().reshape(48, 48)
+    contributions = weights * (drawn.images - drawn.images.mean(axis=(1, 2), keepdims=True))
+    noise = np.stack([smooth_map(2.0, seed) for seed in range(n)])
+    maps = {"mixed": (contributions / np.abs(contributions).mean() + 8 * noise).astype(np.float32)}
+    rows, targets = np.arange(n), np.zeros(n, np.int64)
+    compared = compare_with_controls(model, maps, Faces(drawn.images, rows), targets, SETTINGS)
+    assert compared.first == ROUND
+    for face, found in enumerate(compared.ranks["mixed"]):
+        own = maps["mixed"][face]
+        controls = control_maps(own, CONTROLS_PER_MAP, np.random.default_rng([0, face, 4]))
+        ranks = pixel_ranks(np.concatenate([own[None], controls]), np.full(40, face))
+        tracer = CurveTracer(model, drawn.images[face : face + 1], targets[:1], SETTINGS)
+        gaps = tracer.trace(np.zeros(40, np.intp), ranks).gap
+        full = ControlRank(int((gaps[0] > gaps[1:] + 1e-6).sum()), int((gaps[0] < gaps[1:] - 1e-6).sum()), 39)
+        assert found.state == full.state
+    assert {rank.state for rank in compared.ranks["mixed"]} >= {"better", "no different"}
+    assert len({rank.n for rank in compared.ranks["mixed"]}) > 2
 
 
 def test_a_map_like_its_controls_is_better_or_worse_about_as_often_as_stated() -> None:
@@ -156,7 +189,7 @@ def test_a_map_of_one_value_is_no_different() -> None:
     model, drawn = Projection(), draw_faces(3, seed=2)
     maps = {"flat": np.zeros(drawn.images.shape, np.float32)}
     compared = compare_with_controls(model, maps, Faces(drawn.images, np.arange(3)), np.zeros(3, np.int64), SETTINGS)
-    assert compared.ranks["flat"] == (ControlRank(0, 0, FIRST),) * 3
+    assert compared.ranks["flat"] == (ControlRank(0, 0, MOST_FIRST),) * 3
 
 
 def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
@@ -169,7 +202,7 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
     def score(face: int, values: np.ndarray) -> float:
         some = slice(face, face + 1)
         ranks = pixel_ranks(values[None], rows[some], seed=3)
-        (curve,) = trace_curves(model, drawn.images[some], targets[some], [ranks], settings)
+        curve = CurveTracer(model, drawn.images[some], targets[some], settings).trace(np.array([0]), ranks)
         return float(curve.insertion_auc[0] - curve.deletion_auc[0])
 
     for face, row in enumerate(rows.tolist()):
@@ -178,10 +211,14 @@ def test_standings_are_those_of_a_loop_over_controls_one_by_one() -> None:
         own = score(face, maps["mine"][face])
         assert compared.insertion[0, face] - compared.deletion[0, face] == pytest.approx(own, abs=1e-5)
         matched = compared.control_insertion[0, face] - compared.control_deletion[0, face]
-        assert matched == pytest.approx(scores[:FIRST].mean(), abs=1e-5)
+        assert matched == pytest.approx(scores[:MOST_FIRST].mean(), abs=1e-5)
         found = compared.ranks["mine"][face]
         assert (found.beaten, found.n - found.beaten_by) == ((scores[: found.n] < own).sum(),) * 2
-    assert {rank.n for rank in compared.ranks["mine"]} <= {FIRST, CONTROLS_PER_MAP}
+    assert compared.first == MOST_FIRST
+    assert {rank.n for rank in compared.ranks["mine"]} <= {
+        *range(MOST_FIRST, CONTROLS_PER_MAP, ROUND),
+        CONTROLS_PER_MAP,
+    }
 
 
 def test_the_result_of_a_face_does_not_depend_on_the_others_and_progress_counts_maps() -> None:
@@ -207,4 +244,4 @@ def test_briefly_means_by_the_first_controls_only() -> None:
     compared = compare_with_controls(
         model, maps, Faces(drawn.images, np.arange(2)), np.zeros(2, np.int64), SETTINGS, briefly=("true",)
     )
-    assert compared.ranks["true"] == (replace(compared.ranks["true"][0], beaten=FIRST, n=FIRST),) * 2
+    assert compared.ranks["true"] == (replace(compared.ranks["true"][0], beaten=MOST_FIRST, n=MOST_FIRST),) * 2
