@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fer_core.lazy import attach
 
 if TYPE_CHECKING:
-    from fer_infer.attribution import AttributionMaps, attributions_of
+    from fer_infer.attribution.maps import AttributionMaps, attributions_of
     from fer_infer.evaluation.evaluate import evaluate
     from fer_infer.photos.find import find_faces
     from fer_infer.photos.found_face import FoundFace
@@ -34,12 +34,12 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
-        "AttributionMaps": "fer_infer.attribution",
+        "AttributionMaps": "fer_infer.attribution.maps",
         "FoundFace": "fer_infer.photos.found_face",
         "SaliencyMaps": "fer_infer.saliency",
         "SaliencyModel": "fer_infer.saliency",
         "Scorer": "fer_infer.scorer",
-        "attributions_of": "fer_infer.attribution",
+        "attributions_of": "fer_infer.attribution.maps",
         "crop": "fer_infer.scoring.crop",
         "evaluate": "fer_infer.evaluation.evaluate",
         "find_faces": "fer_infer.photos.find",

@@ -159,12 +159,12 @@ class MethodConfig(Settings):
 
 
 @dataclass(frozen=True)
-class MapConfig(MethodConfig):
-    """Settings of attribution maps by ONNX Runtime."""
+class SamplingConfig(Settings):
+    """Settings of attribution methods that average gradients."""
 
     samples: int | None = setting(
         None,
-        "Fixed number of gradients per face: nodes of the path, or noisy copies.",
+        "Fixed number of gradients per face: nodes of the path, noisy copies or random baselines.",
         at_least=1,
         at_most=10_000,
         metavar="N",
@@ -181,8 +181,8 @@ class MapConfig(MethodConfig):
         0.01, "Relative error of completeness at which integrated gradients are finished.", at_least=0, at_most=1
     )
     standard_error: float = setting(
-        0.25,
-        "Standard error of the mean map, relative to its norm, at which SmoothGrad is finished.",
+        0.5,
+        "Standard error of the mean map, relative to its norm, at which an average of random samples is finished.",
         at_least=0,
         at_most=10,
     )
@@ -203,6 +203,11 @@ class MapConfig(MethodConfig):
         at_least=0,
         at_most=SEED_LIMIT,
     )
+
+
+@dataclass(frozen=True)
+class MapConfig(SamplingConfig, MethodConfig):
+    """Settings of attribution maps by ONNX Runtime."""
 
     @property
     def error_limit(self) -> float | None:

@@ -120,6 +120,7 @@ class SaliencyModel:
         on_gpu = self.provider == CUDA_PROVIDER
         self._per_call = FACES_PER_GPU_CALL if on_gpu else FACES_PER_CALL
         self._run_options = silent_options()
+        self._run_options.only_execute_path_to_fetches = True
         count = 1 if on_gpu else threads or physical_cores()
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="explain")
 
@@ -166,31 +167,56 @@ class SaliencyModel:
         ModelError
             If ONNX Runtime fails, or the logits of a face are not finite.
         """
+        asked = self._targets(targets, len(images))
+        arrays = self._run(self._outputs, images, asked, offsets, batch_size)
+        chosen = np.where(asked == PREDICTED, arrays["logits"].argmax(axis=1), asked)
+        return SaliencyMaps(
+            arrays["logits"], arrays["probabilities"], chosen, arrays["saliency"], arrays.get("grad_cam")
+        )
+
+    def logits(self, images: NDArray[np.uint8], *, offsets: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Compute logits only, which takes less than half of the time of `explain`.
+
+        Parameters
+        ----------
+        images, offsets
+            Parameters of `explain`.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, classes)
+        """
+        return self._run(["logits"], images, self._targets(None, len(images)), offsets, None)["logits"]
+
+    def _run(
+        self,
+        names: list[str],
+        images: NDArray[np.uint8],
+        targets: NDArray[np.int64],
+        offsets: NDArray[np.float32] | None,
+        batch_size: int | None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run the graph in batches; parameters and errors are those of `explain`."""
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             found = f"expected uint8 (N, 48, 48), found {images.dtype} {images.shape}"
             raise ConfigError(found, parameter="images")
-        asked = self._targets(targets, len(images))
         if offsets is not None and (offsets.dtype != np.float32 or offsets.shape != images.shape):
             found = f"expected float32 {images.shape}, as the images, found {offsets.dtype} {offsets.shape}"
             raise ConfigError(found, parameter="offsets")
         if batch_size is not None:
             require("batch_size", batch_size)
-        classes = len(self.classes_)
+        scores = (len(images), len(self.classes_))
         arrays = {
-            name: np.empty(
-                (len(images), *((classes,) if name in ("logits", "probabilities") else images.shape[1:])), np.float32
-            )
-            for name in self._outputs
+            name: np.empty(scores if name in ("logits", "probabilities") else images.shape, np.float32)
+            for name in names
         }
 
         def call(batch: slice) -> None:
-            inputs = {"faces": np.ascontiguousarray(images[batch]), "target": asked[batch]}
+            inputs = {"faces": np.ascontiguousarray(images[batch]), "target": targets[batch]}
             if offsets is not None:
                 inputs["offset"] = np.ascontiguousarray(offsets[batch])
-            for name, values in zip(
-                self._outputs, self._session.run(self._outputs, inputs, self._run_options), strict=True
-            ):
+            for name, values in zip(names, self._session.run(names, inputs, self._run_options), strict=True):
                 arrays[name][batch] = values
 
         try:
@@ -200,10 +226,7 @@ class SaliencyModel:
         finite = np.isfinite(arrays["logits"]).all(axis=1)
         if not finite.all():
             raise NotFiniteError(self.path, int(finite.argmin()))
-        chosen = np.where(asked == PREDICTED, arrays["logits"].argmax(axis=1), asked)
-        return SaliencyMaps(
-            arrays["logits"], arrays["probabilities"], chosen, arrays["saliency"], arrays.get("grad_cam")
-        )
+        return arrays
 
     def close(self) -> None:
         """Stop the threads; a running call ends at its next operator."""

@@ -21,11 +21,11 @@ from fer_core.outputs.staging import staged
 from fer_explain.attribution.convergence import deltas_missed, error_text, median_of, unfinished_maps
 from fer_explain.attribution.explainer import Explainer
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.plots import DPI, data_uri
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_infer.photos.crops import crop_for
 from fer_train.prediction import softmax
 

@@ -13,11 +13,11 @@ from fer_core.outputs.map_colors import normalize
 from fer_core.terminal.progress import progress
 from fer_explain.attribution import Method, attributions_of, unfinished_maps
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.config import ReportConfig
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.verification import VerifiedModel
+from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_train.prediction import predict_logits
 
 MAX_FACES_PER_CLASS: Final = 32

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError
-from fer_infer.attribution import AttributionMaps, attributions_of
+from fer_infer.attribution.maps import AttributionMaps, attributions_of
 from fer_infer.config import MapConfig, ScoreConfig
 from fer_infer.saliency import PREDICTED, SaliencyModel
 from fer_infer.scorer import Scorer

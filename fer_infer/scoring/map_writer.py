@@ -17,7 +17,7 @@ from fer_core import IMAGE_SIZE
 from fer_core.extras import needed_from
 from fer_core.outputs.array_file import ArrayFile
 from fer_core.outputs.staging import staged
-from fer_infer.attribution import SIGNED, AttributionMaps, attributions_of
+from fer_infer.attribution.maps import SIGNED, AttributionMaps, attributions_of
 from fer_infer.config import MapConfig, ScoreConfig
 from fer_infer.saliency import SaliencyModel
 from fer_infer.scorer import Scorer

@@ -16,7 +16,7 @@ from PIL import Image
 from fer_core import ConfigError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
-from fer_infer.attribution import SIGNED, AttributionMaps
+from fer_infer.attribution.maps import SIGNED, AttributionMaps
 from fer_infer.config import ScoreConfig
 from fer_infer.photos.images import read_photo
 from fer_infer.photos.listing import free_name

@@ -19,7 +19,7 @@ from fer_core.io.images import NO_FACE
 from fer_core.io.read_ahead import read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
-from fer_infer.attribution import SIGNED, AttributionMaps
+from fer_infer.attribution.maps import SIGNED, AttributionMaps
 from fer_infer.config import ScoreConfig
 from fer_infer.photos.find import shared_detector
 from fer_infer.photos.found_face import Box

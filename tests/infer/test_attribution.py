@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError, Faces
 from fer_infer import SaliencyModel, attributions_of
-from fer_infer.attribution import gauss_legendre, relative_errors
+from fer_infer.attribution.path_integral import gauss_legendre
+from fer_infer.attribution.sampling import relative_errors
 from fer_infer.config import MAP_METHODS, MapConfig
 
 EXPORTS = Path(__file__).resolve().parents[2] / "exports"

@@ -124,7 +124,7 @@ def test_a_graph_of_another_contract_is_refused(folder: Path) -> None:
         graph.graph.node[-2].output[0] = "gradient"
 
     changed_graph(folder / "saliency.onnx", rename)
-    with pytest.raises(ModelError, match=r"expected output .*`saliency` float32 \(batch, 48, 48\).*, found "):
+    with pytest.raises(ModelError, match=r"expected output .*'saliency' float32 \(batch, 48, 48\).*, found "):
         SaliencyModel(folder)
 
 

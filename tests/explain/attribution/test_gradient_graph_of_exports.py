@@ -17,7 +17,7 @@ from fer_explain import METHODS
 from fer_explain.attribution.attributions import attributions_of
 from fer_explain.config import AttributionConfig
 from fer_infer import SaliencyModel
-from fer_infer.attribution import attributions_of as attributions_of_graph
+from fer_infer.attribution.maps import attributions_of as attributions_of_graph
 from fer_infer.config import MapConfig
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.saliency.graph import write_saliency_graph
