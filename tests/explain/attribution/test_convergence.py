@@ -243,9 +243,7 @@ def test_progress_counts_each_face_once(cnn: nn.Module, faces: Faces, method: st
 
 @pytest.mark.parametrize("method", ["integrated-gradients", "gradient-shap", "occlusion"])
 @pytest.mark.parametrize("of", ["logits", "probabilities"])
-def test_known_logits_give_the_same_maps_with_a_pass_less(
-    cnn: nn.Module, faces: Faces, method: str, of: str
-) -> None:
+def test_known_logits_give_the_same_maps_with_a_pass_less(cnn: nn.Module, faces: Faces, method: str, of: str) -> None:
     passed = list[int]()
     logits = predict_logits(cnn, faces.images[:3])
     settings: dict[str, Any] = {"of": of, "temperature": 0.7}
