@@ -241,7 +241,8 @@ class CurveTracer:
                 high[pending] += found - weights[step] if inserts else -found
                 decided = (gaps > high + margin) | (gaps < low - margin)
                 pending = pending[~decided[pending]]
-        return (gaps > high + margin).astype(np.int64) - (gaps < low - margin)
+        signs: NDArray[np.int64] = (gaps > high + margin).astype(np.int64) - (gaps < low - margin)
+        return signs
 
     def _curves(self, faces: NDArray[np.intp], between: NDArray[np.float32]) -> Curves:
         """Return T curves from the probabilities between their endpoints, (T, 2, steps - 1): deletion, insertion."""

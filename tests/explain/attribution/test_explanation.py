@@ -162,7 +162,7 @@ def test_saving_replaces_nothing_unless_forced(maps: Attributions, tmp_path: Pat
         ({"depth": 3}, ConfigError, r"depth: not a setting of saliency, which uses `of`"),
         ({"temperature": 2.0}, ConfigError, r"temperature: comes from the model card and cannot be set"),
         ({"of": "ranks"}, ConfigError, r"of: expected one of logits, probabilities, found 'ranks'"),
-        ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int, found 'many'"),
+        ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int \| None, found 'many'"),
         ({"target": "joy"}, ConfigError, r"target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": float("nan")}, ConfigError, r"memory_mb: expected a positive number of MiB, found nan"),
         ({"data": np.zeros((2, 40, 48), np.uint8)}, DataError, r"found uint8 of shape \(2, 40, 48\)"),
