@@ -121,6 +121,20 @@ def test_a_caption_names_the_image_and_a_class_that_is_not_predicted(
     assert title == f"ann.png: predicted {maps.predictions[0]} ({probability:.0%}), explained {other}"
 
 
+def test_a_caption_states_the_error_of_an_unfinished_map(exports: Path, faces: Faces) -> None:
+    some = faces.take(slice(3))
+    short = explain(exports, some, method="integrated-gradients", tolerance=0.0, max_samples=16)
+    assert short.unfinished.tolist() == [True] * 3
+    assert short[1:].unfinished.tolist() == [True] * 2
+    figure = short.plot(1)
+    assert re.search(r"; sum off by \d", figure.get_suptitle())
+    assert "sum off by" in short._repr_html_()
+    done = explain(exports, some, method="integrated-gradients", tolerance=0.5)
+    assert not done.unfinished.any()
+    assert "sum off" not in done.plot().get_suptitle()
+    assert explain(exports, some).unfinished.tolist() == [False] * 3
+
+
 def test_a_notebook_shows_the_first_faces(maps: Attributions, faces: Faces) -> None:
     page = maps._repr_html_()
     pictures = re.findall(r"data:image/png;base64,([^\"]+)", page)
