@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +29,8 @@ FACE_BRIGHTNESS: Final = 0.7
 """Factor by which faces are darkened under a map, so that the map has the highest brightness."""
 OVERLAY_GAMMA: Final = 0.75
 """Exponent of the opacity of a map; below 1 it makes medium values visible."""
+ZOOM: Final = 2
+"""Enlargement of the pictures in a notebook."""
 MIN_MAGNITUDE_COLOR: Final = 0.3
 """Start of the color scale of magnitudes; its darker part is not visible over a face."""
 
@@ -175,3 +179,12 @@ def _png_uri(content: bytes) -> str:
 def _colors(name: str, position: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Look up colors, float32 (..., 3) in 0..1, at positions 0..1 of a color map."""
     return np.asarray(figures.load_matplotlib().colormaps[name](position), np.float32)[..., :3]
+
+
+def figure_html(pictures: Sequence[NDArray[np.uint8]], caption: str) -> str:
+    """Return gray or color pictures of equal height side by side, enlarged, as HTML with a caption."""
+    colored = [each if each.ndim == 3 else np.repeat(each[..., None], 3, axis=2) for each in pictures]
+    enlarged = np.concatenate(colored, axis=1).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    uri, text = data_uri(enlarged), escape(caption)
+    style = "display:inline-block;margin:4px"
+    return f'<figure style="{style}"><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>'
