@@ -12,7 +12,6 @@ export default [
       "no-var": "error",
       "prefer-const": "error",
       "no-implicit-coercion": "error",
-      "no-shadow": "error",
       "max-lines": ["error", 300],
       "max-lines-per-function": ["error", { max: 60, skipBlankLines: true, skipComments: true }],
       complexity: ["error", 18],
