@@ -52,7 +52,7 @@ class AttributionConfig(Settings):
     max_samples: int = setting(
         512,
         "Maximum number of gradients per face, unless the number is fixed.",
-        at_least=1,
+        at_least=16,
         at_most=10_000,
         metavar="N",
     )
@@ -101,6 +101,8 @@ class AttributionConfig(Settings):
         super().__post_init__()
         if self.stride > self.window:
             raise ConfigError(f"expected at most the window, {self.window}, found {self.stride}", parameter="stride")
+        if self.samples is not None and self.max_samples != type(self).max_samples:
+            raise ConfigError("has no effect on a fixed number of samples", parameter="max_samples")
 
     @property
     def windows(self) -> int:

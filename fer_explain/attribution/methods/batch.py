@@ -62,7 +62,7 @@ class Batch:
     known_outputs: Tensor | None = None
     advance: Advance | None = None
 
-    @property
+    @cached_property
     def baseline(self) -> float:
         """Gray level of the baseline image."""
         return baseline_of(self.model, self.config)
@@ -73,7 +73,7 @@ class Batch:
         config = self.config
         if config.samples is not None:
             return config.samples, config.samples
-        return min(FIRST_SAMPLES, config.max_samples), config.max_samples
+        return FIRST_SAMPLES, config.max_samples
 
     @cached_property
     def face_outputs(self) -> Tensor:
