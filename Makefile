@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 .venv/.demo: pyproject.toml constraints.txt
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@echo "Installing PyTorch, ONNX Runtime and Captum into .venv; a download of a few hundred megabytes, once"
-	@[ -e $(INSTALLED) ] || $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[explain]'
+	@[ -e $(INSTALLED) ] || $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[explain,photos]'
 	@touch $@
 
 # train, export, score and explain on drawn faces, or on real ones with DATA=fer2013.csv
@@ -30,6 +30,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	scripts/check_page.sh
 
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -49,4 +50,4 @@ examples: $(INSTALLED)
 	$(BIN)/python scripts/build_examples.py
 
 clean:
-	rm -rf .venv demo dist site
+	rm -rf .venv demo dist node_modules site

@@ -22,8 +22,8 @@ from benchmarks.harness.passes import PassCounter
 from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.harness.side_by_side import compare
 from fer_core import Faces, FerError, read_faces
+from fer_core.exports_folder import ExportsFolder
 from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, batch_size_for
-from fer_explain.attribution.methods.batch import ERRORS
 from fer_explain.attribution.preflight import require_suited
 from fer_explain.config import MEMORY_MB
 from fer_explain.evaluation.skill import Skill
@@ -32,12 +32,15 @@ from fer_explain.report.map_checks import check_maps
 from fer_explain.report.methods import choose_methods
 from fer_explain.report.predictions import score_faces
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.attribution.differentiable import ERRORS
 from fer_infer.diagnostics.stopwatch import timed
+from fer_infer.saliency import SaliencyModel
 from fer_train.models import count_multiply_adds
 from fer_train.prediction import predict_logits, true_float32
 from fer_train.runs.checkpoint import load_model
 
 OURS: Final = "fer_explain"
+GRAPH: Final = "saliency.onnx in ONNX Runtime"
 PEER: Final = "a loop of one-face Captum calls"
 SALIENCY: Final = METHODS["saliency"]
 MOST_ON_A_KINK: Final = 0.03
@@ -81,18 +84,24 @@ def compare_saliency(report: Report, folder: Path, images: Images, repeats: int)
             if report.device == "cpu":
                 raise FerError(line)
             report.note(f"{line}, by at most {np.abs(alone - expected[off]).max():.2g} in batches of one.")
+    ways = {
+        OURS: lambda: saliency(model, images, targets, size),
+        PEER: lambda: one_by_one(tutorial, images, targets, report.device),
+    }
+    if ExportsFolder(folder).saliency.is_file():
+        graph = SaliencyModel(folder, report.device)
+        ways[GRAPH] = lambda: graph.explain(images, targets).saliency
     rates = compare(
         report,
         f"Saliency, {folder.name}: {len(images):,} faces, batches of {size}",
-        {
-            OURS: lambda: saliency(model, images, targets, size),
-            PEER: lambda: one_by_one(tutorial, images, targets, report.device),
-        },
+        ways,
         units=len(images),
         unit="faces",
         repeats=repeats,
     )
     report.goals(Goal(f"times as fast as {PEER}", rates[OURS] / rates[PEER], at_least=5))
+    if GRAPH in rates:
+        report.goals(Goal(f"{GRAPH}, times as fast as {OURS}", rates[GRAPH] / rates[OURS], at_least=1))
     passes = 2  # forward to the logit and back to the pixels
     note_limit(report, "Saliency", passes * count_multiply_adds(model), torch.float32, PEER, rates[PEER])
 

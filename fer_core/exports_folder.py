@@ -9,6 +9,8 @@ from typing import Final
 GRAPH_FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
 """ONNX graph of each precision; the float32 graph is always present."""
 MODEL_FILE: Final = GRAPH_FILES["fp32"]
+SALIENCY_FILE: Final = "saliency.onnx"
+"""Optional ONNX graph of the float32 model and its gradient at the pixels."""
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 PARITY_FILE: Final = "parity.json"
@@ -43,6 +45,11 @@ class ExportsFolder:
     def card(self) -> Path:
         """Path of the model card."""
         return self.path / CARD_FILE
+
+    @property
+    def saliency(self) -> Path:
+        """Path of the graph with the gradient at the pixels."""
+        return self.path / SALIENCY_FILE
 
     @property
     def weights(self) -> Path:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         FaithfulnessConfig,
         FilterConfig,
         GroundTruthConfig,
+        RegionConfig,
         ReportConfig,
         SampleConfig,
     )
     from fer_explain.evaluation.faithfulness import measure_faithfulness
     from fer_explain.evaluation.ground_truth import compare_with_ground_truth
+    from fer_explain.evaluation.regions.measurement import regions
     from fer_explain.evaluation.sanity import check_sanity
     from fer_explain.face_file import FaceFile
     from fer_explain.layers.feature_maps import draw_feature_maps, layer_output
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from fer_explain.layers.structure import list_layers
     from fer_explain.maximization.ascent import maximize_channels
     from fer_explain.maximization.maximize import maximize
-    from fer_explain.photo_overlay import overlay_map
     from fer_explain.report.report import write_report
     from fer_explain.verification import VerifiedModel, load_verified
+    from fer_infer.photos.map_overlay import overlay_map
 
 __all__ = [
     "METHODS",
@@ -42,6 +44,7 @@ __all__ = [
     "FaithfulnessConfig",
     "FilterConfig",
     "GroundTruthConfig",
+    "RegionConfig",
     "ReportConfig",
     "SampleConfig",
     "VerifiedModel",
@@ -59,6 +62,7 @@ __all__ = [
     "maximize_channels",
     "measure_faithfulness",
     "overlay_map",
+    "regions",
     "salient_mask",
     "write_report",
 ]
@@ -73,8 +77,9 @@ __getattr__ = attach(
         "FaceFile": "fer_explain.face_file",
         "FaithfulnessConfig": "fer_explain.config",
         "FilterConfig": "fer_explain.config",
-        "ReportConfig": "fer_explain.config",
         "GroundTruthConfig": "fer_explain.config",
+        "RegionConfig": "fer_explain.config",
+        "ReportConfig": "fer_explain.config",
         "SampleConfig": "fer_explain.config",
         "VerifiedModel": "fer_explain.verification",
         "attribute": "fer_explain.attribution.map_file",
@@ -90,7 +95,8 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.faithfulness",
-        "overlay_map": "fer_explain.photo_overlay",
+        "overlay_map": "fer_infer.photos.map_overlay",
+        "regions": "fer_explain.evaluation.regions.measurement",
         "salient_mask": "fer_explain.attribution.masks",
         "write_report": "fer_explain.report.report",
     },

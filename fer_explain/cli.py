@@ -6,7 +6,7 @@ import click
 
 from fer_core.terminal.program import Program
 from fer_explain.commands.attribution import attribute, methods, preflight
-from fer_explain.commands.evaluation import faithfulness, ground_truth, sanity
+from fer_explain.commands.evaluation import faithfulness, ground_truth, regions, sanity
 from fer_explain.commands.layers import feature_maps, filters, layers
 from fer_explain.commands.maximization import maximize
 from fer_explain.commands.report import report
@@ -30,5 +30,6 @@ for command in (
     faithfulness,
     sanity,
     ground_truth,
+    regions,
 ):
     main.add_command(command)

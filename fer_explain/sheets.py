@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.figures import DPI, FRAME, INK, default_style
-from fer_explain.plots import MAGNITUDES, NEGATIVE, POSITIVE, SIGNED, value_limits
+from fer_core.outputs.map_colors import MAGNITUDES, NEGATIVE, POSITIVE, SIGNED
+from fer_explain.plots import value_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,10 +28,12 @@ from fer_infer.config import (
     BenchmarkConfig,
     CropConfig,
     EvaluationConfig,
+    ExplainConfig,
     FilmConfig,
     InferenceConfig,
     PhotoConfig,
     ScoreConfig,
+    SiteConfig,
 )
 
 # Heavy imports are inside the commands, so that --help is fast.
@@ -58,6 +60,7 @@ def main() -> None:
 @columns_option
 @settings_options(PhotoConfig, without=("faces",))
 @settings_options(FilmConfig)
+@settings_options(ExplainConfig)
 @settings_options(InferenceConfig, without=("tta", "split"))
 @click.option(
     "--engine",
@@ -93,9 +96,13 @@ def score(data: tuple[str, ...], engine: str, workers: int | None, ray_address: 
     --columns probabilities and --on-error skip, and --limit counts photos. A film is scored frame by frame; its faces
     are followed, and their probabilities smoothed.
 
+    With --explain, the same pass also writes an attribution map of each face; `fer-explain` has more methods, and tests
+    them.
+
     \b
     Examples:
       fer-infer score test.csv --model exports/best --output predictions.csv
+      fer-infer score test.csv --model exports/best --output predictions.csv --explain maps.npz
       fer-infer score photos --faces detect --model exports/best --output faces.csv
       fer-infer score film.mp4 --faces detect --model exports/best --output film.csv --overlay seen.mp4
     """
@@ -204,6 +211,27 @@ def bench(data: Path, model: Path, output: Path | None, force: bool, **settings:
     click.echo(provider_text(done.provider, done.provider_note, done.precision))
     if output is not None:
         click.echo(f"{output}: all timings")
+
+
+@main.command()
+@click.option("--model", type=click.Path(path_type=Path), required=True, help="Exports folder.")
+@output_option("Folder to create; it appears complete or not at all.")
+@settings_options(SiteConfig)
+@force_option
+def web(model: Path, output: Path, force: bool, **settings: Any) -> None:
+    """Write a page that finds, scores and explains faces in the visitor's browser.
+
+    The folder OUTPUT is a static site, which any web server can serve from any path. It runs the model in ONNX Runtime
+    Web on the visitor's device, sends nothing anywhere, and works offline once it is loaded. Finding faces needs the
+    extra `photos`, and the first call needs npm, unless --runtime is given.
+
+    \b
+    Example:
+      fer-infer web --model exports/compact --output site
+    """
+    from fer_infer.web.site import write_site
+
+    click.echo(write_site(model, output, force=force, **given(settings)).to_text())
 
 
 @main.command()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from fer_core.errors import ConfigError
 from fer_core.exports_folder import GRAPH_FILES
 from fer_core.fer2013 import split_of
 from fer_core.io.crop import DETECT, WHOLE, FacesConfig
-from fer_core.settings import Settings, setting, settings_of
+from fer_core.settings import SEED_LIMIT, Settings, setting, settings_of
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 COLUMNS: Final = ("id-label", "probabilities", "logits")
 """Columns of a prediction file; `id` and `label` come first in each."""
 ANONYMIZE: Final = ("none", "blur", "mask")
+MAP_METHODS: Final = ("saliency", "input-x-gradient", "grad-cam", "integrated-gradients", "smoothgrad")
+"""Attribution methods that need only the gradient of a model, and Grad-CAM."""
 TTA_KINDS: Final = ("none", "flip", "flip-shift")
 DEFAULT_BATCH_SIZE: Final = 128
 """Enough faces to amortize a call, few enough that the activations fit in a CPU's cache."""
@@ -144,7 +147,96 @@ class CropConfig(PhotoConfig):
 
 
 @dataclass(frozen=True)
-class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig):
+class MethodConfig(Settings):
+    """The attribution method."""
+
+    method: str = setting(
+        "saliency",
+        "Attribution method: saliency (the absolute gradient), input-x-gradient, grad-cam, integrated-gradients or "
+        "smoothgrad.",
+        choices=MAP_METHODS,
+    )
+
+
+@dataclass(frozen=True)
+class SamplingConfig(Settings):
+    """Settings of attribution methods that average gradients."""
+
+    samples: int | None = setting(
+        None,
+        "Fixed number of gradients per face: nodes of the path, noisy copies or random baselines.",
+        at_least=1,
+        at_most=10_000,
+        metavar="N",
+        default_text="as many as tolerance or standard error require",
+    )
+    max_samples: int = setting(
+        512,
+        "Maximum number of gradients per face, unless the number is fixed.",
+        at_least=16,
+        at_most=10_000,
+        metavar="N",
+    )
+    tolerance: float = setting(
+        0.01, "Relative error of completeness at which integrated gradients are finished.", at_least=0, at_most=1
+    )
+    standard_error: float = setting(
+        0.5,
+        "Standard error of the mean map, relative to its norm, at which an average of random samples is finished.",
+        at_least=0,
+        at_most=10,
+    )
+    baseline: float | None = setting(
+        None,
+        "Gray level of the baseline image.",
+        at_least=0,
+        at_most=255,
+        default_text="mean of the Training split",
+        metavar="GRAY",
+    )
+    noise: float = setting(
+        0.15, "Standard deviation of the noise, as a fraction of the image's range.", at_least=0, at_most=10
+    )
+    seed: int = setting(
+        0,
+        "Random seed; the random numbers of a face depend only on it and the row number.",
+        at_least=0,
+        at_most=SEED_LIMIT,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples is not None and self.max_samples != type(self).max_samples:
+            raise ConfigError("has no effect on a fixed number of samples", parameter="max_samples")
+
+
+@dataclass(frozen=True)
+class MapConfig(SamplingConfig, MethodConfig):
+    """Settings of attribution maps by ONNX Runtime."""
+
+    @property
+    def error_limit(self) -> float | None:
+        """Relative error above which a map is not finished; None for a method without one."""
+        limits = {"integrated-gradients": self.tolerance, "smoothgrad": self.standard_error}
+        return None if self.samples is not None else limits.get(self.method)
+
+
+@dataclass(frozen=True)
+class ExplainConfig(MethodConfig):
+    """Settings of predictions with attribution maps."""
+
+    explain: str | None = setting(
+        None,
+        "File to write an attribution map of each face to: .npz or .parquet. The model needs a saliency.onnx, and "
+        "predicts in fp32. With an overlay, the maps are also drawn over the faces.",
+        metavar="FILE",
+        default_text="none",
+    )
+    target: str = setting("predicted", "Class to explain: predicted, or the name of a class.", metavar="CLASS")
+
+
+@dataclass(frozen=True)
+class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig, ExplainConfig):
     """Settings of `fer_infer.score`."""
 
     columns: str = setting(
@@ -154,6 +246,16 @@ class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig):
         default_text="id-label; probabilities for photos",
     )
     names: bool = setting(False, "Write the name of the predicted class as `label`, instead of its number.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.explain is None:
+            self._require_defaults(("method", "target"), "requires `explain`")
+        elif self.precision not in ("auto", "fp32"):
+            why = f"expected fp32, the precision that `explain` needs, found {self.precision}"
+            raise ConfigError(why, parameter="precision")
+        elif self.tta != "none":
+            raise ConfigError(f"expected none with `explain`, found {self.tta}", parameter="tta")
 
     @classmethod
     def of_photos(cls, settings: Mapping[str, Any]) -> ScoreConfig:
@@ -196,6 +298,18 @@ class EvaluationConfig(InferenceConfig, FacesConfig):
     def split_name(self) -> str:
         """Canonical name of the split, however it is spelled; empty for all rows."""
         return "" if self.split is None else split_of(self.split) or self.split
+
+
+@dataclass(frozen=True)
+class SiteConfig(Settings):
+    """Settings of `fer_infer.write_site`."""
+
+    runtime: str | Path | None = setting(
+        None,
+        "Unpacked npm package onnxruntime-web, or its .tgz file.",
+        metavar="PATH",
+        default_text="downloaded by npm on first use, into the user's cache",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train a small network, export and verify it, score, evaluate and write a report.
+# Train a small network, export and verify it, score, evaluate, and write a report and a page for the browser.
 #     demo.sh [DATA]    DATA has a Usage column with Training and PublicTest rows, like fer2013.csv; default: drawn faces
 set -euo pipefail
 
@@ -35,10 +35,15 @@ fi
 run fer-train fit "$data" --output demo/runs/small \
     --architecture compact --architecture-argument 'widths=[[16],[16,32,32],[64,64]]' \
     --no-augment --epochs 8 --batch-size 64 --lr 0.05 --ema 0.99
-run fer-train export demo/runs/small --output demo/exports/small
+run fer-train export demo/runs/small --output demo/exports/small --saliency
 run fer-infer score "$data" --model demo/exports/small --output demo/predictions.csv
 run fer-infer evaluate "$data" --split "$held_out" --model demo/exports/small --output demo/evaluation
 run fer-explain report "$data" --split "$held_out" --model demo/exports/small --output demo/report
+
+page_command="fer-infer web --model demo/exports/small --output demo/page"
+if command -v npm > /dev/null; then
+    run $page_command || true # without a network, npm cannot download ONNX Runtime Web; the line above says so
+fi
 
 accuracy=$(python -c 'import json; print(json.load(open("demo/evaluation/metrics.json"))["accuracy"])')
 printf '\nAccuracy %.1f%% on the held-out faces (%s). Created in %d s:\n' \
@@ -49,6 +54,11 @@ printf '  %-27s %s\n' \
     demo/predictions.csv "the predicted label of each row" \
     demo/evaluation "accuracy on held-out faces, confusion matrix" \
     demo/report/index.html "the report; open it in a browser"
+if [[ -e demo/page/index.html ]]; then
+    printf '  %-27s %s\n' demo/page "the model in the browser; python -m http.server -d demo/page serves it"
+else
+    echo "To try the model in the browser, install Node.js and run: $page_command"
+fi
 least=0.60 # on drawn faces, where this network reaches about 80%
 if [[ $# -gt 0 ]]; then
     least=0.35 # real faces are harder; always predicting `happy` has an accuracy of 25% on FER2013

@@ -153,6 +153,7 @@ def test_the_demo_fails_where_its_network_has_not_learned(tmp_path: Path, accura
         )
         assert done.returncode == code
         assert f"Accuracy {100 * accuracy:.1f}% on the held-out faces (PublicTest)" in done.stdout
+        assert "fer-infer web --model demo/exports/small --output demo/page" in done.stdout
         assert done.stderr == (
             f"demo: expected an accuracy of at least 0.60, found {accuracy}: the network has not learned\n"
             if code

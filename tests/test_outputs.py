@@ -32,6 +32,7 @@ FOLDERS: list[tuple[click.Group, str]] = [
     (explain, f"faithfulness absent.csv --model {MODEL} --methods saliency"),
     (explain, f"sanity absent.csv --model {MODEL} --methods saliency"),
     (explain, f"ground-truth --model {MODEL} --methods saliency"),
+    (explain, f"regions absent.csv --model {MODEL} --methods saliency"),
 ]
 FILES: list[tuple[click.Group, str, str]] = [
     (infer, f"score absent.csv --model {MODEL} --output", ".csv, .csv.gz, .csv.zst or .parquet"),

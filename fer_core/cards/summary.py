@@ -35,7 +35,7 @@ def card_rows(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Classes", ", ".join(card["labels"])),
         ("Precision", card["precision"]),
         *((f"Accuracy on {split}", _score_text(score)) for split, score in card["scores"].items()),
-        ("Training data", f"{_rows_text(data['rows'])} of {data['source']}{_faces_text(data)}"),
+        ("Training data", training_data_text(data)),
     ]
     if lineage := _lineage_text(data):
         rows.append(("Lineage", lineage))
@@ -46,12 +46,12 @@ def _architecture_text(name: str, arguments: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(f'{key}={value}' for key, value in arguments.items())})" if arguments else name
 
 
-def _rows_text(rows: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {split} faces" for split, n in rows.items())
-
-
-def _faces_text(data: Mapping[str, Any]) -> str:
-    return f" (faces: {data['faces']})" if "faces" in data else ""
+def training_data_text(data: Mapping[str, Any]) -> str:
+    """Return on how many faces a network was trained, and on how many of another split it was validated."""
+    cut = f" (faces: {data['faces']})" if "faces" in data else ""
+    others = [f"{n:,} {split} faces" for split, n in data["rows"].items() if split != "Training"]
+    validated = f"; validated on {', '.join(others)}" if others else ""
+    return f"{data['rows']['Training']:,} Training faces of {data['source']}{cut}{validated}"
 
 
 def _score_text(score: Any) -> str:

@@ -24,7 +24,7 @@ EXTRAS: Final = {"fer-train": "train", "fer-explain": "explain"}
 OUT_OF_MEMORY: Final = "out of memory; a smaller --batch-size or --memory-mb, if the command has one, needs less"
 
 
-PARAMETER: Final = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]+))?`")
+PARAMETER: Final = re.compile(r"`(?P<name>[a-z_][a-z_0-9]*)(?:=(?P<value>[^`]+))?`")
 """A parameter in the text of an error, with or without its value."""
 COLUMN: Final = re.compile(r"`columns=\{'(?P<role>\w+)': (?P<name>'[^`]*'|\"[^`]*\")\}`")
 """The choice of a column in the text of an error."""

@@ -20,6 +20,11 @@ class Advance(Protocol):
         """Add `n` finished units."""
 
 
+def speed_text(per_s: float, unit: str) -> str:
+    """Format a speed, such as ``1,200 faces/s``, with a decimal below 10."""
+    return f"{per_s:,.{0 if per_s >= 10 else 1}f} {unit}/s"
+
+
 @contextmanager
 def progress(task: str, total: int | None, unit: str = "faces", *, done: int = 0) -> Iterator[Advance]:
     """Show progress, speed and remaining time of a task.
@@ -54,7 +59,7 @@ def _bar(task: str, total: int | None, unit: str, done: int) -> Iterator[Advance
 
     class Speed(ProgressColumn):
         def render(self, task: BarTask) -> Text:
-            return Text(f"{task.speed or 0:,.0f} {unit}/s")
+            return Text(speed_text(task.speed or 0, unit))
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -85,7 +90,7 @@ def _lines(task: str, total: int | None, unit: str, before: int) -> Iterator[Adv
             return
         shown = now
         rate = (done - before) / (now - start)
-        parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", f"{rate:,.0f} {unit}/s"]
+        parts = [f"{done:,}{'' if total is None else f' of {total:,}'} {unit}", speed_text(rate, unit)]
         if total is not None and rate:
             parts.append(f"{max(total - done, 0) / rate:.0f} s left")
         say(f"{task}: {', '.join([*parts, note] if note else parts)}")

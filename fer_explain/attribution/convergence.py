@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS
 from fer_explain.attribution.registry import Method
 from fer_explain.config import AttributionConfig
+from fer_infer.attribution.differentiable import DELTAS, ERRORS
 
 
 def missed_shares(attributions: NDArray[np.float32], deltas: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,15 +16,16 @@ from fer_core import ConfigError, Faces
 from fer_core.io.crop import ALIGNED
 from fer_core.io.in_memory import FacesLike, as_faces
 from fer_core.outputs.figures import default_style
+from fer_core.outputs.map_colors import overlay
 from fer_core.outputs.staging import staged
 from fer_explain.attribution.convergence import deltas_missed, error_text, median_of, unfinished_maps
 from fer_explain.attribution.explainer import Explainer
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
-from fer_explain.plots import DPI, figure_html, overlay
+from fer_explain.plots import DPI, figure_html
 from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_infer.photos.crops import crop_for
 from fer_train.prediction import softmax
 

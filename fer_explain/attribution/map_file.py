@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +16,7 @@ from fer_core import ConfigError, DataError, Faces, iter_faces, read_faces
 from fer_core.faces import take_rows
 from fer_core.io.crop import ALIGNED
 from fer_core.io.reader import OnError, no_such_split, threads_for
+from fer_core.outputs.array_file import ArrayFile
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
 from fer_explain.attribution.convergence import deltas_missed, median_of, unfinished_maps
@@ -141,7 +139,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
         ExitStack() as stack,
     ):
         explainer = Explainer.prepare(load_verified(model), chosen, target, config or AttributionConfig(), memory_mb)
-        columns = _Columns(stage.parent, stack)
+        columns = ArrayFile(stage.parent, stack)
         advance = stack.enter_context(progress(chosen.name, None if rows is None else len(rows)))
         roles = ("label",) if target == "true" else ()
         read = _read(data, rows, split=split, roles=roles, columns=input_columns, crop=crop, on_error=on_error)
@@ -185,36 +183,3 @@ def _first(limit: int | None, batches: Iterator[Faces]) -> Iterator[Faces]:
         left -= len(faces)
         if left <= 0:
             return
-
-
-class _Columns:
-    """Arrays that grow in temporary files and are then saved as one `.npz`."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.length = 0
-        self._folder = folder
-        self._stack = stack
-        self._columns: dict[str, tuple[IO[bytes], np.dtype[Any], tuple[int, ...]]] = {}
-
-    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Append arrays of equal length to the columns of their names."""
-        for name, array in arrays.items():
-            if name not in self._columns:
-                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the stack closes it
-                self._stack.enter_context(file)
-                self._columns[name] = (file, array.dtype, array.shape[1:])
-            array.tofile(self._columns[name][0])
-        self.length += len(arrays["rows"])
-
-    def save(self, path: Path, texts: Mapping[str, str]) -> None:
-        """Save columns and texts as `np.load` reads them, uncompressed and without loading them."""
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, (file, dtype, shape) in self._columns.items():
-                array = np.memmap(file, dtype, "r", shape=(self.length, *shape))
-                file.seek(0)
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-                    shutil.copyfileobj(file, member, 1 << 20)
-            for name, text in texts.items():
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.save(member, np.array(text))

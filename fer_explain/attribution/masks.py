@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import ConfigError
-from fer_explain.plots import is_flat
+from fer_core.outputs.map_colors import is_flat
 
 
 def require_share(share: float) -> None:

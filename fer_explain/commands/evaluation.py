@@ -16,7 +16,14 @@ from fer_core.terminal.options import (
     settings_options,
 )
 from fer_explain.commands.options import methods_option, model_option, sample_of, sample_options
-from fer_explain.config import FaithfulnessConfig, GroundTruthConfig, SampleConfig, SanitySampleConfig
+from fer_explain.config import (
+    FaithfulnessConfig,
+    GroundTruthConfig,
+    RegionConfig,
+    RegionSampleConfig,
+    SampleConfig,
+    SanitySampleConfig,
+)
 
 METHODS_HELP = "Comma-separated attribution methods; `fer-explain methods` lists them."
 
@@ -102,3 +109,36 @@ def ground_truth(model: Path, methods: tuple[str, ...], output: Path, force: boo
         if score.score == RANKED_BY:
             click.echo(str(score))
     click.echo(f"{output}: ground_truth.json, ground_truth.csv, scores.npz, ranking.png")
+
+
+@click.command()
+@data_argument
+@model_option
+@methods_option(f"{METHODS_HELP}  [default: saliency, occlusion]", required=False)
+@output_option("The folder to write: regions.json and .csv, shares.npz, regions.png.")
+@settings_options(RegionConfig)
+@sample_options(RegionSampleConfig)
+def regions(
+    data: Path, model: Path, methods: tuple[str, ...] | None, output: Path, force: bool, **options: Any
+) -> None:
+    """Measure which regions of the face attribution maps prefer (brows, eyes, nose, mouth, ...), per class.
+
+    The regions follow the landmarks of each face, which the extra `photos` finds; faces without landmarks are left out
+    and counted. For each region, the share of the map is divided by the share of the area: 1.0x means no preference.
+    Each map is compared with random control maps of the same roughness and centering. A face counts for the class that
+    its maps explain, see --target.
+
+    \b
+    Example:
+      fer-explain regions faces.csv --model exports/compact --methods saliency,grad-cam --output regions
+    """
+    sample = sample_of(RegionSampleConfig, options)
+    config = RegionConfig(**given(options))
+    from fer_explain.evaluation.regions.measurement import DEFAULT_METHODS
+    from fer_explain.evaluation.regions.measurement import regions as measure
+
+    results = measure(
+        data, model, output, methods=methods or DEFAULT_METHODS, sample=sample, config=config, force=force
+    )
+    click.echo(str(results))
+    click.echo(f"{output}: regions.json, regions.csv, shares.npz, regions.png")

@@ -6,6 +6,8 @@ from fer_explain.config.evaluation import (
     CONTROLS_PER_METHOD,
     FaithfulnessConfig,
     GroundTruthConfig,
+    RegionConfig,
+    RegionSampleConfig,
     SampleConfig,
     SanitySampleConfig,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "FaithfulnessConfig",
     "FilterConfig",
     "GroundTruthConfig",
+    "RegionConfig",
+    "RegionSampleConfig",
     "ReportConfig",
     "SampleConfig",
     "SanitySampleConfig",

@@ -8,7 +8,8 @@ from typing import Final
 
 from fer_core.errors import ConfigError
 from fer_core.fer2013 import IMAGE_SIZE
-from fer_core.settings import SEED_LIMIT, Settings, setting
+from fer_core.settings import setting
+from fer_infer.config import SamplingConfig
 
 MEMORY_MB: Final = 512.0
 """Default memory limit of the passes through the network, in MiB."""
@@ -18,7 +19,7 @@ TARGET_HELP: Final = "predicted, true, or the name of a class."
 
 
 @dataclass(frozen=True)
-class AttributionConfig(Settings):
+class AttributionConfig(SamplingConfig):
     """Settings of the attribution methods.
 
     Each method uses some of them, see `fer_explain.attribution.Method.uses`. `temperature`, by which logits are divided
@@ -41,44 +42,6 @@ class AttributionConfig(Settings):
         choices=OUTPUTS,
         default_text="logits",
     )
-    samples: int | None = setting(
-        None,
-        "Fixed number of gradients per face: nodes of the path, noisy copies or random baselines.",
-        at_least=1,
-        at_most=10_000,
-        metavar="N",
-        default_text="as many as tolerance or standard error require",
-    )
-    max_samples: int = setting(
-        512,
-        "Maximum number of gradients per face, unless the number is fixed.",
-        at_least=16,
-        at_most=10_000,
-        metavar="N",
-    )
-    tolerance: float = setting(
-        0.01,
-        "Relative error of completeness at which integrated gradients are finished.",
-        at_least=0,
-        at_most=1,
-    )
-    standard_error: float = setting(
-        0.5,
-        "Standard error of the mean map, relative to its norm, at which an average of random samples is finished.",
-        at_least=0,
-        at_most=10,
-    )
-    baseline: float | None = setting(
-        None,
-        "Gray level of the baseline image.",
-        at_least=0,
-        at_most=255,
-        default_text="mean of the Training split",
-        metavar="GRAY",
-    )
-    noise: float = setting(
-        0.15, "Standard deviation of the noise, as a fraction of the image's range.", at_least=0, at_most=10
-    )
     window: int = setting(
         8, "Side of the occluding square, in pixels.", at_least=1, at_most=IMAGE_SIZE, metavar="PIXELS"
     )
@@ -89,20 +52,12 @@ class AttributionConfig(Settings):
         default_text="activation after the last convolution",
         metavar="NAME|INDEX",
     )
-    seed: int = setting(
-        0,
-        "Random seed; the random numbers of a face depend only on it and the row number.",
-        at_least=0,
-        at_most=SEED_LIMIT,
-    )
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stride > self.window:
             raise ConfigError(f"expected at most the window, {self.window}, found {self.stride}", parameter="stride")
-        if self.samples is not None and self.max_samples != type(self).max_samples:
-            raise ConfigError("has no effect on a fixed number of samples", parameter="max_samples")
 
     @property
     def windows(self) -> int:

@@ -56,6 +56,29 @@ class SanitySampleConfig(SampleConfig):
 
 
 @dataclass(frozen=True)
+class RegionSampleConfig(SampleConfig):
+    """Sample of the comparison of regions, which costs one map per face and should contain faces of every class."""
+
+    sample_size: int = setting(
+        1000, "Number of faces to draw from DATA, unless rows are given.", at_least=2, metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class RegionConfig(Settings):
+    """Settings of the comparison of regions of the face.
+
+    Examples
+    --------
+    >>> RegionConfig(controls=20).seed
+    0
+    """
+
+    controls: int = setting(5, "Number of matched control maps per map.", at_least=1, metavar="N")
+    seed: int = setting(0, "Random seed.", at_least=0, at_most=SEED_LIMIT)
+
+
+@dataclass(frozen=True)
 class FaithfulnessConfig(Settings):
     """Settings of the faithfulness metrics.
 

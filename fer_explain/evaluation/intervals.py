@@ -27,7 +27,7 @@ class Estimate:
     Attributes
     ----------
     mean : float
-        Mean over the faces.
+        Mean over the faces, or ratio of two means.
     low, high : float
         95% bootstrap percentile interval (Efron and Tibshirani 1993, section 13.3).
     n : int
@@ -65,6 +65,19 @@ def estimate(values: NDArray[Any], *, seed: int = 0) -> Estimate:
     """Estimate the mean of one value per face, shape (N,); ConfigError if N is below 2."""
     low, high = np.percentile(resampled_means(values, seed=seed), [2.5, 97.5])
     return Estimate(float(np.mean(values, dtype=np.float64)), float(low), float(high), len(values))
+
+
+def estimate_ratios(numerators: NDArray[Any], denominators: NDArray[Any], *, seed: int = 0) -> list[Estimate]:
+    """Estimate the ratios of means over the same faces, numerators (K, N) to denominators (N,), by paired resamples.
+
+    Resamples whose denominators are all zero are left out; ConfigError if N is below 2.
+    """
+    *tops, bottoms = resampled_means(np.vstack([numerators, denominators]), seed=seed)
+    drawn = bottoms != 0
+    means = numerators.mean(axis=1, dtype=np.float64) / denominators.mean(dtype=np.float64)
+    lows, highs = np.percentile(np.array(tops)[:, drawn] / bottoms[drawn], [2.5, 97.5], axis=1)
+    limits = zip(means.tolist(), lows.tolist(), highs.tolist(), strict=True)
+    return [Estimate(mean, low, high, len(denominators)) for mean, low, high in limits]
 
 
 def rank_intervals(values: NDArray[Any], *, seed: int = 0) -> list[tuple[int, int, int]]:

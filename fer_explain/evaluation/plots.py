@@ -6,6 +6,7 @@ distinct without color. Controls are gray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core.outputs.figures import default_style
+from fer_core.outputs.map_colors import SIGNED
 from fer_explain.attribution.registry import METHODS
 from fer_explain.evaluation.comparison import MethodScore
 from fer_explain.evaluation.intervals import resampled_means
 from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.metrics.deletion_insertion import Curves
+from fer_explain.evaluation.regions.geometry import REGIONS
+from fer_explain.evaluation.regions.summary import RegionResults
 from fer_explain.plots import DPI
 
 if TYPE_CHECKING:
@@ -140,6 +144,70 @@ def line_figure(
     figure.axes[0].set(ylabel="similarity to the original map", ylim=(None, 1.03))
     figure.axes[-1].legend(**_NEXT_TO_AXES)
     return figure
+
+
+@default_style()
+def region_figure(results: RegionResults, picture: NDArray[np.uint8]) -> Figure:
+    """Draw the ratio of each region and class as a table of colors, one panel per method.
+
+    Parameters
+    ----------
+    results : RegionResults
+        Ratios of all methods; the last rows of a panel are the controls of all faces.
+    picture : ndarray of uint8, shape (H, W, 3)
+        The regions on a face.
+    """
+    methods = [method for method in results.methods if method not in CONTROLS] or list(results.methods)
+    panels = [_region_rows(results, method) for method in methods]
+    columns = min(len(methods), 2)
+    lines = math.ceil(len(methods) / columns)
+    height = 0.9 + 0.3 * max(len(rows) for rows in panels)
+    figure = _figure(3.4 + 5.6 * columns, 0.5 + height * lines)
+    grid = figure.subplots(lines, 1 + columns, width_ratios=[3.2, *[5.6] * columns], squeeze=False)
+    for axes in (*grid[:, 0], *grid[:, 1:].flat[len(methods) :]):
+        axes.set_axis_off()
+    grid[0, 0].imshow(picture)
+    grid[0, 0].set_title("Regions, on the mean face")
+    for axes, method, rows in zip(grid[:, 1:].flat, methods, panels, strict=False):
+        _draw_ratios(axes, rows)
+        axes.set_title(f"{_named(method)}, {results.n:,} faces")
+    note = "share of the map / share of the area; bold: more or less than matched controls (95% interval)"
+    figure.supxlabel(note, fontsize=9)
+    return figure
+
+
+def _region_rows(results: RegionResults, method: str) -> dict[str, Mapping[str, tuple[float, bool]]]:
+    """Return (ratio, whether it differs from the matched controls) by row of the panel and by region."""
+    rows: dict[str, Mapping[str, tuple[float, bool]]] = {}
+    for label in (None, *results.faces_per_class):
+        if found := results.of(method, label):
+            rows[f"{label or 'all faces'} ({found[0].ratio.n:,})"] = {
+                each.region: (each.ratio.mean, each.state in ("more", "less")) for each in found
+            }
+    matched = {each.region: (each.controls.mean, False) for each in results.of(method) if each.controls is not None}
+    if matched:
+        rows["matched controls"] = matched
+    for control in CONTROLS:
+        rows[_named(control)] = {each.region: (each.ratio.mean, False) for each in results.of(control)}
+    return rows
+
+
+def _draw_ratios(axes: Axes, rows: Mapping[str, Mapping[str, tuple[float, bool]]]) -> None:
+    """Draw ratios as colors and numbers; the scale is that of their logarithm, white for 1 and full for 3 and 1/3."""
+    ratios = np.array([[cells.get(region, (np.nan, False))[0] for region in REGIONS] for cells in rows.values()])
+    full = np.log(3)
+    axes.imshow(np.log(np.clip(ratios, 0.1, 10)), cmap=SIGNED, vmin=-full, vmax=full, aspect="auto")
+    for y, cells in enumerate(rows.values()):
+        for region, (ratio, differs) in cells.items():
+            dark = abs(np.log(max(ratio, 0.1))) > 0.8 * full
+            look: dict[str, Any] = {
+                "color": "white" if dark else "black",
+                "fontweight": "bold" if differs else "normal",
+            }
+            axes.text(REGIONS.index(region), y, f"{ratio:.1f}", ha="center", va="center", fontsize=8, **look)
+    axes.set_xticks(range(len(REGIONS)), REGIONS)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.tick_params(length=0)
 
 
 def _named(method: str) -> str:

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
+from fer_core.outputs.map_colors import normalize
 from fer_core.terminal.progress import progress
 from fer_explain.attribution import Method, attributions_of, unfinished_maps
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.config import ReportConfig
-from fer_explain.plots import normalize
 from fer_explain.report.methods import settings_of
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.verification import VerifiedModel
+from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_train.prediction import predict_logits
 
 UNFINISHED: Final = "unfinished"
@@ -105,11 +105,17 @@ class ClassMeans:
         Mean faces; black for a class that is never predicted.
     attributions : ndarray of float32, shape (C, 48, 48)
         Means of the maps after normalization, so that each face has equal weight.
+    positions : ndarray of int64, shape (P,)
+        Positions of the averaged faces in the data.
+    maps : ndarray of float32, shape (P, 48, 48)
+        Their maps, before normalization.
     """
 
     counts: tuple[int, ...]
     faces: NDArray[np.uint8]
     attributions: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    maps: NDArray[np.float32]
 
 
 def explain_faces(
@@ -226,7 +232,7 @@ def mean_maps(verified: VerifiedModel, scored: ScoredFaces, method: Method, *, s
     for c in set(of_class.tolist()):
         images[c] = np.rint(faces.images[positions[of_class == c]].mean(axis=0))
         means[c] = scaled[of_class == c].mean(axis=0)
-    return ClassMeans(tuple(map(len, chosen)), images, means)
+    return ClassMeans(tuple(map(len, chosen)), images, means, positions, maps)
 
 
 def evenly(positions: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE
+from fer_core.outputs.map_colors import overlay, scale_strip
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.rejects import REJECTS_FILE
 from fer_explain.attribution import Method, error_text
-from fer_explain.attribution.methods.batch import DELTAS, ERRORS, SAMPLES
 from fer_explain.layers.feature_maps import feature_map_sheet
 from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import maximization_sheet
-from fer_explain.plots import overlay, save_figure, scale_strip
+from fer_explain.plots import save_figure
 from fer_explain.report.face_maps import ClassMeans, ExplainedFaces
 from fer_explain.report.internals import Internals
 from fer_explain.report.results import ReportResults
 from fer_explain.sheets import LARGE_TILE, sheet
 from fer_explain.verification import VerifiedModel
+from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 
 FIGURES: Final = "figures"
 LAYER_FIGURE: Final = "layer_outputs.png"

@@ -14,11 +14,11 @@ from fer_core import DataError, Faces
 from fer_core.io.crop import ALIGNED, DETECT
 from fer_core.io.kinds import kind_of
 from fer_explain.face_file import DataSource, FaceFile
-from fer_explain.photo_overlay import MARGIN, bounds_of, overlay_pixels, with_outline
 from fer_explain.plots import reduced
 from fer_explain.report.face_maps import ExplainedFaces
 from fer_infer.photos.crops import crop_for, found_faces, most_prominent
 from fer_infer.photos.found_face import FoundFace
+from fer_infer.photos.map_overlay import MARGIN, bounds_of, overlay_pixels, with_outline
 
 LONGEST_SIDE: Final = 2048
 """Longest side in pixels of a picture that is saved."""

@@ -20,6 +20,7 @@ from fer_explain.report.methods import ChosenMethods, choose_methods
 from fer_explain.report.page.render import render
 from fer_explain.report.photo_maps import map_photos
 from fer_explain.report.predictions import ScoredFaces, require_known_labels, score_faces
+from fer_explain.report.regions import measure_regions
 from fer_explain.report.results import GraphComparison, MapResults, ReportResults
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import VerifiedModel, compare_logits, compare_precisions, load_verified
@@ -129,11 +130,13 @@ def _compute(
     )
     skill = assess_skill(verified.card, faces, scored.probabilities)
     skill.warn(str(model))
+    means = mean_maps(verified, scored, chosen.methods[0], seed=config.seed)
     maps = MapResults(
         chosen,
         explained,
         check_maps(verified, explained, scored, skill),
-        mean_maps(verified, scored, chosen.methods[0], seed=config.seed),
+        means,
+        measure_regions(verified, scored, means, explained, skill),
         map_photos(data, explained),
     )
     internals = examine_network(verified, layer, shown if len(shown) else faces, faces, seed=config.seed)

@@ -12,6 +12,7 @@ from fer_explain.report.map_checks import CheckedMaps
 from fer_explain.report.methods import ChosenMethods
 from fer_explain.report.photo_maps import PhotoMap
 from fer_explain.report.predictions import ScoredFaces
+from fer_explain.report.regions import MeasuredRegions
 from fer_explain.report.selection import Selection
 from fer_explain.verification import ComparedGraph, ComparedLogits, VerifiedModel
 
@@ -26,12 +27,13 @@ class GraphComparison:
 
 @dataclass(frozen=True)
 class MapResults:
-    """The methods, the maps of the faces shown, the tests of these maps, the mean maps per class, and the photos."""
+    """Attribution maps: methods, faces shown, tests, mean maps per class, regions of the face, and photos."""
 
     methods: ChosenMethods
     explained: ExplainedFaces
     checked: CheckedMaps
     means: ClassMeans
+    regions: MeasuredRegions
     photos: Mapping[int, PhotoMap]
 
 

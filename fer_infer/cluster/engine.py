@@ -23,7 +23,7 @@ from fer_core.exports_folder import CARD_FILE
 from fer_core.fer2013 import split_of
 from fer_core.io.crop import ALIGNED
 from fer_core.outputs.claims import claimed
-from fer_core.terminal.progress import progress
+from fer_core.terminal.progress import progress, speed_text
 from fer_infer.cluster import storage
 from fer_infer.cluster.manifest import Manifest, Part
 from fer_infer.cluster.ray_cluster import find_room, native_messages_dropped, open_cluster
@@ -81,7 +81,7 @@ class RaySummary(Counts):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        speed = f"{self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"
+        speed = f"{self.elapsed_s:.2f} s, {speed_text(self.faces_per_s, 'faces')}"
         lines = [f"{self.output}: {self.rows:,} rows from {self.files:,} files in {speed}"]
         if self.reused:
             lines.append(f"{self.output}: parts reused from an earlier run: {self.reused:,}")
@@ -168,6 +168,8 @@ def score_files(
 def _cluster_config(settings: dict[str, Any]) -> ScoreConfig:
     config = ScoreConfig(**settings)
     config.require_for_data_sets()
+    if config.explain is not None:
+        raise ConfigError("expected none on a cluster", parameter="explain")
     if config.faces != ALIGNED:
         raise ConfigError(f"expected {ALIGNED} on a cluster, found {config.faces}", parameter="faces")
     if config.limit is not None:

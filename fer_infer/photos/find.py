@@ -160,6 +160,47 @@ def align(pixels: NDArray[np.uint8], detection: Detection, detector: FaceDetecto
     return FoundFace(detection.box, detection.score, landmarks, transform, warp(pixels, transform))
 
 
+def find_landmarks(image: NDArray[np.uint8], detector: FaceDetector | None = None) -> NDArray[np.float64] | None:
+    """Find the landmarks of a face that fills its picture, such as a face of FER2013.
+
+    The picture is enlarged, and its landmarks are found repeatedly as in `align`.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (N, N)
+        Gray levels.
+    detector : FaceDetector, optional
+        Detector, by default one that all calls share.
+
+    Returns
+    -------
+    ndarray of float64, shape (5, 2), or None
+        x and y of `fer_infer.photos.found_face.LANDMARKS` in pixels of the picture, whose first pixel has its center at
+        (0.5, 0.5); None if no face is found.
+
+    Raises
+    ------
+    FerError
+        If the detector is not installed (extra `photos`).
+
+    Examples
+    --------
+    >>> from fer_core.synthetic.drawn_faces import draw_faces
+    >>> from fer_infer.photos.find import find_landmarks
+    >>> find_landmarks(draw_faces(1, seed=0).images[0]).shape
+    (5, 2)
+    >>> find_landmarks(np.zeros((48, 48), np.uint8)) is None
+    True
+    """
+    detector = detector or shared_detector()
+    size = ENLARGEMENT * len(image)
+    enlarged = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    detection = detector.detect_filling(enlarged)
+    if detection is None:
+        return None
+    return align(np.repeat(enlarged[..., None], 3, axis=2), detection, detector).landmarks / ENLARGEMENT
+
+
 def whole_face(photo: Any) -> FoundFace:
     """Take a whole picture as the face, resized to 48x48 by area averaging.
 

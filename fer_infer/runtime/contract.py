@@ -1,4 +1,4 @@
-"""Contract of exported graphs: one file, the input `faces`, and the outputs `logits` and `probabilities`."""
+"""Contracts of exported graphs: one file, and inputs and outputs of fixed names, types and shapes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,34 @@ def read_graph(path: Path) -> bytes:
     return content
 
 
+FACES: Final[Signatures] = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
+MAP: Final = ("float32", (None, IMAGE_SIZE, IMAGE_SIZE))
+
+
 def require_contract(session: Any, classes: int, path: Path) -> None:
     """Raise ModelError unless the inputs and outputs of a session of the graph in `path` fulfil the contract."""
-    faces: Signatures = {"faces": ("uint8", (None, IMAGE_SIZE, IMAGE_SIZE))}
-    scores: Signatures = {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
+    _require(session, path, FACES, _scores(classes))
+
+
+def require_saliency_contract(session: Any, classes: int, path: Path) -> None:
+    """Raise ModelError unless a session of `saliency.onnx` fulfils its contract.
+
+    It also takes `target`, and returns `saliency` and, if the network has a convolution, `grad_cam`.
+    """
+    outputs = {**_scores(classes), "saliency": MAP}
+    if any(node.name == "grad_cam" for node in session.get_outputs()):
+        outputs["grad_cam"] = MAP
+    _require(session, path, {**FACES, "target": ("int64", (None,))}, outputs)
+
+
+def _scores(classes: int) -> Signatures:
+    return {"logits": ("float32", (None, classes)), "probabilities": ("float32", (None, classes))}
+
+
+def _require(session: Any, path: Path, inputs: Signatures, outputs: Signatures) -> None:
     for kind, expected, nodes in (
-        ("input", faces, session.get_inputs()),
-        ("output", scores, session.get_outputs()),
+        ("input", inputs, session.get_inputs()),
+        ("output", outputs, session.get_outputs()),
     ):
         found = {node.name: _signature(node) for node in nodes}
         if found != expected:
@@ -42,14 +63,14 @@ def require_contract(session: Any, classes: int, path: Path) -> None:
 
 def _signature(node: Any) -> tuple[str, tuple[int | None, ...]]:
     """Return the type and shape of an input or output."""
-    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return types.get(node.type, node.type), shape
 
 
 def _shown(signatures: Signatures) -> str:
-    """Format signatures like those of the contract: `faces` uint8 (batch, 48, 48)."""
+    """Format signatures like those of the contract: 'faces' uint8 (batch, 48, 48)."""
     return ", ".join(
-        f"`{name}` {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
+        f"'{name}' {kind} ({', '.join('batch' if size is None else str(size) for size in shape)})"
         for name, (kind, shape) in signatures.items()
     )

@@ -105,7 +105,7 @@ class CallRunner:
         self.note = ""
         self.threads = threads
         self._session = session
-        self._run_options = _silent_options()
+        self._run_options = silent_options()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="run")
 
     def run(self, images: Images, batch_size: int) -> tuple[Scores, Scores]:
@@ -118,7 +118,7 @@ class CallRunner:
 
         share = math.ceil(min(batch_size, len(images)) / self.threads)
         # not in the caller's thread, because there may be several callers
-        list(self._pool.map(call, _slices(len(images), min(batch_size, max(share, SMALLEST_CALL)))))
+        list(self._pool.map(call, slices(len(images), min(batch_size, max(share, SMALLEST_CALL)))))
         return logits, probabilities
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class LaneRunner:
         """Copy faces to the device in batches, as `run` does, without running the model; used by benchmarks."""
         with self._one_caller:
             lane = self._lanes_of(batch_size)[0]
-            for batch in _slices(len(images), batch_size):
+            for batch in slices(len(images), batch_size):
                 lane.load(images[batch])
 
     def _in_order(self, images: Images, size: int) -> Generator[tuple[Scores, Scores], None, None]:
@@ -196,7 +196,7 @@ class LaneRunner:
         lanes = self._lanes_of(size)
         flying: deque[Future[tuple[Scores, Scores]]] = deque()
         try:
-            for number, batch in enumerate(_slices(len(images), size)):
+            for number, batch in enumerate(slices(len(images), size)):
                 if len(flying) == LANES:
                     yield flying.popleft().result()
                 lane = lanes[number % LANES]
@@ -240,7 +240,7 @@ class _Lane:
         self._binding.bind_ortvalue_input(INPUT, self._faces)
         for name in OUTPUTS:
             self._binding.bind_ortvalue_output(name, buffer((size, _classes(session)), np.float32, device))
-        self._run_options = _silent_options()
+        self._run_options = silent_options()
         if graph is not None:
             self._run_options.add_run_config_entry("gpu_graph_id", str(graph))
 
@@ -261,7 +261,8 @@ class _Lane:
         return logits[: self._n], probabilities[: self._n]
 
 
-def _silent_options() -> Any:
+def silent_options() -> Any:
+    """Return options of a call that logs nothing."""
     options = load_runtime().RunOptions()
     options.log_severity_level = LOG_NOTHING
     return options
@@ -276,5 +277,6 @@ def _empty_scores(session: Any, n: int) -> tuple[Scores, Scores]:
     return np.empty(shape, np.float32), np.empty(shape, np.float32)
 
 
-def _slices(n: int, size: int) -> Iterator[slice]:
+def slices(n: int, size: int) -> Iterator[slice]:
+    """Return the slices of `n` items in batches of `size`."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -16,9 +16,11 @@ from PIL import Image
 from fer_core import ConfigError
 from fer_core.outputs.output_folder import OutputFolder
 from fer_core.outputs.staging import staged
+from fer_infer.attribution.maps import SIGNED, AttributionMaps
 from fer_infer.config import ScoreConfig
 from fer_infer.photos.images import read_photo
 from fer_infer.photos.listing import free_name
+from fer_infer.photos.map_overlay import overlay_pixels
 from fer_infer.photos.overlay import Label, anonymize, draw_labels
 
 if TYPE_CHECKING:
@@ -33,24 +35,35 @@ JPEG_QUALITY: Final = 92
 class PhotoOverlay:
     """Writes one picture, or a folder of PNG pictures; EXIF data such as a position are not copied."""
 
-    def __init__(self, stage: Path, target: str, how: str, *, single: bool) -> None:
-        self._stage, self._target, self._how, self._single = stage, target, how, single
+    def __init__(self, stage: Path, target: str, config: ScoreConfig, *, single: bool) -> None:
+        self._stage, self._target, self._single = stage, target, single
+        self._how, self._signed = config.anonymize, config.method in SIGNED
         self._used: set[str] = set()
 
-    def write(self, batch: PhotoBatch, probabilities: NDArray[np.float32], classes: Sequence[str]) -> None:
-        """Write the photos of a batch that could be read."""
-        scores = iter(probabilities)
+    def write(
+        self,
+        batch: PhotoBatch,
+        probabilities: NDArray[np.float32],
+        classes: Sequence[str],
+        maps: AttributionMaps | None = None,
+    ) -> None:
+        """Write the photos of a batch that could be read; maps are drawn over the faces."""
+        scores = enumerate(probabilities)
         for photo in batch.photos:
-            labels = []
+            labels, drawn = [], []
             for row in photo.rows:
                 if row.face is not None:
-                    shares = next(scores)
+                    number, shares = next(scores)
+                    if maps is not None:
+                        drawn.append((row.face, maps.attributions[number]))
                     best = int(shares.argmax())
                     title = f"{row.number}  {classes[best]} {shares[best]:.0%}"
                     labels.append(Label(row.face.box, title, shares.tolist(), classes))
             if photo.content is not None:
                 pixels = read_photo(photo.content, photo.photo.name)  # kept as a file, which is smaller
                 covered = anonymize(pixels, photo.boxes, self._how)
+                for face, attributions in drawn:
+                    covered = overlay_pixels(covered, face, attributions, signed=self._signed)
                 self._save(photo, Image.fromarray(draw_labels(covered, labels)))
 
     def _save(self, photo: SearchedPhoto, image: Image.Image) -> None:
@@ -83,4 +96,4 @@ def open_overlay(
     stage = stack.enter_context(staged(target, force=force, folder=None if is_picture else FOLDER, inputs=inputs))
     if not is_picture:
         (stage / RECORD).write_text(json.dumps({"anonymize": config.anonymize}) + "\n")
-    return PhotoOverlay(stage, target, config.anonymize, single=is_picture)
+    return PhotoOverlay(stage, target, config, single=is_picture)

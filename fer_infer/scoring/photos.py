@@ -28,10 +28,11 @@ from fer_infer.photos.find import shared_detector
 from fer_infer.photos.found_face import LANDMARKS, FoundFace
 from fer_infer.photos.images import UNREADABLE
 from fer_infer.photos.listing import Photo, is_film, list_photos
-from fer_infer.scorer import Scorer
+from fer_infer.saliency import SaliencyModel
+from fer_infer.scoring.explained import RowNumbers, open_model, predicted
+from fer_infer.scoring.map_writer import open_maps
 from fer_infer.scoring.photo_overlay import open_overlay
 from fer_infer.scoring.photo_search import PhotoBatch, batches_of
-from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import PhotoSummary, run_facts
 from fer_infer.scoring.table_writer import Column, Row, open_table
@@ -90,28 +91,35 @@ def score_photos(
         listed = list_photos(photos)[: config.limit]
         require_no_films(listed)
         overlay = open_overlay(stack, config, inputs, single=len(listed) == 1, force=force)
+        maps_file = open_maps(stack, config, inputs, force=force)
         if config.faces == DETECT:
             shared_detector(config.min_face)  # a missing package is reported before the model is loaded
-        with Scorer(model, config.device, config.precision, threads=config.threads) as scorer:
+        with open_model(model, config) as scorer:
             classes = scorer.card.labels
             about = {**about_faces(config.faces), "weights_sha256": scorer.card.weights_sha256}
             tally, stop = PhotoTally(classes), Event()
             with (
                 read_ahead(
-                    lambda: scored(lambda: batches_of(listed, config, stop), scorer, config, PhotoBatch.name_of)
+                    lambda: predicted(
+                        lambda: batches_of(listed, config, stop), scorer, config, PhotoBatch.name_of, RowNumbers()
+                    )
                 ) as batches,
                 closing(scorer),  # before the reading thread is waited for, as is the next
                 _setting(stop),
                 progress("score", len(listed), "photos") as advance,
                 open_table(stage, columns_for(config, classes), name=target, about=about) as table,
             ):
-                for batch, logits, probabilities in batches:
+                for batch, logits, probabilities, maps in batches:
                     values = logits if config.columns == "logits" else probabilities
                     table.write(list(table_rows(batch, logits, values, config, classes)))
                     tally.add(batch, logits, probabilities)
+                    if maps_file is not None and maps is not None:
+                        maps_file.write(maps)
                     if overlay is not None:
-                        overlay.write(batch, probabilities, classes)
+                        overlay.write(batch, probabilities, classes, maps)
                     advance(len(batch.photos))
+                if maps_file is not None and isinstance(scorer, SaliencyModel):
+                    maps_file.close(scorer)
     return PhotoSummary(
         rows=int(tally.by_class.sum()),
         rejected=sum(tally.reasons.values()),
@@ -120,7 +128,7 @@ def score_photos(
         reasons=tally.reasons,
         shown=tuple(tally.shown) if len(tally.shown) <= MOST_SHOWN else (),
         about=about,
-        **run_facts(scorer, config.tta, start_s, target),
+        **run_facts(scorer, config.tta, start_s, target, maps_file),
     )
 
 

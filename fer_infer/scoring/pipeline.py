@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import ConfigError, DataWarning, Faces, ModelError, iter_faces
+from fer_core import ConfigError, DataWarning, Faces, iter_faces
 from fer_core.cores import available_cores
 from fer_core.io.crop import ALIGNED
 from fer_core.io.read_ahead import read_ahead
@@ -23,15 +22,15 @@ from fer_core.io.reader import check_layout, no_such_split
 from fer_core.outputs.staging import require_apart, require_free, staged
 from fer_core.terminal.progress import Advance, progress
 from fer_infer.config import InferenceConfig, ScoreConfig
-from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner, NotFiniteError
+from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
+from fer_infer.saliency import SaliencyModel
 from fer_infer.scorer import Scorer
+from fer_infer.scoring.explained import BATCH_FACES, open_model, predicted
+from fer_infer.scoring.map_writer import open_maps, with_maps_written
 from fer_infer.scoring.prediction_writer import PredictionWriter
 from fer_infer.scoring.predictions import ENDINGS, prediction_writer
 from fer_infer.scoring.rejects import RejectWriter
 from fer_infer.scoring.summary import Counts, FilmSummary, PhotoSummary, ScoreSummary, run_facts
-
-Scored = tuple[Faces, NDArray[np.float32], NDArray[np.float32]]
-"""Faces with their logits and probabilities."""
 
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4
@@ -41,9 +40,6 @@ ROLES_READ: Final = ("id",)
 """Columns read besides the pixels: an invalid label must not keep a face from being scored."""
 
 SEVERAL: Final = "photos may be several, with `faces='detect'` or `faces='whole'`"
-
-IN_FLIGHT: Final = 2
-"""Calls scored concurrently: a core that finishes its share of one call starts on the next."""
 
 
 def score(
@@ -117,21 +113,26 @@ def _score_data_set(
     with (
         staged(target, force=force, endings=ENDINGS, inputs=(data, model)) as stage,
         RejectWriter(Path(target), force=force, needed=config.on_error == "skip") as rejects,
+        ExitStack() as stack,
     ):
         require_apart(rejects.path, (data, model))
+        maps = open_maps(stack, config, (data, model), force=force)
         check_layout(
             data, split=config.split, roles=ROLES_READ, columns=config.input_columns
         )  # fails faster than loading the model
-        scorer = Scorer(model, config.device, config.precision, threads=config.threads)
+        scorer = open_model(model, config)
         with (
-            read_ahead(lambda: scored(lambda: batches_for(scorer, data, config), scorer, config, row_name)) as batches,
+            read_ahead(
+                lambda: predicted(lambda: batches_for(scorer, data, config), scorer, config, row_name, rows_of)
+            ) as batches,
             closing(scorer),  # before the reading thread is waited for
             progress("score", None) as advance,
             prediction_writer(target)(
                 stage, config.columns, scorer.card.labels, name=target, names=config.names
             ) as predictions,
         ):
-            counts = write_predictions(batches, predictions, rejects, scorer.card.labels, advance)
+            kept = with_maps_written(batches, maps, scorer)
+            counts = write_predictions(kept, predictions, rejects, scorer.card.labels, advance)
         if config.split is not None and not counts.rows:
             raise no_such_split(data, config.split, columns=config.input_columns)
         require_free(target, force=force)  # or the rejects would be renamed into place before the predictions cannot be
@@ -139,13 +140,13 @@ def _score_data_set(
         warnings.warn(f"{data}: contains no face, so {target} contains no prediction", DataWarning, stacklevel=2)
     return ScoreSummary(
         **vars(counts),
-        **run_facts(scorer, config.tta, start_s, target),
+        **run_facts(scorer, config.tta, start_s, target, maps),
         rejects=rejects.path if rejects.n else None,
     )
 
 
 def write_predictions(
-    batches: Iterable[Scored],
+    batches: Iterable[tuple[Faces, NDArray[np.float32], NDArray[np.float32]]],
     predictions: PredictionWriter,
     rejects: RejectWriter,
     class_names: Sequence[str],
@@ -164,13 +165,13 @@ def write_predictions(
 
 
 def batches_for(
-    scorer: Scorer, data: str | Path, config: InferenceConfig, *, decoders: int | None = None
+    scorer: Scorer | SaliencyModel, data: str | Path, config: InferenceConfig, *, decoders: int | None = None
 ) -> Iterator[Faces]:
     """Read faces in batches of a size that suits a scorer.
 
     Parameters
     ----------
-    scorer : Scorer
+    scorer : Scorer or SaliencyModel
         Model that will score them.
     data : str or Path
         Faces, as `fer_core.iter_faces` takes them.
@@ -179,7 +180,9 @@ def batches_for(
     decoders : int, optional
         Decoding threads for a GPU, by default one per core; with a CPU, one thread decodes and the others score.
     """
-    if isinstance(scorer.runner, CallRunner):
+    if isinstance(scorer, SaliencyModel):
+        rows, threads = BATCH_FACES, 1
+    elif isinstance(scorer.runner, CallRunner):
         # enough faces for every thread to get a call of its own
         per_call = max(config.batch_size, min(config.batch_size, SMALLEST_CALL) * scorer.runner.threads)
         rows, threads = CPU_BATCHES * per_call, 1
@@ -213,73 +216,11 @@ def first_of(faces: Faces, n: int) -> Faces:
     return replace(taken, rejected=tuple(error for error in faces.rejected if (error.row or 0) < taken.rows[-1]))
 
 
-class HasImages(Protocol):
-    """A batch of faces: `images` are uint8 (N, 48, 48)."""
-
-    @property
-    def images(self) -> NDArray[np.uint8]:
-        """Gray levels."""
-
-
-B = TypeVar("B", bound=HasImages)
+def rows_of(faces: Faces) -> NDArray[np.int64]:
+    """Return the row numbers of faces."""
+    return faces.rows
 
 
 def row_name(faces: Faces, face: int) -> str:
     """Return the name of a face in errors."""
     return f"{faces.source}, row {faces.rows[face]}"
-
-
-def scored(
-    start: Callable[[], Iterator[B]], scorer: Scorer, config: InferenceConfig, name_of: Callable[[B, int], str]
-) -> Iterator[tuple[B, NDArray[np.float32], NDArray[np.float32]]]:
-    """Score batches that another thread reads.
-
-    Parameters
-    ----------
-    start : callable
-        Returns the batches; called in the reading thread.
-    scorer : Scorer
-        Model that scores them.
-    config : InferenceConfig
-        Settings, of which `batch_size` and `tta` are used.
-    name_of : callable
-        Returns the name of a face of a batch in errors.
-
-    Yields
-    ------
-    batch, logits, probabilities
-        Batches in order.
-
-    Raises
-    ------
-    DataError, ModelError, ConfigError
-        As raised by `start` and `Scorer.run`. If a logit is not finite, the error names the face.
-    """
-
-    def run(batch: B) -> tuple[B, NDArray[np.float32], NDArray[np.float32]]:
-        try:
-            return batch, *scorer.run(batch.images, batch_size=config.batch_size, tta=config.tta)
-        except NotFiniteError as error:
-            where = name_of(batch, error.face)
-            raise ModelError(f"{scorer.path}: the logits of {where}, are not finite") from None
-
-    with _pool() as pool:
-
-        def submitted() -> Iterator[Future[tuple[B, NDArray[np.float32], NDArray[np.float32]]]]:
-            for batch in start():
-                yield pool.submit(run, batch)
-
-        with read_ahead(submitted) as calls:
-            for call in calls:
-                yield call.result()
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for the calls in flight; at the end, calls that have not started are cancelled."""
-    pool, process = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="score"), os.getpid()
-    try:
-        yield pool
-    finally:
-        if os.getpid() == process:  # a forked child has neither the threads nor, perhaps, the lock
-            pool.shutdown(cancel_futures=True)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_core.terminal.progress import speed_text
 from fer_infer.runtime.session import provider_text
 
 if TYPE_CHECKING:
+    from fer_infer.saliency import SaliencyModel
     from fer_infer.scorer import Scorer
+    from fer_infer.scoring.map_writer import MapWriter
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class RunSummary(Counts):
         Wall time in seconds, including the time to load the model.
     output : Path
         File of predictions.
+    maps : str
+        The file of attribution maps and their number, as a line; empty without `explain`.
     """
 
     precision: str
@@ -75,13 +80,17 @@ class RunSummary(Counts):
     tta: str
     elapsed_s: float
     output: Path
+    maps: str
 
     def ran_text(self) -> str:
-        """Return on which provider and in which precision the model ran, as a line."""
-        return provider_text(self.provider, self.provider_note, self.precision, self.tta)
+        """Return what was explained, and on which provider and in which precision the model ran, as lines."""
+        ran = provider_text(self.provider, self.provider_note, self.precision, self.tta)
+        return f"{self.maps}\n{ran}" if self.maps else ran
 
 
-def run_facts(scorer: Scorer, tta: str, start_s: float, output: str | Path) -> dict[str, Any]:
+def run_facts(
+    scorer: Scorer | SaliencyModel, tta: str, start_s: float, output: str | Path, maps: MapWriter | None
+) -> dict[str, Any]:
     """Return the attributes that `RunSummary` adds, for a run that started at `start_s` of `time.perf_counter`."""
     return {
         "precision": scorer.card.precision,
@@ -90,6 +99,7 @@ def run_facts(scorer: Scorer, tta: str, start_s: float, output: str | Path) -> d
         "tta": tta,
         "elapsed_s": time.perf_counter() - start_s,
         "output": Path(output),
+        "maps": "" if maps is None else maps.to_text(),
     }
 
 
@@ -114,7 +124,7 @@ class ScoreSummary(RunSummary):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        speed = f"{self.elapsed_s:.2f} s, {self.faces_per_s:,.0f} faces/s"
+        speed = f"{self.elapsed_s:.2f} s, {speed_text(self.faces_per_s, 'faces')}"
         lines = [f"{self.output}: {counted(self.rows, 'row')} in {speed}"]
         if self.rejects is not None:
             lines.append(f"{self.rejects}: rows left out: {self.rejected:,}")
@@ -146,7 +156,7 @@ class PhotoSummary(RunSummary):
 
     def to_text(self) -> str:
         """Return the summary as the lines that a command prints."""
-        speed = f"{self.elapsed_s:.2f} s, {self.photos / self.elapsed_s:,.1f} photos/s"
+        speed = f"{self.elapsed_s:.2f} s, {speed_text(self.photos / self.elapsed_s, 'photos')}"
         found = f"{counted(self.rows, 'face')} in {counted(self.photos, 'photo')}"
         lines = [*self.shown, f"{self.output}: {found}, {speed}"]
         without = [f"{reason} {count:,}" for reason, count in self.reasons.items() if count]

@@ -19,19 +19,22 @@ from fer_core.io.images import NO_FACE
 from fer_core.io.read_ahead import read_ahead
 from fer_core.outputs.staging import staged
 from fer_core.terminal.progress import progress
+from fer_infer.attribution.maps import SIGNED, AttributionMaps
 from fer_infer.config import ScoreConfig
 from fer_infer.photos.find import shared_detector
 from fer_infer.photos.found_face import Box
+from fer_infer.photos.map_overlay import overlay_pixels
 from fer_infer.photos.overlay import HeldBoxes, Label, anonymize, draw_labels
 from fer_infer.photos.smoothing import Smoother
 from fer_infer.photos.timeline import Timeline
 from fer_infer.photos.tracking import LOST_S, Tracker, lost_s
 from fer_infer.photos.video import Frame
 from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
-from fer_infer.scorer import Scorer
+from fer_infer.saliency import SaliencyModel
+from fer_infer.scoring.explained import RowNumbers, open_model, predicted
 from fer_infer.scoring.film_search import FrameBatch, batches_of
+from fer_infer.scoring.map_writer import open_maps
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
-from fer_infer.scoring.pipeline import scored
 from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import FilmSummary, run_facts
 from fer_infer.scoring.table_writer import Column, Kind, Row, open_table
@@ -73,23 +76,31 @@ def score_film(
         overlay = _overlay(stack, config, inputs, force)
         timeline_stage = _timeline_stage(stack, config, inputs, force)
         shared_detector(config.min_face)  # a missing package is reported before the model is loaded
-        scorer = stack.enter_context(Scorer(model, config.device, config.precision, threads=config.threads))
+        maps_file = open_maps(stack, config, inputs, force=force)
+        scorer = open_model(model, config)
+        stack.callback(scorer.close)
         classes = scorer.card.labels
         about = {**about_faces(config.faces), "weights_sha256": scorer.card.weights_sha256}
         sink = _Sink(config, classes)
         with (
             read_ahead(
-                lambda: scored(lambda: batches_of(film, tracker, config), scorer, config, FrameBatch.name_of)
+                lambda: predicted(
+                    lambda: batches_of(film, tracker, config), scorer, config, FrameBatch.name_of, RowNumbers()
+                )
             ) as batches,
             closing(scorer),  # before the reading thread is waited for
             progress("score", None, "frames") as advance,
             open_table(stage, columns_for(config, classes), name=target, about=about) as table,
         ):
-            for batch, logits, probabilities in batches:
+            for batch, logits, probabilities, maps in batches:
                 table.write(list(sink.rows(batch, logits, probabilities)))
+                if maps_file is not None and maps is not None:
+                    maps_file.write(maps)
                 if overlay is not None:
-                    overlay.write_all(sink.drawn(batch))
+                    overlay.write_all(sink.drawn(batch, maps))
                 advance(len(batch.frames))
+            if maps_file is not None and isinstance(scorer, SaliencyModel):
+                maps_file.close(scorer)
         if timeline_stage is not None:
             sink.timeline.save(timeline_stage, Path(film).name)
     for reason in sink.broken:
@@ -102,7 +113,7 @@ def score_film(
         film_s=sink.time_s,
         ids=tracker.count,
         about=about,
-        **run_facts(scorer, config.tta, start_s, target),
+        **run_facts(scorer, config.tta, start_s, target, maps_file),
     )
 
 
@@ -146,6 +157,7 @@ class _Sink:
 
     def __init__(self, config: ScoreConfig, classes: Sequence[str]) -> None:
         self._config, self._classes = config, classes
+        self._signed = config.method in SIGNED
         self._smoother = Smoother(config.smooth_s)
         self._labels: dict[int, list[Label]] = {}
         self._held = HeldBoxes(lost_s(config.every_s))
@@ -194,8 +206,9 @@ class _Sink:
         named = self._classes[label] if self._config.names else label
         return [named] if self._config.columns == "id-label" else [named, *values.tolist()]
 
-    def drawn(self, batch: FrameBatch) -> Iterator[Frame]:
-        """Yield the frames of the batch whose rows were yielded last, with their labels drawn in."""
+    def drawn(self, batch: FrameBatch, maps: AttributionMaps | None) -> Iterator[Frame]:
+        """Yield the frames of the batch whose rows were yielded last, with their labels and maps drawn in."""
+        faces = [(row.frame, row.face) for row in batch.rows if row.face is not None]
         found: dict[int, list[tuple[int | None, Box]]] = {}
         for row in batch.rows:
             if row.box is not None:
@@ -203,4 +216,7 @@ class _Sink:
         for frame in batch.frames:
             boxes = self._held.at(frame.time_s, found.get(frame.number, []))
             covered = anonymize(frame.pixels, boxes, self._config.anonymize)
+            for place, (number, face) in enumerate(faces if maps is not None else ()):
+                if number == frame.number and maps is not None:
+                    covered = overlay_pixels(covered, face, maps.attributions[place], signed=self._signed)
             yield frame._replace(pixels=draw_labels(covered, self._labels.get(frame.number, [])))

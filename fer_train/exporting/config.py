@@ -19,6 +19,10 @@ class ExportConfig(Settings):
     int8_tolerance: float = setting(0.3, "Points of accuracy that the int8 graph may lose.", at_least=0)
     fp16: bool = setting(False, "Also write model.fp16.onnx, for GPUs.")
 
+    saliency: bool = setting(
+        False, "Also write saliency.onnx, which explains the float32 model: its gradient at the pixels, and Grad-CAM."
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.int8 and self.int8_tolerance != type(self).int8_tolerance:

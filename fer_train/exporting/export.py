@@ -15,7 +15,15 @@ import numpy as np
 from torch import nn
 
 from fer_core import ConfigError, DataError, Faces, ModelCard, ModelError, TrainingWarning, read_faces
-from fer_core.exports_folder import CARD_FILE, GRAPH_FILES, MODEL_FILE, PARITY_FILE, README_FILE, WEIGHTS_FILE
+from fer_core.exports_folder import (
+    CARD_FILE,
+    GRAPH_FILES,
+    MODEL_FILE,
+    PARITY_FILE,
+    README_FILE,
+    SALIENCY_FILE,
+    WEIGHTS_FILE,
+)
 from fer_core.io.crop import ALIGNED
 from fer_core.io.reader import OnError
 from fer_core.outputs.output_folder import OutputFolder
@@ -29,6 +37,8 @@ from fer_train.exporting.int8_calibration import CalibrationData, labeled_valida
 from fer_train.exporting.parity import Parity, check_parity, graph_checksums
 from fer_train.exporting.quantize import quantize
 from fer_train.exporting.readme import export_readme
+from fer_train.exporting.saliency.graph import write_saliency_graph
+from fer_train.exporting.saliency.parity import check_saliency
 from fer_train.prediction import predict_logits
 from fer_train.runs.checkpoint import load_model_and_card, save_weights
 from fer_train.runs.provenance import git_commit, library_versions
@@ -37,7 +47,7 @@ from fer_train.temperature import temperature_record
 
 FOLDER: Final = OutputFolder(
     always=(MODEL_FILE, CARD_FILE),
-    sometimes=(*GRAPH_FILES.values(), "saliency.onnx", WEIGHTS_FILE, PARITY_FILE, README_FILE),
+    sometimes=(*GRAPH_FILES.values(), SALIENCY_FILE, WEIGHTS_FILE, PARITY_FILE, README_FILE),
 )
 """Names of the files that are written."""
 
@@ -81,7 +91,8 @@ def export(
         Run, or exports folder whose files are made again from its weights.
     output : str or Path
         Exports folder to write: `model.onnx`, `weights.safetensors`, `card.json`, `parity.json`, `README.md`, and the
-        graphs of `int8` and `fp16`. It may be the exports folder `run` itself, which is replaced only at the end.
+        graphs of `int8`, `fp16` and `saliency`. It may be the exports folder `run` itself, which is then replaced at
+        the end.
     data : str or Path, optional
         Faces to check parity on; by default the sample of validation faces in the run, or else the validation faces of
         `calibration`.
@@ -95,7 +106,7 @@ def export(
     faces : {"aligned", "detect", "whole"}
         How to take faces from images in `data` and `calibration`, see `fer_infer.photos.crops.crop_for`.
     **settings
-        Fields of `ExportConfig`: `atol`, `int8`, `int8_tolerance`, `fp16`.
+        Fields of `ExportConfig`: `atol`, `int8`, `int8_tolerance`, `fp16`, `saliency`.
 
     Returns
     -------
@@ -125,7 +136,7 @@ def export(
         raise ConfigError("requires `calibration`, the faces to calibrate on", parameter="int8")
     itself = (run / WEIGHTS_FILE).is_file() and output.is_dir() and run.samefile(output)
     if itself:
-        _require_graphs_kept(output, {"int8": config.int8, "fp16": config.fp16})
+        _require_graphs_kept(output, config)
     model, card = load_model_and_card(run)
     if note := chance_note(card.scores):
         warnings.warn(f"{run}: {note}", TrainingWarning, stacklevel=2)
@@ -147,18 +158,23 @@ def export(
             parity = replace(parity, int8=quantized)
         if config.fp16:
             parity = replace(parity, fp16=write_half(model, card, stage / GRAPH_FILES["fp16"], sources.parity, logits))
+        if config.saliency:
+            write_saliency_graph(stage / MODEL_FILE, stage / SALIENCY_FILE)
+            explained = check_saliency(model, stage / SALIENCY_FILE, sources.parity, atol=config.atol)
+            parity = replace(parity, saliency=explained)
         parity = replace(parity, graph_sha256=graph_checksums(stage))
         (stage / PARITY_FILE).write_text(json.dumps(parity.record(), indent=2) + "\n", encoding="utf-8")
         (stage / README_FILE).write_text(export_readme(output.name, card, parity), encoding="utf-8")
     return parity
 
 
-def _require_graphs_kept(output: Path, requested: dict[str, bool]) -> None:
-    """Raise ConfigError if an exports folder that replaces itself would lose a graph of lower precision."""
-    for precision, wanted in requested.items():
-        if (output / GRAPH_FILES[precision]).is_file() and not wanted:
-            remedy = f"add `{precision}=True`, or delete the graph first"
-            raise ConfigError(f"{output}: {GRAPH_FILES[precision]} would be lost; {remedy}")
+def _require_graphs_kept(output: Path, config: ExportConfig) -> None:
+    """Raise ConfigError if an exports folder that replaces itself would lose one of its optional graphs."""
+    files = {"int8": GRAPH_FILES["int8"], "fp16": GRAPH_FILES["fp16"], "saliency": SALIENCY_FILE}
+    for name, file in files.items():
+        if (output / file).is_file() and not getattr(config, name):
+            remedy = f"add `{name}=True`, or delete the graph first"
+            raise ConfigError(f"{output}: {file} would be lost; {remedy}")
 
 
 def _sources(

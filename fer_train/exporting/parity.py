@@ -21,6 +21,7 @@ from fer_infer.scorer import Scorer
 from fer_train.exporting.comparison import PrecisionComparison
 from fer_train.exporting.config import ExportConfig
 from fer_train.exporting.quantize import Quantization
+from fer_train.exporting.saliency.parity import SaliencyParity
 from fer_train.prediction import softmax
 
 PARITY_ATOL: Final = ExportConfig().atol
@@ -56,6 +57,8 @@ class Parity:
         How the int8 graph was made, and how it compares; None without one.
     fp16 : PrecisionComparison or None
         How the float16 graph compares; None without one.
+    saliency : SaliencyParity or None
+        How the maps of `saliency.onnx` compare with PyTorch's gradients; None without one.
     graph_sha256 : dict of str to str
         SHA-256 of each graph by file name; `fer_infer.Scorer` refuses a graph with another one.
     """
@@ -72,6 +75,7 @@ class Parity:
     atol: float
     int8: Quantization | None = None
     fp16: PrecisionComparison | None = None
+    saliency: SaliencyParity | None = None
     graph_sha256: dict[str, str] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class Parity:
             **table,
             "int8": None if self.int8 is None else self.int8.record(),
             "fp16": None if self.fp16 is None else self.fp16.record(),
+            "saliency": None if self.saliency is None else self.saliency.record(),
         }
 
     def to_text(self) -> str:
@@ -93,6 +98,8 @@ class Parity:
         for precision, comparison in comparisons.items():
             if comparison is not None:
                 lines.append(f"{precision} on {comparison.agreement.n:,} faces: {comparison.to_text()}")
+        if self.saliency is not None:
+            lines.append(self.saliency.to_text())
         return "\n".join(lines)
 
 
@@ -100,6 +107,7 @@ def graph_checksums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each graph in an exports folder by file name."""
     exports = ExportsFolder(folder)
     graphs = [exports.graph(precision) for precision in exports.precisions()]
+    graphs += [exports.saliency] if exports.saliency.is_file() else []
     return {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest() for graph in graphs}
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fer_core import ModelCard
-from fer_core.exports_folder import GRAPH_FILES
+from fer_core.exports_folder import GRAPH_FILES, SALIENCY_FILE
 from fer_infer.evaluation.chance import chance_note
 
 if TYPE_CHECKING:
     from fer_train.exporting.comparison import PrecisionComparison
     from fer_train.exporting.parity import Parity
+    from fer_train.exporting.saliency.parity import SaliencyParity
 
 
 SHARED = ("dropped", "held_out", "rows_left_out", "faces")
@@ -59,7 +60,7 @@ Network and graph were compared on {parity.n:,} faces of `{parity.source}` at ba
 they differ by at most {parity.max_absolute_difference:.1e} in a logit, by
 {parity.max_probability_difference:.1e} in a probability and in {parity.changed_predictions} predictions.
 The graph contains {parity.weights_in_graph} tensors of the weights bit for bit.
-{_lower_precisions(parity)}"""
+{_other_graphs(parity)}"""
 
 
 def _provenance(data: Mapping[str, Any]) -> str:
@@ -89,7 +90,7 @@ def _provenance(data: Mapping[str, Any]) -> str:
     return text
 
 
-def _lower_precisions(parity: Parity) -> str:
+def _other_graphs(parity: Parity) -> str:
     text = ""
     if parity.int8 is not None:
         made = parity.int8
@@ -100,7 +101,21 @@ def _lower_precisions(parity: Parity) -> str:
         )
     if parity.fp16 is not None:
         text += _section("fp16", parity.fp16)
+    if parity.saliency is not None:
+        text += _saliency(parity.saliency)
     return text
+
+
+def _saliency(parity: SaliencyParity) -> str:
+    cam = (
+        "" if parity.grad_cam_max_relative_difference is None else "\nand `grad_cam`, Grad-CAM of the last convolution"
+    )
+    return (
+        f"\n## saliency\n\n`{SALIENCY_FILE}` also takes `target`, int64 (batch): a class, or -1 for the\n"
+        f"predicted one. It returns `saliency`, the gradient of its logit at the pixels,\n"
+        f"float32 (batch, 48, 48){cam}.\n"
+        f"Compared with PyTorch's gradients: {parity.to_text()}.\n"
+    )
 
 
 def _section(precision: str, comparison: PrecisionComparison) -> str:

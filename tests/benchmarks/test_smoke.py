@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import benchmarks
+from benchmarks import browser_peers
 from benchmarks.on_gpu import QUICK
 from benchmarks.peers import fer_package
 from fer_core.io.csv.writer import write_csv
@@ -24,6 +25,7 @@ DNN = f" --model {benchmarks.EXPORTS / 'course-dnn'}"
 SMALLEST = {
     **QUICK,
     "accuracy": "",
+    "browser_peers": "--faces 8 --pictures 1 --repeats 1",
     "initialization": "--faces 8 --epochs 1 --seeds 0 --scheme He",
     "memory": "--faces 16 --times 2",
     "read_csv": "--faces 16 --repeats 1",
@@ -33,7 +35,15 @@ SMALLEST = {
 }
 SMALLEST |= {
     name: SMALLEST[name] + DNN
-    for name in ("score_csv", "attribute", "cuda_options", "accuracy", "photos_speed", "photos_round_trip")
+    for name in (
+        "score_csv",
+        "attribute",
+        "browser_peers",
+        "cuda_options",
+        "accuracy",
+        "photos_speed",
+        "photos_round_trip",
+    )
 }
 
 
@@ -43,6 +53,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LookupError("tests do not download it")
 
     monkeypatch.setattr(fer_package, "download", absent)
+    monkeypatch.setattr(browser_peers, "install", absent)
 
 
 def test_every_benchmark_is_run_here() -> None:

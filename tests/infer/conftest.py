@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_core import EXPRESSIONS, ModelCard
+from fer_core import EXPRESSIONS, Faces, ModelCard
+from fer_core.synthetic.data_set import synthesize
 
 MEAN, STD = 129.5, 65.0
 
@@ -139,6 +140,12 @@ def exports(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images() -> NDArray[np.uint8]:
     """Thirty random faces; the reference tells their labels apart by far more than rounding."""
     return np.random.default_rng(7).integers(0, 256, (30, 48, 48), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def drawn_faces() -> Faces:
+    """Return a hundred drawn faces with labels and splits."""
+    return synthesize(100, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,14 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     assert f"default: {DEFAULT_BATCH_SIZE}" in options["batch_size"].help  # type: ignore[attr-defined]
 
 
+def test_inputs_of_a_graph_are_not_taken_for_options(data: Path, model_class: Any, tmp_path: Path) -> None:
+    folder = model_class(input_name="images").save(tmp_path)
+    done = run("score", data, "--model", folder, "--output", tmp_path / "out.csv", "--device", "cpu")
+    assert done.exit_code == 1
+    expected = "expected input 'faces' uint8 (batch, 48, 48), found 'images' uint8 (batch, 48, 48)"
+    assert done.stderr == f"fer-infer: {folder / 'model.onnx'}: {expected}\n"
+
+
 def test_version_is_told() -> None:
     done = run("--version")
     assert done.exit_code == 0

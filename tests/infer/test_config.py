@@ -11,9 +11,14 @@ from click.testing import CliRunner
 from fer_core import ConfigError
 from fer_core.settings import settings_of
 from fer_infer.cli import main
-from fer_infer.config import BenchmarkConfig, EvaluationConfig, RuntimeConfig, ScoreConfig
+from fer_infer.config import BenchmarkConfig, EvaluationConfig, RuntimeConfig, ScoreConfig, SiteConfig
 
-COMMANDS: dict[str, type] = {"score": ScoreConfig, "evaluate": EvaluationConfig, "bench": BenchmarkConfig}
+COMMANDS: dict[str, type] = {
+    "score": ScoreConfig,
+    "evaluate": EvaluationConfig,
+    "bench": BenchmarkConfig,
+    "web": SiteConfig,
+}
 
 
 @pytest.mark.parametrize(("command", "config"), COMMANDS.items())

@@ -143,18 +143,18 @@ def test_a_graph_with_a_part_of_a_card_is_refused(
 @pytest.mark.parametrize(
     ("changes", "expected", "found"),
     [
-        ({"input_name": "images"}, "input `faces` uint8 (batch, 48, 48)", "`images` uint8 (batch, 48, 48)"),
+        ({"input_name": "images"}, "input 'faces' uint8 (batch, 48, 48)", "'images' uint8 (batch, 48, 48)"),
         (
             {"input_type": TensorProto.FLOAT},
-            "input `faces` uint8 (batch, 48, 48)",
-            "`faces` float32 (batch, 48, 48)",
+            "input 'faces' uint8 (batch, 48, 48)",
+            "'faces' float32 (batch, 48, 48)",
         ),
-        ({"input_shape": (4, 48, 48)}, "input `faces` uint8 (batch, 48, 48)", "`faces` uint8 (4, 48, 48)"),
-        ({"input_shape": ("n", 2304)}, "input `faces` uint8 (batch, 48, 48)", "`faces` uint8 (batch, 2304)"),
+        ({"input_shape": (4, 48, 48)}, "input 'faces' uint8 (batch, 48, 48)", "'faces' uint8 (4, 48, 48)"),
+        ({"input_shape": ("n", 2304)}, "input 'faces' uint8 (batch, 48, 48)", "'faces' uint8 (batch, 2304)"),
         (
             {"output_name": "scores"},
-            "output `logits` float32 (batch, 7), `probabilities` float32 (batch, 7)",
-            "`logits` float32 (batch, 7), `scores` float32 (batch, 7)",
+            "output 'logits' float32 (batch, 7), 'probabilities' float32 (batch, 7)",
+            "'logits' float32 (batch, 7), 'scores' float32 (batch, 7)",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_card_with_fewer_labels_than_the_graph_has_columns_is_refused(
 ) -> None:
     folder = model_class(metadata=card_with(labels=("yes", "no")).to_metadata()).save(tmp_path)
     (folder / "card.json").unlink()
-    with pytest.raises(ModelError, match=r"expected output `logits` float32 \(batch, 2\).*found.*\(batch, 7\)"):
+    with pytest.raises(ModelError, match=r"expected output 'logits' float32 \(batch, 2\).*found.*\(batch, 7\)"):
         Scorer(folder / "model.onnx", "cpu")
 
 

@@ -240,28 +240,28 @@ def _begin(
     first = blocks.read()
     if first is not None and bytes(first.text[: len(PARQUET_MAGIC)]) == PARQUET_MAGIC:
         raise DataError(source, "expected a CSV, found Parquet, which is read from a plain file only")
-    if first is None:
-        raise DataError(source, "expected a header, found an empty file", row=1)
-    header, row, begin = _header(first, source)
+    header, row, first = _header(first, blocks, source)
     wanted = roles if split is None else {*roles, "split"}
     dialect = Dialect.from_header(header, source, row=row, roles=wanted, columns=columns)
     if split is not None and dialect.split is None:
         raise no_split_column(source, split)
-    return first._replace(begin=begin), dialect, row + 1
+    return first, dialect, row + 1
 
 
-def _header(first: Block, source: str) -> tuple[bytes, int, int]:
-    """Return the first line that is not blank, without its line end, its row number, and the start of the next line."""
-    row = begin = 0
-    header = b""
-    while begin < first.size and not header:
-        end = first.text.index(b"\n", begin)
-        header = bytes(first.text[begin:end])
-        if len(header) >= MAX_LINE_BYTES:
-            message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"
-            raise DataError(source, message, row=row + 1)
-        header = b"" if is_blank(header.removeprefix(UTF8_BOM)) else header.rstrip(b"\r")
-        row, begin = row + 1, end + 1
-    if not header:
-        raise DataError(source, "expected a header, found an empty file", row=1)
-    return header, row, begin
+def _header(block: Block | None, blocks: BlockReader, source: str) -> tuple[bytes, int, Block]:
+    """Return the first line that is not blank, without its line end, its row number, and the lines after it."""
+    row = 0
+    while block is not None:
+        begin = block.begin
+        while begin < block.size:
+            end = block.text.index(b"\n", begin)
+            header = bytes(block.text[begin:end])
+            row, begin = row + 1, end + 1
+            if len(header) >= MAX_LINE_BYTES:
+                message = f"expected a header that ends in LF or CRLF, found a line of over {MAX_LINE_BYTES} bytes"
+                raise DataError(source, message, row=row)
+            if not is_blank(header.removeprefix(UTF8_BOM)):
+                return header.rstrip(b"\r"), row, block._replace(begin=begin)
+        blocks.give_back(block)
+        block = blocks.read()  # a pipe can send blank lines before the header
+    raise DataError(source, "expected a header, found an empty file", row=1)

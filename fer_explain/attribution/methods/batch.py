@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 import torch
@@ -14,19 +13,11 @@ from torch import Tensor, nn
 from fer_core import ModelError
 from fer_core.terminal.progress import Advance
 from fer_explain.config import AttributionConfig
+from fer_infer.attribution.sampling import generators_for
 from fer_train.models.layers import Standardize
 
 MethodOutput = dict[str, Tensor]
 """Output of a method: `attributions` (B, 1, 48, 48) and further tensors, e.g. `deltas`, with first axis B."""
-
-DELTAS: Final = "deltas"
-"""Name of the convergence deltas (B,): the sum of the attributions minus the difference of outputs it approximates."""
-SAMPLES: Final = "samples"
-"""Name of the numbers of gradients that each map averages, int64 (B,)."""
-ERRORS: Final = "errors"
-"""Name of the relative errors (B,) of maps that average gradients, at least 0; infinite if a map is only noise."""
-FIRST_SAMPLES: Final = 8
-"""Number of samples after which an unlimited method first checks its map."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +53,10 @@ class Batch:
     known_outputs: Tensor | None = None
     advance: Advance | None = None
 
-    @cached_property
+    @property
     def baseline(self) -> float:
         """Gray level of the baseline image."""
         return baseline_of(self.model, self.config)
-
-    @property
-    def samples(self) -> tuple[int, int]:
-        """Smallest and largest number of samples per face."""
-        config = self.config
-        if config.samples is not None:
-            return config.samples, config.samples
-        return FIRST_SAMPLES, config.max_samples
 
     @cached_property
     def face_outputs(self) -> Tensor:
@@ -96,14 +79,14 @@ class Batch:
         points = points.requires_grad_()
         return torch.autograd.grad(self.outputs(points, faces).sum(), points)[0]
 
+    def generators(self) -> list[np.random.Generator]:
+        """Return one random generator per face; it does not depend on the other faces of the batch."""
+        return generators_for(self.rows, self.config.seed)
+
     def finish(self, faces: int) -> None:
         """Report that the maps of further faces are complete."""
         if self.advance is not None and faces:
             self.advance(faces)
-
-    def generators(self) -> list[np.random.Generator]:
-        """Return one random generator per face; it does not depend on the other faces of the batch."""
-        return [np.random.default_rng((self.config.seed, row)) for row in self.rows.tolist()]
 
 
 def baseline_of(model: nn.Module, config: AttributionConfig) -> float:

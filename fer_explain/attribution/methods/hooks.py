@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_explain.attribution.methods.batch import DELTAS, Batch, MethodOutput
+from fer_explain.attribution.methods.batch import Batch, MethodOutput
 from fer_explain.attribution.methods.captum_methods import DeepLift, GuidedBackprop, LayerGradCam
 from fer_explain.layers.structure import Layer, find_layer, list_layers
+from fer_infer.attribution.differentiable import DELTAS
 
 SAME: Final = 1e-6
 """Difference of two activations below which they count as equal in float32."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fer_core.outputs.map_colors import overlay
 from fer_explain.attribution import Method, error_text, missed_shares
 from fer_explain.config import CONTROLS_PER_MAP
 from fer_explain.evaluation.comparison import Gain
 from fer_explain.evaluation.controls.ranks import LEVEL, ControlComparison, ControlRank
 from fer_explain.evaluation.method_names import CONTROLS
 from fer_explain.evaluation.sanity import RANK_CORRELATIONS, SAME, Verdict
-from fer_explain.plots import data_uri, overlay
+from fer_explain.plots import data_uri
 from fer_explain.report.face_maps import ExplainedClass, ExplainedFaces
 from fer_explain.report.map_checks import SHARES, CheckedMaps
 from fer_explain.report.methods import ChosenMethods, settings_of

@@ -7,11 +7,13 @@ from typing import Any, Final
 import numpy as np
 
 from fer_core import ModelCard
+from fer_core.cards.summary import training_data_text
+from fer_core.outputs.map_colors import overlay
 from fer_explain.config import FilterConfig
 from fer_explain.layers.filters import FilterReport
 from fer_explain.layers.structure import class_names_of
 from fer_explain.maximization.maximize import image_captions
-from fer_explain.plots import data_uri, overlay, tint, value_limits
+from fer_explain.plots import data_uri, tint, value_limits
 from fer_explain.report.face_maps import ClassMeans
 from fer_explain.report.internals import FirstFilters, Internals, MaximizedUnits
 from fer_explain.report.page.picture import Picture, tint_scale
@@ -173,9 +175,6 @@ def filters_view(filters: FirstFilters | None) -> dict[str, Any] | None:
 def card_rows(card: ModelCard) -> list[tuple[str, str]]:
     """Return the model card as pairs of name and value."""
     data = card.training_data
-    rows = (
-        ", ".join(f"{split} {n:,}" for split, n in data["rows"].items()) if isinstance(data.get("rows"), dict) else ""
-    )
     arguments = ", ".join(f"{key} = {value}" for key, value in card.architecture_arguments.items())
     pairs = [
         ("Architecture", card.architecture + (f" ({arguments})" if arguments else "")),
@@ -185,7 +184,7 @@ def card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("Temperature", card.temperature_text()),
         ("Precision", card.precision),
         ("Weights, sha256", card.weights_sha256),
-        ("Training data", f"{data.get('source', 'not stated')}" + (f": {rows}" if rows else "")),
+        ("Training data", training_data_text(data)),
         ("Faces from images", str(data.get("faces", "aligned"))),
         ("Training data, sha256", str(data.get("sha256", "not stated"))),
         ("Selection", card.selection),

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_explain.plots import data_uri, jpeg_uri, reduced, scale_strip, tint
+from fer_core.outputs.map_colors import scale_strip
+from fer_explain.plots import data_uri, jpeg_uri, reduced, tint
 from fer_explain.report.photo_maps import PhotoMap
 
 PHOTO_SIDE: Final = 480

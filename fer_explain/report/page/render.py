@@ -18,6 +18,7 @@ from fer_explain.report.page.network import (
     means_view,
     verification_view,
 )
+from fer_explain.report.page.regions import regions_view
 from fer_explain.report.predictions import ScoredFaces
 from fer_explain.report.results import ReportResults
 from fer_explain.report.selection import Selection
@@ -66,6 +67,7 @@ def _sections(results: ReportResults, figures: Path) -> dict[str, Any]:
         "methods": methods_view(maps.methods, maps.explained),
         "tests": tests_view(maps.checked, maps.explained),
         "never_predicted": [name for name, n in zip(names, maps.means.counts, strict=True) if not n],
+        "regions": regions_view(maps.regions, maps.explained.methods[0].name),
         "means": means_view(maps.means, names, signed=maps.explained.methods[0].signed),
         "filters": filters_view(internals.first_filters),
         "layer": layer_view(internals),

@@ -41,7 +41,7 @@ def test_a_card_is_summarized() -> None:
         "Accuracy on PublicTest": "70.00% (n = 3,589; 95% confidence interval 68.50% to 71.50%; "
         "test-time augmentation: none)",
         "Accuracy on test": "100.00% (n = 10; 95% confidence interval 70.00% to 100.00%; test-time augmentation: flip)",
-        "Training data": "28,709 Training faces, 3,589 PublicTest faces of fer2013.csv",
+        "Training data": "28,709 Training faces of fer2013.csv; validated on 3,589 PublicTest faces",
         "Lineage": "initialized with compact aaaaaaaaaaaa; taught by compact aaaaaaaaaaaa and compact aaaaaaaaaaaa; "
         "ensemble of compact aaaaaaaaaaaa",
         "Weights": "the last epoch; nothing was chosen — «é»",
@@ -65,7 +65,7 @@ def test_every_text_is_escaped() -> None:
     assert "<script" not in card._repr_html_()
     assert rows["Classes"] == f"{HOSTILE}, sad"
     assert rows[f"Accuracy on {HOSTILE}"] == HOSTILE
-    assert rows["Training data"] == f"1 Training faces, 2 {HOSTILE} faces of {HOSTILE}"
+    assert rows["Training data"] == f"1 Training faces of {HOSTILE}; validated on 2 {HOSTILE} faces"
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,7 @@ def test_importing_the_package_loads_nothing_heavy(modules: str) -> None:
         (ConfigError("expected 1, found 2", parameter="batch_size"), "--batch-size: expected 1, found 2"),
         (ConfigError("expected 1, found 2", parameter="other"), "other: expected 1, found 2"),
         (OutputError("x.csv exists; `force=True` replaces it"), "x.csv exists; --force replaces it"),
+        (OutputError("x would be lost; add `int8=True`"), "x would be lost; add --int8"),
         (OutputError("`batch_size=1` or `device='cpu'` needs less"), "--batch-size 1 or --device cpu needs less"),
         (OutputError("`batch_size` and `other=3` are given"), "--batch-size and `other=3` are given"),
         (OutputError("`columns={'label': 'y'}` chooses one"), "--column label=y chooses one"),
@@ -183,6 +184,7 @@ def test_parameters_are_spelled_as_the_options_of_the_command(error: FerError, l
     @click.option("--column", "input_columns")
     @click.option("--device")
     @click.option("--force", is_flag=True)
+    @click.option("--int8", is_flag=True)
     def work(**_: object) -> None:
         raise error
 

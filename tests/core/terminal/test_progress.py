@@ -83,7 +83,7 @@ def test_an_unknown_end_is_not_guessed(clock: Clock, capfd: pytest.CaptureFixtur
     with progress("fit", None, unit="steps") as advance:
         clock.now_s += 10
         advance(50)
-    assert capfd.readouterr().err == "fit: 50 steps, 5 steps/s\n"
+    assert capfd.readouterr().err == "fit: 50 steps, 5.0 steps/s\n"
 
 
 def test_nothing_done_yet_and_more_done_than_foreseen_are_no_errors(
@@ -95,8 +95,8 @@ def test_nothing_done_yet_and_more_done_than_foreseen_are_no_errors(
         clock.now_s += 10
         advance(40)
     assert capfd.readouterr().err.splitlines() == [
-        "fit: 0 of 10 faces, 0 faces/s, compiling",
-        "fit: 40 of 10 faces, 2 faces/s, 0 s left",
+        "fit: 0 of 10 faces, 0.0 faces/s, compiling",
+        "fit: 40 of 10 faces, 2.0 faces/s, 0 s left",
     ]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from fer_core import ConfigError, Faces
 from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, missed_shares, unfinished_maps
 from fer_explain.attribution.convergence import error_text
-from fer_explain.attribution.methods.path_integral import NODES, PANELS, gauss_legendre
+from fer_infer.attribution.path_integral import NODES, PANELS, gauss_legendre
 from fer_train.models.layers import Standardize
 from fer_train.prediction import predict_logits
 
@@ -136,7 +136,7 @@ def test_a_face_without_any_difference_has_no_error(cnn: nn.Module) -> None:
 
 
 class Noisy(nn.Module):
-    """A linear class plus half the squared pixels: the gradient at a noisy copy is known, noise included."""
+    """A linear class plus half the squared standardized pixels, whose gradient at a noisy copy is known."""
 
     def __init__(self, curvature: float) -> None:
         super().__init__()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fer_core import ConfigError, Faces
+from fer_core.outputs.map_colors import normalize, overlay, scale_strip
 from fer_explain.attribution.masks import masked_face, salient_mask
-from fer_explain.plots import normalize, overlay, scale_strip
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from skimage import data as pictures
 
 from fer_core import DataError, Faces
 from fer_explain import FaceFile, overlay_map
-from fer_explain.photo_overlay import MARGIN, bounds_of
 from fer_explain.report import photo_maps
 from fer_explain.report.report import write_report
 from fer_infer.photos.find import find_faces
+from fer_infer.photos.map_overlay import MARGIN, bounds_of
 
 ASTRONAUT = Image.fromarray(pictures.astronaut())
 

@@ -83,7 +83,7 @@ def test_the_page_is_usable_without_seeing_it(page: Page) -> None:
 def test_every_section_is_there(page: Page) -> None:
     titles = {section["id"] for section in page.all("section")}
     expected = {"reading", "faces", "mistakes", "accuracy", "confused", "labels", "tests", "classes", "filters"}
-    expected |= {"layer", "maximization", "verification", "card", "limits"}
+    expected |= {"regions", "layer", "maximization", "verification", "card", "limits"}
     assert titles == expected
     assert "Attribution is not causation." in page.text
     assert "Labels are noisy." in page.text

@@ -455,7 +455,7 @@ def test_the_command_passes_its_options_on_and_tells_what_was_done(
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
-        "out: 30 rows from 3 files in 2.00 s, 5 faces/s",
+        "out: 30 rows from 3 files in 2.00 s, 5.0 faces/s",
         "out: parts reused from an earlier run: 2",
         "out: rows left out: 4, listed in rejects-*.csv",
         "predicted: happy 30",

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from fer_core.synthetic.drawn_faces import REGIONS, draw_faces
 from fer_infer.photos import alignment
 from fer_infer.photos.alignment import inverse, load_template, similarity, warp
 from fer_infer.photos.detector import FaceDetector
-from fer_infer.photos.find import align, find_faces, whole_face
+from fer_infer.photos.find import align, find_faces, find_landmarks, whole_face
 from fer_infer.photos.found_face import roll_of
 
 transforms = pytest.importorskip("skimage.transform")
@@ -191,3 +192,39 @@ def test_aligning_again_removes_the_roll_that_the_network_underestimates(roll: f
     first = roll_of(similarity(detection.landmarks, load_template().landmarks)) - upright.roll
     final = align(pixels, detection, detector).roll - upright.roll
     assert abs(final - roll) < 3 < abs(first - roll)
+
+
+def test_the_landmarks_of_drawn_faces_lie_at_their_eyes_and_mouths() -> None:
+    drawn = draw_faces(30, seed=4)
+    found = [find_landmarks(image) for image in drawn.images]
+    located = [i for i, landmarks in enumerate(found) if landmarks is not None]
+    assert len(located) >= 27
+    eyes, mouths = [], []
+    for i in located:
+        landmarks = found[i]
+        assert landmarks is not None
+        down, right = np.nonzero(drawn.regions[i, REGIONS.index("eyes")])
+        for eye, side in ((landmarks[0], right < 24), (landmarks[1], right >= 24)):
+            eyes.append(math.dist(eye, (right[side].mean() + 0.5, down[side].mean() + 0.5)))
+        across = np.nonzero(drawn.regions[i, REGIONS.index("mouth")])[1]
+        mouths.append(abs(landmarks[3:, 0].mean() - across.mean() - 0.5))
+    assert np.median(eyes) < 1.2
+    assert np.median(mouths) < 1.2
+
+
+@pytest.mark.parametrize("roll", [-15.0, 15.0])
+def test_the_landmarks_of_a_face_follow_its_roll(roll: float) -> None:
+    found = []
+    for image in draw_faces(20, seed=6).images:
+        turned = np.asarray(Image.fromarray(image).rotate(roll, Image.Resampling.BICUBIC))
+        upright, rolled = find_landmarks(image), find_landmarks(turned)
+        if upright is not None and rolled is not None:
+            one, other = upright[1] - upright[0], rolled[1] - rolled[0]
+            found.append(math.degrees(math.atan2(one[1], one[0]) - math.atan2(other[1], other[0])))
+    assert len(found) >= 15
+    assert np.median(found) == pytest.approx(roll, abs=3)  # PIL rotates counterclockwise
+
+
+def test_a_picture_without_a_face_has_no_landmarks() -> None:
+    assert find_landmarks(np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)) is None
+    assert find_landmarks(np.full((48, 48), 200, np.uint8)) is None

@@ -235,3 +235,18 @@ def test_a_film_in_a_folder_of_photos_is_a_row_with_a_reason(film: Path, tmp_pat
     ]
     with pytest.raises(DataError, match=r"film.mp4: is a film; score films one at a time$"):
         score([film, tmp_path / "album"], MODEL, tmp_path / "no.csv", faces="detect", device="cpu")
+
+
+def test_a_film_has_a_map_of_each_face_and_draws_it_over_the_frame(film: Path, tmp_path: Path) -> None:
+    explain, seen, plain = (str(tmp_path / name) for name in ("maps.npz", "seen.mp4", "plain.mp4"))
+    score(film, MODEL, tmp_path / "out.csv", faces="detect", device="cpu", explain=explain, overlay=seen)
+    score(film, MODEL, tmp_path / "plain.csv", faces="detect", device="cpu", overlay=plain)
+    rows = rows_of(tmp_path / "out.csv")
+    maps = np.load(explain)
+    with_faces = [number for number, row in enumerate(rows, start=2) if not row["reason"]]
+    assert maps["rows"].tolist() == with_faces
+    assert maps["targets"].tolist() == [int(row["label"]) for row in rows if not row["reason"]]
+    frames = [[frame.pixels.astype(float) for frame in iter_frames(path)] for path in (seen, plain)]
+    changes = [np.abs(first - second).mean() for first, second in zip(*frames, strict=True)]
+    assert all(change > 1 for change, row in zip(changes, rows, strict=True) if not row["reason"])
+    assert all(change < 0.5 for change, row in zip(changes, rows, strict=True) if row["reason"])

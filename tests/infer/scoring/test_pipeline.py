@@ -472,7 +472,7 @@ def test_a_summary_is_printed_as_the_command_prints_it(data: Path, exports: Path
     first, left_out, predicted, ran = (
         score(data, exports, work / "out.csv", device="cpu", tta="flip", on_error="skip").to_text().splitlines()
     )
-    assert re.fullmatch(rf"{work}/out\.csv: 29 rows in \d+\.\d\d s, [\d,]+ faces/s", first)
+    assert re.fullmatch(rf"{work}/out\.csv: 29 rows in \d+\.\d\d s, [\d,.]+ faces/s", first)
     assert left_out == f"{work}/out.csv.rejects.csv: rows left out: 1"
     assert predicted.startswith("predicted: angry ")
     assert ran == "ran on CPUExecutionProvider in fp32 (CPU requested), test-time augmentation flip"

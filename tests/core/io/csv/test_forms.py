@@ -69,6 +69,14 @@ def test_a_file_of_blank_lines_after_its_header_has_no_face(tmp_path: Path) -> N
     assert (len(faces), faces.require_labels().tolist()) == (0, [])
 
 
+@pytest.mark.parametrize("blank", ["\n", "\n \t\r\n", "\n" * 2_000_000])
+def test_blank_lines_before_a_header_without_a_line_end_are_skipped(tmp_path: Path, blank: str) -> None:
+    assert len(read(tmp_path, f"{blank}pixels")) == 0
+    faces = read(tmp_path, f"{blank}pixels\n{FACE}")
+    assert faces.rows.tolist() == [blank.count("\n") + 2]
+    assert faces.row_positions().tolist() == [0]
+
+
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_a_label_may_be_a_name_in_any_case(tmp_path: Path, name: str) -> None:
     for written_as in (name, name.upper(), f" {name.title()} ", f'"{name}"'):

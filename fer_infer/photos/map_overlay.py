@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_core import IMAGE_SIZE, ConfigError
-from fer_explain.plots import blend, normalize
+from fer_core.outputs.map_colors import blend, normalize
+from fer_infer.photos.alignment import gray_of, inverse, transformed
 from fer_infer.photos.found_face import FoundFace
+from fer_infer.photos.images import read_photo
 
 CORNERS: Final = IMAGE_SIZE * np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
 """Corners of the 48x48 face."""
@@ -66,8 +68,6 @@ def overlay_map(
     >>> overlay_map(photo, whole_face(photo), np.eye(48, dtype=np.float32)).shape
     (96, 96, 3)
     """
-    from fer_infer.photos.images import read_photo
-
     if attributions.shape != (IMAGE_SIZE, IMAGE_SIZE):
         raise ConfigError(f"expected a map of shape (48, 48), found {attributions.shape}", parameter="attributions")
     return overlay_pixels(read_photo(photo), face, attributions, signed=signed, outline=outline)
@@ -82,8 +82,6 @@ def overlay_pixels(
     outline: bool = True,
 ) -> NDArray[np.uint8]:
     """Draw a map over a photo that is read already, uint8 (H, W, 3); see `overlay_map`."""
-    from fer_infer.photos.alignment import gray_of
-
     left, top, right, bottom = bounds_of(face, pixels.shape)
     shown = pixels.copy()
     region = shown[top:bottom, left:right]
@@ -95,8 +93,6 @@ def overlay_pixels(
 
 def corners_of(face: FoundFace) -> NDArray[np.float64]:
     """Return the corners of the square that the model sees, (4, 2), in pixels of the photo, clockwise."""
-    from fer_infer.photos.alignment import inverse, transformed
-
     return transformed(inverse(face.transform), CORNERS)
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 from skimage import data
 
 from fer_core import ConfigError, DataError, Faces
+from fer_core.outputs.map_colors import overlay
 from fer_explain import overlay_map
-from fer_explain.photo_overlay import bounds_of, corners_of
-from fer_explain.plots import overlay
 from fer_infer.photos.alignment import inverse, load_template, warp
 from fer_infer.photos.find import find_faces, whole_face
 from fer_infer.photos.found_face import Box, FoundFace
+from fer_infer.photos.map_overlay import bounds_of, corners_of
 
 SIDE = 600
 

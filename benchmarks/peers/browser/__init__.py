@@ -1,0 +1,1 @@
+"""The packages @vladmandic/face-api and @vladmandic/human, and ONNX Runtime Web, run in Node."""
