@@ -1,11 +1,12 @@
-"""Compute attribution maps: batched saliency against a loop of one-face Captum calls, and the rate of each method.
+"""Compute attribution maps: batched saliency against a loop of one-face Captum calls, and the cost of each method.
 
+Cost is the rate, the passes per face and the errors of the maps; and the passes and seconds of a report.
 DATA is a CSV, or a folder with public_test.csv; by default faces are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +18,21 @@ from numpy.typing import NDArray
 from benchmarks.harness.arithmetic import note_limit
 from benchmarks.harness.command import benchmark, count_option, data_argument, faces_option, models_option
 from benchmarks.harness.faces import drawn_faces, find_data
+from benchmarks.harness.passes import PassCounter
 from benchmarks.harness.report import TEXT, Cell, Goal, Report
 from benchmarks.harness.side_by_side import compare
-from fer_core import FerError, read_faces
+from fer_core import Faces, FerError, read_faces
 from fer_core.exports_folder import ExportsFolder
 from fer_explain.attribution import METHODS, AttributionConfig, attributions_of, batch_size_for
 from fer_explain.attribution.preflight import require_suited
 from fer_explain.config import MEMORY_MB
+from fer_explain.evaluation.skill import Skill
+from fer_explain.report.face_maps import explain_faces
+from fer_explain.report.map_checks import check_maps
+from fer_explain.report.methods import choose_methods
+from fer_explain.report.predictions import score_faces
+from fer_explain.verification import VerifiedModel, load_verified
+from fer_infer.attribution.differentiable import ERRORS
 from fer_infer.diagnostics.stopwatch import timed
 from fer_infer.saliency import SaliencyModel
 from fer_train.models import count_multiply_adds
@@ -98,18 +107,51 @@ def compare_saliency(report: Report, folder: Path, images: Images, repeats: int)
 
 
 def method_rates(report: Report, folder: Path, images: Images) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rate of every method, or why it does not suit the network."""
+    """Yield rate, passes and errors of every method, or why it does not suit the network."""
     model = load_model(folder).to(report.device)
     targets = predict_logits(model, images).argmax(1)
     for name, method in METHODS.items():
         try:
             require_suited(model, method, AttributionConfig())
         except FerError as error:
-            yield str(error), None, None
+            yield str(error), *[None] * 6
             continue
         size = batch_size_for(model, method, MEMORY_MB)
-        seconds, _ = timed(lambda: attributions_of(model, method, images, targets, batch_size=size), report.wait)  # noqa: B023
-        yield name, size, len(images) / seconds
+        with PassCounter(model) as passes:
+            seconds, found = timed(
+                lambda: attributions_of(model, method, images, targets, batch_size=size),  # noqa: B023
+                report.wait,
+            )
+        errors = found.get(ERRORS)
+        each = (passes.forward / len(images), passes.backward / len(images))
+        known = (None, None) if errors is None else (float(np.median(errors)), float(errors.max()))
+        yield name, size, len(images) / seconds, *each, *known
+
+
+def report_passes(folder: Path, faces: Faces) -> Iterator[tuple[Cell, ...]]:
+    """Yield passes and seconds of the maps of a report, of two classes per face, and of their tests."""
+    verified = load_verified(folder)
+    scored = score_faces(verified, faces)
+    methods = choose_methods(verified.network, None).methods
+    logits = predict_logits(verified.network, faces.images)
+    for method in methods:
+        yield (
+            method.name,
+            *_passes(
+                verified,
+                faces,
+                lambda: explain_faces(verified, faces, scored.probabilities, (method,), logits=logits),  # noqa: B023
+            ),
+        )
+    explained = explain_faces(verified, faces, scored.probabilities, methods, logits=logits)
+    skill = Skill(True, "assumed", "")
+    yield "tests of the maps", *_passes(verified, faces, lambda: check_maps(verified, explained, scored, skill))
+
+
+def _passes(verified: VerifiedModel, faces: Faces, way: Callable[[], object]) -> tuple[float, float, float]:
+    with PassCounter(verified.network) as passes:
+        seconds, _ = timed(way)
+    return passes.forward / len(faces), passes.backward / len(faces), seconds
 
 
 @benchmark(
@@ -124,17 +166,33 @@ def main(
 ) -> None:
     """Print the tables."""
     path = find_data(data, "public_test.csv", "test.csv", "fer2013.csv")
-    images = (read_faces(path) if path else drawn_faces(faces)).images[:faces]
+    measured = (read_faces(path) if path else drawn_faces(faces)).take(slice(faces))
+    images = measured.images
     for folder in models:
         with true_float32():
             compare_saliency(report, folder, images, repeats)
-    few = images[:method_faces]
+    few = measured.take(slice(method_faces))
     report.table(
         f"Every method, {models[0].name}: {len(few):,} faces",
-        {"method": TEXT, "batch size": "{:,d}", "faces/s": "{:,.1f}"},
-        method_rates(report, models[0], few),
+        {
+            "method": TEXT,
+            "batch size": "{:,d}",
+            "faces/s": "{:,.1f}",
+            "forward passes per face": "{:,.1f}",
+            "backward": "{:,.1f}",
+            "median error": "{:.1%}",
+            "largest": "{:.1%}",
+        },
+        method_rates(report, models[0], few.images),
         conditions=f"{MEMORY_MB:g} MiB, one run",
     )
+    if report.device == "cpu":  # on which reports are written
+        report.table(
+            f"A report, {models[-1].name}: {len(few):,} faces",
+            {"part": TEXT, "forward passes per face": "{:,.1f}", "backward": "{:,.1f}", "s": "{:,.1f}"},
+            report_passes(models[-1], few),
+            conditions="one run",
+        )
 
 
 if __name__ == "__main__":

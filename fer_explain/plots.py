@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from numpy.typing import NDArray
 from fer_core.outputs.figures import DPI as DPI
 from fer_core.outputs.figures import save_figure as save_figure
 from fer_core.outputs.map_colors import MAGNITUDES, SIGNED, look_up
+
+ZOOM: Final = 2
+"""Enlargement of the pictures in a notebook."""
 
 
 def tint(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
@@ -75,3 +81,12 @@ def file_uri(path: Path) -> str:
 
 def _png_uri(content: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
+def figure_html(pictures: Sequence[NDArray[np.uint8]], caption: str) -> str:
+    """Return gray or color pictures of equal height side by side, enlarged, as HTML with a caption."""
+    colored = [each if each.ndim == 3 else np.repeat(each[..., None], 3, axis=2) for each in pictures]
+    enlarged = np.concatenate(colored, axis=1).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    uri, text = data_uri(enlarged), escape(caption)
+    style = "display:inline-block;margin:4px"
+    return f'<figure style="{style}"><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>'

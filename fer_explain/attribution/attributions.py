@@ -58,8 +58,9 @@ def attributions_of(  # noqa: PLR0913 - options of a public function
         Method of the registry; `fer_explain.attribution.preflight` decides whether it suits the network.
     images : ndarray of uint8, shape (N, 48, 48)
         Faces.
-    targets : ndarray of int64, shape (N,)
-        The class of each face whose output is explained.
+    targets : ndarray of int64, shape (N,) or (N, K)
+        The class of each face whose output is explained, or K classes per face. All K share the passes of a method
+        that needs no gradient.
     rows : ndarray of int64, shape (N,), optional
         Row numbers of the faces, 0 or more; by default their positions.
     config : AttributionConfig, optional
@@ -78,7 +79,7 @@ def attributions_of(  # noqa: PLR0913 - options of a public function
         convergence delta, in units of the explained output. For methods that average gradients, `samples`, int64 (N,):
         their number for each map; and `errors`, float32 (N,): the delta of integrated gradients relative to the
         difference that the map should sum to, and the standard error of SmoothGrad and gradient SHAP relative to the
-        norm of the map.
+        norm of the map. With K classes per face the arrays have shape (N, K, ...).
 
     Raises
     ------
@@ -106,6 +107,10 @@ def attributions_of(  # noqa: PLR0913 - options of a public function
     rows = np.arange(len(images)) if rows is None else rows
     if rows.shape != (len(images),):
         raise ConfigError(f"expected ({len(images)},), one row number per face, found {rows.shape}", parameter="rows")
+    if targets.ndim == 2 and method.needs_gradient:
+        shared: dict[str, Any] = {"rows": rows, "config": config, "batch_size": batch_size, "logits": logits}
+        found = [attributions_of(model, method, images, each, advance=advance, **shared) for each in targets.T]
+        return {name: np.stack([each[name] for each in found], axis=1) for name in found[0]}
     parts: dict[str, list[NDArray[Any]]] = {"attributions": []}
     if config.of == "probabilities" and config.layer is not None:
         # By index, because the names of the layers change when a softmax is appended.
@@ -127,7 +132,8 @@ def attributions_of(  # noqa: PLR0913 - options of a public function
             if advance is not None and not method.fills_batches:
                 advance(len(pixels))
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
-    joined["attributions"] = joined.get("attributions", np.empty(0, np.float32)).reshape(images.shape)
+    maps = joined.get("attributions", np.empty(0, np.float32))
+    joined["attributions"] = maps.reshape(*targets.shape, *images.shape[1:])
     return joined
 
 
@@ -141,7 +147,8 @@ def _known_outputs(
         expected = f"({len(targets)}, classes), one row per face"
         raise ConfigError(f"expected {expected}, found {logits.shape}", parameter="logits")
     values = softmax(logits, config.temperature) if config.of == "probabilities" else logits
-    return torch.from_numpy(np.take_along_axis(values, targets[:, None], axis=1)[:, 0])
+    chosen = targets.reshape(len(targets), -1)
+    return torch.from_numpy(np.take_along_axis(values, chosen, axis=1).reshape(targets.shape))
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -45,7 +45,7 @@ def median_of(shares: NDArray[np.float64]) -> float:
 
 
 def unfinished_maps(method: Method, config: AttributionConfig, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Return which maps, (N,), have a larger error than the setting at which the method stops.
+    """Return which maps, (N,) or (N, K), have a larger error than the setting at which the method stops.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def unfinished_maps(method: Method, config: AttributionConfig, arrays: Mapping[s
     """
     bound = method.bound(config)
     if bound is None or ERRORS not in arrays:
-        return np.zeros(len(arrays["attributions"]), np.bool_)
+        return np.zeros(arrays["attributions"].shape[:-2], np.bool_)
     unfinished: NDArray[np.bool_] = ~(arrays[ERRORS] <= bound)
     return unfinished
 

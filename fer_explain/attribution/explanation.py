@@ -23,7 +23,7 @@ from fer_explain.attribution.explainer import Explainer
 from fer_explain.attribution.masks import masked_face, salient_mask
 from fer_explain.attribution.registry import METHODS, find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
-from fer_explain.plots import DPI, data_uri
+from fer_explain.plots import DPI, figure_html
 from fer_explain.verification import VerifiedModel, load_verified
 from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_infer.photos.crops import crop_for
@@ -36,8 +36,6 @@ SHOWN: Final = 4
 """Number of faces that a notebook shows."""
 SALIENT_SHARE: Final = 0.2
 """Fraction of the pixels that the masked face keeps."""
-ZOOM: Final = 2
-"""Enlargement of the pictures in a notebook."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,15 +193,10 @@ class Attributions:
 
     def _repr_html_(self) -> str:
         """Show the first faces in a notebook."""
-        pictures = "".join(self._figure_html(face) for face in range(min(SHOWN, len(self))))
+        shown = range(min(SHOWN, len(self)))
+        pictures = "".join(figure_html(self._pictures(face), self._caption(face)) for face in shown)
         more = f"; the first {SHOWN} are shown" if len(self) > SHOWN else ""
         return f"<div><p>{escape(repr(self))}{more}</p>{pictures}</div>"
-
-    def _figure_html(self, face: int) -> str:
-        enlarged = [np.kron(_as_rgb(picture), np.ones((ZOOM, ZOOM, 1), np.uint8)) for picture in self._pictures(face)]
-        uri, caption = data_uri(np.concatenate(enlarged, axis=1)), escape(self._caption(face))
-        style = "display:inline-block;margin:4px"
-        return f'<figure style="{style}"><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
     def _pictures(self, face: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         image, attributions = self.faces.images[face], self.maps[face]
@@ -304,7 +297,3 @@ def explain(
         errors=arrays.get(ERRORS),
         texts={**explainer.texts(), "faces": faces},
     )
-
-
-def _as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)

@@ -50,12 +50,12 @@ def resolve_targets(
 
 
 def require_targets(model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> None:
-    """Raise ConfigError unless `targets` are int64 (N,) and valid classes of the network."""
-    if targets.shape != (len(images),) or targets.dtype != np.int64:
+    """Raise ConfigError unless `targets` are int64 (N,) or (N, K) and valid classes of the network."""
+    if targets.ndim not in (1, 2) or len(targets) != len(images) or targets.dtype != np.int64:
         expected = f"int64 ({len(images)},), one class per face"
         raise ConfigError(f"expected {expected}, found {targets.dtype} {targets.shape}", parameter="targets")
     with torch.no_grad():
         classes = model(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, device=device_of(model))).shape[1]
-    if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
+    if targets.size and not 0 <= targets.min() <= targets.max() < classes:
         found = f"{targets.min()}..{targets.max()}"
         raise ConfigError(f"expected classes in 0..{classes - 1}, found {found}", parameter="targets")

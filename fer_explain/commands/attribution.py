@@ -94,10 +94,9 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
     for caution in written.cautions:
         click.echo(f"fer-explain: {method}: {caution.message}", err=True)
     if written.unfinished:
+        shortfall = _shortfall(METHODS[method], AttributionConfig(**settings))
         maps = f"{written.unfinished:,} of {written.faces:,} maps"
-        click.echo(
-            f"fer-explain: {method}: {maps} {_shortfall(METHODS[method], AttributionConfig(**settings))}", err=True
-        )
+        click.echo(f"fer-explain: {method}: {maps}: {shortfall}", err=True)
     elif written.missed >= INEXACT:
         click.echo(
             f"fer-explain: {method}: the sums of the maps differ from the differences of outputs by "
@@ -112,9 +111,9 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
 def _shortfall(method: Method, config: AttributionConfig) -> str:
     """Say which error the maps exceed, and what helps."""
     number = config.samples or config.max_samples
-    what = "an error of the sum" if "tolerance" in method.uses else "a standard error"
+    what = "error of the sum" if "tolerance" in method.uses else "standard error"
     remedy = "--max-samples" if config.samples is None else "--samples"
-    return f"have {what} above {method.bound(config):.0%} after {number:,} samples; increase {remedy}"
+    return f"{what} above {100 * (method.bound(config) or 0):.3g}% after {number:,} samples; increase {remedy}"
 
 
 @click.command()

@@ -20,6 +20,8 @@ from fer_explain.verification import VerifiedModel
 from fer_infer.attribution.differentiable import DELTAS, ERRORS, SAMPLES
 from fer_train.prediction import predict_logits
 
+UNFINISHED: Final = "unfinished"
+"""Name of the array that marks unfinished maps."""
 MAX_FACES_PER_CLASS: Final = 32
 """Maximum number of faces in the mean map of a class."""
 
@@ -153,48 +155,42 @@ def explain_faces(
         other = np.where(faces.labels != predicted, faces.labels, other)
     if logits is None:
         logits = predict_logits(verified.network, faces.images)
-    found: dict[int, list[dict[str, NDArray[Any]]]] = {0: [], 1: []}
+    classes = np.stack([predicted, other], axis=1)
+    found = []
     for method in methods:
-        with progress(method.name, 2 * len(faces), "maps") as advance:
-            for side, classes in enumerate((predicted, other)):
-                maps = attributions_of(
-                    verified.network,
-                    method,
-                    faces.images,
-                    classes,
-                    rows=faces.rows,
-                    config=settings_of(method, config.seed),
-                    logits=logits,
-                    advance=advance,
-                )
-                found[side].append(maps)
-    sides = [_explained(faces, (predicted, other)[side], methods, found[side], config) for side in found]
+        with progress(method.name, classes.size if method.needs_gradient else len(faces), "maps") as advance:
+            maps = attributions_of(
+                verified.network,
+                method,
+                faces.images,
+                classes,
+                rows=faces.rows,
+                config=settings_of(method, config.seed),
+                logits=logits,
+                advance=advance,
+            )
+        found.append({**maps, UNFINISHED: unfinished_maps(method, settings_of(method, config.seed), maps)})
+    sides = [_explained(faces, classes, found, side, config) for side in range(2)]
     return ExplainedFaces(faces, logits, probabilities, methods, sides[0], sides[1], config)
 
 
 def _explained(
-    faces: Faces,
-    classes: NDArray[np.int64],
-    methods: tuple[Method, ...],
-    found: list[dict[str, NDArray[Any]]],
-    config: ReportConfig,
+    faces: Faces, classes: NDArray[np.int64], found: list[dict[str, NDArray[Any]]], side: int, config: ReportConfig
 ) -> ExplainedClass:
-    """Collect what each method found for one class per face."""
+    """Collect what each method found for one of two classes per face, (N, 2)."""
 
-    def stacked(name: str, missing: float) -> NDArray[Any]:
-        return np.stack([each.get(name, np.full(len(faces), missing, np.float32)) for each in found])
+    def stacked(name: str, missing: float = np.nan) -> NDArray[Any]:
+        absent = np.full(classes.shape, missing, np.float32)
+        return np.stack([each.get(name, absent)[:, side] for each in found])
 
-    unfinished = [
-        unfinished_maps(method, settings_of(method, 0), each) for method, each in zip(methods, found, strict=True)
-    ]
     return ExplainedClass(
-        classes,
-        attributions=np.stack([each["attributions"] for each in found]),
-        deltas=stacked(DELTAS, np.nan),
+        classes[:, side],
+        attributions=stacked("attributions"),
+        deltas=stacked(DELTAS),
         samples=stacked(SAMPLES, 0).astype(np.int64),
-        errors=stacked(ERRORS, np.nan),
-        unfinished=np.stack(unfinished),
-        masked=masked_face(faces.images, salient_mask(found[0]["attributions"], config.share)),
+        errors=stacked(ERRORS),
+        unfinished=stacked(UNFINISHED),
+        masked=masked_face(faces.images, salient_mask(found[0]["attributions"][:, side], config.share)),
     )
 
 

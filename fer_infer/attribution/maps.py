@@ -46,6 +46,14 @@ class AttributionMaps:
         Number of gradients per map; None for a method that needs one.
     errors : ndarray of float32, shape (N,), or None
         Relative error at which a map was finished: that of its sum, or its standard error.
+
+    Examples
+    --------
+    >>> from fer_infer import SaliencyModel, attributions_of
+    >>> with SaliencyModel("exports/compact", device="cpu") as model:
+    ...     maps = attributions_of(model, np.full((1, 48, 48), 127, np.uint8))
+    >>> maps.attributions.shape, maps.deltas is None
+    ((1, 48, 48), True)
     """
 
     attributions: NDArray[np.float32]

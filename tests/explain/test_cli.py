@@ -101,6 +101,37 @@ def test_attribute_says_where_its_maps_are(exports: Path, data: Path, tmp_path: 
     assert np.load(output)["targets"].tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (
+            "integrated-gradients",
+            ("--tolerance", 0, "--max-samples", 20),
+            "3 of 3 maps: error of the sum above 0% after 20 samples; increase --max-samples",
+        ),
+        (
+            "integrated-gradients",
+            ("--tolerance", 0.0005, "--samples", 2, "--baseline", 0),
+            "3 of 3 maps: error of the sum above 0.05% after 2 samples; increase --samples",
+        ),
+        (
+            "smoothgrad",
+            ("--standard-error", 0.001, "--max-samples", 8),
+            "3 of 3 maps: standard error above 0.1% after 8 samples; increase --max-samples",
+        ),
+    ],
+)
+def test_attribute_counts_the_maps_whose_error_is_too_large(
+    method: str, options: tuple[object, ...], message: str, exports: Path, data: Path, tmp_path: Path
+) -> None:
+    common = ("--model", exports, "--output", tmp_path / "maps.npz", "--rows", "2,4-5", "--method", method)
+    result = invoke("attribute", data, *common, *options)
+    assert result.exit_code == 0, result.output
+    assert f"fer-explain: {method}: {message}\n" in result.stderr
+    found = np.load(tmp_path / "maps.npz")
+    assert found["samples"].shape == found["errors"].shape == (3,)
+
+
 def test_feature_maps_and_maximize_take_a_layer_by_index(exports: Path, data: Path, tmp_path: Path) -> None:
     result = invoke("feature-maps", data, "--row", 3, "--model", exports, "--layer", 0, "--output", tmp_path / "maps")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'maps'}: sheet.png, feature_maps.npz\n")

@@ -31,7 +31,7 @@ class Batch:
     images : Tensor
         float32 (B, 1, 48, 48) in 0..255, which requires a gradient.
     targets : Tensor
-        int64 (B,).
+        int64 (B,), or (B, K) for a method that needs no gradient.
     rows : ndarray of int64, shape (B,)
         Row numbers, which seed the random numbers of each face.
     config : AttributionConfig
@@ -39,7 +39,7 @@ class Batch:
     batch_size : int
         Number of images that may pass through the network together.
     known_outputs : Tensor, optional
-        Explained outputs of the faces, float32 (B,), if they were computed before.
+        Explained outputs of the faces, float32, of the shape of `targets`, if they were computed before.
     advance : callable, optional
         Called with the number of faces whose maps are complete.
     """
@@ -60,7 +60,7 @@ class Batch:
 
     @cached_property
     def face_outputs(self) -> Tensor:
-        """Explained outputs of the faces, float32 (B,)."""
+        """Explained outputs of the faces, float32, of the shape of `targets`."""
         if self.known_outputs is not None:
             return self.known_outputs
         with torch.no_grad():
@@ -69,9 +69,10 @@ class Batch:
         return torch.cat(parts)
 
     def outputs(self, points: Tensor, faces: Tensor) -> Tensor:
-        """Return the explained outputs (n,) at points (n, 1, 48, 48) that belong to `faces`, int64 (n,)."""
-        outputs: Tensor = self.model(points)
-        return outputs.gather(1, self.targets[faces, None])[:, 0]
+        """Return the explained outputs, (n,) or (n, K), at points (n, 1, 48, 48) of `faces`, int64 (n,)."""
+        targets, outputs = self.targets[faces], self.model(points)
+        found: Tensor = outputs.gather(1, targets.view(len(faces), -1)).view(targets.shape)
+        return found
 
     def gradients(self, points: Tensor, faces: Tensor) -> Tensor:
         """Return the gradients (n, 1, 48, 48) of the explained outputs at points that belong to `faces`."""

@@ -154,14 +154,12 @@ def compare_with_controls(
             for name, attributions in maps.items()
         ]
         tracer = CurveTracer(model, faces.images[group], targets[group], settings)
-        _trace_controls(tracer, tested, first, faces.rows[group], seed)
+        _trace_first(tracer, tested, first, faces.rows[group], seed)
         for m in range(len(maps)):
-            of_method = tested[m :: len(maps)]
-            areas[:, m, group] = np.transpose([each.areas(first) for each in of_method])
+            areas[:, m, group] = np.transpose([each.areas for each in tested[m :: len(maps)]])
         undecided = [each for each in tested if each.name not in briefly]
         while undecided := [each for each in undecided if not each.is_decided]:
-            count = min(ROUND, CONTROLS_PER_MAP - undecided[0].rank.n)
-            _trace_controls(tracer, undecided, count, faces.rows[group], seed)
+            _compare_next(tracer, undecided, faces.rows[group], seed)
         for each in tested:
             ranks[each.name].append(each.rank)
         if advance is not None:
@@ -178,7 +176,7 @@ def first_controls(faces: int) -> int:
 
 @dataclass(eq=False)
 class _TestedMap:
-    """A map and the curves of its controls so far.
+    """A map and its controls so far.
 
     Attributes
     ----------
@@ -190,52 +188,54 @@ class _TestedMap:
         Its values.
     generator : numpy.random.Generator
         Source of its controls.
-    deletion, insertion : list of float
-        Areas under the curves of the map and then of its controls.
+    areas : tuple of float
+        Deletion and insertion AUC of the map, and their means over the first controls.
+    signs : list of int
+        For each control: 1 if the map is better, -1 if the control is, else 0.
     """
 
     face: int
     name: str
     attributions: NDArray[np.float32]
     generator: np.random.Generator
-    deletion: list[float] = field(default_factory=list)
-    insertion: list[float] = field(default_factory=list)
-
-    def next_maps(self, controls: int) -> NDArray[np.float32]:
-        """Return the maps to trace next: further controls, and before the first ones the map itself."""
-        drawn = control_maps(self.attributions, controls, self.generator)
-        return drawn if self.deletion else np.concatenate([self.attributions[None], drawn])
-
-    def areas(self, controls: int) -> tuple[float, float, float, float]:
-        """Return deletion and insertion AUC of the map, and their means over its first controls."""
-        some = slice(1, 1 + controls)
-        means = float(np.mean(self.deletion[some])), float(np.mean(self.insertion[some]))
-        return self.deletion[0], self.insertion[0], *means
+    areas: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    signs: list[int] = field(default_factory=list)
 
     @property
     def rank(self) -> ControlRank:
         """Rank of the map among its controls so far."""
-        gaps = np.subtract(self.insertion, self.deletion)
-        gains = gaps[0] - gaps[1:]
-        return ControlRank(int((gains > MARGIN).sum()), int((gains < -MARGIN).sum()), len(gains))
+        return ControlRank(self.signs.count(1), self.signs.count(-1), len(self.signs))
 
     @property
     def is_decided(self) -> bool:
         """Whether more controls could not change the state, or all have been compared."""
-        rank = self.rank
-        return rank.is_decided or rank.n == CONTROLS_PER_MAP
+        return self.rank.is_decided or len(self.signs) == CONTROLS_PER_MAP
 
 
-def _trace_controls(
+def _trace_first(
     tracer: CurveTracer, tested: Sequence[_TestedMap], controls: int, rows: NDArray[np.int64], seed: int
 ) -> None:
-    """Trace further controls of maps, all of them together; before the first ones also the maps."""
-    maps = [each.next_maps(controls) for each in tested]
-    faces = np.repeat([each.face for each in tested], [len(each) for each in maps])
+    """Trace the curves of maps and of their first controls, all of them together."""
+    maps = [
+        np.concatenate([each.attributions[None], control_maps(each.attributions, controls, each.generator)])
+        for each in tested
+    ]
+    faces = np.repeat([each.face for each in tested], 1 + controls)
     curves = tracer.trace(faces, pixel_ranks(np.concatenate(maps), rows[faces], seed=seed))
-    start = 0
-    for each, drawn in zip(tested, maps, strict=True):
-        own = slice(start, start + len(drawn))
-        each.deletion += curves.deletion_auc[own].tolist()
-        each.insertion += curves.insertion_auc[own].tolist()
-        start = own.stop
+    both = np.stack([curves.deletion_auc, curves.insertion_auc]).reshape(2, len(tested), 1 + controls)
+    for each, (deletion, insertion) in zip(tested, both.transpose(1, 0, 2), strict=True):
+        each.areas = (deletion[0], insertion[0], deletion[1:].mean(), insertion[1:].mean())
+        gains = (insertion - deletion)[0] - (insertion - deletion)[1:]
+        each.signs += ((gains > MARGIN).astype(int) - (gains < -MARGIN)).tolist()
+
+
+def _compare_next(tracer: CurveTracer, undecided: Sequence[_TestedMap], rows: NDArray[np.int64], seed: int) -> None:
+    """Compare maps with their next controls, all of them together."""
+    count = min(ROUND, CONTROLS_PER_MAP - len(undecided[0].signs))
+    controls = [control_maps(each.attributions, count, each.generator) for each in undecided]
+    faces = np.repeat([each.face for each in undecided], count)
+    own = np.repeat([each.areas[1] - each.areas[0] for each in undecided], count)
+    ranks = pixel_ranks(np.concatenate(controls), rows[faces], seed=seed)
+    signs = tracer.compare(faces, ranks, own, MARGIN).reshape(-1, count)
+    for each, compared in zip(undecided, signs.tolist(), strict=True):
+        each.signs += compared

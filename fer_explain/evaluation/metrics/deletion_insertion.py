@@ -201,27 +201,78 @@ class CurveTracer:
         ModelError
             If a probability is not finite.
         """
+        steps = len(self._settings.counts) - 2
+        curve, inserts, step = (each.ravel() for each in np.indices((len(faces), 2, steps)))
+        between = self._probabilities(faces[curve], ranks, curve, inserts, 1 + step).reshape(-1, 2, steps)
+        return self._curves(faces, between)
+
+    def compare(
+        self, faces: NDArray[np.intp], ranks: NDArray[np.int16], gaps: NDArray[np.float64], margin: float
+    ) -> NDArray[np.int64]:
+        """Compare insertion minus deletion of T maps with given values, with as few images as decide it.
+
+        Probabilities are between 0 and 1, so those that are not computed yet bound the area. The images of a map are
+        scored in descending order of their weight in the area, until the bounds exclude the given value.
+
+        Parameters
+        ----------
+        faces, ranks
+            T maps, as in `trace`.
+        gaps : ndarray of float64, shape (T,)
+            Values to compare with.
+        margin : float
+            Difference up to which values count as equal.
+
+        Returns
+        -------
+        ndarray of int64, shape (T,)
+            1 if the given value is higher than that of the map, -1 if it is lower, else 0.
+        """
+        shares = self._settings.counts / PIXELS
+        weights = (shares[2:] - shares[:-2]) / 2  # of the trapezoidal rule
+        unknown = self._curves(faces, np.zeros((len(faces), 2, len(weights)), np.float32)).gap
+        low, high = unknown - weights.sum(), unknown + weights.sum()
+        pending = np.arange(len(faces))
+        for step in np.argsort(-weights, kind="stable"):
+            for inserts in (1, 0):
+                some = np.full(len(pending), inserts), np.full(len(pending), 1 + step)
+                found = weights[step] * self._probabilities(faces[pending], ranks, pending, *some)
+                low[pending] += found if inserts else weights[step] - found
+                high[pending] += found - weights[step] if inserts else -found
+                decided = (gaps > high + margin) | (gaps < low - margin)
+                pending = pending[~decided[pending]]
+        signs: NDArray[np.int64] = (gaps > high + margin).astype(np.int64) - (gaps < low - margin)
+        return signs
+
+    def _curves(self, faces: NDArray[np.intp], between: NDArray[np.float32]) -> Curves:
+        """Return T curves from the probabilities between their endpoints, (T, 2, steps - 1): deletion, insertion."""
+        of_face, of_gray, of_blurred = self._endpoints[:, faces, None]
+        deletion = np.concatenate([of_face, between[:, 0], of_gray], axis=1)
+        insertion = np.concatenate([of_blurred, between[:, 1], of_face], axis=1)
+        return Curves(self._settings.counts / PIXELS, deletion, insertion)
+
+    def _probabilities(
+        self,
+        faces: NDArray[np.intp],
+        ranks: NDArray[np.int16],
+        maps: NDArray[np.intp],
+        inserts: NDArray[np.intp],
+        steps: NDArray[np.intp],
+    ) -> NDArray[np.float32]:
+        """Return the probabilities (n,) of images: a face after some step of a map, of insertion if not of deletion."""
         counts = self._settings.counts
-        shape = (len(faces), 2, len(counts) - 2)
 
         def alter(chunk: NDArray[np.intp]) -> NDArray[np.float32]:
-            curve, inserts, step = np.unravel_index(chunk, shape)
-            face, gray, blurred = self._kinds[:, faces[curve]]
-            start, end = np.where(inserts[:, None], (blurred, face), (face, gray))
-            return _as_images(np.where(ranks[curve] < counts[1 + step, None], end, start))
+            face, gray, blurred = self._kinds[:, faces[chunk]]
+            start, end = np.where(inserts[chunk, None], (blurred, face), (face, gray))
+            return _as_images(np.where(ranks[maps[chunk]] < counts[steps[chunk], None], end, start))
 
-        targets = self._targets[faces].repeat(shape[1] * shape[2])
-        between = self._score(alter, targets).reshape(shape)
-        deletion, insertion = np.empty((2, len(faces), len(counts)), np.float32)
-        of_face, of_gray, of_blurred = self._endpoints[:, faces]
-        deletion[:, 0], deletion[:, 1:-1], deletion[:, -1] = of_face, between[:, 0], of_gray
-        insertion[:, 0], insertion[:, 1:-1], insertion[:, -1] = of_blurred, between[:, 1], of_face
-        return Curves(counts / PIXELS, deletion, insertion)
+        return self._score(alter, self._targets[faces])
 
     def _score(self, alter: Alter, targets: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the probabilities of targets (n,) for n images."""
         settings, n = self._settings, len(targets)
-        if not n:  # curves of a single step have only endpoints
+        if not n:
             return np.empty(0, np.float32)
         logits = altered_logits(self._model, n, alter, batch_size=settings.batch_size, advance=self._advance)
         found: NDArray[np.float32] = softmax(logits, settings.temperature)[np.arange(n), targets]

@@ -271,6 +271,24 @@ def test_occlusion_is_that_of_captum(dnn: nn.Module, faces: Faces, window: int, 
     assert_same_maps(found["attributions"], expected[:, 0].detach().numpy())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_several_classes_of_a_face_have_the_maps_of_each_class(cnn: nn.Module, faces: Faces, method: str) -> None:
+    settings = {"samples": 3} if METHODS[method].sample_passes != (0, 0) else {}
+    classes = np.array([[3, 1], [0, 5], [2, 2]])
+    both = explain(cnn, method, faces.images[:3], classes, **settings)
+    assert both["attributions"].shape == (3, 2, 48, 48)
+    for k in range(2):
+        for name, values in explain(cnn, method, faces.images[:3], classes[:, k], **settings).items():
+            np.testing.assert_allclose(both[name][:, k], values, rtol=1e-5, atol=1e-6)
+
+
+def test_classes_of_a_face_share_its_occlusions(cnn: nn.Module, faces: Faces) -> None:
+    passed = list[int]()
+    with cnn.get_submodule("classifier").register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0]))):
+        explain(cnn, "occlusion", faces.images[:2], np.array([[0, 1], [2, 3]]), window=16, stride=16)
+    assert sum(passed) == 1 + 2 * (1 + 9)  # one image to count the classes
+
+
 def test_methods_without_samples_are_always_finished(cnn: nn.Module, faces: Faces) -> None:
     found = explain(cnn, "deeplift", faces.images[:2])
     assert "errors" not in found

@@ -121,6 +121,20 @@ def test_a_caption_names_the_image_and_a_class_that_is_not_predicted(
     assert title == f"ann.png: predicted {maps.predictions[0]} ({probability:.0%}), explained {other}"
 
 
+def test_a_caption_states_the_error_of_an_unfinished_map(exports: Path, faces: Faces) -> None:
+    some = faces.take(slice(3))
+    short = explain(exports, some, method="integrated-gradients", tolerance=0.0, max_samples=16)
+    assert short.unfinished.tolist() == [True] * 3
+    assert short[1:].unfinished.tolist() == [True] * 2
+    figure = short.plot(1)
+    assert re.search(r"; sum off by \d", figure.get_suptitle())
+    assert "sum off by" in short._repr_html_()
+    done = explain(exports, some, method="integrated-gradients", tolerance=0.5)
+    assert not done.unfinished.any()
+    assert "sum off" not in done.plot().get_suptitle()
+    assert explain(exports, some).unfinished.tolist() == [False] * 3
+
+
 def test_a_notebook_shows_the_first_faces(maps: Attributions, faces: Faces) -> None:
     page = maps._repr_html_()
     pictures = re.findall(r"data:image/png;base64,([^\"]+)", page)
@@ -162,7 +176,7 @@ def test_saving_replaces_nothing_unless_forced(maps: Attributions, tmp_path: Pat
         ({"depth": 3}, ConfigError, r"depth: not a setting of saliency, which uses `of`"),
         ({"temperature": 2.0}, ConfigError, r"temperature: comes from the model card and cannot be set"),
         ({"of": "ranks"}, ConfigError, r"of: expected one of logits, probabilities, found 'ranks'"),
-        ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int, found 'many'"),
+        ({"method": "smoothgrad", "samples": "many"}, ConfigError, r"samples: expected int \| None, found 'many'"),
         ({"target": "joy"}, ConfigError, r"target: expected predicted, true or one of angry, .*, found 'joy'"),
         ({"memory_mb": float("nan")}, ConfigError, r"memory_mb: expected a positive number of MiB, found nan"),
         ({"data": np.zeros((2, 40, 48), np.uint8)}, DataError, r"found uint8 of shape \(2, 40, 48\)"),

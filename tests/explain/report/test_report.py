@@ -16,7 +16,7 @@ from fer_explain.attribution import attributions_of, find_method
 from fer_explain.cli import main
 from fer_explain.config import ReportConfig
 from fer_explain.report.files import _scales
-from fer_explain.report.methods import choose_methods, settings_of
+from fer_explain.report.methods import REPORT_SETTINGS, choose_methods, settings_of
 from fer_explain.report.report import write_report
 from fer_explain.report.selection import select_faces
 from fer_explain.verification import load_verified
@@ -181,6 +181,31 @@ def test_the_values_of_the_maps_are_saved(folder: Path, faces: Faces, exports: P
         np.testing.assert_array_equal(predicted, logits[: len(predicted)].argmax(axis=1))
         np.testing.assert_array_equal(other[wrong], labels[wrong])
         assert (other != predicted).all()
+
+
+def test_unfinished_maps_are_marked_below_the_map_in_the_table_and_in_the_numbers(
+    exports: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REPORT_SETTINGS, "tolerance", 0.0)
+    monkeypatch.setitem(REPORT_SETTINGS, "max_samples", 20)
+    methods = ("saliency", "integrated-gradients")
+    written = write_report(data, exports, tmp_path / "out", rows=(2, 3), methods=methods)
+    found = np.load(written.parent / "attributions.npz")
+    integrated = found["methods"] == "integrated-gradients"
+    assert (found["errors"][integrated] > 0).all()
+    assert (found["samples"][integrated] == 20).all()
+    assert np.isnan(found["errors"][~integrated]).all()
+    assert (found["samples"][~integrated] == 0).all()
+    text = " ".join(read_page(written).text.split())
+    n = int(integrated.sum())
+    assert len(re.findall(r"⚠ sum off by \d+(?:\.\d)?%", text)) == n
+    assert f"⚠ {n} of {n} maps are unfinished after 20 samples" in text
+
+
+def test_finished_maps_have_no_mark(page: Page, folder: Path) -> None:
+    errors = np.load(folder / "attributions.npz")["errors"]
+    assert np.nanmax(errors) <= 0.05
+    assert "⚠" not in page.text
 
 
 def test_the_figures_are_saved_with_the_page(folder: Path) -> None:
