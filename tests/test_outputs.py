@@ -21,6 +21,7 @@ MODEL = str(EXPORTS / "course-cnn")
 FOLDERS: list[tuple[click.Group, str]] = [
     (infer, "crop absent.jpg"),
     (infer, f"evaluate absent.csv --model {MODEL}"),
+    (infer, f"web --model {MODEL}"),
     (train, "audit absent.csv"),
     (train, f"evaluate absent.csv --model {MODEL}"),
     (train, f"export {MODEL}"),
