@@ -29,7 +29,7 @@ from fer_infer import Scorer, score
 from fer_infer.photos.detector import FaceDetector
 from fer_infer.photos.find import align
 from fer_infer.photos.images import read_photo
-from fer_infer.scoring.table_writer import Column, open_table
+from fer_infer.scoring.writers.table_writer import Column, open_table
 
 OURS: Final = "fer_infer.score"
 PACKAGE: Final = "the package fer, Haar"

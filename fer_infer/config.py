@@ -173,7 +173,7 @@ class SamplingConfig(Settings):
     max_samples: int = setting(
         512,
         "Maximum number of gradients per face, unless the number is fixed.",
-        at_least=1,
+        at_least=16,
         at_most=10_000,
         metavar="N",
     )
@@ -203,6 +203,11 @@ class SamplingConfig(Settings):
         at_least=0,
         at_most=SEED_LIMIT,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples is not None and self.max_samples != type(self).max_samples:
+            raise ConfigError("has no effect on a fixed number of samples", parameter="max_samples")
 
 
 @dataclass(frozen=True)

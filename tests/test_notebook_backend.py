@@ -45,13 +45,14 @@ fer-explain filters faces.csv --model model --layer 0 --output filters
 fer-explain feature-maps faces.csv --row 2 --model model --layer 0 --output features
 fer-explain faithfulness faces.csv --model model --sample-size 4 --methods saliency,random --output faithfulness
 fer-explain sanity faces.csv --model model --methods saliency --rows 2,3 --output sanity
+fer-explain regions faces.csv --model model --sample-size 20 --methods saliency --output regions
 fer-explain report faces.csv --model model --worst 2 --output report
 """.replace("RUN", NAME)
 
 DRAWINGS = """
 RUN/curves.png RUN/confusion.png RUN/reliability.png evaluation/confusion.png evaluation2/reliability.png
 images/sheet.png filters/patches.png filters/weights.png features/sheet.png faithfulness/curves.png
-faithfulness/ranking.png sanity/*.png report/figures/*.png
+faithfulness/ranking.png sanity/*.png regions/regions.png report/figures/*.png
 """
 
 
@@ -87,6 +88,7 @@ def test_the_programs_that_draw_are_all_tried(program: object) -> None:
         "doctor",
         "methods",
         "preflight",
+        "web",
     }
     others.add("ground-truth")  # needs a network that was trained for minutes; draws as faithfulness does
     tried = {line.split()[1] for line in COMMANDS.strip().splitlines()}

@@ -147,7 +147,7 @@ def _known_outputs(
         expected = f"({len(targets)}, classes), one row per face"
         raise ConfigError(f"expected {expected}, found {logits.shape}", parameter="logits")
     values = softmax(logits, config.temperature) if config.of == "probabilities" else logits
-    chosen = targets.reshape(len(targets), -1)
+    chosen = targets if targets.ndim == 2 else targets[:, None]
     return torch.from_numpy(np.take_along_axis(values, chosen, axis=1).reshape(targets.shape))
 
 

@@ -26,7 +26,7 @@ from fer_explain.attribution.registry import find_method
 from fer_explain.config import MEMORY_MB, AttributionConfig
 from fer_explain.verification import load_verified
 from fer_infer.photos.crops import crop_for
-from fer_infer.scoring.rejects import RejectWriter
+from fer_infer.scoring.writers.rejects import RejectWriter
 
 FACES_AT_ONCE: Final = 1024
 """Number of faces that are read, explained and written before the next ones are read."""

@@ -88,7 +88,7 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
     settings = given({name: options.pop(name) for name in settings_of(AttributionConfig)})
     find_method(method).require_names(settings)
     from fer_explain.attribution.map_file import attribute as attribute_file
-    from fer_infer.scoring.rejects import REJECTS
+    from fer_infer.scoring.writers.rejects import REJECTS
 
     written = attribute_file(data, model, method, output, config=AttributionConfig(**settings), **options)
     for caution in written.cautions:

@@ -104,4 +104,4 @@ def _range(config: SamplingConfig) -> tuple[int, int]:
     """Return the smallest and the largest number of samples per face."""
     if config.samples is not None:
         return config.samples, config.samples
-    return min(FIRST_SAMPLES, config.max_samples), config.max_samples
+    return FIRST_SAMPLES, config.max_samples

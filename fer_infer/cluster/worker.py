@@ -18,8 +18,8 @@ from fer_infer.config import ScoreConfig
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.concurrent_calls import scored
 from fer_infer.scoring.pipeline import batches_for, row_name, write_predictions
-from fer_infer.scoring.predictions import prediction_writer
-from fer_infer.scoring.rejects import RejectWriter
+from fer_infer.scoring.writers.predictions import prediction_writer
+from fer_infer.scoring.writers.rejects import RejectWriter
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fer_infer.diagnostics.stopwatch import Stopwatch, Timing
 from fer_infer.runtime.runners import LaneRunner, Scores
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.pipeline import ROLES_READ, score
-from fer_infer.scoring.predictions import prediction_writer
+from fer_infer.scoring.writers.predictions import prediction_writer
 
 if TYPE_CHECKING:
     from rich.table import Table

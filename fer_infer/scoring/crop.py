@@ -31,7 +31,7 @@ from fer_infer.photos.listing import Photo, free_name, list_photos
 from fer_infer.scoring.photo_search import PhotoRow, search_photo
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.summary import counted
-from fer_infer.scoring.table_writer import Column, TableWriter, open_table
+from fer_infer.scoring.writers.table_writer import Column, TableWriter, open_table
 
 TABLE_ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
 OTHER_FILES: Final = IMAGE_SUFFIXES | TABLE_SUFFIXES | COMPRESSION_SUFFIXES | TEXT_SUFFIXES | {".xlsx", ".zip", ".npz"}

@@ -30,12 +30,12 @@ from fer_infer.photos.images import UNREADABLE
 from fer_infer.photos.listing import Photo, is_film, list_photos
 from fer_infer.saliency import SaliencyModel
 from fer_infer.scoring.explained import RowNumbers, open_model, predicted
-from fer_infer.scoring.map_writer import open_maps
 from fer_infer.scoring.photo_overlay import open_overlay
 from fer_infer.scoring.photo_search import PhotoBatch, batches_of
-from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import PhotoSummary, run_facts
-from fer_infer.scoring.table_writer import Column, Row, open_table
+from fer_infer.scoring.writers.map_writer import open_maps
+from fer_infer.scoring.writers.predictions import ENDINGS
+from fer_infer.scoring.writers.table_writer import Column, Row, open_table
 
 BOX_COLUMNS: Final = tuple(Column(name, "position") for name in ("left", "top", "width", "height"))
 

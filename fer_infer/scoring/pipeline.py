@@ -26,11 +26,11 @@ from fer_infer.runtime.runners import SMALLEST_CALL, CallRunner
 from fer_infer.saliency import SaliencyModel
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.explained import BATCH_FACES, open_model, predicted
-from fer_infer.scoring.map_writer import open_maps, with_maps_written
-from fer_infer.scoring.prediction_writer import PredictionWriter
-from fer_infer.scoring.predictions import ENDINGS, prediction_writer
-from fer_infer.scoring.rejects import RejectWriter
 from fer_infer.scoring.summary import Counts, FilmSummary, PhotoSummary, ScoreSummary, run_facts
+from fer_infer.scoring.writers.map_writer import open_maps, with_maps_written
+from fer_infer.scoring.writers.prediction_writer import PredictionWriter
+from fer_infer.scoring.writers.predictions import ENDINGS, prediction_writer
+from fer_infer.scoring.writers.rejects import RejectWriter
 
 GPU_BATCHES: Final = 8
 CPU_BATCHES: Final = 4

@@ -14,7 +14,7 @@ from fer_infer.runtime.session import provider_text
 if TYPE_CHECKING:
     from fer_infer.saliency import SaliencyModel
     from fer_infer.scorer import Scorer
-    from fer_infer.scoring.map_writer import MapWriter
+    from fer_infer.scoring.writers.map_writer import MapWriter
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
 from fer_infer.saliency import SaliencyModel
 from fer_infer.scoring.explained import RowNumbers, open_model, predicted
 from fer_infer.scoring.film_search import FrameBatch, batches_of
-from fer_infer.scoring.map_writer import open_maps
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
-from fer_infer.scoring.predictions import ENDINGS
 from fer_infer.scoring.summary import FilmSummary, run_facts
-from fer_infer.scoring.table_writer import Column, Kind, Row, open_table
+from fer_infer.scoring.writers.map_writer import open_maps
+from fer_infer.scoring.writers.predictions import ENDINGS
+from fer_infer.scoring.writers.table_writer import Column, Kind, Row, open_table
 
 
 def score_film(

@@ -116,8 +116,8 @@ def test_attribute_says_where_its_maps_are(exports: Path, data: Path, tmp_path: 
         ),
         (
             "smoothgrad",
-            ("--standard-error", 0.001, "--max-samples", 8),
-            "3 of 3 maps: standard error above 0.1% after 8 samples; increase --max-samples",
+            ("--standard-error", 0.001, "--max-samples", 16),
+            "3 of 3 maps: standard error above 0.1% after 16 samples; increase --max-samples",
         ),
     ],
 )

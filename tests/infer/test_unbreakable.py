@@ -333,7 +333,7 @@ def test_what_a_failing_disk_says_while_writing_is_one_line(
         def close(self) -> None:
             self.file.close()
 
-    import fer_infer.scoring.csv_writer as csv_writer
+    import fer_infer.scoring.writers.csv_writer as csv_writer
 
     def open_disk(*names: Any, **options: Any) -> Disk:
         return Disk(open_csv(*names, **options))

@@ -5,10 +5,11 @@
 //   node predict.mjs PACKAGES onnxruntime-web FOLDER GRAPH
 //
 // PACKAGES contains node_modules, and FOLDER is an exports folder. A detector follows the name of a library; without
-// one, Human takes each image for a face. Standard input has requests: five little-endian uint32 numbers (count, height, width, images
-// per call, and 1 to find the faces in the images, or 0 if each image is a face), then count * height * width bytes.
-// The answer to each is a line of JSON: `faces`, a list of faces for each image, and `ms`, the time that they took.
-// A face has `probabilities` by the library's own class names, and, where it was found, `box` and `score`.
+// one, Human takes each image for a face. Standard input has requests: five little-endian uint32 numbers (count,
+// height, width, images per call, and 1 to find the faces in the images, or 0 if each image is a face), then
+// count * height * width bytes. The answer to each is a line of JSON: `faces`, a list of faces for each image, and
+// `ms`, the time that they took. A face has `probabilities` by the library's own class names, and, where it was found,
+// `box` and `score`.
 
 import { readFileSync, readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -51,7 +52,7 @@ function tensorOf(tf, gray, height, width) {
   return tf.tensor3d(rgb, [height, width, 3], 'int32');
 }
 
-async function faceApi(detector) {
+async function openFaceApi(detector) {
   const { tf } = await startTensorFlow();
   const faceapi = require(path.join(modules, '@vladmandic/face-api/dist/face-api.node-wasm.js'));
   const models = path.join(modules, '@vladmandic/face-api/model');
@@ -115,10 +116,10 @@ function takeWholeImages(human) {
   const detector = human.models.models.blazeface;
   const side = detector.inputs[0].shape[2];
   const [boxes, columns, firstAnchor] = [896, 17, side / 32];
-  const answer = new Float32Array(boxes * columns);
-  for (let box = 0; box < boxes; box += 1) answer[box * columns] = box === 0 ? 20 : -20; // logit of a face
-  answer.set([side / 2 - firstAnchor, side / 2 - firstAnchor, side, side], 1); // center from the anchor, and size
-  detector.execute = () => human.tf.tensor3d(answer, [1, boxes, columns]);
+  const output = new Float32Array(boxes * columns);
+  for (let box = 0; box < boxes; box += 1) output[box * columns] = box === 0 ? 20 : -20; // logit of a face
+  output.set([side / 2 - firstAnchor, side / 2 - firstAnchor, side, side], 1); // center from the anchor, and size
+  detector.execute = () => human.tf.tensor3d(output, [1, boxes, columns]);
 }
 
 /** Return the faces that Human found. */
@@ -131,7 +132,7 @@ function facesOf({ face, error }) {
   }));
 }
 
-async function human(detector) {
+async function openHuman(detector) {
   fetchFiles();
   const { tf, wasmPath } = await startTensorFlow();
   const off = { enabled: false };
@@ -161,7 +162,7 @@ async function human(detector) {
   };
 }
 
-async function onnxRuntimeWeb(folder, graph) {
+async function openOnnxRuntimeWeb(folder, graph) {
   const ort = require('onnxruntime-web');
   ort.env.wasm.numThreads = 1;
   const { labels } = JSON.parse(readFileSync(path.join(folder, 'card.json'), 'utf8'));
@@ -176,7 +177,7 @@ async function onnxRuntimeWeb(folder, graph) {
   };
 }
 
-const LIBRARIES = { 'face-api': faceApi, human, 'onnxruntime-web': onnxRuntimeWeb };
+const LIBRARIES = { 'face-api': openFaceApi, human: openHuman, 'onnxruntime-web': openOnnxRuntimeWeb };
 
 /** Read so many bytes of standard input, or null at its end. */
 function read(bytes) {

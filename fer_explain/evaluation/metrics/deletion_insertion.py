@@ -203,7 +203,7 @@ class CurveTracer:
         """
         steps = len(self._settings.counts) - 2
         curve, inserts, step = (each.ravel() for each in np.indices((len(faces), 2, steps)))
-        between = self._probabilities(faces[curve], ranks, curve, inserts, 1 + step).reshape(-1, 2, steps)
+        between = self._probabilities(faces[curve], ranks, curve, inserts, 1 + step).reshape(len(faces), 2, steps)
         return self._curves(faces, between)
 
     def compare(

@@ -310,6 +310,10 @@ def test_probabilities_are_explained_where_they_are_asked_for(cnn: nn.Module, fa
     ("settings", "match"),
     [
         ({"samples": 0}, "samples: expected 1 to 10,000, found 0"),
+        ({"max_samples": 15}, "max_samples: expected 16 to 10,000, found 15"),
+        ({"samples": 8, "max_samples": 64}, "max_samples: has no effect on a fixed number of samples"),
+        ({"tolerance": -0.1}, "tolerance: expected 0 to 1, found -0.1"),
+        ({"standard_error": 11}, "standard_error: expected 0 to 10, found 11"),
         ({"baseline": 256.0}, "baseline: expected 0 to 255, found 256.0"),
         ({"window": 49}, "window: expected 1 to 48, found 49"),
         ({"stride": 9}, "stride: expected at most the window, 8, found 9"),

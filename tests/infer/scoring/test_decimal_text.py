@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fer_infer.scoring.csv_writer import decimal_rows
+from fer_infer.scoring.writers.csv_writer import decimal_rows
 
 
 def by_python(values: Any) -> Any:

@@ -73,7 +73,7 @@ def test_maps_above_the_allowed_error_are_counted(
     faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "fer_infer.scoring.map_writer.MapConfig",
+        "fer_infer.scoring.writers.map_writer.MapConfig",
         lambda method: MapConfig(method=method, tolerance=0.0),
     )
     done = score(

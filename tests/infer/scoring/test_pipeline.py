@@ -394,7 +394,7 @@ def test_what_still_runs_after_an_error_is_stopped(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fer_infer.scoring.predictions.CsvPredictionWriter.write", interrupted)
+    monkeypatch.setattr("fer_infer.scoring.writers.predictions.CsvPredictionWriter.write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         score(data, exports, work / "out.csv")
     assert len(closed) == 1

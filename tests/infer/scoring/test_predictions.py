@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from fer_core import EXPRESSIONS, DataError, Faces, FerError
 from fer_infer import Scorer, score
 from fer_infer.config import COLUMNS
-from fer_infer.scoring.csv_writer import CsvPredictionWriter
-from fer_infer.scoring.parquet_writer import ROW_GROUP_ROWS
-from fer_infer.scoring.predictions import prediction_writer
-from fer_infer.scoring.rejects import RejectWriter
+from fer_infer.scoring.writers.csv_writer import CsvPredictionWriter
+from fer_infer.scoring.writers.parquet_writer import ROW_GROUP_ROWS
+from fer_infer.scoring.writers.predictions import prediction_writer
+from fer_infer.scoring.writers.rejects import RejectWriter
 
 Images = NDArray[np.uint8]
 
@@ -167,8 +167,8 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     (tmp_path / "faces.csv").write_text(csv_of(images[:1]))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "fer_infer.scoring.parquet_writer")
-    monkeypatch.delattr("fer_infer.scoring.parquet_writer")
+    monkeypatch.delitem(sys.modules, "fer_infer.scoring.writers.parquet_writer")
+    monkeypatch.delattr("fer_infer.scoring.writers.parquet_writer")
     with pytest.raises(FerError, match=r"^pyarrow is not installed; pip install 'fer-toolkit\[parquet\]', or "):
         score(tmp_path / "faces.csv", exports, tmp_path / "out.parquet", device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["faces.csv"]

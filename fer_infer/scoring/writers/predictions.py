@@ -7,8 +7,8 @@ from typing import Final
 
 from fer_core.extras import needed_from
 from fer_core.io.csv_output import CSV_ENDINGS
-from fer_infer.scoring.csv_writer import CsvPredictionWriter
-from fer_infer.scoring.prediction_writer import PredictionWriter
+from fer_infer.scoring.writers.csv_writer import CsvPredictionWriter
+from fer_infer.scoring.writers.prediction_writer import PredictionWriter
 
 ENDINGS: Final = (*CSV_ENDINGS, ".parquet")
 """Allowed endings of the names of prediction files."""
@@ -25,5 +25,5 @@ def prediction_writer(output: str | Path) -> type[PredictionWriter]:
     if Path(output).suffix.lower() != ".parquet":
         return CsvPredictionWriter
     with needed_from("parquet"):
-        from fer_infer.scoring.parquet_writer import ParquetPredictionWriter
+        from fer_infer.scoring.writers.parquet_writer import ParquetPredictionWriter
     return ParquetPredictionWriter

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fer_core import Faces
-from fer_infer.scoring.prediction_writer import PredictionWriter, face_ids
+from fer_infer.scoring.writers.prediction_writer import PredictionWriter, face_ids
 
 ROW_GROUP_ROWS: Final = 1 << 16
 """Rows per row group: about 3 MB with seven probabilities per face. Readers load a row group at once."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer_core import Faces
 from fer_core.io.csv_output import open_csv
-from fer_infer.scoring.prediction_writer import PredictionWriter, face_ids
+from fer_infer.scoring.writers.prediction_writer import PredictionWriter, face_ids
 
 FLOAT_FORMAT: Final = "%.9g"
 """Nine significant digits represent every float32 exactly (IEEE 754-2019, section 5.12.2)."""

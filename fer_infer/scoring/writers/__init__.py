@@ -1,0 +1,1 @@
+"""Files of predictions, attribution maps and rejected rows, which appear complete or not at all."""
