@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from fer_explain.maximization.maximize import maximize
     from fer_explain.report.report import write_report
     from fer_explain.verification import VerifiedModel, load_verified
-    from fer_infer.photos.map_overlay import overlay_map
 
 __all__ = [
     "METHODS",
@@ -61,7 +60,6 @@ __all__ = [
     "maximize",
     "maximize_channels",
     "measure_faithfulness",
-    "overlay_map",
     "regions",
     "salient_mask",
     "write_report",
@@ -95,7 +93,6 @@ __getattr__ = attach(
         "maximize": "fer_explain.maximization.maximize",
         "maximize_channels": "fer_explain.maximization.ascent",
         "measure_faithfulness": "fer_explain.evaluation.faithfulness",
-        "overlay_map": "fer_infer.photos.map_overlay",
         "regions": "fer_explain.evaluation.regions.measurement",
         "salient_mask": "fer_explain.attribution.masks",
         "write_report": "fer_explain.report.report",

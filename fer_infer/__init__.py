@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fer_infer.evaluation.evaluate import evaluate
     from fer_infer.photos.find import find_faces
     from fer_infer.photos.found_face import FoundFace
+    from fer_infer.photos.map_overlay import overlay_map
     from fer_infer.saliency import SaliencyMaps, SaliencyModel
     from fer_infer.scorer import Scorer
     from fer_infer.scoring.crop import crop
@@ -27,6 +28,7 @@ __all__ = [
     "crop",
     "evaluate",
     "find_faces",
+    "overlay_map",
     "score",
     "write_site",
 ]
@@ -43,6 +45,7 @@ __getattr__ = attach(
         "crop": "fer_infer.scoring.crop",
         "evaluate": "fer_infer.evaluation.evaluate",
         "find_faces": "fer_infer.photos.find",
+        "overlay_map": "fer_infer.photos.map_overlay",
         "score": "fer_infer.scoring.pipeline",
         "write_site": "fer_infer.web.site",
     },

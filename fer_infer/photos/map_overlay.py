@@ -62,7 +62,7 @@ def overlay_map(
 
     Examples
     --------
-    >>> from fer_explain import overlay_map
+    >>> from fer_infer import overlay_map
     >>> from fer_infer.photos.find import whole_face
     >>> photo = np.zeros((96, 96, 3), np.uint8)
     >>> overlay_map(photo, whole_face(photo), np.eye(48, dtype=np.float32)).shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from fer_infer.config import MapConfig, ScoreConfig
 from fer_infer.saliency import PREDICTED, SaliencyModel
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.concurrent_calls import B, concurrently, naming_faces, scored
-from fer_infer.scoring.photo_search import HasFace
+
+if TYPE_CHECKING:
+    from fer_infer.scoring.photo_search import HasFace
 
 BATCH_FACES: Final = 64
 """Faces that are explained by one call, which bounds memory."""

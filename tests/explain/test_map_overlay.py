@@ -12,7 +12,7 @@ from skimage import data
 
 from fer_core import ConfigError, DataError, Faces
 from fer_core.outputs.map_colors import overlay
-from fer_explain import overlay_map
+from fer_infer import overlay_map
 from fer_infer.photos.alignment import inverse, load_template, warp
 from fer_infer.photos.find import find_faces, whole_face
 from fer_infer.photos.found_face import Box, FoundFace

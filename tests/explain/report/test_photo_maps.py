@@ -11,9 +11,10 @@ from report_page import Page, read_page
 from skimage import data as pictures
 
 from fer_core import DataError, Faces
-from fer_explain import FaceFile, overlay_map
+from fer_explain import FaceFile
 from fer_explain.report import photo_maps
 from fer_explain.report.report import write_report
+from fer_infer import overlay_map
 from fer_infer.photos.find import find_faces
 from fer_infer.photos.map_overlay import MARGIN, bounds_of
 
