@@ -147,18 +147,6 @@ class CropConfig(PhotoConfig):
 
 
 @dataclass(frozen=True)
-class MethodConfig(Settings):
-    """The attribution method."""
-
-    method: str = setting(
-        "saliency",
-        "Attribution method: saliency (the absolute gradient), input-x-gradient, grad-cam, integrated-gradients or "
-        "smoothgrad.",
-        choices=MAP_METHODS,
-    )
-
-
-@dataclass(frozen=True)
 class SamplingConfig(Settings):
     """Settings of attribution methods that average gradients."""
 
@@ -211,18 +199,24 @@ class SamplingConfig(Settings):
 
 
 @dataclass(frozen=True)
-class MapConfig(SamplingConfig, MethodConfig):
+class MapConfig(SamplingConfig):
     """Settings of attribution maps by ONNX Runtime."""
+
+    method: str = setting(
+        "saliency",
+        "Attribution method: saliency (the absolute gradient), input-x-gradient, grad-cam, integrated-gradients or "
+        "smoothgrad.",
+        choices=MAP_METHODS,
+    )
 
     @property
     def error_limit(self) -> float | None:
         """Relative error above which a map is not finished; None for a method without one."""
-        limits = {"integrated-gradients": self.tolerance, "smoothgrad": self.standard_error}
-        return None if self.samples is not None else limits.get(self.method)
+        return {"integrated-gradients": self.tolerance, "smoothgrad": self.standard_error}.get(self.method)
 
 
 @dataclass(frozen=True)
-class ExplainConfig(MethodConfig):
+class ExplainConfig(MapConfig):
     """Settings of predictions with attribution maps."""
 
     explain: str | None = setting(
@@ -250,7 +244,7 @@ class ScoreConfig(InferenceConfig, PhotoConfig, FilmConfig, ExplainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.explain is None:
-            self._require_defaults(("method", "target"), "requires `explain`")
+            self._require_defaults((*settings_of(MapConfig), "target"), "requires `explain`")
         elif self.precision not in ("auto", "fp32"):
             why = f"expected fp32, the precision that `explain` needs, found {self.precision}"
             raise ConfigError(why, parameter="precision")

@@ -8,21 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, ConfigError, ModelError
+from fer_core import ConfigError, ModelError
 from fer_core.cores import physical_cores
 from fer_core.exports_folder import SALIENCY_FILE, ExportsFolder
 from fer_infer.config import RuntimeConfig, require
+from fer_infer.inputs import images_of
 from fer_infer.model_files import read_card, require_checksum
 from fer_infer.runtime.contract import read_graph, require_saliency_contract
 from fer_infer.runtime.cuda import CUDA_PROVIDER, CudaOptions
 from fer_infer.runtime.onnx_runtime import first_line
 from fer_infer.runtime.runners import NotFiniteError, silent_options, slices
 from fer_infer.runtime.session import open_graph
+
+if TYPE_CHECKING:
+    from fer_core.io.in_memory import FacesLike
 
 PREDICTED: Final = -1
 """Target that stands for the predicted class."""
@@ -145,8 +149,8 @@ class SaliencyModel:
 
     def explain(
         self,
-        images: NDArray[np.uint8],
-        targets: NDArray[np.int64] | int | None = None,
+        data: FacesLike,
+        targets: NDArray[np.int64] | int | str | None = None,
         *,
         offsets: NDArray[np.float32] | None = None,
         batch_size: int | None = None,
@@ -155,10 +159,10 @@ class SaliencyModel:
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (N, 48, 48)
-            Gray levels, 0 black to 255 white; N may be 0.
-        targets : ndarray of int64, shape (N,), or int, optional
-            Class to explain, 0 to classes - 1, or -1 for the predicted class, the default.
+        data : str, Path, Faces, ndarray, PIL.Image.Image, sequence of PIL.Image.Image, or pandas.DataFrame
+            Faces or photos, see `fer_infer.Scorer.predict`; for example uint8 (N, 48, 48), where N may be 0.
+        targets : ndarray of int64, shape (N,), int or str, optional
+            Class to explain, 0 to classes - 1 or the name of one, or -1 for the predicted class, the default.
         offsets : ndarray of float32, shape (N, 48, 48), optional
             Gray levels to add to the pixels, which may then lie between gray levels and outside of 0..255.
         batch_size : int, optional
@@ -175,6 +179,7 @@ class SaliencyModel:
         ModelError
             If ONNX Runtime fails, or the logits of a face are not finite.
         """
+        images = images_of(data)
         asked = self._targets(targets, len(images))
         arrays = self._run(self._outputs, images, asked, offsets, batch_size)
         chosen = np.where(asked == PREDICTED, arrays["logits"].argmax(axis=1), asked)
@@ -187,8 +192,10 @@ class SaliencyModel:
 
         Parameters
         ----------
-        images, offsets
-            Parameters of `explain`.
+        images : ndarray of uint8, shape (N, 48, 48)
+            Gray levels, 0 black to 255 white.
+        offsets
+            Parameter of `explain`.
 
         Returns
         -------
@@ -205,10 +212,6 @@ class SaliencyModel:
         batch_size: int | None,
     ) -> dict[str, NDArray[np.float32]]:
         """Run the graph in batches; parameters and errors are those of `explain`."""
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-            found = f"expected uint8 (N, 48, 48), found {images.dtype} {images.shape}"
-            raise ConfigError(found, parameter="images")
         if offsets is not None and (offsets.dtype != np.float32 or offsets.shape != images.shape):
             found = f"expected float32 {images.shape}, as the images, found {offsets.dtype} {offsets.shape}"
             raise ConfigError(found, parameter="offsets")
@@ -241,7 +244,12 @@ class SaliencyModel:
         self._run_options.terminate = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _targets(self, targets: NDArray[np.int64] | int | None, n: int) -> NDArray[np.int64]:
+    def _targets(self, targets: NDArray[np.int64] | int | str | None, n: int) -> NDArray[np.int64]:
+        if isinstance(targets, str):
+            if targets not in self.card.labels:
+                expected = f"expected one of {', '.join(self.card.labels)}"
+                raise ConfigError(f"{expected}, found {targets!r}", parameter="targets")
+            targets = self.card.labels.index(targets)
         found = np.asarray(PREDICTED if targets is None else targets)
         if found.dtype.kind not in "iu" or found.shape not in ((), (n,)):
             raise ConfigError(f"expected integers ({n},), found {found.dtype} {found.shape}", parameter="targets")

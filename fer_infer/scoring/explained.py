@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_core import ConfigError
 from fer_infer.attribution.maps import AttributionMaps, attributions_of
-from fer_infer.config import MapConfig, ScoreConfig
+from fer_infer.config import ScoreConfig
 from fer_infer.saliency import PREDICTED, SaliencyModel
 from fer_infer.scorer import Scorer
 from fer_infer.scoring.concurrent_calls import B, concurrently, naming_faces, scored
@@ -82,12 +82,12 @@ def predicted(
         for batch, logits, probabilities in scored(start, model, config, name_of):
             yield batch, logits, probabilities, None
         return
-    map_config, target = MapConfig(method=config.method), target_of(config, model)
+    target = target_of(config, model)
 
     def run(numbered: tuple[B, NDArray[np.int64]]) -> Result[B]:
         batch, rows = numbered
         with naming_faces(model.path, lambda face: name_of(batch, face)):
-            maps = attributions_of(model, batch.images, target, rows=rows, config=map_config)
+            maps = attributions_of(model, batch.images, target, rows=rows, config=config)
         return batch, maps.logits, maps.probabilities, maps
 
     yield from concurrently(lambda: ((batch, rows_of(batch)) for batch in start()), run)

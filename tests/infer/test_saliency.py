@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_core import CardError, ConfigError, Faces, ModelError
+from fer_core import CardError, ConfigError, DataError, Faces, ModelError
+from fer_core.io.csv.writer import write_csv
 from fer_infer import SaliencyModel, Scorer
 from fer_infer.runtime.runners import NotFiniteError
 
@@ -77,7 +78,7 @@ def test_no_faces_give_no_maps(model: SaliencyModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"images": np.zeros((2, 48, 48))}, r"^images: expected uint8 \(N, 48, 48\), found float64 \(2, 48, 48\)$"),
+        ({"targets": "joy"}, r"^targets: expected one of angry, .*, neutral, found 'joy'$"),
         ({"targets": 7}, r"^targets: expected classes 0 to 6, or -1 for the predicted one, found 7$"),
         ({"targets": np.array([0, -2])}, r"^targets: expected classes 0 to 6, .* found -2$"),
         ({"targets": np.array([0])}, r"^targets: expected integers \(2,\), found int64 \(1,\)$"),
@@ -91,7 +92,15 @@ def test_no_faces_give_no_maps(model: SaliencyModel) -> None:
 )
 def test_wrong_arguments_are_named(model: SaliencyModel, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        model.explain(**{"images": np.zeros((2, 48, 48), np.uint8), **arguments})
+        model.explain(np.zeros((2, 48, 48), np.uint8), **arguments)
+
+
+def test_data_may_be_what_a_scorer_takes(model: SaliencyModel, drawn_faces: Faces, tmp_path: Path) -> None:
+    write_csv(drawn_faces.take(slice(3)), tmp_path / "faces.csv")
+    found, expected = model.explain(tmp_path / "faces.csv", "sad"), model.explain(drawn_faces.images[:3], 4)
+    np.testing.assert_array_equal(found.saliency, expected.saliency)
+    with pytest.raises(DataError, match=r"expected uint8 of shape \(48, 48\) or \(N, 48, 48\), found float64"):
+        model.explain(np.zeros((2, 48, 48)))
 
 
 def test_a_folder_without_the_graph_names_the_remedy(folder: Path) -> None:

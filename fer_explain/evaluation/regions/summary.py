@@ -78,13 +78,19 @@ def describe(regions: Sequence[RegionShare]) -> str:
     )
     specific = [each for each in preferred if each.state == "more" or each.method in CONTROLS]
     common = [each for each in preferred if each not in specific]
-    parts = [f"{', '.join(map(_named, specific))} its area"] if specific else []
+    parts = [_listed(specific)] if specific else []
     if common:
-        parts.append(f"{', '.join(map(_named, common))} its area, no more than controls")
+        parts.append(f"{_listed(common)}, no more than controls")
     if not preferred:
         parts.append("no region above its area")
     parts += [f"outside the face {each.ratio.mean:.1f}x" for each in regions if each.region == OUTSIDE]
     return name + "; ".join(parts)
+
+
+def _listed(shares: Sequence[RegionShare]) -> str:
+    """Return regions with their ratios, such as ``mouth 2.0x, nose 1.4x their areas``."""
+    areas = "its area" if len(shares) == 1 else "their areas"
+    return f"{', '.join(map(_named, shares))} {areas}"
 
 
 def _named(share: RegionShare) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from fer_core import IMAGE_SIZE
 from fer_core.extras import needed_from
 from fer_core.outputs.array_file import ArrayFile
 from fer_core.outputs.staging import staged
+from fer_core.settings import settings_of
 from fer_infer.attribution.maps import SIGNED, AttributionMaps, attributions_of
 from fer_infer.config import MapConfig, ScoreConfig
 from fer_infer.saliency import SaliencyModel
@@ -51,7 +51,7 @@ class MapWriter:
     def __init__(self, stage: Path, target: str, config: ScoreConfig, stack: ExitStack) -> None:
         self.target = target
         self.signed = config.method in SIGNED
-        self._config, self._map_config = config, MapConfig(method=config.method)
+        self._config = config
         self._faces = self._unfinished = 0
         self._stage = stage
         if Path(target).suffix.lower() == ".parquet":
@@ -63,7 +63,7 @@ class MapWriter:
     def write(self, maps: AttributionMaps) -> None:
         """Write the maps of further faces."""
         self._faces += len(maps.rows)
-        limit = self._map_config.error_limit
+        limit = self._config.error_limit
         if maps.errors is not None and limit is not None:
             self._unfinished += int(np.count_nonzero(~(maps.errors <= limit)))
         names = ("attributions", "targets", "logits", "rows", "deltas", "samples", "errors")
@@ -73,12 +73,12 @@ class MapWriter:
     def close(self, model: SaliencyModel) -> None:
         """Complete the file of the maps of `model`."""
         if not self._faces:
-            nothing = attributions_of(model, np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8), config=self._map_config)
+            nothing = attributions_of(model, np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8), config=self._config)
             self.write(nothing)
         texts = {
             "method": self._config.method,
             "target": self._config.target,
-            "settings": json.dumps(asdict(self._map_config)),
+            "settings": json.dumps({name: getattr(self._config, name) for name in settings_of(MapConfig)}),
             "weights_sha256": model.card.weights_sha256,
             "faces": self._config.faces,
         }
@@ -87,7 +87,7 @@ class MapWriter:
     def to_text(self) -> str:
         """Return what was written, as a line."""
         text = f"{self.target}: {counted(self._faces, 'map')} by {self._config.method}"
-        limit = self._map_config.error_limit
+        limit = self._config.error_limit
         if self._unfinished and limit is not None:
             text += f", {self._unfinished:,} of them with errors above {100 * limit:g}%"
         return text

@@ -217,7 +217,7 @@ def test_regions_are_described_by_what_sets_them_apart() -> None:
     found = [share_of("brows", 1.8, 0.6), share_of("eyes", 1.05, 0.5), share_of("nose", 2.5, 0.0)]
     found += [share_of("mouth", 1.4, 0.3), share_of("outside", 0.3, -0.2)]
     assert describe(found) == (
-        "fear, 30 faces: brows (AU1+2+4) 1.8x, mouth (AU20+26) 1.4x its area; nose 2.5x its area, "
+        "fear, 30 faces: brows (AU1+2+4) 1.8x, mouth (AU20+26) 1.4x their areas; nose 2.5x its area, "
         "no more than controls; outside the face 0.3x"
     )
     plain = [share_of("brows", 1.0, 0.3, label=None), share_of("outside", 1.2, 0.3, label=None)]

@@ -93,7 +93,7 @@ def test_the_section_counts_the_faces_that_it_leaves_out(page: Page) -> None:
 
 def test_the_section_says_in_words_where_the_maps_lie(page: Page) -> None:
     text = section_of(page)
-    assert re.search(r"all, \d+ faces: .*?its area.*?; outside the face \d\.\dx", text)
+    assert re.search(r"all, \d+ faces: .*?(its area|their areas).*?; outside the face \d\.\dx", text)
     assert "the model does not predict action units" in text
     (picture,) = [image for image in page.all("img") if (image["alt"] or "").startswith("The regions, on the mean")]
     assert (picture["src"] or "").startswith("data:image/png")

@@ -69,23 +69,11 @@ def test_parquet_has_the_same_maps_in_rows(faces_csv: Path, tmp_path: Path) -> N
     assert metadata[b"method"] == b"integrated-gradients"
 
 
-def test_maps_above_the_allowed_error_are_counted(
-    faces_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "fer_infer.scoring.writers.map_writer.MapConfig",
-        lambda method: MapConfig(method=method, tolerance=0.0),
-    )
-    done = score(
-        faces_csv,
-        MODEL,
-        tmp_path / "out.csv",
-        explain=str(tmp_path / "maps.npz"),
-        method="integrated-gradients",
-        device="cpu",
-        limit=3,
-    )
-    assert "3 maps by integrated-gradients, 3 of them with errors above 0%" in done.to_text()
+def test_maps_above_the_allowed_error_are_counted(faces_csv: Path, tmp_path: Path) -> None:
+    explain = {"explain": str(tmp_path / "maps.npz"), "method": "integrated-gradients", "max_samples": 16}
+    done = score(faces_csv, MODEL, tmp_path / "out.csv", **explain, tolerance=1e-5, device="cpu", limit=3)
+    assert "3 maps by integrated-gradients, 3 of them with errors above 0.001%" in done.to_text()
+    assert np.load(tmp_path / "maps.npz")["samples"].tolist() == [16] * 3
 
 
 def test_an_input_without_faces_gives_an_empty_file(tmp_path: Path) -> None:
@@ -109,6 +97,7 @@ def test_a_bad_row_leaves_neither_predictions_nor_maps(faces_csv: Path, tmp_path
     [
         ({"method": "smoothgrad"}, r"^method: requires `explain`$"),
         ({"target": "sad"}, r"^target: requires `explain`$"),
+        ({"max_samples": 64}, r"^max_samples: requires `explain`$"),
         ({"explain": "m.npz", "precision": "int8"}, r"^precision: expected fp32, the precision that `explain` needs"),
         ({"explain": "m.npz", "tta": "flip"}, r"^tta: expected none with `explain`, found flip$"),
         ({"explain": "m.npz", "target": "joy"}, r"^target: expected predicted or one of angry, .*, found 'joy'$"),

@@ -156,6 +156,19 @@ def test_the_table_of_a_csv_is_that_of_score(exact_page: Any, faces_csv: Path, t
     assert f"accuracy {np.mean(correct):.1%} (95% interval" in found.locator(".meta").inner_text()
 
 
+def test_a_csv_with_an_invalid_label_is_predicted_without_labels(page: Any, faces_csv: Path, tmp_path: Path) -> None:
+    lines = faces_csv.read_text().splitlines()
+    lines[5] = f"9{lines[5][1:]}"
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError) as raised:
+        read_faces(tmp_path / "labels.csv")
+    choose(page, tmp_path / "labels.csv")
+    found = finished(page, "labels.csv", "60 faces")
+    assert "accuracy" not in found.locator(".meta").inner_text()
+    message = str(raised.value).replace(f"{tmp_path}/", "")
+    assert page.locator("#errors p").all_inner_texts() == [f"{message}; predicted without labels"]
+
+
 def test_a_csv_is_shown_page_by_page_and_each_face_in_detail(page: Any, faces_csv: Path) -> None:
     choose(page, faces_csv)
     found = finished(page, "drawn.csv", "60 faces, accuracy")

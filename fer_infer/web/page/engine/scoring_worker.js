@@ -1,7 +1,7 @@
 /** Runs the networks away from the page, which therefore never waits: it answers the calls of `Engine`. */
 
 import { createClassifier } from "../scoring/classifier.js";
-import { readFaces } from "../scoring/csv.js";
+import { DataError, readFaces } from "../scoring/csv.js";
 import { createDetector } from "../scoring/detector.js";
 import { search } from "../scoring/faces.js";
 
@@ -71,7 +71,7 @@ const methods = {
    * @param {string} name
    */
   async readCsv(content, name) {
-    const faces = readFaces(content, name);
+    const faces = readForPredictions(content, name);
     const images = faces.images.slice(); // without the unused rest of the buffer
     return [{ ...faces, images }, [images.buffer]];
   },
@@ -86,6 +86,25 @@ const methods = {
     return [Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")];
   },
 };
+
+/**
+ * Read faces with their labels, or without, if only labels are invalid: predictions do not need them.
+ * @param {ArrayBuffer} content
+ * @param {string} name
+ */
+function readForPredictions(content, name) {
+  try {
+    return readFaces(content, name);
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    try {
+      const faces = readFaces(content, name, { labels: false });
+      return { ...faces, warnings: [...faces.warnings, `${error.message}; predicted without labels`] };
+    } catch {
+      throw error;
+    }
+  }
+}
 
 worker.addEventListener("message", async ({ data: { id, method, values } }) => {
   try {

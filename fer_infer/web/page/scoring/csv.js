@@ -31,15 +31,17 @@ const LF = 10;
  * Read the faces of a CSV.
  * @param {Uint8Array | ArrayBuffer | string} content
  * @param {string} name of the file in errors
- * @param {{onError?: "fail" | "skip"}} [options] for a row that cannot be read: throw its error, or skip the row
+ * @param {{onError?: "fail" | "skip", labels?: boolean}} [options] for a row that cannot be read: throw its error, or
+ *   skip the row; and whether to read labels and splits, which predictions do not need
  * @returns {Faces}
  * @throws {DataError} with the text of Python
  */
-export function readFaces(content, name, { onError = "fail" } = {}) {
+export function readFaces(content, name, { onError = "fail", labels = true } = {}) {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : new Uint8Array(content);
   const header = headerOf(bytes, name);
-  const dialect = dialectOf(header.line, name, header.row);
-  const faces = emptyFaces(bytes, dialect, name);
+  const columns = dialectOf(header.line, name, header.row);
+  const dialect = labels ? columns : { ...columns, label: -1, split: -1 };
+  const faces = emptyFaces(bytes, dialect, name, columns);
   let [row, start, blank] = [header.row, header.end, 0];
   while (start < bytes.length) {
     const end = endOfLine(bytes, start);
@@ -90,11 +92,12 @@ function headerOf(bytes, name) {
  * @param {Uint8Array} bytes
  * @param {import("./csv/rows.js").Dialect} dialect
  * @param {string} name
+ * @param {import("./csv/rows.js").Dialect} columns with labels and splits, also if they are not read
  * @returns {Faces}
  */
-function emptyFaces(bytes, dialect, name) {
-  const read = new Set([dialect.pixels, dialect.label, dialect.split, dialect.id]);
-  const warning = warningOfColumnsLeftOut(dialect.names, name, read);
+function emptyFaces(bytes, dialect, name, columns) {
+  const known = new Set([columns.pixels, columns.label, columns.split, columns.id]);
+  const warning = warningOfColumnsLeftOut(columns.names, name, known);
   return {
     images: new Uint8Array((Math.floor(bytes.length / SHORTEST) + 1) * PIXELS),
     n: 0,
