@@ -60,9 +60,8 @@ def main() -> None:
 @columns_option
 @settings_options(PhotoConfig, without=("faces",))
 @settings_options(FilmConfig)
-@settings_options(
-    ExplainConfig, only=("explain", "method", "target", "samples", "max_samples", "tolerance", "standard_error")
-)
+@settings_options(ExplainConfig, only=("explain", "method", "target"))
+@settings_options(ExplainConfig, without=("explain", "method", "target"))
 @settings_options(InferenceConfig, without=("tta", "split"))
 @click.option(
     "--engine",
