@@ -8,7 +8,8 @@ from typing import Any
 
 from fer_core import ModelError
 from fer_train.exporting.saliency.builder import GraphBuilder
-from fer_train.exporting.saliency.rules import convolution_gradient, differentiate_node, normalization_factor
+from fer_train.exporting.saliency.image_rules import convolution_gradient, normalization_factor
+from fer_train.exporting.saliency.rules import differentiate_node
 
 
 def differentiate(build: GraphBuilder, output: str, seed: str, source: str, at: Collection[str]) -> dict[str, str]:

@@ -132,6 +132,12 @@ CASES: dict[str, tuple[list[Any], Callable[[Tensor], Tensor], tuple[int, ...], d
         (2, 4, 10, 9),
         {},
     ),
+    "Conv, padded by more than its kernel": (
+        [node("Conv", "x", "conv", pads=[3, 3, 3, 3])],
+        lambda x: functional.conv2d(x, weight("conv"), padding=3),
+        (2, 4, 5, 4),
+        {},
+    ),
     "Conv, dilated": (
         [node("Conv", "x", "conv", dilations=[2, 1])],
         lambda x: functional.conv2d(x, weight("conv"), dilation=(2, 1)),
@@ -203,6 +209,12 @@ CASES: dict[str, tuple[list[Any], Callable[[Tensor], Tensor], tuple[int, ...], d
         [node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2])],
         lambda x: functional.max_pool2d(x, 2),
         (2, 4, 7, 6),
+        {},
+    ),
+    "MaxPool, overlapping in one direction": (
+        [node("MaxPool", "x", kernel_shape=[2, 3], strides=[3, 2])],
+        lambda x: functional.max_pool2d(x, (2, 3), (3, 2)),
+        (2, 4, 8, 7),
         {},
     ),
     "MaxPool, overlapping and padded": (
