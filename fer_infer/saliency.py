@@ -92,6 +92,8 @@ class SaliencyModel:
         Model card in the ONNX metadata, equal to that of the folder.
     provider, provider_note : str
         Execution provider that the session reports, and why it is not CUDA.
+    has_grad_cam : bool
+        Whether the graph returns Grad-CAM, which needs a convolution.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class SaliencyModel:
         require_saliency_contract(self._session, len(self.card.labels), self.path)
         self.classes_: NDArray[np.str_] = np.array(self.card.labels)
         self._outputs = [node.name for node in self._session.get_outputs()]
+        self.has_grad_cam = "grad_cam" in self._outputs
         on_gpu = self.provider == CUDA_PROVIDER
         self._per_call = FACES_PER_GPU_CALL if on_gpu else FACES_PER_CALL
         self._run_options = silent_options()

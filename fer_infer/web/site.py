@@ -132,14 +132,14 @@ def write_site(model: str | Path, output: str | Path, *, force: bool = False, **
     target = Path(os.path.expanduser(output))  # noqa: PTH111 - as above
     runtime = None if config.runtime is None else Path(os.path.expanduser(config.runtime))  # noqa: PTH111 - as above
     with staged(target, force=force, folder=FOLDER, inputs=(folder, runtime)) as stage:
-        graphs = _write_model(folder, stage / "model")
+        graphs, has_grad_cam = _write_model(folder, stage / "model")
         explains = (stage / "model" / SALIENCY_FILE).exists()
         _write_detector(stage / "detector")
         _write_all(stage / "runtime", runtime_files(runtime))
         _write_drawn_face(stage / DRAWN_FACE)
         _write_page(stage)
         name = folder.resolve().name
-        about = describe(name, ModelCard.load_json(folder / CARD_FILE), stage)
+        about = {**describe(name, ModelCard.load_json(folder / CARD_FILE), stage), "grad_cam": has_grad_cam}
         (stage / SITE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         _write_file_list(stage)
         size = sum(file.stat().st_size for file in _listed(stage))
@@ -175,8 +175,8 @@ def _toolkit_version() -> str:
         return "unknown"
 
 
-def _write_model(folder: Path, stage: Path) -> tuple[str, ...]:
-    """Check and copy the graphs, the card and the record of parity; return the precisions."""
+def _write_model(folder: Path, stage: Path) -> tuple[tuple[str, ...], bool]:
+    """Check and copy the graphs, the card and the record of parity; return the precisions, and if there is Grad-CAM."""
     exports = ExportsFolder(folder)
     if not exports.exists():
         why = f"found no {GRAPH_FILES['fp32']} in it; `fer-train export` makes one from a run"
@@ -186,12 +186,14 @@ def _write_model(folder: Path, stage: Path) -> tuple[str, ...]:
     for precision in graphs:
         Scorer(folder, "cpu", precision, threads=1).close()  # checks the graph, its card and its checksum
         shutil.copyfile(exports.graph(precision), stage / GRAPH_FILES[precision])
+    has_grad_cam = False
     if exports.saliency.is_file():
-        SaliencyModel(folder, "cpu", threads=1).close()
+        with SaliencyModel(folder, "cpu", threads=1) as model:
+            has_grad_cam = model.has_grad_cam
     for file in (exports.card, exports.parity, exports.saliency):
         if file.is_file():
             shutil.copyfile(file, stage / file.name)
-    return graphs
+    return graphs, has_grad_cam
 
 
 def _write_detector(stage: Path) -> None:

@@ -114,6 +114,6 @@ def test_a_model_of_eight_classes_shows_eight(browser: Any, tmp_path: Path, mode
 def test_a_network_without_convolution_offers_no_grad_cam(browser: Any, tmp_path: Path) -> None:
     write_site(ROOT / "exports" / "course-dnn", tmp_path / "site", runtime=find_runtime())
     with served(tmp_path / "site") as address, visit(browser, address) as page:
-        page.locator("#method label", has_text="Grad-CAM").click()
         page.locator("#maps-note", has_text="no convolution").wait_for()
-        assert page.locator("[value=saliency]").is_checked()
+        assert page.locator("[value=gradCam]").is_disabled()
+        assert page.locator("[value=saliency]").is_enabled()

@@ -58,6 +58,7 @@
  * @property {Record<string, string>} graphs URL of the graph of each precision
  * @property {string[]} precisions the first one is used unless the visitor selects another
  * @property {string | null} saliency URL of the graph of attribution maps
+ * @property {boolean} gradCam whether this graph returns Grad-CAM
  * @property {string} detector URL
  * @property {string} drawnFace URL
  * @property {Card} card
@@ -80,6 +81,7 @@ export async function readSite() {
     graphs,
     precisions: Object.keys(graphs),
     saliency: about.saliency === null ? null : urlOf(about.saliency),
+    gradCam: about.grad_cam,
     detector: urlOf(about.detector),
     drawnFace: urlOf(about.drawn_face),
     card,

@@ -26,7 +26,7 @@ export class Controls extends EventTarget {
     this.form = /** @type {HTMLFormElement} */ (byId("controls"));
     this.#offerClasses(engine.labels);
     this.#offerPrecisions(engine.site.precisions);
-    this.#offerMaps(engine.canExplain);
+    this.#offerMaps(engine);
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("change", () => {
       this.#showLegend();
@@ -58,19 +58,6 @@ export class Controls extends EventTarget {
   /** Offer raw and smoothed probabilities, which films and the camera have. */
   offerSeries() {
     byId("series").hidden = false;
-  }
-
-  /** Hide Grad-CAM, if the graph turns out to have no convolution. */
-  withoutGradCam() {
-    const choice = /** @type {HTMLInputElement} */ (this.form.querySelector("[value=gradCam]"));
-    if (choice.disabled) return;
-    choice.disabled = true;
-    byId("maps-note").textContent = "This network has no convolution, and therefore no Grad-CAM.";
-    if (choice.checked) {
-      /** @type {HTMLInputElement} */ (this.form.querySelector("[value=saliency]")).checked = true;
-      this.#showLegend();
-      this.dispatchEvent(new Event("change"));
-    }
   }
 
   /** Explain the colors of the maps that are shown. */
@@ -108,11 +95,14 @@ export class Controls extends EventTarget {
     });
   }
 
-  /** @param {boolean} canExplain */
-  #offerMaps(canExplain) {
+  /** @param {Engine} engine */
+  #offerMaps({ canExplain, site }) {
     byId("method").hidden = !canExplain;
+    const gradCam = /** @type {HTMLInputElement} */ (this.form.querySelector("[value=gradCam]"));
+    gradCam.disabled = !site.gradCam;
+    const withoutGradCam = site.gradCam ? "" : "This network has no convolution, and therefore no Grad-CAM.";
     byId("maps-note").textContent = canExplain
-      ? ""
+      ? withoutGradCam
       : "This model was exported without saliency.onnx, so the page has no attribution maps.";
   }
 }

@@ -127,7 +127,6 @@ export class Viewer {
       scene.explained = { key, maps: await this.engine.explain(images, targets) };
     }
     const { maps } = scene.explained;
-    if (maps[0].gradCam === null) this.controls.withoutGradCam();
     return maps.map(({ saliency, gradCam }) => (method === "gradCam" ? (gradCam ?? saliency) : saliency));
   }
 

@@ -1,0 +1,53 @@
+"""Settings of inference: defaults, ranges and help of what the commands and the Python functions share."""
+
+from fer_infer.config.maps import (
+    MAP_METHODS,
+    ExplainConfig,
+    MapConfig,
+    SamplingConfig,
+)
+from fer_infer.config.scoring import (
+    ANONYMIZE,
+    COLUMNS,
+    DEFAULT_BATCH_SIZE,
+    DEVICES,
+    FILM_SETTINGS,
+    MIN_FACE,
+    TTA_KINDS,
+    BenchmarkConfig,
+    CropConfig,
+    EvaluationConfig,
+    FilmConfig,
+    InferenceConfig,
+    OverlayConfig,
+    PhotoConfig,
+    RuntimeConfig,
+    ScoreConfig,
+    SiteConfig,
+    require,
+)
+
+__all__ = [
+    "ANONYMIZE",
+    "COLUMNS",
+    "DEFAULT_BATCH_SIZE",
+    "DEVICES",
+    "FILM_SETTINGS",
+    "MAP_METHODS",
+    "MIN_FACE",
+    "TTA_KINDS",
+    "BenchmarkConfig",
+    "CropConfig",
+    "EvaluationConfig",
+    "ExplainConfig",
+    "FilmConfig",
+    "InferenceConfig",
+    "MapConfig",
+    "OverlayConfig",
+    "PhotoConfig",
+    "RuntimeConfig",
+    "SamplingConfig",
+    "ScoreConfig",
+    "SiteConfig",
+    "require",
+]
