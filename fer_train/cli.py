@@ -303,5 +303,4 @@ def export(run: Path, output: Path, **settings: Any) -> None:
 
     parity, folder = export(run, output, **given(settings)), ExportsFolder(output)
     click.echo(f"{ModelCard.load_json(folder.card).temperature_text()}\n{parity.to_text()}")
-    files = ", ".join(folder.graph(precision).name for precision in folder.precisions())
-    click.echo(f"{output}: {files}, weights.safetensors, card.json, parity.json")
+    click.echo(f"{output}: {', '.join(parity.graph_sha256)}, weights.safetensors, card.json, parity.json")

@@ -24,6 +24,11 @@ class ArrayFile:
         self._stack = stack
         self._columns: dict[str, tuple[IO[bytes], np.dtype[Any], tuple[int, ...]]] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays."""
+        return tuple(self._columns)
+
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Append arrays of equal length to the columns of their names."""
         for name, array in arrays.items():

@@ -42,6 +42,8 @@ class MapFile:
         The `.npz` file.
     faces : int
         Number of explained faces.
+    arrays : tuple of str
+        Names of the arrays in the file.
     cautions : tuple of Caution
         Properties of the network that make the maps inexact; the file contains their messages.
     missed : float
@@ -54,6 +56,7 @@ class MapFile:
 
     path: Path
     faces: int
+    arrays: tuple[str, ...]
     cautions: tuple[Caution, ...]
     missed: float
     unfinished: int = 0
@@ -153,7 +156,7 @@ def attribute(  # noqa: PLR0913 - options of a public function
             unfinished += int(unfinished_maps(chosen, explainer.config, arrays).sum())
         columns.save(stage, {**explainer.texts(), "faces": faces})
     missed = median_of(np.concatenate(shares))
-    return MapFile(Path(output), columns.length, explainer.cautions, missed, unfinished, rejects.n)
+    return MapFile(Path(output), columns.length, columns.names, explainer.cautions, missed, unfinished, rejects.n)
 
 
 def _read(data: str | Path, rows: tuple[int, ...] | None, **options: Any) -> Iterator[Faces]:

@@ -103,7 +103,7 @@ def attribute(data: Path, model: Path, method: str, output: Path, **options: Any
             f"{written.missed:.0%} (median)",
             err=True,
         )
-    click.echo(f"{written.path}: attributions, targets, logits, rows")
+    click.echo(f"{written.path}: {', '.join(written.arrays)}")
     if written.rows_left_out:
         click.echo(f"rows left out: {written.rows_left_out:,}, listed in {written.path}{REJECTS}")
 

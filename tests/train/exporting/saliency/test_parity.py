@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from onnx import numpy_helper
 from tiny_models import CNN, DNN, enliven, make_card, make_network
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from fer_core import ConfigError, Faces, ModelError
 from fer_core.io.csv.writer import write_csv
 from fer_infer.saliency import SaliencyModel
+from fer_train.cli import main
 from fer_train.exporting.export import export
 from fer_train.exporting.graph import write_graph
 from fer_train.exporting.saliency import parity as parity_module
@@ -143,6 +145,12 @@ def test_a_face_at_a_kink_is_named_and_not_excused(
     assert all(abs(kink.relative_difference - 0.01) < 1e-3 and kink.on_same_side < 1e-5 for kink in found.kinks)
     assert found.max_relative_difference <= 1e-5
     assert "1 at a kink of the network and equal on the same side of it" in found.to_text()
+
+
+def test_the_command_lists_the_graph(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["export", str(run), "--output", str(tmp_path / "small"), "--saliency"])
+    assert done.exit_code == 0, done.output
+    assert "small: model.onnx, saliency.onnx, weights.safetensors, card.json, parity.json" in done.stdout
 
 
 def test_an_export_with_saliency_is_whole_and_keeps_it(run: Path, tmp_path: Path, drawn: Faces) -> None:
