@@ -5,18 +5,18 @@ The methods, their settings and their values are those of the same names in `fer
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_core import IMAGE_SIZE, ConfigError
-from fer_infer.attribution.differentiable import SAMPLES
+from fer_core import IMAGE_SIZE, ConfigError, ModelError
+from fer_infer.attribution.differentiable import SAMPLES, Arrays
 from fer_infer.attribution.path_integral import integrated_gradients
 from fer_infer.attribution.sampling import smoothgrad
 from fer_infer.config import MapConfig
-from fer_infer.saliency import SaliencyModel
+from fer_infer.saliency import SaliencyMaps, SaliencyModel
 
 PASSES_AT_ONCE: Final = 512
 """Number of images that pass through the model together, which bounds memory."""
@@ -98,7 +98,7 @@ def attributions_of(
     ConfigError
         If the method needs a convolution that the network does not have, or an argument is not as expected.
     ModelError
-        If ONNX Runtime fails.
+        If ONNX Runtime fails, or a value is not finite.
 
     Examples
     --------
@@ -116,26 +116,36 @@ def attributions_of(
     if rows.shape != (len(images),):
         raise ConfigError(f"expected ({len(images)},), one row number per face, found {rows.shape}", parameter="rows")
     maps = model.explain(images, targets)
-    plain = AttributionMaps(maps.saliency, maps.targets, maps.logits, maps.probabilities, rows)
+    found = _maps_by(config, model, images, maps, rows)
+    if not np.isfinite(found["attributions"]).all():
+        raise ModelError(f"{model.path}: attributions contain NaN or Inf; check the model's weights")
+    arrays: dict[str, Any] = {
+        name: values.astype(np.int64 if name == SAMPLES else np.float32) for name, values in found.items()
+    }
+    return AttributionMaps(
+        targets=maps.targets, logits=maps.logits, probabilities=maps.probabilities, rows=rows, **arrays
+    )
+
+
+def _maps_by(
+    config: MapConfig, model: SaliencyModel, images: NDArray[np.uint8], maps: SaliencyMaps, rows: NDArray[np.int64]
+) -> Arrays:
+    """Return the arrays of a method, given the gradients and Grad-CAM of the faces."""
     match config.method:
         case "saliency":
-            return replace(plain, attributions=np.abs(maps.saliency))
+            return {"attributions": np.abs(maps.saliency)}
         case "input-x-gradient":
-            return replace(plain, attributions=maps.saliency * images)
+            return {"attributions": maps.saliency * images}
         case "grad-cam":
             if maps.grad_cam is None:
                 raise ConfigError("Grad-CAM needs a convolution; the network has none", parameter="method")
-            return replace(plain, attributions=maps.grad_cam)
+            return {"attributions": maps.grad_cam}
         case "integrated-gradients":
             faces = _Faces(model, images, maps.targets)
             baseline = model.card.standardization["mean"] if config.baseline is None else config.baseline
-            found = integrated_gradients(faces, _chosen(maps.logits, maps.targets), baseline, config)
+            return integrated_gradients(faces, _chosen(maps.logits, maps.targets), baseline, config)
         case _:
-            found = smoothgrad(_Faces(model, images, maps.targets), rows, config)
-    changes: dict[str, Any] = {
-        name: values.astype(np.int64 if name == SAMPLES else np.float32) for name, values in found.items()
-    }
-    return replace(plain, **changes)
+            return smoothgrad(_Faces(model, images, maps.targets), rows, config)
 
 
 class _Faces:

@@ -19,7 +19,7 @@ def write_saliency_graph(graph: Path, path: Path) -> None:
     """Extend an exported graph by its gradient at the pixels and by Grad-CAM, and check it with the ONNX checker.
 
     The graph takes `faces`, uint8 (batch, 48, 48), and `target`, int64 (batch), the class to explain or -1 for the
-    predicted one. Beside `logits` and `probabilities` it returns `saliency`, float32 (batch, 48, 48), the signed
+    predicted one. As well as `logits` and `probabilities`, it returns `saliency`, float32 (batch, 48, 48), the signed
     gradient of the target's logit with respect to the pixels (Simonyan et al. 2014, section 3); and, if there is a
     convolution, `grad_cam`, float32 (batch, 48, 48), of the last one (Selvaraju et al. 2017, equations 1 and 2). The
     optional input `offset`, float32 (batch or 1, 48, 48), is added to the pixels.
@@ -63,7 +63,8 @@ def write_saliency_graph(graph: Path, path: Path) -> None:
 
 def _pixels(build: GraphBuilder, graph: Path) -> str:
     """Return the value that holds the pixels as float32."""
-    casts = [node for node in build.nodes if node.op_type == "Cast" and build.shape(node.output[0])[2:] == (48, 48)]
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    casts = [node for node in build.nodes if node.op_type == "Cast" and build.shape(node.output[0])[2:] == size]
     if not casts:
         raise ModelError(f"{graph.name}: expected a Cast of the faces to float32, found none")
     return str(casts[0].output[0])

@@ -177,7 +177,7 @@ def check_saliency(model: nn.Module, path: Path, faces: Faces, *, atol: float) -
     images = faces.images[:FACES]
     trials = list(_trials(model, path, images))
     logits = max(float(np.abs(trial.found["logits"] - trial.expected.logits).max()) for trial in trials)
-    if logits > atol:
+    if not logits <= atol:
         found = f"max |d logit| {logits:.3g} (limit {atol:.3g})"
         raise ModelError(f"{path.name}: differs from the PyTorch network: {found}")
     kinks: dict[tuple[int, str], Kink] = {}
@@ -187,7 +187,7 @@ def check_saliency(model: nn.Module, path: Path, faces: Faces, *, atol: float) -
         worst = np.max(list(differences.values()), axis=0)
         for name, each in differences.items():
             smooth[name].append(each[worst <= RTOL])
-        for face in np.flatnonzero(worst > RTOL).tolist():
+        for face in np.flatnonzero(~(worst <= RTOL)).tolist():  # also where a map is not finite
             kink = _kink(model, path, trial, images, face, int(faces.rows[face]))
             kinks.setdefault((kink.row, kink.engine), kink)
     saliency, grad_cam = (np.concatenate([*smooth[name], np.zeros(0)]) for name in MAPS)
@@ -265,7 +265,7 @@ def _kink(model: nn.Module, path: Path, trial: _Trial, images: NDArray[np.uint8]
         float(max(each[0] for each in trial.differences(maps, one).values())) for maps in (expected, same_side)
     )
     gap = float(same_side.gaps[0])
-    if after > RTOL or gap > KINK:
+    if not (after <= RTOL and gap <= KINK):
         raise ModelError(
             f"{path.name}: a map of row {row} differs from the PyTorch network's on {trial.engine} by {before:.3g} of "
             f"its scale (limit {RTOL:.3g}), and no kink explains it: it differs by {after:.3g} on the same side of all "

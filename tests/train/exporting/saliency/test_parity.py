@@ -14,6 +14,7 @@ from torch import nn
 
 from fer_core import ConfigError, Faces, ModelError
 from fer_core.io.csv.writer import write_csv
+from fer_infer.attribution.maps import attributions_of
 from fer_infer.saliency import SaliencyModel
 from fer_train.cli import main
 from fer_train.exporting.export import export
@@ -79,6 +80,27 @@ def test_a_graph_with_other_weights_is_refused(network: nn.Module, tmp_path: Pat
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelError, match=r"^saliency\.onnx: differs from the PyTorch network: max \|d logit\| 1"):
         check_saliency(network, path, drawn.take(slice(4)), atol=1e-4)
+
+
+def test_maps_that_are_not_finite_are_refused(network: nn.Module, tmp_path: Path, drawn: Faces) -> None:
+    path = exported(network, tmp_path)
+    graph = onnx.load(path)
+    (last,) = (node for node in graph.graph.node if node.output[0] == "saliency")
+    nothing = onnx.helper.make_node("Log", ["saliency/minus_one"], ["saliency/nan"])
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(-1, np.float32), "saliency/minus_one"))
+    spoiled = onnx.helper.make_node("Add", [last.input[0], "saliency/nan"], ["saliency/spoiled"])
+    last.input[0] = "saliency/spoiled"
+    place = list(graph.graph.node).index(last)
+    graph.graph.node.insert(place, spoiled)
+    graph.graph.node.insert(place, nothing)
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelError, match=r"^saliency\.onnx: a map of row \d+ differs .* by nan of its scale"):
+        check_saliency(network, path, drawn.take(slice(2)), atol=1e-4)
+    with (
+        SaliencyModel(tmp_path, device="cpu") as model,
+        pytest.raises(ModelError, match=r"saliency\.onnx: attributions contain NaN or Inf; check the model's weights$"),
+    ):
+        attributions_of(model, drawn.images[:2])
 
 
 class Kinked(nn.Module):
