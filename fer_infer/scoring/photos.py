@@ -28,12 +28,11 @@ from fer_infer.photos.find import shared_detector
 from fer_infer.photos.found_face import LANDMARKS, FoundFace
 from fer_infer.photos.images import UNREADABLE
 from fer_infer.photos.listing import Photo, is_film, list_photos
-from fer_infer.saliency import SaliencyModel
 from fer_infer.scoring.explained import RowNumbers, open_model, predicted
 from fer_infer.scoring.photo_overlay import open_overlay
 from fer_infer.scoring.photo_search import PhotoBatch, batches_of
 from fer_infer.scoring.summary import PhotoSummary, run_facts
-from fer_infer.scoring.writers.map_writer import open_maps
+from fer_infer.scoring.writers.map_writer import open_maps, with_maps_written
 from fer_infer.scoring.writers.predictions import ENDINGS
 from fer_infer.scoring.writers.table_writer import Column, Row, open_table
 
@@ -109,17 +108,13 @@ def score_photos(
                 progress("score", len(listed), "photos") as advance,
                 open_table(stage, columns_for(config, classes), name=target, about=about) as table,
             ):
-                for batch, logits, probabilities, maps in batches:
+                for batch, logits, probabilities, maps in with_maps_written(batches, maps_file, scorer):
                     values = logits if config.columns == "logits" else probabilities
                     table.write(list(table_rows(batch, logits, values, config, classes)))
                     tally.add(batch, logits, probabilities)
-                    if maps_file is not None and maps is not None:
-                        maps_file.write(maps)
                     if overlay is not None:
                         overlay.write(batch, probabilities, classes, maps)
                     advance(len(batch.photos))
-                if maps_file is not None and isinstance(scorer, SaliencyModel):
-                    maps_file.close(scorer)
     return PhotoSummary(
         rows=int(tally.by_class.sum()),
         rejected=sum(tally.reasons.values()),

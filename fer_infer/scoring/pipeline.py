@@ -131,8 +131,8 @@ def _score_data_set(
                 stage, config.columns, scorer.card.labels, name=target, names=config.names
             ) as predictions,
         ):
-            kept = with_maps_written(batches, maps, scorer)
-            counts = write_predictions(kept, predictions, rejects, scorer.card.labels, advance)
+            scores = (result[:3] for result in with_maps_written(batches, maps, scorer))
+            counts = write_predictions(scores, predictions, rejects, scorer.card.labels, advance)
         if config.split is not None and not counts.rows:
             raise no_such_split(data, config.split, columns=config.input_columns)
         require_free(target, force=force)  # or the rejects would be renamed into place before the predictions cannot be

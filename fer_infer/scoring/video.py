@@ -30,12 +30,11 @@ from fer_infer.photos.timeline import Timeline
 from fer_infer.photos.tracking import LOST_S, Tracker, lost_s
 from fer_infer.photos.video import Frame
 from fer_infer.photos.video_writer import FILM_ENDINGS, FilmWriter
-from fer_infer.saliency import SaliencyModel
 from fer_infer.scoring.explained import RowNumbers, open_model, predicted
 from fer_infer.scoring.film_search import FrameBatch, batches_of
 from fer_infer.scoring.photos import BOX_COLUMNS, about_faces, box_cells, detail_columns
 from fer_infer.scoring.summary import FilmSummary, run_facts
-from fer_infer.scoring.writers.map_writer import open_maps
+from fer_infer.scoring.writers.map_writer import open_maps, with_maps_written
 from fer_infer.scoring.writers.predictions import ENDINGS
 from fer_infer.scoring.writers.table_writer import Column, Kind, Row, open_table
 
@@ -92,15 +91,11 @@ def score_film(
             progress("score", None, "frames") as advance,
             open_table(stage, columns_for(config, classes), name=target, about=about) as table,
         ):
-            for batch, logits, probabilities, maps in batches:
+            for batch, logits, probabilities, maps in with_maps_written(batches, maps_file, scorer):
                 table.write(list(sink.rows(batch, logits, probabilities)))
-                if maps_file is not None and maps is not None:
-                    maps_file.write(maps)
                 if overlay is not None:
                     overlay.write_all(sink.drawn(batch, maps))
                 advance(len(batch.frames))
-            if maps_file is not None and isinstance(scorer, SaliencyModel):
-                maps_file.close(scorer)
         if timeline_stage is not None:
             sink.timeline.save(timeline_stage, Path(film).name)
     for reason in sink.broken:

@@ -112,12 +112,13 @@ def open_maps(stack: ExitStack, config: ScoreConfig, inputs: Sequence[str | Path
 
 def with_maps_written(
     batches: Iterable[Result[B]], writer: MapWriter | None, model: Scorer | SaliencyModel
-) -> Iterator[tuple[B, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield batches with their logits and probabilities, write their maps, and complete the file at the end."""
-    for batch, logits, probabilities, maps in batches:
+) -> Iterator[Result[B]]:
+    """Yield batches, write their maps if there is a writer, and complete its file at the end."""
+    for result in batches:
+        maps = result[-1]
         if writer is not None and maps is not None:
             writer.write(maps)
-        yield batch, logits, probabilities
+        yield result
     if writer is not None and isinstance(model, SaliencyModel):
         writer.close(model)
 
